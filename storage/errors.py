@@ -1,0 +1,42 @@
+"""Errors of the whole package; each is also a built-in error, so callers need not know ours."""
+
+__all__ = [
+    "ClustergridError",
+    "DataTypeError",
+    "DataValueError",
+    "IntegrityError",
+    "MissingExtraError",
+    "RunDirectoryError",
+    "StorageError",
+]
+
+
+class ClustergridError(Exception):
+    """Base of every error that clustergrid raises on purpose.
+
+    The command prints its text as one line, without a traceback.
+    """
+
+
+class DataValueError(ClustergridError, ValueError):
+    """The input has the right type but values, labels or a shape that cannot be used."""
+
+
+class DataTypeError(ClustergridError, TypeError):
+    """The input, or one of its columns, has a type that cannot be used."""
+
+
+class MissingExtraError(ClustergridError, ImportError):
+    """A format or back end needs an optional dependency that is not installed."""
+
+
+class StorageError(ClustergridError, OSError):
+    """Bytes could not be read or written where they should be."""
+
+
+class IntegrityError(StorageError):
+    """Stored bytes are not what was written: truncated, missing or altered."""
+
+
+class RunDirectoryError(ClustergridError, RuntimeError):
+    """A run directory is in use, belongs to another run, or is not one of ours."""

@@ -1,0 +1,115 @@
+"""Plan: pure integer arithmetic on chunk grids and on the packed upper triangle of tiles.
+
+Everything that is computed blockwise is computed in *blocks* of a fixed number of rows, counted
+from row 0, whatever the chunks of the input or the tiles of a run are. Chunks and tiles are
+multiples of a block (or the whole axis), so a value never depends on how the work was cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isqrt
+
+__all__ = ["TriangleGrid", "is_aligned", "round_up", "slabs"]
+
+
+def round_up(value: int, multiple: int) -> int:
+    """Return the smallest multiple of `multiple` that is at least `value`.
+
+    Examples
+    --------
+    >>> round_up(5, 4), round_up(8, 4), round_up(0, 4)
+    (8, 8, 0)
+    """
+    return -(-value // multiple) * multiple
+
+
+def slabs(length: int, step: int) -> Iterator[slice]:
+    """Cut ``range(length)`` into consecutive slices of `step`; the last may be short.
+
+    Examples
+    --------
+    >>> [(s.start, s.stop) for s in slabs(10, 4)]
+    [(0, 4), (4, 8), (8, 10)]
+    """
+    if step <= 0:
+        raise ValueError(f"step must be positive, got {step}")
+    for start in range(0, length, step):
+        yield slice(start, min(start + step, length))
+
+
+def is_aligned(region: slice, chunk: int, length: int) -> bool:
+    """Whether a region of an axis covers whole chunks (the axis's last chunk may be short).
+
+    Examples
+    --------
+    >>> is_aligned(slice(4, 8), 4, 10), is_aligned(slice(8, 10), 4, 10)
+    (True, True)
+    >>> is_aligned(slice(4, 7), 4, 10), is_aligned(slice(2, 8), 4, 10)
+    (False, False)
+    """
+    return region.start % chunk == 0 and (region.stop % chunk == 0 or region.stop == length)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriangleGrid:
+    """The tiles ``(i, j)``, ``i <= j``, of an ``n x n`` symmetric matrix, packed row by row.
+
+    Parameters
+    ----------
+    n
+        Number of observations.
+    tile_edge
+        Observations a tile spans along each axis; the last tile of an axis may hold fewer.
+
+    Examples
+    --------
+    >>> grid = TriangleGrid(n=10, tile_edge=4)
+    >>> grid.n_edges, grid.n_tiles
+    (3, 6)
+    >>> [grid.tile(p) for p in range(grid.n_tiles)]
+    [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
+    >>> grid.position(1, 2), grid.rows(2)
+    (4, slice(8, 10, None))
+    """
+
+    n: int
+    tile_edge: int
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or self.tile_edge < 1:
+            raise ValueError(
+                f"n and tile_edge must be positive, got n={self.n}, tile_edge={self.tile_edge}"
+            )
+
+    @property
+    def n_edges(self) -> int:
+        """Number of tiles along one axis."""
+        return -(-self.n // self.tile_edge)
+
+    @property
+    def n_tiles(self) -> int:
+        """Number of tiles with ``i <= j``."""
+        return self.n_edges * (self.n_edges + 1) // 2
+
+    def position(self, i: int, j: int) -> int:
+        """Position of tile ``(i, j)``, ``i <= j``, in the packed order."""
+        if not 0 <= i <= j < self.n_edges:
+            raise IndexError(f"tile ({i}, {j}) is not in a triangle of {self.n_edges} tiles a side")
+        return i * self.n_edges - i * (i - 1) // 2 + (j - i)
+
+    def tile(self, position: int) -> tuple[int, int]:
+        """Tile ``(i, j)`` at a position of the packed order; the inverse of `position`."""
+        if not 0 <= position < self.n_tiles:
+            raise IndexError(f"position {position} is not in 0..{self.n_tiles - 1}")
+        # From the end, the rows hold 1, 2, 3, ... tiles: solve the triangular number.
+        remaining = self.n_tiles - 1 - position
+        i = self.n_edges - 1 - (isqrt(8 * remaining + 1) - 1) // 2
+        j = i + position - self.position(i, i)
+        return i, j
+
+    def rows(self, i: int) -> slice:
+        """Observations that tile row (or column) `i` spans."""
+        start = i * self.tile_edge
+        return slice(start, min(start + self.tile_edge, self.n))
