@@ -1,0 +1,21 @@
+"""Kernel: exact hierarchical clustering, from distances to SciPy's linkage matrix."""
+
+from clustergrid.pipeline.hierarchy.engine import cluster_condensed, cluster_square
+from clustergrid.pipeline.hierarchy.labels import Duplicates, linkage_matrix
+from clustergrid.pipeline.hierarchy.methods import (
+    METHODS,
+    REDUCIBLE_METHODS,
+    Merges,
+    check_method,
+)
+
+__all__ = [
+    "METHODS",
+    "REDUCIBLE_METHODS",
+    "Duplicates",
+    "Merges",
+    "check_method",
+    "cluster_condensed",
+    "cluster_square",
+    "linkage_matrix",
+]
