@@ -1,0 +1,486 @@
+"""Driver: pairwise distances, tile by tile of the upper triangle, on any executor.
+
+A tile task reads two slabs of rows, makes operands of them, and walks the features in blocks of
+`BLOCK_FEATURES` and the pairs in blocks of `BLOCK_ROWS`, both counted from the matrix's corner.
+Tiles are multiples of a block, so a distance is computed by the very same calls whichever tile
+it falls into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from clustergrid.pipeline import kernels
+from clustergrid.pipeline.execution import Executor
+from clustergrid.pipeline.metrics import Metric, engine_for, get_metric
+from clustergrid.pipeline.monitor import Progress
+from clustergrid.pipeline.normalize import MatrixStatistics, Normalization
+from clustergrid.storage.condensed import (
+    CondensedDistances,
+    open_condensed,
+    write_tile,
+)
+from clustergrid.storage.errors import DataValueError
+from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, TriangleGrid, slabs
+from clustergrid.storage.source import MatrixSource
+
+__all__ = ["DistanceInput", "compute_distances", "distance_input", "write_distances"]
+
+# Below this share of the operands' scale, a product has lost too many digits: the pair is
+# recomputed from differences. With the share s, what is left of the product's error is
+# about eps * sqrt(k) / s, relative: 1e-10 in float64, 2e-5 in float32 (before the root).
+_CANCELLED = {np.dtype(np.float64): 1e-5, np.dtype(np.float32): 1e-2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DistanceInput:
+    """All that a tile task needs to know besides its place.
+
+    Attributes
+    ----------
+    source
+        The matrix, ``(n, k)``: observations in rows.
+    normalization
+        Applied to every block that is read.
+    metric
+        Name of the metric.
+    engine
+        ``"direct"`` or ``"product"``.
+    dtype
+        Name of the distances' type: float32 or float64.
+    centre
+        ``(k,)`` subtracted from the operands of a centred product; None: nothing.
+    totals
+        ``(n, 2)`` mean and sum of squares of every row, as the metric wants them.
+    features_at_once
+        Features of a slab that is held in memory; a multiple of `BLOCK_FEATURES`.
+    """
+
+    source: MatrixSource
+    normalization: Normalization
+    metric: str
+    engine: str
+    dtype: str
+    centre: np.ndarray | None
+    totals: np.ndarray
+    features_at_once: int
+
+    def values(self, rows: slice, features: slice) -> np.ndarray:
+        """Normalized values, float64."""
+        block = self.source.read(rows, features)
+        return self.normalization.apply(block, rows, features)
+
+
+def distance_input(
+    source: MatrixSource,
+    statistics: MatrixStatistics,
+    normalization: Normalization,
+    metric: str,
+    *,
+    dtype: np.dtype[np.floating],
+    features_at_once: int,
+    executor: Executor,
+    progress: Progress,
+    name: str,
+) -> DistanceInput:
+    """Choose the engine and make the pass over the rows that the metric asks for.
+
+    Parameters
+    ----------
+    source, statistics, normalization
+        The matrix with observations in rows, ``(n, k)``, and what is known of it.
+    metric
+        Name of the metric.
+    dtype
+        Type of the distances.
+    features_at_once
+        Features that a task holds in memory.
+    executor, progress
+        Where the pass runs, and who is told.
+    name
+        Name of the stage.
+
+    Raises
+    ------
+    DataValueError
+        A row has no distance under this metric: it is constant, or all zero.
+    """
+    n, k = source.shape
+    found = get_metric(metric)
+    engine = engine_for(found, n, k)
+    centred = engine == "product" and found.product is not None and found.product.kind == "centred"
+    given = DistanceInput(
+        source=source,
+        normalization=normalization,
+        metric=found.name,
+        engine=engine,
+        dtype=np.dtype(dtype).name,
+        centre=_centre(statistics, normalization) if centred else None,
+        totals=np.zeros((n, 2)),
+        features_at_once=features_at_once,
+    )
+    if not centred and found.totals == "none":
+        return given
+    totals = np.empty((n, 2))
+    rows_at_once = max(BLOCK_ROWS, 2**22 // max(1, min(k, features_at_once)))
+    with progress.stage(f"{name}-norms", total=n, unit="rows") as stage:
+        for rows, part in executor.map(
+            _row_totals, executor.share(given), slabs(n, rows_at_once), name=f"{name}-norms"
+        ):
+            totals[rows] = part
+            stage.advance(rows.stop - rows.start)
+    if found.undefined is not None:
+        _refuse_undefined(found, totals)
+    return replace(given, totals=totals)
+
+
+def _centre(statistics: MatrixStatistics, normalization: Normalization) -> np.ndarray | None:
+    """Column means of the normalized matrix, where the statistics give them.
+
+    Any centre is right; one near the data keeps digits. Rows that are normalized one by one have
+    no common offset worth removing.
+    """
+    columns = statistics.columns
+    if normalization.axis is None:
+        return columns.mean
+    if normalization.axis == 0:
+        return None
+    assert normalization.shift is not None
+    assert normalization.scale is not None
+    return (columns.mean - normalization.shift) / normalization.scale
+
+
+def _row_totals(given: DistanceInput, rows: slice) -> tuple[slice, np.ndarray]:
+    """Mean and sum of squares of some rows, merged over feature blocks in their order."""
+    metric = get_metric(given.metric)
+    total = np.zeros((rows.stop - rows.start, 2))
+    counted = 0
+    for features in slabs(given.source.shape[1], given.features_at_once):
+        values = given.values(rows, features)
+        for block in slabs(values.shape[1], BLOCK_FEATURES):
+            part = np.ascontiguousarray(values[:, block])
+            if given.centre is not None:
+                start = features.start + block.start
+                part = part - given.centre[start : start + part.shape[1]]
+            if metric.totals != "deviations":
+                total[:, 1] += kernels.row_sums_of_squares(part)
+                continue
+            mean = part.mean(axis=1)
+            squares = kernels.row_sums_of_squares(part - mean[:, None])
+            squares[part.max(axis=1) == part.min(axis=1)] = 0.0
+            share = part.shape[1] / (counted + part.shape[1])
+            difference = mean - total[:, 0]
+            total[:, 1] += squares + difference * difference * counted * share
+            total[:, 0] += difference * share
+            counted += part.shape[1]
+    return rows, total
+
+
+def _refuse_undefined(metric: Metric, totals: np.ndarray) -> None:
+    undefined = np.flatnonzero(~(totals[:, 1] > 0))
+    if len(undefined):
+        raise UndefinedRowsError(metric.name, metric.undefined or "", undefined)
+
+
+class UndefinedRowsError(DataValueError):
+    """Some rows have no distance under a metric; the caller knows their labels.
+
+    Attributes
+    ----------
+    metric, reason
+        Name of the metric, and what the rows are: constant, or all zero.
+    rows
+        Their indices.
+    """
+
+    def __init__(self, metric: str, reason: str, rows: np.ndarray) -> None:
+        self.metric, self.reason, self.rows = metric, reason, rows
+        super().__init__(
+            f"{len(rows):,} of the rows are {reason}, and have no {metric} distance "
+            f"(the first: {', '.join(str(row) for row in rows[:5])})."
+        )
+
+
+def tile_distances(given: DistanceInput, rows: slice, columns: slice) -> np.ndarray:
+    """Distances between two ranges of observations.
+
+    Parameters
+    ----------
+    given
+        The matrix and the metric.
+    rows, columns
+        Ranges that start at multiples of `BLOCK_ROWS`, with ``rows`` equal to ``columns`` or
+        before it.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(rows, columns)``, in the input's dtype; symmetric where both are the same range.
+    """
+    tile = _product_tile if given.engine == "product" else _direct_tile
+    distances = tile(given, rows, columns)
+    if rows == columns:
+        _mirror(distances)
+    return distances
+
+
+def _pairs_of_blocks(rows: slice, columns: slice) -> Iterator[tuple[slice, slice]]:
+    """Blocks of a tile, relative to it; of a diagonal tile those on and above the diagonal."""
+    for left in slabs(rows.stop - rows.start, BLOCK_ROWS):
+        for right in slabs(columns.stop - columns.start, BLOCK_ROWS):
+            if rows != columns or left.start <= right.start:
+                yield left, right
+
+
+def _mirror(square: np.ndarray) -> None:
+    """Copy the upper triangle to the lower one, and put zeros on the diagonal."""
+    n = len(square)
+    for block in slabs(n, BLOCK_ROWS):
+        square[block.stop :, block] = square[block, block.stop :].T
+        corner = square[block, block]
+        upper = np.triu(corner, 1)
+        corner[:] = upper + upper.T
+
+
+def _slabs_of(given: DistanceInput) -> list[slice]:
+    return list(slabs(given.source.shape[1], given.features_at_once))
+
+
+def _direct_tile(given: DistanceInput, rows: slice, columns: slice) -> np.ndarray:
+    metric = get_metric(given.metric)
+    shape = (rows.stop - rows.start, columns.stop - columns.start)
+    accumulator = np.zeros(shape)
+    left_totals, right_totals = given.totals[rows], given.totals[columns]
+    for features in _slabs_of(given):
+        left = metric.prepare(given.values(rows, features), left_totals)
+        right = (
+            left
+            if rows == columns
+            else metric.prepare(given.values(columns, features), right_totals)
+        )
+        for b in slabs(right.shape[0], BLOCK_ROWS):
+            transposed = np.ascontiguousarray(right[b].T)
+            for a in slabs(left.shape[0], BLOCK_ROWS):
+                if rows != columns or a.start <= b.start:
+                    metric.partial(left[a], transposed, accumulator[a, b])
+    for a, b in _pairs_of_blocks(rows, columns):
+        metric.finish(accumulator[a, b], left_totals[a], right_totals[b])
+    if metric.product is not None and metric.product.kind == "unit":
+        # One minus a cosine cancels as a product does; SciPy leaves it at that.
+        flagged = accumulator <= _CANCELLED[accumulator.dtype]
+        _recompute(given, rows, columns, flagged, accumulator)
+    return accumulator.astype(given.dtype, copy=False)
+
+
+def _product_tile(given: DistanceInput, rows: slice, columns: slice) -> np.ndarray:
+    dtype = np.dtype(given.dtype)
+    products = np.empty((rows.stop - rows.start, columns.stop - columns.start), dtype=dtype)
+    for features in _slabs_of(given):
+        left = _product_operand(given, rows, features)
+        right = left if rows == columns else _product_operand(given, columns, features)
+        for a, b in _pairs_of_blocks(rows, columns):
+            _add_block_products(left[a], right[b], products[a, b], first=features.start == 0)
+    flagged = _finish_products(given, rows, columns, products)
+    _recompute(given, rows, columns, flagged, products)
+    metric = get_metric(given.metric)
+    if metric.product is not None and metric.product.root:
+        for a, b in _pairs_of_blocks(rows, columns):
+            np.sqrt(products[a, b], out=products[a, b])
+    return products
+
+
+def _product_operand(given: DistanceInput, rows: slice, features: slice) -> np.ndarray:
+    """Centred or unit rows in the distances' dtype, made block by block to save memory."""
+    metric = get_metric(given.metric)
+    assert metric.product is not None
+    n = rows.stop - rows.start
+    operand = np.empty((n, features.stop - features.start), dtype=given.dtype)
+    for block in slabs(n, BLOCK_ROWS):
+        part = slice(rows.start + block.start, rows.start + block.stop)
+        values = given.values(part, features)
+        if metric.product.kind == "unit":
+            operand[block] = metric.unit_rows(values, given.totals[part])
+        elif given.centre is None:
+            operand[block] = values
+        else:
+            operand[block] = values - given.centre[features]
+    return operand
+
+
+def _add_block_products(
+    left: np.ndarray, right: np.ndarray, products: np.ndarray, *, first: bool
+) -> None:
+    """Add one product a block of features. Equal operands are one array: BLAS uses symmetry."""
+    for features in slabs(left.shape[1], BLOCK_FEATURES):
+        if first and features.start == 0:
+            np.matmul(left[:, features], right[:, features].T, out=products)
+        else:
+            products += left[:, features] @ right[:, features].T
+
+
+def _finish_products(
+    given: DistanceInput, rows: slice, columns: slice, products: np.ndarray
+) -> np.ndarray:
+    """Make distances of products; return which pairs are to be recomputed."""
+    metric = get_metric(given.metric)
+    assert metric.product is not None
+    bound = _CANCELLED[products.dtype]
+    flagged = np.zeros(products.shape, dtype=np.bool_)
+    left, right = given.totals[rows, 1].copy(), given.totals[columns, 1].copy()
+    for a, b in _pairs_of_blocks(rows, columns):
+        if metric.product.kind == "unit":
+            kernels.finish_products_unit(products[a, b], bound, flagged[a, b])
+        else:
+            kernels.finish_products_euclidean(
+                products[a, b], left[a], right[b], bound, flagged[a, b]
+            )
+    return flagged
+
+
+def _recompute(
+    given: DistanceInput, rows: slice, columns: slice, flagged: np.ndarray, out: np.ndarray
+) -> None:
+    """Replace flagged distances by sums of squared differences in float64."""
+    metric = get_metric(given.metric)
+    assert metric.product is not None
+    unit = metric.product.kind == "unit"
+    if rows == columns:
+        # The diagonal is known to be zero, and what is below it is mirrored.
+        np.logical_and(flagged, ~np.tri(len(flagged), dtype=np.bool_), out=flagged)
+    for a, b in _pairs_of_blocks(rows, columns):
+        if not flagged[a, b].any():
+            continue
+        left_rows = slice(rows.start + a.start, rows.start + a.stop)
+        right_rows = slice(columns.start + b.start, columns.start + b.stop)
+        accumulator = np.zeros(out[a, b].shape)
+        for features in _slabs_of(given):
+            left, right = given.values(left_rows, features), given.values(right_rows, features)
+            if unit:
+                left = metric.unit_rows(left, given.totals[left_rows])
+                right = metric.unit_rows(right, given.totals[right_rows])
+            for block in slabs(left.shape[1], BLOCK_FEATURES):
+                kernels.recompute_flagged(
+                    left[:, block], right[:, block], flagged[a, b], accumulator
+                )
+        if unit:
+            accumulator *= 0.5
+        np.copyto(out[a, b], accumulator, where=flagged[a, b], casting="same_kind")
+
+
+TileCallback = Callable[[slice, slice, np.ndarray], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _TileOnly:
+    given: DistanceInput
+    grid: TriangleGrid
+
+    def __call__(self, tile: tuple[int, int]) -> tuple[int, int, np.ndarray]:
+        i, j = tile
+        return i, j, tile_distances(self.given, self.grid.rows(i), self.grid.rows(j))
+
+
+@dataclass(frozen=True, slots=True)
+class _TileInto:
+    given: DistanceInput
+    grid: TriangleGrid
+    take: TileCallback
+
+    def __call__(self, tile: tuple[int, int]) -> tuple[int, int, None]:
+        i, j = tile
+        rows, columns = self.grid.rows(i), self.grid.rows(j)
+        self.take(rows, columns, tile_distances(self.given, rows, columns))
+        return i, j, None
+
+
+@dataclass(frozen=True, slots=True)
+class _TileToStore:
+    given: DistanceInput
+    grid: TriangleGrid
+    store: str
+    path: str
+
+    def __call__(self, tile: tuple[int, int]) -> tuple[int, int, None]:
+        i, j = tile
+        distances = tile_distances(self.given, self.grid.rows(i), self.grid.rows(j))
+        write_tile(open_condensed(self.store, self.path, mode="r+"), i, j, distances)
+        return i, j, None
+
+
+def _run_tile(
+    task: Callable[[tuple[int, int]], tuple[int, int, np.ndarray | None]], tile: tuple[int, int]
+) -> tuple[int, int, np.ndarray | None]:
+    return task(tile)
+
+
+def compute_distances(
+    given: DistanceInput,
+    grid: TriangleGrid,
+    take: TileCallback,
+    *,
+    executor: Executor,
+    progress: Progress,
+    name: str,
+) -> None:
+    """Compute every tile and hand it to `take` in this process.
+
+    Parameters
+    ----------
+    given, grid
+        The matrix and metric, and the tiles.
+    take
+        ``take(rows, columns, tile)``; called from several threads at once when the executor
+        shares this process's memory, each time for another tile.
+    executor, progress, name
+        Where, who is told, and as which stage.
+    """
+    task: _TileInto | _TileOnly
+    task = _TileInto(given, grid, take) if executor.in_process else _TileOnly(given, grid)
+    tiles = [grid.tile(position) for position in range(grid.n_tiles)]
+    with progress.stage(name, total=grid.n_tiles, unit="tiles") as stage:
+        for i, j, tile in executor.map(
+            _run_tile, executor.share(task), tiles, name="distance-tile"
+        ):
+            if tile is not None:
+                take(grid.rows(i), grid.rows(j), tile)
+            stage.advance()
+
+
+def write_distances(
+    given: DistanceInput,
+    condensed: CondensedDistances,
+    store: str,
+    path: str,
+    *,
+    finished: frozenset[int],
+    on_tile: Callable[[int], None],
+    executor: Executor,
+    progress: Progress,
+    name: str,
+) -> None:
+    """Compute the tiles that are not finished; tasks write them to the store.
+
+    Parameters
+    ----------
+    given, condensed
+        The matrix and metric, and the created tiles at rest.
+    store, path
+        Where they are, for tasks to reopen.
+    finished
+        Positions of tiles that an earlier run wrote.
+    on_tile
+        Called with the position of every tile, once its bytes are at rest.
+    executor, progress, name
+        Where, who is told, and as which stage.
+    """
+    grid = condensed.grid
+    task = _TileToStore(given, grid, store, path)
+    tiles = [grid.tile(p) for p in range(grid.n_tiles) if p not in finished]
+    with progress.stage(name, total=grid.n_tiles, unit="tiles") as stage:
+        stage.advance(len(finished))
+        for i, j, _ in executor.map(_run_tile, executor.share(task), tiles, name="distance-tile"):
+            on_tile(grid.position(i, j))
+            stage.advance()

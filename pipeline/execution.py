@@ -1,0 +1,212 @@
+"""Driver: where tasks run. A plain loop, threads of this process, or a Dask cluster.
+
+Every stage hands its work to an `Executor` as one function and many small items, and takes the
+results as they come, in any order. The plain loop is the reference that the others must agree
+with to the bit.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from clustergrid.pipeline._blas import single_blas_thread
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["DaskExecutor", "Executor", "SerialExecutor", "ThreadsExecutor", "available_cores"]
+
+Item = TypeVar("Item")
+Shared = TypeVar("Shared")
+Result = TypeVar("Result")
+
+
+class Executor(Protocol):
+    """Runs one function over many items."""
+
+    @property
+    def threads(self) -> int:
+        """Tasks that run at once."""
+        ...
+
+    @property
+    def in_process(self) -> bool:
+        """Whether tasks share the memory of this process."""
+        ...
+
+    def share(self, value: Shared) -> Shared:
+        """Prepare a value that every task of a `map` reads; pass what it returns to `map`."""
+        ...
+
+    def map(
+        self,
+        function: Callable[[Shared, Item], Result],
+        shared: Shared,
+        items: Iterable[Item],
+        *,
+        name: str,
+    ) -> Iterator[Result]:
+        """Yield ``function(shared, item)`` of every item, in any order.
+
+        A bounded number of items is taken at a time, so that results need not fit in memory.
+        """
+        ...
+
+
+class SerialExecutor:
+    """A plain loop: the oracle of the others."""
+
+    threads = 1
+    in_process = True
+
+    def share(self, value: Shared) -> Shared:
+        """Return the value."""
+        return value
+
+    def map(
+        self,
+        function: Callable[[Shared, Item], Result],
+        shared: Shared,
+        items: Iterable[Item],
+        *,
+        name: str,
+    ) -> Iterator[Result]:
+        """Call the function for one item after another."""
+        del name
+        with single_blas_thread():
+            for item in items:
+                yield function(shared, item)
+
+
+class ThreadsExecutor:
+    """Threads of this process; no scheduler is started.
+
+    Parameters
+    ----------
+    threads
+        Tasks that run at once; by default one a core this process may use.
+    """
+
+    in_process = True
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = threads or available_cores()
+
+    def share(self, value: Shared) -> Shared:
+        """Return the value."""
+        return value
+
+    def map(
+        self,
+        function: Callable[[Shared, Item], Result],
+        shared: Shared,
+        items: Iterable[Item],
+        *,
+        name: str,
+    ) -> Iterator[Result]:
+        """Keep two items a thread under way."""
+        remaining = iter(items)
+        with single_blas_thread(), ThreadPoolExecutor(self.threads, f"clustergrid-{name}") as pool:
+            under_way: set[Future[Result]] = {
+                pool.submit(function, shared, item)
+                for item in itertools.islice(remaining, 2 * self.threads)
+            }
+            try:
+                while under_way:
+                    done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        yield future.result()
+                        for item in itertools.islice(remaining, 1):
+                            under_way.add(pool.submit(function, shared, item))
+            finally:
+                for future in under_way:
+                    future.cancel()
+
+
+class DaskExecutor:
+    """Tasks on a Dask client, submitted in waves.
+
+    Parameters
+    ----------
+    client
+        A connected `distributed.Client`.
+    retries
+        How often a task that raised is tried again. Lost workers are Dask's business: tasks are
+        pure, or write whole chunks, so they may run twice.
+    """
+
+    in_process = False
+
+    def __init__(self, client: Client, *, retries: int = 2) -> None:
+        self.client = client
+        self._retries = retries
+        self._run = os.urandom(4).hex()
+        self._maps = itertools.count()
+
+    @property
+    def threads(self) -> int:
+        """Threads of all workers, at least one."""
+        return max(1, sum(self.client.nthreads().values()))
+
+    def share(self, value: Shared) -> Shared:
+        """Put a value on the cluster as the result of a task, so that a lost worker costs nothing.
+
+        Scattered data would be gone with the worker that holds it.
+        """
+        import dask
+
+        key = f"shared-{self._run}-{next(self._maps)}"
+        # A few megabytes of row totals are meant to travel once, here, not with every task.
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"}):
+            future: Any = self.client.submit(_identity, value, key=key, pure=False)
+        return future  # type: ignore[no-any-return]
+
+    def map(
+        self,
+        function: Callable[[Shared, Item], Result],
+        shared: Shared,
+        items: Iterable[Item],
+        *,
+        name: str,
+    ) -> Iterator[Result]:
+        """Keep a few items a thread under way; results come back as they are ready."""
+        from distributed import as_completed
+
+        wave = f"{name}-{self._run}-{next(self._maps)}"
+        numbered = enumerate(items)
+
+        def submit(position: int, item: Item) -> Any:
+            return self.client.submit(
+                _call, function, shared, item, key=(wave, position), retries=self._retries
+            )
+
+        first = [submit(*pair) for pair in itertools.islice(numbered, 4 * self.threads)]
+        running = as_completed(first, with_results=False)
+        try:
+            for future in running:
+                yield future.result()
+                future.release()
+                for pair in itertools.islice(numbered, 1):
+                    running.add(submit(*pair))
+        finally:
+            self.client.cancel(list(running.futures))
+
+
+def _identity(value: Shared) -> Shared:
+    return value
+
+
+def _call(function: Callable[[Shared, Item], Result], shared: Shared, item: Item) -> Result:
+    with single_blas_thread():
+        return function(shared, item)
+
+
+def available_cores() -> int:
+    """Cores that this process may use (its CPU affinity, where the system tells)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,226 @@
+"""Driver: statistics of a matrix in one pass, and the normalization that follows from them.
+
+The matrix is read once in blocks of fixed size, counted from its corner. Each block's moments are
+merged in the blocks' order (Chan, Golub and LeVeque 1983), so means and deviations are the same
+to the bit whatever the chunks and however many tasks ran at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from clustergrid.pipeline.execution import Executor
+from clustergrid.pipeline.kernels import STATISTICS, block_statistics
+from clustergrid.pipeline.monitor import Progress
+from clustergrid.storage.errors import DataValueError
+from clustergrid.storage.grid import slabs
+from clustergrid.storage.source import MatrixSource
+
+__all__ = ["AxisStatistics", "MatrixStatistics", "Normalization", "matrix_statistics"]
+
+STATISTICS_BLOCK = 4096
+"""Rows and columns of one block of the statistics pass."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AxisStatistics:
+    """Statistics of every row (or of every column), NaN left out.
+
+    Attributes
+    ----------
+    count
+        ``(n,)`` values that are not NaN.
+    mean, m2
+        ``(n,)`` float64: the mean, and the sum of squared deviations from it.
+    minimum, maximum
+        ``(n,)`` float64; infinite where there is no value.
+    infinite
+        ``(n,)`` values that are infinite.
+    """
+
+    count: np.ndarray
+    mean: np.ndarray
+    m2: np.ndarray
+    minimum: np.ndarray
+    maximum: np.ndarray
+    infinite: np.ndarray
+
+    @property
+    def standard_deviation(self) -> np.ndarray:
+        """``(n,)`` sample standard deviations (ddof = 1, as pandas), NaN below two values.
+
+        Exactly zero for constant values, whose mean may be off by a rounding.
+        """
+        degrees = np.where(self.count > 1, self.count - 1, np.nan)
+        deviation: np.ndarray = np.sqrt(self.m2 / degrees)
+        deviation[(self.minimum == self.maximum) & (self.count > 1)] = 0.0
+        return deviation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MatrixStatistics:
+    """What one pass over the matrix tells of its rows and of its columns."""
+
+    rows: AxisStatistics
+    columns: AxisStatistics
+
+    def axis(self, axis: int) -> AxisStatistics:
+        """Statistics of the rows (0) or of the columns (1)."""
+        return self.columns if axis else self.rows
+
+    def transpose(self) -> MatrixStatistics:
+        """Return the statistics of the transposed matrix."""
+        return MatrixStatistics(rows=self.columns, columns=self.rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Normalization:
+    """``(value - shift) / scale`` along one axis of the matrix; nothing where axis is None.
+
+    Attributes
+    ----------
+    axis
+        0: every row has a shift and a scale; 1: every column; None: values stay.
+    shift, scale
+        ``(n,)`` float64.
+    """
+
+    axis: int | None = None
+    shift: np.ndarray | None = None
+    scale: np.ndarray | None = None
+
+    def apply(self, block: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        """Normalize the block ``[rows, columns]`` of the matrix, in float64.
+
+        Returns the block itself where nothing is to be done and it is float64 already.
+        """
+        values = np.ascontiguousarray(block, dtype=np.float64)
+        if self.axis is None or self.shift is None or self.scale is None:
+            return values
+        part = rows if self.axis == 0 else columns
+        shift, scale = self.shift[part], self.scale[part]
+        if self.axis == 0:
+            shift, scale = shift[:, None], scale[:, None]
+        values = values - shift
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values /= scale
+        return values
+
+    def transpose(self) -> Normalization:
+        """Return the same normalization of the transposed matrix."""
+        axis = None if self.axis is None else 1 - self.axis
+        return Normalization(axis=axis, shift=self.shift, scale=self.scale)
+
+    @classmethod
+    def z_score(cls, statistics: MatrixStatistics, axis: int) -> Normalization:
+        """Subtract the mean and divide by the sample standard deviation."""
+        along = statistics.axis(axis)
+        return cls(axis=axis, shift=along.mean, scale=along.standard_deviation)
+
+    @classmethod
+    def standard_scale(cls, statistics: MatrixStatistics, axis: int) -> Normalization:
+        """Subtract the minimum and divide by the range."""
+        along = statistics.axis(axis)
+        return cls(axis=axis, shift=along.minimum, scale=along.maximum - along.minimum)
+
+    @classmethod
+    def from_arguments(
+        cls, statistics: MatrixStatistics, z_score: int | None, standard_scale: int | None
+    ) -> Normalization:
+        """Make the normalization that seaborn's two arguments ask for.
+
+        Raises
+        ------
+        DataValueError
+            A ValueError: both are given, or one is neither 0 nor 1.
+        """
+        check_normalization(z_score, standard_scale)
+        if z_score is not None:
+            return cls.z_score(statistics, z_score)
+        if standard_scale is not None:
+            return cls.standard_scale(statistics, standard_scale)
+        return cls()
+
+
+def check_normalization(z_score: int | None, standard_scale: int | None) -> None:
+    """Refuse what seaborn refuses, and axes that do not exist.
+
+    Raises
+    ------
+    DataValueError
+        A ValueError: both are given, or one is neither None, 0 nor 1.
+    """
+    if z_score is not None and standard_scale is not None:
+        raise DataValueError("Cannot perform both z-scoring and standard-scaling on data")
+    for name, axis in (("z_score", z_score), ("standard_scale", standard_scale)):
+        if axis is not None and (isinstance(axis, bool) or axis not in (0, 1)):
+            raise DataValueError(f"{name} must be 0 (rows), 1 (columns) or None, got {axis!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    rows: slice
+    columns: slice
+
+
+def _statistics_of(
+    source: MatrixSource, block: _Block
+) -> tuple[_Block, np.ndarray, np.ndarray]:
+    values = np.ascontiguousarray(source.read(block.rows, block.columns), dtype=np.float64)
+    rows, columns = block_statistics(values)
+    return block, rows, columns
+
+
+def matrix_statistics(
+    source: MatrixSource, executor: Executor, progress: Progress
+) -> MatrixStatistics:
+    """Read the matrix once and return the statistics of its rows and columns.
+
+    Parameters
+    ----------
+    source
+        The matrix, ``(n, k)``.
+    executor
+        Where the blocks are read; the result does not depend on it.
+    progress
+        Told of every finished block, as stage ``"statistics"``.
+    """
+    n, k = source.shape
+    row_slabs, column_slabs = list(slabs(n, STATISTICS_BLOCK)), list(slabs(k, STATISTICS_BLOCK))
+    by_rows = np.empty((len(column_slabs), n, len(STATISTICS)))
+    by_columns = np.empty((len(row_slabs), k, len(STATISTICS)))
+    blocks = [_Block(rows, columns) for rows in row_slabs for columns in column_slabs]
+    with progress.stage("statistics", total=n * k * source.dtype.itemsize, unit="bytes") as stage:
+        for block, rows, columns in executor.map(
+            _statistics_of, executor.share(source), blocks, name="statistics"
+        ):
+            by_rows[block.columns.start // STATISTICS_BLOCK, block.rows] = rows
+            by_columns[block.rows.start // STATISTICS_BLOCK, block.columns] = columns
+            stage.advance(len(rows) * len(columns) * source.dtype.itemsize)
+    return MatrixStatistics(rows=_merge(by_rows), columns=_merge(by_columns))
+
+
+def _merge(partial: np.ndarray) -> AxisStatistics:
+    """Merge ``(blocks, n, 6)`` statistics in the order of the blocks."""
+    merged = partial[0].copy()
+    for other in partial[1:]:
+        count = merged[:, 0] + other[:, 0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.where(count > 0, other[:, 0] / count, 0.0)
+            difference = other[:, 1] - merged[:, 1]
+            merged[:, 2] += other[:, 2] + difference * difference * merged[:, 0] * share
+            merged[:, 1] += difference * share
+        merged[:, 0] = count
+        merged[:, 3] = np.minimum(merged[:, 3], other[:, 3])
+        merged[:, 4] = np.maximum(merged[:, 4], other[:, 4])
+        merged[:, 5] += other[:, 5]
+    return AxisStatistics(
+        count=merged[:, 0].astype(np.int64),
+        mean=np.where(merged[:, 0] > 0, merged[:, 1], np.nan),
+        m2=merged[:, 2],
+        minimum=merged[:, 3],
+        maximum=merged[:, 4],
+        infinite=merged[:, 5].astype(np.int64),
+    )
