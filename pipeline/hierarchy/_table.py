@@ -303,7 +303,8 @@ def combine(table: Table, x: int, y: int, height: float, method: int) -> None:
         for i in range(edge):
             to_x = np.float64(row_x[i])
             to_y = np.float64(row_y[i])
-            share = 1.0 / (both + sizes[i])
+            # Not `1.0 / ...`, whose check for zero would keep the loop from being vectorized.
+            share = np.divide(1.0, both + sizes[i])
             row_y[i] = np.sqrt(
                 (sizes[i] + size_x) * share * to_x * to_x
                 + (sizes[i] + size_y) * share * to_y * to_y

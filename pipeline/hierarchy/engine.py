@@ -194,4 +194,4 @@ def _scale_for_ward(square: NDArray[Any], members: NDArray[np.float64]) -> None:
         row = square[i]
         twice = 2.0 * members[i]
         for j in range(n):
-            row[j] = row[j] * np.sqrt(twice * members[j] / (members[i] + members[j]))
+            row[j] = row[j] * np.sqrt(np.divide(twice * members[j], members[i] + members[j]))
