@@ -1,0 +1,172 @@
+"""Driver: `clustermap`, seaborn's function for matrices of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from clustergrid.pipeline.render.cluster_grid import ClusterGrid
+from clustergrid.pipeline.render.heatmap import refuse_axes
+from clustergrid.pipeline.render.layout import Ratio
+
+__all__ = ["clustermap"]
+
+
+def clustermap(
+    data: Any,
+    *,
+    pivot_kws: dict[str, Any] | None = None,
+    method: str = "average",
+    metric: str | Callable[..., float] = "euclidean",
+    z_score: int | None = None,
+    standard_scale: int | None = None,
+    figsize: tuple[float, float] | None = (10, 10),
+    cbar_kws: Mapping[str, Any] | None = None,
+    row_cluster: bool = True,
+    col_cluster: bool = True,
+    row_linkage: Any = None,
+    col_linkage: Any = None,
+    row_colors: Any = None,
+    col_colors: Any = None,
+    mask: Any = None,
+    dendrogram_ratio: Ratio = 0.2,
+    colors_ratio: Ratio = 0.03,
+    cbar_pos: Sequence[float] | None = (0.02, 0.8, 0.05, 0.18),
+    tree_kws: Mapping[str, Any] | None = None,
+    row_metric: str | Callable[..., float] | None = None,
+    row_method: str | None = None,
+    col_metric: str | Callable[..., float] | None = None,
+    col_method: str | None = None,
+    optimal_ordering: bool = False,
+    dtype: Any = None,
+    memory: Any = None,
+    store: Any = None,
+    client: Any = None,
+    progress: Any = None,
+    **kwargs: Any,
+) -> ClusterGrid:
+    """Draw a matrix as a heatmap with its rows and columns clustered.
+
+    Takes what seaborn's function of the same name takes, and gives an object with the same
+    attributes. The matrix may be larger than memory: trees are exact, and the picture is made of
+    as many means as it has pixels, in one pass.
+
+    Parameters
+    ----------
+    data
+        A DataFrame, an array, lists, or a matrix of any size: an xarray.DataArray, a Dask or Zarr
+        array, a sparse matrix, an AnnData, a path or URL.
+    pivot_kws
+        ``index``, ``columns`` and ``values``, if `data` is tidy.
+    method
+        ``"single"``, ``"complete"``, ``"average"``, ``"weighted"``, ``"centroid"``,
+        ``"median"`` or ``"ward"``.
+    metric
+        A metric of scipy.spatial.distance.pdist, or a function of two vectors.
+    z_score
+        Subtract the mean and divide by the standard deviation of every row (0) or column (1).
+    standard_scale
+        Subtract the minimum and divide by the range of every row (0) or column (1).
+    figsize
+        Width and height of the figure in inches.
+    cbar_kws
+        For the colour bar, e.g. ``{"label": "expression"}``.
+    row_cluster, col_cluster
+        Whether to cluster the rows, the columns.
+    row_linkage, col_linkage : (n - 1, 4) array
+        Trees made before, in SciPy's convention; they are checked.
+    row_colors, col_colors
+        Colours beside the rows, the columns: a list, lists, a Series or a DataFrame. The last
+        two are matched with the data by index.
+    mask
+        True where cells are not shown. An array, a DataFrame or an xarray.DataArray with the
+        data's labels. Missing values are not shown anyway.
+    dendrogram_ratio, colors_ratio
+        Proportions of the figure, one number or a (row, column) pair.
+    cbar_pos
+        ``(left, bottom, width, height)`` of the colour bar; None for no colour bar.
+    tree_kws
+        For the lines of the trees, a matplotlib LineCollection.
+    row_metric, row_method, col_metric, col_method
+        A metric or method for one axis only; `metric` and `method` otherwise.
+    optimal_ordering
+        Turn the branches so that neighbouring leaves are as near as the tree allows.
+    dtype
+        Precision of the distances; the data's own by default.
+    memory
+        What the whole computation may use, e.g. ``"8GB"``.
+    store
+        Where large intermediate results lie.
+    client
+        A Dask client to compute on.
+    progress
+        Whether, or how, to show progress.
+    **kwargs
+        For the heatmap: vmin, vmax, cmap, center, robust, annot, fmt, annot_kws, linewidths,
+        linecolor, cbar, xticklabels, yticklabels; others go to the artist of the cells.
+
+    Returns
+    -------
+    ClusterGrid
+        With the figure, its axes, the trees and the reordered matrix.
+
+    Raises
+    ------
+    DataValueError
+        A ValueError, e.g. for NaN in an axis that is clustered, an unknown metric, a mask,
+        annotations, colours or linkage of another size than the data.
+    DataTypeError
+        A TypeError, e.g. for indexed colours of data without an index, or for ``ax=``.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame([[0, 1], [9, 8], [1, 1]], index=["a", "b", "c"])
+    >>> g = clustermap(table, figsize=(4, 4))
+    >>> list(g.data2d.index)
+    ['b', 'a', 'c']
+    >>> import matplotlib.pyplot as plt
+    >>> plt.close(g.figure)
+    """
+    refuse_axes(kwargs)
+    grid = ClusterGrid(
+        data,
+        pivot_kws=pivot_kws,
+        z_score=z_score,
+        standard_scale=standard_scale,
+        figsize=figsize,
+        row_colors=row_colors,
+        col_colors=col_colors,
+        mask=mask,
+        dendrogram_ratio=dendrogram_ratio,
+        colors_ratio=colors_ratio,
+        cbar_pos=cbar_pos,
+        dtype=dtype,
+        memory=memory,
+        store=store,
+        client=client,
+        progress=progress,
+    )
+    try:
+        return grid.plot(
+            metric,
+            method,
+            cbar_kws,
+            row_cluster,
+            col_cluster,
+            row_linkage,
+            col_linkage,
+            tree_kws,
+            row_metric=row_metric,
+            row_method=row_method,
+            col_metric=col_metric,
+            col_method=col_method,
+            optimal_ordering=optimal_ordering,
+            **kwargs,
+        )
+    except BaseException:
+        # Half a picture would be shown by the next plt.show(), and kept in memory.
+        import matplotlib.pyplot as plt
+
+        plt.close(grid.figure)
+        raise

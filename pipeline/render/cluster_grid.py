@@ -1,0 +1,423 @@
+"""Driver: the ClusterGrid - a matrix in leaf order with its trees, colour strips and colour bar.
+
+Names, defaults and places are seaborn's, so code written for its grid works with this one.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pandas as pd
+from clustergrid.pipeline.render import tables
+from clustergrid.pipeline.render.body import (
+    MESH_CELLS,
+    FittedImage,
+    draw_mesh,
+    fits_pixels,
+    set_cell_limits,
+)
+from clustergrid.pipeline.render.colors import (
+    StripColors,
+    as_strips,
+    color_list_to_matrix_and_cmap,
+    prepare_colors,
+)
+from clustergrid.pipeline.render.dendrogram import DendrogramPlotter
+from clustergrid.pipeline.render.figure import FigureGrid
+from clustergrid.pipeline.render.heatmap import (
+    HeatmapOptions,
+    annotate,
+    annotation_values,
+    color_scale,
+    draw_color_bar,
+    refuse_axes,
+)
+from clustergrid.pipeline.render.layout import (
+    DEFAULT_COLORS_RATIO,
+    DEFAULT_DENDROGRAM_RATIO,
+    Ratio,
+    axis_ratios,
+    ratio_pair,
+)
+from clustergrid.pipeline.render.matrix import Metric, open_drawn
+from clustergrid.pipeline.render.strips import Strips
+from clustergrid.pipeline.render.ticks import choose_ticks, hide_spines, write_tick_labels
+
+if TYPE_CHECKING:
+    from clustergrid.pipeline.stages import Stages
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap
+
+__all__ = ["ClusterGrid"]
+
+ROWS, COLUMNS = 0, 1
+
+
+class ClusterGrid(FigureGrid):
+    """A matrix drawn as a heatmap, rows and columns in leaf order, with the trees beside it.
+
+    Parameters
+    ----------
+    data
+        A table in memory (DataFrame, array, lists) or a matrix of any size: an xarray.DataArray,
+        a Dask or Zarr array, a sparse matrix, an AnnData, a path or URL.
+    pivot_kws
+        ``index``, ``columns`` and ``values`` of tidy data.
+    z_score, standard_scale
+        Normalize every row (0) or every column (1).
+    figsize
+        Width and height in inches; None for matplotlib's default.
+    row_colors, col_colors
+        Colours beside the rows and columns.
+    mask
+        True where cells are not shown; not used for clustering.
+    dendrogram_ratio, colors_ratio
+        Proportions of the figure, one number or a (row, column) pair.
+    cbar_pos
+        ``(left, bottom, width, height)`` of the colour bar; None for no colour bar.
+    stages
+        Stages that are open already, whose matrix is drawn; `data` may then be None.
+    dtype, memory, store, client, progress
+        How stages are opened, as in `clustermap`.
+
+    Attributes
+    ----------
+    data
+        The data as given, a DataFrame; or, for a matrix of any size, its lazy DataArray.
+    row_colors, col_colors
+        RGB triples, or a list of them a strip; None when none were given.
+    row_color_labels, col_color_labels
+        Names of the strips.
+    dendrogram_row, dendrogram_col : DendrogramPlotter
+        The trees, None where an axis was not clustered.
+    stages : Stages
+        What computed the trees and the picture.
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        pivot_kws: dict[str, Any] | None = None,
+        z_score: int | None = None,
+        standard_scale: int | None = None,
+        figsize: tuple[float, float] | None = None,
+        row_colors: Any = None,
+        col_colors: Any = None,
+        mask: Any = None,
+        dendrogram_ratio: Ratio = None,
+        colors_ratio: Ratio = None,
+        cbar_pos: Sequence[float] | None = None,
+        *,
+        stages: Stages | None = None,
+        dtype: Any = None,
+        memory: Any = None,
+        store: Any = None,
+        client: Any = None,
+        progress: Any = None,
+    ) -> None:
+        # Everything that can be refused is, before there is a figure.
+        self._matrix = open_drawn(
+            data,
+            pivot_kws=pivot_kws,
+            z_score=z_score,
+            standard_scale=standard_scale,
+            mask=mask,
+            stages=stages,
+            options={
+                "dtype": dtype,
+                "memory": memory,
+                "store": store,
+                "client": client,
+                "progress": progress,
+            },
+        )
+        n_rows, n_columns = self._matrix.shape
+        self.row_colors, self.row_color_labels = prepare_colors(
+            row_colors, self._matrix.match_index(ROWS), n_rows, "row_colors"
+        )
+        self.col_colors, self.col_color_labels = prepare_colors(
+            col_colors, self._matrix.match_index(COLUMNS), n_columns, "col_colors"
+        )
+        trees = ratio_pair(dendrogram_ratio, DEFAULT_DENDROGRAM_RATIO, "dendrogram_ratio")
+        strips = ratio_pair(colors_ratio, DEFAULT_COLORS_RATIO, "colors_ratio")
+        super().__init__(
+            figsize=figsize,
+            width_ratios=self.dim_ratios(self.row_colors, trees[ROWS], strips[ROWS]),
+            height_ratios=self.dim_ratios(self.col_colors, trees[COLUMNS], strips[COLUMNS]),
+            cbar_pos=cbar_pos,
+        )
+        self.dendrogram_row: DendrogramPlotter | None = None
+        self.dendrogram_col: DendrogramPlotter | None = None
+        self._orders: tuple[np.ndarray, np.ndarray] | None = None
+        self._cached: dict[str, Any] = {}
+
+    @property
+    def stages(self) -> Stages:
+        """The stages bound to the matrix."""
+        return self._matrix.stages
+
+    @property
+    def data(self) -> Any:
+        """The data as given."""
+        return self._matrix.source
+
+    @property
+    def data2d(self) -> Any:
+        """The normalized matrix, in leaf order once it is plotted; a lazy matrix stays lazy."""
+        if self._orders is None:
+            return self._matrix.normalized
+        if "data2d" not in self._cached:
+            self._cached["data2d"] = self._matrix.reordered(*self._orders)
+        return self._cached["data2d"]
+
+    @property
+    def mask(self) -> Any:
+        """What is not shown, in leaf order once it is plotted; None for a lazy matrix without."""
+        if "mask" not in self._cached:
+            n_rows, n_columns = self._matrix.shape
+            orders = self._orders or (np.arange(n_rows), np.arange(n_columns))
+            self._cached["mask"] = self._matrix.reordered_mask(*orders)
+        return self._cached["mask"]
+
+    def format_data(
+        self,
+        data: pd.DataFrame,
+        pivot_kws: dict[str, Any] | None,
+        z_score: int | None = None,
+        standard_scale: int | None = None,
+    ) -> pd.DataFrame:
+        """Pivot and normalize a table."""
+        return tables.format_table(data, pivot_kws, z_score, standard_scale)
+
+    z_score = staticmethod(tables.z_score)
+    standard_scale = staticmethod(tables.standard_scale)
+
+    @staticmethod
+    def color_list_to_matrix_and_cmap(
+        colors: Sequence[Any], ind: Sequence[int] | np.ndarray, axis: int = 0
+    ) -> tuple[np.ndarray, ListedColormap]:
+        """Turn colours into integers and the colormap that turns those into the colours."""
+        return color_list_to_matrix_and_cmap(colors, ind, axis)
+
+    def dim_ratios(
+        self, colors: StripColors | None, dendrogram_ratio: float, colors_ratio: float
+    ) -> list[float]:
+        """Proportions of the figure for the tree, the colour strips if any, and the body."""
+        n_strips = 0 if colors is None else len(as_strips(colors))
+        return axis_ratios(n_strips, dendrogram_ratio, colors_ratio)
+
+    def plot(
+        self,
+        metric: Metric,
+        method: str,
+        colorbar_kws: Mapping[str, Any] | None,
+        row_cluster: bool,
+        col_cluster: bool,
+        row_linkage: Any,
+        col_linkage: Any,
+        tree_kws: Mapping[str, Any] | None,
+        *,
+        row_metric: Metric | None = None,
+        row_method: str | None = None,
+        col_metric: Metric | None = None,
+        col_method: str | None = None,
+        optimal_ordering: bool = False,
+        **kws: Any,
+    ) -> Self:
+        """Cluster, and draw everything; the parameters are those of `clustermap`."""
+        refuse_axes(kws)
+        if kws.pop("square", False):
+            # Equal scales on both axes of the body can't be had in a grid of axes.
+            warnings.warn("``square=True`` ignored in clustermap", UserWarning, stacklevel=2)
+        self.plot_dendrograms(
+            row_cluster,
+            col_cluster,
+            metric,
+            method,
+            row_linkage=row_linkage,
+            col_linkage=col_linkage,
+            tree_kws=tree_kws,
+            row_metric=row_metric,
+            row_method=row_method,
+            col_metric=col_metric,
+            col_method=col_method,
+            optimal_ordering=optimal_ordering,
+        )
+        yind = self._leaf_order(self.dendrogram_row, ROWS)
+        xind = self._leaf_order(self.dendrogram_col, COLUMNS)
+        self.plot_colors(xind, yind, **kws)
+        self.plot_matrix(colorbar_kws, xind, yind, **kws)
+        return self
+
+    def _leaf_order(self, tree: DendrogramPlotter | None, axis: int) -> np.ndarray:
+        return np.arange(self._matrix.shape[axis]) if tree is None else tree.leaf_order
+
+    def plot_dendrograms(
+        self,
+        row_cluster: bool,
+        col_cluster: bool,
+        metric: Metric,
+        method: str,
+        row_linkage: Any,
+        col_linkage: Any,
+        tree_kws: Mapping[str, Any] | None,
+        *,
+        row_metric: Metric | None = None,
+        row_method: str | None = None,
+        col_metric: Metric | None = None,
+        col_method: str | None = None,
+        optimal_ordering: bool = False,
+    ) -> None:
+        """Make the trees of the axes that are clustered, and draw them."""
+
+        def tree(axis: int, given: Any, metric: Metric, method: str) -> DendrogramPlotter:
+            return DendrogramPlotter(
+                self._matrix.normalized,
+                axis=axis,
+                compute_linkage=lambda: self._matrix.linkage(
+                    axis, method, metric, optimal_ordering
+                ),
+                linkage=given,
+                metric=metric,
+                method=method,
+                rotate=axis == ROWS,
+            )
+
+        for ax in (self.ax_row_dendrogram, self.ax_col_dendrogram):
+            ax.set(xticks=[], yticks=[])
+            hide_spines(ax)
+        if row_cluster:
+            self.dendrogram_row = tree(
+                ROWS, row_linkage, row_metric or metric, row_method or method
+            ).plot(self.ax_row_dendrogram, tree_kws)
+        if col_cluster:
+            self.dendrogram_col = tree(
+                COLUMNS, col_linkage, col_metric or metric, col_method or method
+            ).plot(self.ax_col_dendrogram, tree_kws)
+
+    def plot_colors(
+        self, xind: Sequence[int] | np.ndarray, yind: Sequence[int] | np.ndarray, **kws: Any
+    ) -> None:
+        """Draw the colours beside rows and columns, in leaf order.
+
+        Parameters
+        ----------
+        xind, yind
+            Leaf orders of the columns and of the rows.
+        **kws
+            Heatmap keywords; those of colours, limits and ticks do not apply to strips.
+        """
+        options = HeatmapOptions.from_keywords(kws)
+        for axis, ax, colors, order, labels in (
+            (ROWS, self.ax_row_colors, self.row_colors, yind, self.row_color_labels),
+            (COLUMNS, self.ax_col_colors, self.col_colors, xind, self.col_color_labels),
+        ):
+            if ax is None or colors is None:
+                continue
+            strips = Strips(axis=axis, colors=colors, order=np.asarray(order))
+            image = strips.draw(ax, options, self._dpi)
+            if image is not None:
+                self._images.append(image)
+            strips.write_labels(ax, labels or [])
+
+    def plot_matrix(
+        self,
+        colorbar_kws: Mapping[str, Any] | None,
+        xind: Sequence[int] | np.ndarray,
+        yind: Sequence[int] | np.ndarray,
+        **kws: Any,
+    ) -> None:
+        """Draw the body and its colour bar, and lay the figure out.
+
+        Parameters
+        ----------
+        colorbar_kws
+            For `matplotlib.figure.Figure.colorbar`.
+        xind, yind
+            Leaf orders of the columns and of the rows.
+        **kws
+            Heatmap keywords.
+        """
+        options = HeatmapOptions.from_keywords(kws)
+        orders = np.asarray(yind), np.asarray(xind)
+        annotations = self._annotations(options, orders)
+        self._orders = orders
+        self._cached.clear()
+        self._label_body(options, orders)
+        self._lay_out()
+        # Only now is it known how many pixels the body has.
+        mappable = self._draw_body(options, orders, annotations)
+        bar_kws = dict(colorbar_kws or {})
+        if options.cbar is False:
+            if self.ax_cbar is not None:
+                self.ax_cbar.set_visible(False)
+        elif options.cbar or self.ax_cbar is not None:
+            is_raster = bool(options.artist.get("rasterized", False))
+            draw_color_bar(self.ax_heatmap, self.ax_cbar, mappable, bar_kws, is_raster)
+            if self.ax_cbar is None or "extend" in bar_kws or mappable.cmap.colorbar_extend:
+                self.tight_layout()  # pointed ends reach out of the bar's axes
+
+    def _annotations(
+        self, options: HeatmapOptions, orders: tuple[np.ndarray, np.ndarray]
+    ) -> np.ndarray | None:
+        """Return what to write into the cells, in leaf order; None for the values or nothing."""
+        if not options.has_annotations or options.annot is True:
+            return None
+        values = annotation_values(options.annot, self._matrix.shape)
+        rows, columns = orders
+        in_order: np.ndarray = values[rows][:, columns]
+        return in_order
+
+    def _label_body(self, options: HeatmapOptions, orders: tuple[np.ndarray, np.ndarray]) -> None:
+        """Set the limits of the body's axes, its tick labels and axis labels."""
+        ax, matrix = self.ax_heatmap, self._matrix
+        hide_spines(ax)
+        set_cell_limits(ax, matrix.shape)
+        xticks, xlabels = choose_ticks(
+            ax.xaxis, options.xticklabels, matrix.index(COLUMNS), orders[COLUMNS], "xticklabels"
+        )
+        yticks, ylabels = choose_ticks(
+            ax.yaxis, options.yticklabels, matrix.index(ROWS), orders[ROWS], "yticklabels"
+        )
+        ax.set(xticks=xticks, yticks=yticks)
+        write_tick_labels(ax, xlabels, ylabels)
+        ax.set(xlabel=matrix.axis_label(COLUMNS), ylabel=matrix.axis_label(ROWS))
+        rotation = ax.get_yticklabels()[0].get_rotation() if len(yticks) else None
+        ax.yaxis.set_ticks_position("right")
+        ax.yaxis.set_label_position("right")
+        for text in ax.get_yticklabels():
+            text.set_rotation(rotation)  # type: ignore[arg-type]
+
+    def _draw_body(
+        self,
+        options: HeatmapOptions,
+        orders: tuple[np.ndarray, np.ndarray],
+        annotations: np.ndarray | None,
+    ) -> ScalarMappable:
+        """Draw the cells one by one if that can be seen or was asked for, else as an image."""
+        ax, matrix = self.ax_heatmap, self._matrix
+        scale = color_scale(options, lambda: matrix.limits(options.robust))
+        n_cells = matrix.shape[0] * matrix.shape[1]
+        if n_cells <= MESH_CELLS and (
+            options.asks_for_mesh or fits_pixels(ax, matrix.shape, self._dpi)
+        ):
+            cells = matrix.cells(*orders)
+            mesh = draw_mesh(ax, cells, scale, options.mesh_keywords())
+            if options.has_annotations:
+                annotate(ax, mesh, cells if annotations is None else annotations, options)
+            return mesh
+        options.warn_ignored(n_cells)
+        image = FittedImage(
+            ax,
+            matrix.shape,
+            lambda pixel_shape: matrix.pixels(*orders, pixel_shape),
+            dpi=self._dpi,
+            scale=scale,
+            limits=lambda: matrix.limits(robust=False),
+            kws=options.image_keywords(),
+        )
+        self._images.append(image)
+        return image.artist

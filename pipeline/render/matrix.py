@@ -1,0 +1,276 @@
+"""Driver: the matrix behind a picture - a table in memory, or one that is never read whole.
+
+Both kinds answer the same questions, so that nothing else here asks what the data was. Every
+computation is the stages'; this module only names, masks and reorders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from clustergrid.pipeline.render.body import Pixels
+from clustergrid.pipeline.render.tables import (
+    format_table,
+    index_label,
+    is_table,
+    mask_values,
+    refuse_constant,
+)
+from clustergrid.storage.errors import DataValueError
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from clustergrid.pipeline.stages import Stages
+
+__all__ = ["DrawnMatrix", "Metric", "StagedMatrix", "TableMatrix", "open_drawn"]
+
+
+UNNAMED = ("row", "column", "dim_0", "dim_1")
+"""What dimensions are called whose labels have no name of their own."""
+
+Metric: TypeAlias = Any
+"""A name, or a function of two vectors."""
+
+
+class _ComputedMatrix:
+    """What both kinds of matrix leave to the stages; orders are positions in the data's order."""
+
+    stages: Stages
+    shown_mask: Any
+
+    def linkage(self, axis: int, method: str, metric: Metric, optimal_ordering: bool) -> np.ndarray:
+        """Compute the tree of the rows (0) or columns (1)."""
+        return self.stages.linkage(
+            axis, method=method, metric=metric, optimal_ordering=optimal_ordering
+        )
+
+    def limits(self, robust: bool) -> tuple[float, float]:
+        """Least and greatest shown value, or the 2nd and 98th percentiles."""
+        return self.stages.limits(robust=robust, mask=self.shown_mask)
+
+    def pixels(
+        self, row_order: np.ndarray, column_order: np.ndarray, shape: tuple[int, int]
+    ) -> Pixels:
+        """Means of cells in leaf order, for a number of pixel rows and columns."""
+        image = self.stages.reduced_image(row_order, column_order, shape, mask=self.shown_mask)
+        return image.values, image.row_edges, image.column_edges
+
+
+class TableMatrix(_ComputedMatrix):
+    """A table in memory, normalized by pandas as seaborn does it.
+
+    The stages get the normalized table: what is clustered is what is drawn, to the last bit.
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        *,
+        pivot_kws: dict[str, Any] | None,
+        z_score: int | None,
+        standard_scale: int | None,
+        mask: Any,
+        stages: Stages | None,
+        options: Mapping[str, Any],
+    ) -> None:
+        self.source = data if isinstance(data, pd.DataFrame) else _as_frame(data)
+        self.normalized = format_table(self.source, pivot_kws, z_score, standard_scale)
+        self._is_labelled = isinstance(data, pd.DataFrame | pd.Series)
+        self._steps = {"z_score": z_score, "standard_scale": standard_scale}
+        self._options = options
+        if stages is not None:
+            self.stages = stages
+        labels = (self.normalized.index, self.normalized.columns)
+        if mask is not None and hasattr(mask, "to_pandas"):  # an xarray.DataArray
+            mask = mask.to_pandas() if mask.indexes else mask.to_numpy()
+        self.shown_mask = None if mask is None else mask_values(mask, self.shape, labels)
+
+    @cached_property
+    def stages(self) -> Stages:  # type: ignore[override]
+        """The stages on the normalized table, opened when something is to be computed."""
+        from clustergrid.pipeline.stages import open_stages
+
+        return open_stages(self.normalized, **self._options)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.normalized.shape
+
+    def index(self, axis: int) -> pd.Index:
+        """Labels of the rows (0) or columns (1)."""
+        return self.normalized.columns if axis else self.normalized.index
+
+    def axis_label(self, axis: int) -> Hashable:
+        """Name of the index, empty where it has none."""
+        return index_label(self.index(axis))
+
+    def match_index(self, axis: int) -> pd.Index | None:
+        """Labels that Series of colours are matched with; None where the data came without."""
+        return self.index(axis) if self._is_labelled else None
+
+    def linkage(self, axis: int, method: str, metric: Metric, optimal_ordering: bool) -> np.ndarray:
+        """Compute a tree, refusing what normalizing has made not finite by name."""
+        for name, normalized_axis in self._steps.items():
+            if normalized_axis is not None:
+                refuse_constant(self.normalized, normalized_axis, name)
+        return super().linkage(axis, method, metric, optimal_ordering)
+
+    def cells(self, row_order: np.ndarray, column_order: np.ndarray) -> np.ndarray:
+        """Every cell in leaf order, masked where nothing is shown; for matrices that are small."""
+        values = self.reordered(row_order, column_order).to_numpy()
+        if values.dtype == object:
+            values = values.astype(np.float64)
+        mask = self.reordered_mask(row_order, column_order).to_numpy()
+        masked: np.ndarray = np.ma.masked_where(mask, values)
+        return masked
+
+    def reordered(self, row_order: np.ndarray, column_order: np.ndarray) -> pd.DataFrame:
+        """Return the normalized matrix in leaf order."""
+        table: pd.DataFrame = self.normalized.iloc[row_order, column_order]
+        return table
+
+    def reordered_mask(self, row_order: np.ndarray, column_order: np.ndarray) -> pd.DataFrame:
+        """Return the mask in leaf order, missing cells included."""
+        missing = self.reordered(row_order, column_order).isna()
+        if self.shown_mask is None:
+            return missing
+        masked: pd.DataFrame = missing | self.shown_mask[np.ix_(row_order, column_order)]
+        return masked
+
+
+def _as_frame(data: Any) -> pd.DataFrame:
+    if isinstance(data, np.ndarray) and data.ndim != 2:
+        raise DataValueError(f"data must have rows and columns, got an array of {data.ndim} axes")
+    return pd.DataFrame(data)
+
+
+class StagedMatrix(_ComputedMatrix):
+    """A matrix that only the stages read; nothing here holds more of it than the picture shows."""
+
+    def __init__(self, stages: Stages, mask: Any) -> None:
+        self.stages = stages
+        self.source: xr.DataArray = stages.matrix
+        self.shown_mask = None if mask is None else self._aligned(mask)
+
+    def _aligned(self, mask: Any) -> Any:
+        """Bring a mask into the matrix's order; a DataArray stays lazy."""
+        if not hasattr(mask, "dims"):
+            return mask_values(mask, self.shape, (self.index(0), self.index(1)))
+        dims = self.source.dims
+        if set(mask.dims) != set(dims):
+            raise DataValueError(
+                f"Mask must have the same shape as data: its dimensions are {tuple(mask.dims)}, "
+                f"those of data {dims}."
+            )
+        mask = mask.transpose(*dims)
+        for axis, dim in enumerate(dims):
+            if dim not in mask.indexes or dim not in self.source.indexes:
+                continue
+            labels = self.index(axis)
+            if mask.indexes[dim].equals(labels):
+                continue
+            if not (mask.indexes[dim].is_unique and labels.isin(mask.indexes[dim]).all()):
+                raise DataValueError(
+                    "Mask must have the same index and columns as data. Labels of data are "
+                    f"missing from the mask, or repeated in it, along {dim!r}."
+                )
+            mask = mask.sel({dim: labels})
+        if mask.shape != self.shape:
+            raise DataValueError(
+                f"Mask must have the same shape as data. The mask is {mask.shape}, "
+                f"data {self.shape}."
+            )
+        return mask if mask.dtype == bool else mask.astype(bool)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.stages.shape
+
+    @property
+    def normalized(self) -> xr.DataArray:
+        """The matrix that is clustered and drawn, in the data's order; lazy."""
+        rows, columns = self.shape
+        return self.reordered(np.arange(rows), np.arange(columns))
+
+    def index(self, axis: int) -> pd.Index:
+        """Labels of the rows (0) or columns (1)."""
+        return self.source.get_index(self.source.dims[axis])
+
+    def axis_label(self, axis: int) -> Hashable:
+        """Name of the dimension, empty where it has no labels."""
+        dim = self.source.dims[axis]
+        return dim if dim in self.source.indexes and dim not in UNNAMED else ""
+
+    def match_index(self, axis: int) -> pd.Index | None:
+        """Labels that Series of colours are matched with; None where the data came without."""
+        return self.index(axis) if self.source.dims[axis] in self.source.indexes else None
+
+    def cells(self, row_order: np.ndarray, column_order: np.ndarray) -> np.ndarray:
+        """Every cell in leaf order, masked where nothing is shown; for matrices that are small."""
+        values, _, _ = self.pixels(row_order, column_order, self.shape)
+        masked: np.ndarray = np.ma.masked_invalid(values)
+        return masked
+
+    def reordered(self, row_order: np.ndarray, column_order: np.ndarray) -> xr.DataArray:
+        """Return the normalized matrix in leaf order, lazily."""
+        return self.stages.reordered(row_order, column_order)
+
+    def reordered_mask(self, row_order: np.ndarray, column_order: np.ndarray) -> Any:
+        """Return the mask in leaf order; None without one."""
+        if self.shown_mask is None:
+            return None
+        if isinstance(self.shown_mask, np.ndarray):
+            return self.shown_mask[np.ix_(row_order, column_order)]
+        rows, columns = self.source.dims
+        return self.shown_mask.isel({rows: row_order, columns: column_order})
+
+
+DrawnMatrix: TypeAlias = TableMatrix | StagedMatrix
+
+
+def open_drawn(
+    data: Any,
+    *,
+    pivot_kws: dict[str, Any] | None,
+    z_score: int | None,
+    standard_scale: int | None,
+    mask: Any,
+    stages: Stages | None,
+    options: Mapping[str, Any],
+) -> DrawnMatrix:
+    """Choose how a matrix is held.
+
+    Parameters
+    ----------
+    data
+        What the user gave.
+    pivot_kws, z_score, standard_scale, mask
+        As in `clustermap`.
+    stages
+        Stages that are open already; their matrix is normalized.
+    options
+        ``dtype``, ``memory``, ``store``, ``client`` and ``progress``, for opening stages.
+    """
+    if is_table(data):
+        return TableMatrix(
+            data,
+            pivot_kws=pivot_kws,
+            z_score=z_score,
+            standard_scale=standard_scale,
+            mask=mask,
+            stages=stages,
+            options=options,
+        )
+    if stages is None:
+        from clustergrid.pipeline.stages import open_stages
+
+        stages = open_stages(
+            data, pivot_kws=pivot_kws, z_score=z_score, standard_scale=standard_scale, **options
+        )
+    return StagedMatrix(stages, mask)
