@@ -33,6 +33,7 @@ def create_array(
     dimension_names: tuple[str, ...] | None = None,
     attributes: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    fill_value: Any = 0,
 ) -> zarr.Array[Any]:
     """Create a Zarr v3 array whose every chunk carries a checksum.
 
@@ -50,6 +51,8 @@ def create_array(
         As in Zarr; xarray reads the dimension names.
     overwrite
         Replace an array that is there.
+    fill_value
+        What parts that were never written read as; arrays of text want ``""``.
 
     Raises
     ------
@@ -70,7 +73,7 @@ def create_array(
             compressors=[*codecs, Crc32cCodec()],
             dimension_names=dimension_names,
             attributes=dict(attributes) if attributes else None,
-            fill_value=0,
+            fill_value=fill_value,
             overwrite=overwrite,
             zarr_format=3,
         )

@@ -6,6 +6,7 @@ __all__ = [
     "DataValueError",
     "IntegrityError",
     "MissingExtraError",
+    "MissingFileError",
     "RunDirectoryError",
     "StorageError",
 ]
@@ -32,6 +33,10 @@ class MissingExtraError(ClustergridError, ImportError):
 
 class StorageError(ClustergridError, OSError):
     """Bytes could not be read or written where they should be."""
+
+
+class MissingFileError(StorageError, FileNotFoundError):
+    """There is no such file or directory."""
 
 
 class IntegrityError(StorageError):

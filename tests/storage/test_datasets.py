@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-
 from clustergrid.storage.datasets import endometrial_path, load_endometrial
 
 

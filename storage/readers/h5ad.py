@@ -1,0 +1,96 @@
+"""Driver: AnnData's HDF5 files, read with h5py alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from clustergrid.storage.errors import DataValueError, MissingExtraError
+from clustergrid.storage.readers.annotated import axis_labels, choose_layer, column_stream, describe
+from clustergrid.storage.readers.base import RandomAccess, Stream
+from clustergrid.storage.readers.location import Location
+from clustergrid.storage.readers.sparse import read_compressed_rows
+
+__all__ = ["open_h5ad"]
+
+
+@dataclass(frozen=True)
+class _Element:
+    """A matrix in an HDF5 file, dense or compressed by rows."""
+
+    location: Location
+    path: str
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    is_dense: bool
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        """Open the file, and return the values of a block."""
+        with _open_file(self.location) as file:
+            node = file[self.path]
+            if self.is_dense:
+                return np.asarray(node[rows, columns])
+            return read_compressed_rows(node, rows, self.shape)[:, columns]
+
+
+def open_h5ad(location: Location, layer: str | None) -> RandomAccess | Stream:
+    """Read the shape and the labels of ``X`` or of a layer.
+
+    Parameters
+    ----------
+    location
+        The file.
+    layer
+        Name of a layer, or ``"raw"`` for the values before filtering; ``None`` for ``X``.
+
+    Raises
+    ------
+    MissingExtraError
+        h5py is not installed.
+    DataTypeError, DataValueError
+        There is no such layer, or it is not a matrix of real numbers.
+    """
+    with _open_file(location) as file:
+        path, table = choose_layer(file, layer, location.url)
+        found = describe(file[path], f"{path} of {location.url}")
+        rows, columns = axis_labels(file["obs"]), axis_labels(file[table])
+        stored = getattr(file[path], "chunks", None) or (1, found.shape[1])
+    if found.encoding == "csc":
+        return column_stream(found, partial(_open_node, location, path), rows, columns)
+    return RandomAccess(
+        reader=_Element(location, path, found.shape, found.dtype, found.encoding == "dense"),
+        stored_chunks=stored,
+        row_labels=rows,
+        column_labels=columns,
+        dims=("obs", "var"),
+    )
+
+
+@contextmanager
+def _open_node(location: Location, path: str) -> Iterator[Any]:
+    """Open a group of the file."""
+    with _open_file(location) as file:
+        yield file[path]
+
+
+@contextmanager
+def _open_file(location: Location) -> Iterator[Any]:
+    """Open an HDF5 file from a path or a URL."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise MissingExtraError(
+            f"reading {location.url} needs h5py: pip install 'clustergrid[anndata]'"
+        ) from error
+
+    with location.open() as raw:
+        try:
+            file = h5py.File(location.url if location.is_local else raw, "r")
+        except OSError as error:
+            raise DataValueError(f"{location.url} is not a readable HDF5 file: {error}") from error
+        with file:
+            yield file

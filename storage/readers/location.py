@@ -1,0 +1,153 @@
+"""Driver: files and URLs, alike."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from clustergrid.storage.errors import MissingExtraError, MissingFileError, StorageError
+
+__all__ = ["Location"]
+
+_SAMPLE_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where an input is: an absolute path, or a URL that fsspec understands.
+
+    Examples
+    --------
+    >>> Location.parse("s3://bucket/folder/counts.TSV.gz").suffix
+    '.tsv'
+    >>> Location.parse("s3://bucket/folder/counts.TSV.gz").is_compressed
+    True
+    """
+
+    url: str
+
+    @classmethod
+    def parse(cls, path: str | os.PathLike[str]) -> Location:
+        """Make relative paths absolute, so that tasks on other working directories find them."""
+        text = os.fspath(path)
+        if text.startswith("file://"):
+            text = text.removeprefix("file://")
+        if "://" in text or "::" in text:
+            return cls(text)
+        return cls(str(Path(text).expanduser().absolute()))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a path of this machine."""
+        return "://" not in self.url and "::" not in self.url
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether the name ends in ``.gz``."""
+        return self.url.lower().endswith(".gz")
+
+    @property
+    def suffix(self) -> str:
+        """The suffix in lower case, without ``.gz``."""
+        name = self.url.rstrip("/").rsplit("/", 1)[-1].lower().removesuffix(".gz")
+        return os.path.splitext(name)[1]
+
+    def child(self, name: str) -> Location:
+        """Location of a file in this directory."""
+        return Location(f"{self.url.rstrip('/')}/{name}")
+
+    def exists(self) -> bool:
+        """Whether there is a file or directory."""
+        if self.is_local:
+            return os.path.exists(self.url)
+        filesystem, path = self._filesystem()
+        return bool(filesystem.exists(path))
+
+    def is_directory(self) -> bool:
+        """Whether it is a directory, or a prefix that objects share."""
+        if self.is_local:
+            return os.path.isdir(self.url)
+        filesystem, path = self._filesystem()
+        return bool(filesystem.isdir(path))
+
+    @contextmanager
+    def open(self, *, decompress: bool = False) -> Iterator[IO[bytes]]:
+        """Open the file to read bytes, and close it at the end of the block.
+
+        Raises
+        ------
+        MissingFileError
+            There is no such file.
+        StorageError
+            It cannot be read.
+        """
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(self._open())
+            except FileNotFoundError as error:
+                raise self.missing() from error
+            except OSError as error:
+                raise StorageError(f"cannot read {self.url}: {error}") from error
+            if decompress and self.is_compressed:
+                file = stack.enter_context(cast("IO[bytes]", gzip.GzipFile(fileobj=file)))
+            yield file
+
+    def missing(self) -> MissingFileError:
+        """Make the error that says there is nothing here."""
+        return MissingFileError(f"no such file or directory: {self.url}")
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Describe the content well enough to notice that it changed; see `ingest.fingerprint`."""
+        if self.is_directory():
+            return {"url": self.url, **self._directory_fingerprint()}
+        with self.open() as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            sample = hashlib.sha256(file.read(_SAMPLE_BYTES))
+            file.seek(max(0, size - _SAMPLE_BYTES))
+            sample.update(file.read(_SAMPLE_BYTES))
+        modified = os.stat(self.url).st_mtime_ns if self.is_local else None
+        return {
+            "url": self.url,
+            "size": size,
+            "mtime_ns": modified,
+            "sha256_of_ends": sample.hexdigest(),
+        }
+
+    def _directory_fingerprint(self) -> dict[str, Any]:
+        """Names, sizes and times of all files below a directory, as one digest."""
+        filesystem, path = self._filesystem()
+        found = filesystem.find(path, detail=True)
+        digest = hashlib.sha256()
+        size = 0
+        for name in sorted(found):
+            entry = found[name]
+            stamp = entry.get("mtime", entry.get("ETag", entry.get("created", "")))
+            digest.update(f"{name}\0{entry['size']}\0{stamp}\n".encode())
+            size += entry["size"]
+        return {"size": size, "files": len(found), "sha256_of_listing": digest.hexdigest()}
+
+    def _open(self) -> IO[bytes]:
+        """Open the file as it is."""
+        if self.is_local:
+            return open(self.url, "rb")
+        filesystem, path = self._filesystem()
+        return cast("IO[bytes]", filesystem.open(path, "rb"))
+
+    def _filesystem(self) -> tuple[Any, str]:
+        """Return the fsspec file system and the path in it."""
+        import fsspec
+
+        try:
+            filesystem, path = fsspec.core.url_to_fs(self.url)
+        except ImportError as error:
+            raise MissingExtraError(f"cannot open {self.url}: {error}") from error
+        except ValueError as error:
+            raise StorageError(f"cannot open {self.url}: {error}") from error
+        return filesystem, path

@@ -1,0 +1,132 @@
+"""Driver: compressed sparse matrices, in memory and in files, as dense blocks of rows.
+
+Single-cell counts are mostly zeros. They are made dense a block at a time, where a block is used.
+A matrix that is compressed by columns (CSC) cannot be read by rows: its entries are dealt once
+into one temporary file for every block of rows.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from clustergrid.storage.readers.base import RowBlock
+from clustergrid.storage.readers.chunking import BLOCK_BYTES, block_rows
+
+__all__ = ["CompressedColumns", "SparseMatrix", "read_compressed_rows"]
+
+
+@dataclass(frozen=True, eq=False)
+class SparseMatrix:
+    """A `scipy.sparse` matrix in memory, compressed by rows."""
+
+    matrix: Any
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        rows, columns = self.matrix.shape
+        return rows, columns
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        dtype: np.dtype[Any] = self.matrix.dtype
+        return dtype
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        """Return a dense block."""
+        return np.asarray(self.matrix[rows, columns].toarray())
+
+
+def read_compressed_rows(group: Any, rows: slice, shape: tuple[int, int]) -> np.ndarray:
+    """Make rows of a CSR group dense.
+
+    Parameters
+    ----------
+    group
+        An HDF5 or Zarr group with ``data``, ``indices`` and ``indptr``.
+    rows
+        Which rows.
+    shape
+        Of the whole matrix.
+    """
+    from scipy.sparse import csr_matrix
+
+    start, stop, _ = rows.indices(shape[0])
+    pointers = np.asarray(group["indptr"][start : stop + 1]).astype(np.int64)
+    entries = slice(int(pointers[0]), int(pointers[-1]))
+    data, indices = np.asarray(group["data"][entries]), np.asarray(group["indices"][entries])
+    block = csr_matrix((data, indices, pointers - pointers[0]), shape=(stop - start, shape[1]))
+    return np.asarray(block.toarray())
+
+
+@dataclass(frozen=True)
+class CompressedColumns:
+    """A CSC group of a file, read as a stream of dense blocks of rows.
+
+    Parameters
+    ----------
+    open_group
+        Opens the file; a context manager that gives the group.
+    shape, dtype
+        Of the matrix.
+    row_labels
+        Labels of its rows, dealt out with the blocks.
+    """
+
+    open_group: Callable[[], AbstractContextManager[Any]]
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    row_labels: pd.Index
+
+    def blocks(self) -> Iterator[RowBlock]:
+        """Deal the entries into files by rows, then read these one after another."""
+        step = block_rows(self.shape[1], self.dtype.itemsize)
+        entry = np.dtype([("row", np.int64), ("column", np.int64), ("value", self.dtype)])
+        with tempfile.TemporaryDirectory(prefix="clustergrid-columns-") as folder:
+            with self.open_group() as group:
+                for entries in self._entries(group, entry):
+                    _deal(entries, step, Path(folder))
+            for start in range(0, self.shape[0], step):
+                rows = min(step, self.shape[0] - start)
+                block = np.zeros((rows, self.shape[1]), self.dtype)
+                path = Path(folder, str(start // step))
+                if path.exists():
+                    entries = np.fromfile(path, entry)
+                    # As scipy does, entries that occur twice are added.
+                    np.add.at(block, (entries["row"] - start, entries["column"]), entries["value"])
+                    path.unlink()
+                yield self.row_labels[start : start + rows], block
+
+    def _entries(self, group: Any, entry: np.dtype[Any]) -> Iterator[np.ndarray]:
+        """Read the stored entries in order, some at a time."""
+        pointers = np.asarray(group["indptr"][:]).astype(np.int64)
+        step = max(1, BLOCK_BYTES // entry.itemsize)
+        for start in range(0, int(pointers[-1]), step):
+            part = slice(start, min(start + step, int(pointers[-1])))
+            entries = np.empty(part.stop - part.start, entry)
+            entries["row"] = group["indices"][part]
+            entries["value"] = group["data"][part]
+            entries["column"] = (
+                np.searchsorted(pointers, np.arange(part.start, part.stop), side="right") - 1
+            )
+            yield entries
+
+
+def _deal(entries: np.ndarray, step: int, folder: Path) -> None:
+    """Append entries to the file of the block of rows they belong to."""
+    block = entries["row"] // step
+    order = np.argsort(block, kind="stable")
+    entries, block = entries[order], block[order]
+    edges = np.flatnonzero(np.diff(block, prepend=-1, append=-1))
+    for start, stop in pairwise(edges.tolist()):
+        with open(folder / str(block[start]), "ab") as file:
+            entries[start:stop].tofile(file)

@@ -1,0 +1,263 @@
+"""Driver: Zarr arrays, groups that xarray wrote (ours among them) and AnnData stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import xarray
+from clustergrid.storage.errors import DataValueError, IntegrityError, StorageError
+from clustergrid.storage.readers.annotated import (
+    axis_labels,
+    choose_layer,
+    column_stream,
+    describe,
+)
+from clustergrid.storage.readers.base import RandomAccess, Stream
+from clustergrid.storage.readers.frame import check_number_dtype
+from clustergrid.storage.readers.labels import plain_labels
+from clustergrid.storage.readers.location import Location
+from clustergrid.storage.readers.sparse import read_compressed_rows
+from clustergrid.storage.source import ZarrSource
+
+__all__ = ["is_zarr", "open_zarr", "open_zarr_array"]
+
+_MARKERS = ("zarr.json", ".zarray", ".zgroup", ".zmetadata")
+_XARRAY_UNNAMED = "__xarray_dataarray_variable__"
+
+
+@dataclass(frozen=True, eq=False)
+class _OpenArray:
+    """A Zarr array that the caller opened; it is pickled as its store pickles."""
+
+    array: Any
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        rows, columns = self.array.shape
+        return rows, columns
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        dtype: np.dtype[Any] = self.array.dtype
+        return dtype
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        """Return the values of a block."""
+        return np.asarray(self.array[rows, columns])
+
+
+@dataclass(frozen=True)
+class _Variable:
+    """A variable that xarray decodes (scale, offset, fill values)."""
+
+    url: str
+    name: str
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    @cached_property
+    def _variable(self) -> xarray.DataArray:
+        return _open_dataset(self.url)[self.name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Send the location, not the open store."""
+        return {name: getattr(self, name) for name in ("url", "name", "shape", "dtype")}
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        """Return the values of a block."""
+        return np.asarray(self._variable[rows, columns].values)
+
+
+@dataclass(frozen=True)
+class _CompressedRows:
+    """A CSR group."""
+
+    url: str
+    path: str
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        """Return the values of a block."""
+        with _open_node(self.url, self.path) as group:
+            return read_compressed_rows(group, rows, self.shape)[:, columns]
+
+
+def is_zarr(location: Location) -> bool:
+    """Whether there is a Zarr array or group."""
+    return location.is_directory() and any(location.child(name).exists() for name in _MARKERS)
+
+
+def open_zarr(location: Location, layer: str | None) -> RandomAccess | Stream:
+    """Open a Zarr store, reading shapes and labels.
+
+    Parameters
+    ----------
+    location
+        An array or a group.
+    layer
+        Of a group, the variable (of an AnnData store, the layer).
+
+    Raises
+    ------
+    DataTypeError, DataValueError
+        It holds no such matrix.
+    IntegrityError
+        It was being written by `clustergrid.storage.ingest`, which did not finish.
+    """
+    import zarr
+
+    try:
+        node = zarr.open(location.url, mode="r")
+    except (OSError, KeyError, ValueError) as error:
+        raise StorageError(f"{location.url} is not a readable Zarr store: {error}") from error
+    if isinstance(node, zarr.Array):
+        return open_zarr_array(node, url=location.url)
+    if "obs" in node and "var" in node:
+        return _open_annotated(location, node, layer)
+    return _open_variable(location, node, layer)
+
+
+def open_zarr_array(array: Any, url: str | None = None) -> RandomAccess:
+    """Describe a Zarr array.
+
+    Parameters
+    ----------
+    array
+        The array.
+    url
+        The store whose root it is; ``None`` finds out where a local array is.
+    """
+    from zarr.storage import LocalStore
+
+    what = f"the Zarr array {url or array.path or array.store}"
+    check_number_dtype(array.dtype, what)
+    if array.ndim != 2:
+        raise DataValueError(f"{what} has shape {array.shape}: a matrix has two dimensions")
+    if url is not None:
+        place: tuple[str, str] | None = (url, "")
+    elif isinstance(array.store, LocalStore):
+        place = (str(array.store.root), array.path)
+    else:
+        place = None
+    names = getattr(array.metadata, "dimension_names", None)
+    names = names or array.attrs.get("_ARRAY_DIMENSIONS") or (None, None)
+    return RandomAccess(
+        reader=ZarrSource(*place) if place else _OpenArray(array),
+        stored_chunks=array.shards or array.chunks,
+        dim_names=(names[0], names[1]),
+        name=array.basename or None,
+        zarr_array=place,
+    )
+
+
+def _open_annotated(location: Location, root: Any, layer: str | None) -> RandomAccess | Stream:
+    """Open an AnnData store."""
+    path, table = choose_layer(root, layer, location.url)
+    found = describe(root[path], f"{path} of {location.url}")
+    rows, columns = axis_labels(root["obs"]), axis_labels(root[table])
+    if found.encoding == "csc":
+        return column_stream(found, partial(_open_node, location.url, path), rows, columns)
+    is_dense = found.encoding == "dense"
+    return RandomAccess(
+        reader=ZarrSource(location.url, path)
+        if is_dense
+        else _CompressedRows(location.url, path, found.shape, found.dtype),
+        stored_chunks=(root[path].shards or root[path].chunks) if is_dense else (1, found.shape[1]),
+        row_labels=rows,
+        column_labels=columns,
+        dims=("obs", "var"),
+        zarr_array=(location.url, path) if is_dense else None,
+    )
+
+
+def _open_variable(location: Location, root: Any, layer: str | None) -> RandomAccess:
+    """Open a variable of a group that xarray can read."""
+    dataset = _open_dataset(location.url)
+    name = _choose_variable(dataset, layer, location.url)
+    variable, stored = dataset[name], root[name]
+    record = dict(root.attrs).get("clustergrid", {}).get(name, {})
+    if not record.get("complete", True):
+        raise IntegrityError(
+            f"{location.url} was not written to its end. Run what wrote it again, or delete it."
+        )
+    check_number_dtype(variable.dtype, f"{name!r} of {location.url}")
+    shape = (int(variable.shape[0]), int(variable.shape[1]))
+    as_stored = variable.dtype == stored.dtype and _is_undecoded(variable)
+    return RandomAccess(
+        reader=ZarrSource(location.url, name)
+        if as_stored
+        else _Variable(location.url, name, shape, variable.dtype),
+        stored_chunks=stored.shards or stored.chunks,
+        row_labels=_labels(variable, 0),
+        column_labels=_labels(variable, 1),
+        dim_names=(variable.dims[0], variable.dims[1]),
+        name=record.get("name", None if name == _XARRAY_UNNAMED else name),
+        zarr_array=(location.url, name) if as_stored else None,
+    )
+
+
+def _choose_variable(dataset: xarray.Dataset, layer: str | None, where: str) -> str:
+    """Name of the variable that is asked for, or of the only matrix."""
+    found = [str(name) for name, variable in dataset.data_vars.items() if variable.ndim == 2]
+    if layer is not None and layer in dataset.data_vars and layer not in found:
+        raise DataValueError(
+            f"{layer!r} of {where} has shape {dataset[layer].shape}: a matrix has two dimensions"
+        )
+    if layer in found:
+        return str(layer)
+    listed = ", ".join(map(repr, found)) or "none"
+    if layer is not None:
+        raise DataValueError(f"{where} has no matrix {layer!r}; it has {listed}")
+    if len(found) != 1:
+        raise DataValueError(
+            f"{where} has {len(found)} matrices ({listed}): choose one with layer=..."
+        )
+    return found[0]
+
+
+def _is_undecoded(variable: xarray.DataArray) -> bool:
+    """Whether xarray gives the stored numbers as they are."""
+    encoding = variable.encoding
+    fill = encoding.get("_FillValue")
+    return (
+        not {"scale_factor", "add_offset", "missing_value"}.intersection(encoding)
+        and (fill is None or bool(np.isnan(fill)))
+        and encoding.get("dtype", variable.dtype) == variable.dtype
+    )
+
+
+def _labels(variable: xarray.DataArray, axis: int) -> Any:
+    """Labels along an axis, if it has any."""
+    dim = variable.dims[axis]
+    return plain_labels(variable.get_index(dim)) if dim in variable.coords else None
+
+
+def _open_dataset(url: str) -> xarray.Dataset:
+    """Open a group with xarray, lazily and without Dask."""
+    import zarr
+
+    group = zarr.open_group(url, mode="r")
+    consolidated = group.metadata.consolidated_metadata is not None
+    try:
+        dataset: xarray.Dataset = xarray.open_zarr(
+            url, chunks=None, consolidated=consolidated, decode_timedelta=False
+        )
+    except (KeyError, ValueError) as error:
+        raise DataValueError(f"{url} is not a group that xarray reads: {error}") from error
+    return dataset
+
+
+@contextmanager
+def _open_node(url: str, path: str) -> Iterator[Any]:
+    """Open a group."""
+    import zarr
+
+    yield zarr.open_group(url, path=path, mode="r")
