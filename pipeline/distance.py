@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clustergrid.pipeline import kernels
-from clustergrid.pipeline.execution import Executor
+from clustergrid.pipeline.execution import Executor, ThreadsExecutor
 from clustergrid.pipeline.metrics import Metric, engine_for, get_metric
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization
 from clustergrid.storage.condensed import (
     CondensedDistances,
+    fill_square,
     open_condensed,
     write_tile,
 )
@@ -27,7 +28,14 @@ from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, TriangleGrid, slabs
 from clustergrid.storage.source import MatrixSource
 
-__all__ = ["DistanceInput", "compute_distances", "distance_input", "write_distances"]
+__all__ = [
+    "DistanceInput",
+    "UndefinedRowsError",
+    "compute_distances",
+    "distance_input",
+    "read_square",
+    "write_distances",
+]
 
 # Below this share of the operands' scale, a product has lost too many digits: the pair is
 # recomputed from differences. With the share s, what is left of the product's error is
@@ -484,3 +492,39 @@ def write_distances(
         for i, j, _ in executor.map(_run_tile, executor.share(task), tiles, name="distance-tile"):
             on_tile(grid.position(i, j))
             stage.advance()
+
+
+@dataclass(frozen=True, slots=True)
+class _TileFromStore:
+    condensed: CondensedDistances
+    square: np.ndarray
+    kept: np.ndarray
+
+    def fill(self, position: int) -> None:
+        grid = self.condensed.grid
+        i, j = grid.tile(position)
+        tile = self.condensed.tile(i, j)
+        fill_square(self.square, self.kept, grid.rows(i), grid.rows(j), tile)
+
+
+def read_square(
+    condensed: CondensedDistances, kept: np.ndarray, *, progress: Progress, name: str
+) -> np.ndarray:
+    """Read the tiles into the full symmetric matrix of the kept observations, with threads.
+
+    Parameters
+    ----------
+    condensed
+        The tiles, ``n`` observations.
+    kept
+        ``(m,)`` increasing indices of the observations to keep.
+    progress, name
+        Who is told, and as which stage.
+    """
+    square = np.empty((len(kept), len(kept)), dtype=condensed.dtype)
+    task = _TileFromStore(condensed, square, kept)
+    positions = range(condensed.grid.n_tiles)
+    with progress.stage(name, total=len(positions), unit="tiles") as stage:
+        for _ in ThreadsExecutor().map(_TileFromStore.fill, task, positions, name="read-tile"):
+            stage.advance()
+    return square

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from clustergrid.pipeline._blas import single_blas_thread
@@ -18,7 +20,15 @@ from clustergrid.pipeline._blas import single_blas_thread
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["DaskExecutor", "Executor", "SerialExecutor", "ThreadsExecutor", "available_cores"]
+__all__ = [
+    "DaskExecutor",
+    "Executor",
+    "SerialExecutor",
+    "ThreadsExecutor",
+    "active_client",
+    "available_cores",
+    "available_memory_bytes",
+]
 
 Item = TypeVar("Item")
 Shared = TypeVar("Shared")
@@ -36,6 +46,10 @@ class Executor(Protocol):
     @property
     def in_process(self) -> bool:
         """Whether tasks share the memory of this process."""
+        ...
+
+    def active(self) -> AbstractContextManager[Any]:
+        """Let lazy arrays that are computed inside the context run here."""
         ...
 
     def share(self, value: Shared) -> Shared:
@@ -62,6 +76,10 @@ class SerialExecutor:
 
     threads = 1
     in_process = True
+
+    def active(self) -> AbstractContextManager[Any]:
+        """Leave lazy arrays to Dask's own choice."""
+        return nullcontext()
 
     def share(self, value: Shared) -> Shared:
         """Return the value."""
@@ -95,6 +113,10 @@ class ThreadsExecutor:
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or available_cores()
+
+    def active(self) -> AbstractContextManager[Any]:
+        """Leave lazy arrays to Dask's own choice."""
+        return nullcontext()
 
     def share(self, value: Shared) -> Shared:
         """Return the value."""
@@ -151,6 +173,13 @@ class DaskExecutor:
     def threads(self) -> int:
         """Threads of all workers, at least one."""
         return max(1, sum(self.client.nthreads().values()))
+
+    def active(self) -> AbstractContextManager[Any]:
+        """Make the client Dask's scheduler."""
+        import dask
+
+        context: AbstractContextManager[Any] = dask.config.set(scheduler=self.client)
+        return context
 
     def share(self, value: Shared) -> Shared:
         """Put a value on the cluster as the result of a task, so that a lost worker costs nothing.
@@ -210,3 +239,37 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def available_memory_bytes() -> int:
+    """Four fifths of the memory that this process can get now, its control group included."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    limit, used = _read_int("/sys/fs/cgroup/memory.max"), _read_int("/sys/fs/cgroup/memory.current")
+    if limit is not None and used is not None:
+        free = min(free, max(limit - used, 0))
+    return max(1, free * 4 // 5)
+
+
+def _read_int(path: str) -> int | None:
+    try:
+        with open(path, encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return None
+
+
+def active_client() -> Client | None:
+    """Return the Dask client that is current in this process, if there is one.
+
+    Does not import distributed: where nobody has, there is no client.
+    """
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import default_client
+
+    try:
+        return default_client()
+    except ValueError:
+        return None

@@ -14,7 +14,7 @@ import numpy as np
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.kernels import STATISTICS, block_statistics
 from clustergrid.pipeline.monitor import Progress
-from clustergrid.storage.errors import DataValueError
+from clustergrid.pipeline.spec import check_normalization
 from clustergrid.storage.grid import slabs
 from clustergrid.storage.source import MatrixSource
 
@@ -142,21 +142,6 @@ class Normalization:
         if standard_scale is not None:
             return cls.standard_scale(statistics, standard_scale)
         return cls()
-
-
-def check_normalization(z_score: int | None, standard_scale: int | None) -> None:
-    """Refuse what seaborn refuses, and axes that do not exist.
-
-    Raises
-    ------
-    DataValueError
-        A ValueError: both are given, or one is neither None, 0 nor 1.
-    """
-    if z_score is not None and standard_scale is not None:
-        raise DataValueError("Cannot perform both z-scoring and standard-scaling on data")
-    for name, axis in (("z_score", z_score), ("standard_scale", standard_scale)):
-        if axis is not None and (isinstance(axis, bool) or axis not in (0, 1)):
-            raise DataValueError(f"{name} must be 0 (rows), 1 (columns) or None, got {axis!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,204 @@
+"""Driver: the public functions around the picture: distances, trees and plans."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clustergrid.pipeline.hierarchy import (
+    REDUCIBLE_METHODS,
+    cluster_condensed,
+    linkage_matrix,
+)
+from clustergrid.pipeline.monitor import Listener, Progress
+from clustergrid.pipeline.order import optimal_ordering as order_optimally
+from clustergrid.pipeline.planning import Plan, plan_run
+from clustergrid.pipeline.spec import AxisSpec, RunSpec, distance_dtype
+from clustergrid.pipeline.stages import make_progress, open_stages
+from clustergrid.storage.condensed import CondensedDistances
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["linkage", "pdist", "plan"]
+
+Store = str | os.PathLike[str] | None
+Progresses = Progress | Listener | bool | None
+
+
+def pdist(
+    data: Any,
+    metric: str = "euclidean",
+    *,
+    dtype: Any = None,
+    memory: str | int | None = None,
+    store: Store = None,
+    client: Client | None = None,
+    progress: Progresses = None,
+) -> CondensedDistances:
+    """Distances between all pairs of rows.
+
+    Parameters
+    ----------
+    data
+        ``(n, k)``: anything that `clustergrid.storage.open_matrix` takes.
+    metric
+        One of `clustergrid.pipeline.metrics.METRICS`, under SciPy's names and aliases.
+    dtype
+        float32 or float64; by default that of the data, integers and bools as float64.
+    memory
+        What may be used, as ``"8GB"`` or bytes; by default most of what is free.
+    store
+        Directory for the distances at rest; by default they are kept in memory.
+    client
+        Dask client to run on.
+    progress
+        True for bars, or a callback for events.
+
+    Returns
+    -------
+    CondensedDistances
+        Tiles of the upper triangle; ``to_numpy()`` gives SciPy's condensed order.
+
+    Raises
+    ------
+    ValueError
+        The metric is unknown, values are not finite, a row has no distance under the metric, or
+        there are fewer than two rows.
+    TypeError
+        The data are not numbers.
+    MemoryLimitError
+        The distances do not fit.
+
+    Examples
+    --------
+    >>> d = pdist([[0, 0], [3, 4], [0, 1]], "cityblock")
+    >>> d.to_numpy().tolist()
+    [7.0, 1.0, 6.0]
+    """
+    stages = open_stages(
+        data, dtype=dtype, memory=memory, store=store, client=client, progress=progress
+    )
+    return stages.distances(0, metric=metric)
+
+
+def linkage(
+    data: Any,
+    method: str = "average",
+    metric: str = "euclidean",
+    *,
+    optimal_ordering: bool = False,
+    dtype: Any = None,
+    memory: str | int | None = None,
+    store: Store = None,
+    client: Client | None = None,
+    progress: Progresses = None,
+) -> np.ndarray:
+    """Exact hierarchical clustering of the rows.
+
+    Parameters
+    ----------
+    data
+        ``(n, k)`` observations, anything that `clustergrid.storage.open_matrix` takes; or a
+        condensed distance matrix, SciPy's vector or what `pdist` gave.
+    method
+        single, complete, average, weighted, centroid, median or ward.
+    metric
+        As in `pdist`; not used where `data` are distances.
+    optimal_ordering
+        Turn the leaves so that neighbours are near (up to some thousand observations).
+    dtype, memory, store, client, progress
+        As in `pdist`.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n - 1, 4)`` float64, as `scipy.cluster.hierarchy.linkage` returns it.
+
+    Raises
+    ------
+    ValueError
+        As in `pdist`; the method is unknown, or does not go with the metric.
+    MemoryLimitError
+        The square of the distances does not fit the memory.
+
+    Examples
+    --------
+    >>> linkage([[0.0], [1.0], [5.0]], "single").tolist()
+    [[0.0, 1.0, 1.0, 2.0], [2.0, 3.0, 4.0, 3.0]]
+    """
+    if isinstance(data, CondensedDistances):
+        data = data.to_numpy()
+    if isinstance(data, np.ndarray) and data.ndim == 1:
+        return _linkage_of_distances(data, method, optimal_ordering, make_progress(progress))
+    stages = open_stages(
+        data, dtype=dtype, memory=memory, store=store, client=client, progress=progress
+    )
+    return stages.linkage(0, method=method, metric=metric, optimal_ordering=optimal_ordering)
+
+
+def _linkage_of_distances(
+    condensed: np.ndarray, method: str, optimal_ordering: bool, progress: Progress
+) -> np.ndarray:
+    spec = AxisSpec(method=method, dtype=distance_dtype(condensed.dtype))
+    condensed = np.asarray(condensed, dtype=spec.dtype)
+    with progress.stage("linkage", total=len(condensed), unit="merges") as stage:
+        merges = cluster_condensed(
+            condensed, method, progress=lambda done, total: stage.advance(done - stage.done)
+        )
+        stage.total = len(merges.height)
+    n = len(merges.height) + 1
+    tree = linkage_matrix(merges, n, monotonic=method in REDUCIBLE_METHODS)
+    return order_optimally(tree, condensed.astype(np.float64)) if optimal_ordering else tree
+
+
+def plan(
+    data: Any,
+    *,
+    method: str = "average",
+    metric: str = "euclidean",
+    row_cluster: bool = True,
+    col_cluster: bool = True,
+    z_score: int | None = None,
+    standard_scale: int | None = None,
+    dtype: Any = None,
+    memory: str | int | None = None,
+    store: Store = None,
+    client: Client | None = None,
+) -> Plan:
+    """What `clustermap` of the same arguments would do: stages, tasks, bytes and peak memory.
+
+    Nothing is computed; of files only the description is read.
+
+    Raises
+    ------
+    MemoryLimitError
+        It would not fit the memory; the message says what would do.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> p = plan(np.zeros((2000, 50)), memory="2GB")
+    >>> [stage.name for stage in p.stages][:3]
+    ['statistics', 'distance-row', 'linkage-row']
+    """
+    stages = open_stages(data, dtype=dtype, memory=memory, store=store, client=client)
+
+    def axis(cluster: bool) -> AxisSpec:
+        return AxisSpec(cluster=cluster, method=method, metric=metric, dtype=stages.dtype)
+
+    return plan_run(
+        RunSpec(
+            row=axis(row_cluster),
+            column=axis(col_cluster),
+            z_score=z_score,
+            standard_scale=standard_scale,
+        ),
+        stages.shape,
+        stages.matrix.dtype.itemsize,
+        stages.resources,
+        in_memory=stages.store is None,
+        ingest=not stages.in_memory,
+    )

@@ -1,0 +1,392 @@
+"""Plan: pure arithmetic from what was asked to stages, tasks, bytes and peak memory.
+
+Nothing here reads a file or starts a task. A plan that cannot be kept is refused before anything
+runs, with the least memory that would do.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from clustergrid.pipeline.errors import MemoryLimitError
+from clustergrid.pipeline.metrics import check_metric, engine_for
+from clustergrid.pipeline.spec import AxisSpec, RunSpec
+from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, TriangleGrid, round_up
+
+__all__ = [
+    "Plan",
+    "Resources",
+    "StagePlan",
+    "Tiling",
+    "format_bytes",
+    "parse_bytes",
+    "plan_run",
+    "tile_the_triangle",
+]
+
+_LARGEST_EDGE = 4096
+_MOST_TASKS = 50_000
+_OVERHEAD_BYTES = 250_000_000
+"""What the interpreter and the libraries weigh."""
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_BINARY_UNITS = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+def parse_bytes(text: str | int) -> int:
+    """Read a size as people write it.
+
+    Raises
+    ------
+    ValueError
+        It is not a positive size.
+
+    Examples
+    --------
+    >>> parse_bytes("8GB"), parse_bytes("1.5 GiB"), parse_bytes(1000)
+    (8000000000, 1610612736, 1000)
+    """
+    if isinstance(text, int) and not isinstance(text, bool) and text > 0:
+        return text
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]i?|)b?\s*", str(text).lower())
+    size = float(match[1]) * {**_UNITS, **_BINARY_UNITS}[match[2]] if match else 0
+    if size < 1:
+        raise ValueError(f"not a size in bytes: {text!r}. Write it like '8GB' or '512MiB'")
+    return int(size)
+
+
+def format_bytes(size: float) -> str:
+    """Write a size as people read it.
+
+    Examples
+    --------
+    >>> format_bytes(3_149_000_000), format_bytes(512)
+    ('3.15 GB', '512 B')
+    """
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 1000 or unit == "TB":
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    raise AssertionError("unreachable")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What a run may use of this machine.
+
+    Attributes
+    ----------
+    memory_bytes
+        Of the whole local process tree.
+    threads
+        Tasks that run at once.
+    """
+
+    memory_bytes: int
+    threads: int
+
+    def __post_init__(self) -> None:
+        if self.memory_bytes <= 0 or self.threads <= 0:
+            raise ValueError(
+                f"memory and threads must be positive, got {self.memory_bytes} bytes and "
+                f"{self.threads} threads"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiling:
+    """How the distance stage cuts its work.
+
+    Attributes
+    ----------
+    tile_edge
+        Observations along a tile's edge: a multiple of `BLOCK_ROWS`.
+    features_at_once
+        Features a task holds in memory: a multiple of `BLOCK_FEATURES`.
+    task_bytes
+        Most memory that one task takes.
+    """
+
+    tile_edge: int
+    features_at_once: int
+    task_bytes: int
+
+
+def tile_the_triangle(n: int, k: int, itemsize: int, resources: Resources) -> Tiling:
+    """Choose tiles as large as half of the memory allows, but enough of them for every thread.
+
+    Parameters
+    ----------
+    n, k
+        Observations and features.
+    itemsize
+        Bytes of a distance.
+    resources
+        Memory and threads that the stage may use.
+
+    Raises
+    ------
+    MemoryLimitError
+        Not even the smallest tile fits.
+
+    Examples
+    --------
+    >>> tile_the_triangle(28_057, 115, 8, Resources(memory_bytes=8 * 10**9, threads=2)).tile_edge
+    2048
+    """
+    budget = resources.memory_bytes // 2 // resources.threads
+    smallest = _task_bytes(min(BLOCK_ROWS, n), min(BLOCK_FEATURES, k), itemsize)
+    if smallest > budget:
+        needed = 2 * resources.threads * smallest
+        raise MemoryLimitError(
+            f"the smallest tiles of {n:,} x {k:,} take {format_bytes(smallest)} a task, and "
+            f"{resources.threads} threads may use {format_bytes(resources.memory_bytes // 2)}. "
+            f"Give at least memory={format_bytes(needed)!r}, or fewer threads.",
+            needed_bytes=needed,
+            limit_bytes=resources.memory_bytes,
+        )
+    edge = BLOCK_ROWS
+    while edge < _LARGEST_EDGE and _is_worth_doubling(edge, n, k, itemsize, resources, budget):
+        edge *= 2
+    features = BLOCK_FEATURES
+    while features < k and _task_bytes(edge, 2 * features, itemsize) <= budget:
+        features *= 2
+    return Tiling(
+        tile_edge=edge,
+        features_at_once=features,
+        task_bytes=_task_bytes(min(edge, n), min(features, k), itemsize),
+    )
+
+
+def _task_bytes(edge: int, features: int, itemsize: int) -> int:
+    """The tile, its flags and what its write holds; two operands and a block of values."""
+    return edge * edge * (2 * itemsize + 2) + 2 * edge * features * (itemsize + 8)
+
+
+def _is_worth_doubling(
+    edge: int, n: int, k: int, itemsize: int, resources: Resources, budget: int
+) -> bool:
+    tasks_now = TriangleGrid(n=n, tile_edge=edge).n_tiles
+    tasks_then = TriangleGrid(n=n, tile_edge=2 * edge).n_tiles
+    fits = _task_bytes(2 * edge, min(BLOCK_FEATURES, k), itemsize) <= budget
+    return fits and (tasks_now > _MOST_TASKS or tasks_then >= 16 * resources.threads)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagePlan:
+    """One stage of a plan.
+
+    Attributes
+    ----------
+    name, engine
+        The stage, and what does its work.
+    tasks
+        How many.
+    bytes_read, bytes_written
+        From and to the store, all tasks together.
+    peak_memory_bytes
+        Of this machine's processes while the stage runs.
+    """
+
+    name: str
+    engine: str
+    tasks: int
+    bytes_read: int = 0
+    bytes_written: int = 0
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run would do and cost.
+
+    Attributes
+    ----------
+    shape
+        Rows and columns of the matrix.
+    in_memory
+        Whether the run stays in this process, without a scheduler.
+    stages
+        In their order.
+    resources
+        What it was planned for.
+    """
+
+    shape: tuple[int, int]
+    in_memory: bool
+    stages: tuple[StagePlan, ...]
+    resources: Resources
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """Of the hungriest stage."""
+        return max(stage.peak_memory_bytes for stage in self.stages)
+
+    @property
+    def disk_bytes(self) -> int:
+        """What the run leaves on disk."""
+        return sum(stage.bytes_written for stage in self.stages)
+
+    def __str__(self) -> str:
+        """Return a table for people."""
+        where = "in this process" if self.in_memory else "on Dask, stages meet in the store"
+        header = ("stage", "engine", "tasks", "reads", "writes", "peak memory")
+        rows = [
+            (
+                stage.name,
+                stage.engine,
+                f"{stage.tasks:,}",
+                format_bytes(stage.bytes_read),
+                format_bytes(stage.bytes_written),
+                format_bytes(stage.peak_memory_bytes),
+            )
+            for stage in self.stages
+        ]
+        widths = [max(len(row[c]) for row in (header, *rows)) for c in range(len(header))]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if c < 2 else cell.rjust(width)
+                for c, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in (header, *rows)
+        ]
+        total = (
+            f"{self.shape[0]:,} rows x {self.shape[1]:,} columns, {where}; "
+            f"peak {format_bytes(self.peak_memory_bytes)} of "
+            f"{format_bytes(self.resources.memory_bytes)}, "
+            f"disk {format_bytes(self.disk_bytes)}, {self.resources.threads} threads"
+        )
+        return "\n".join([*lines, total])
+
+
+def plan_run(
+    spec: RunSpec,
+    shape: tuple[int, int],
+    itemsize: int,
+    resources: Resources,
+    *,
+    in_memory: bool,
+    ingest: bool,
+) -> Plan:
+    """Plan every stage of a run.
+
+    Parameters
+    ----------
+    spec
+        What was asked.
+    shape, itemsize
+        Of the matrix: rows, columns, bytes a value.
+    resources
+        What may be used.
+    in_memory
+        Whether the matrix and the distances stay in this process.
+    ingest
+        Whether the matrix has to be written to the store first.
+
+    Raises
+    ------
+    MemoryLimitError
+        A stage needs more memory than there is; the message says how much would do.
+    """
+    n, k = shape
+    matrix_bytes = n * k * itemsize
+    held = _OVERHEAD_BYTES + (matrix_bytes if in_memory else 0)
+    block_bytes = resources.threads * 4 * min(n, 4096) * min(k, 4096) * 8
+    stages = []
+    if ingest:
+        stages.append(
+            StagePlan(
+                name="ingest",
+                engine="stream",
+                tasks=max(1, matrix_bytes // 2**25),
+                bytes_read=matrix_bytes,
+                bytes_written=matrix_bytes,
+                peak_memory_bytes=held + 2 * resources.threads * min(matrix_bytes, 2**26),
+            )
+        )
+    n_blocks = -(-n // 4096) * -(-k // 4096)
+    stages.append(
+        StagePlan(
+            name="statistics",
+            engine="one pass",
+            tasks=n_blocks,
+            bytes_read=0 if in_memory else matrix_bytes,
+            peak_memory_bytes=held + block_bytes + 2 * 48 * (n * -(-k // 4096) + k * -(-n // 4096)),
+        )
+    )
+    for axis, axis_spec in ((0, spec.row), (1, spec.column)):
+        if axis_spec.cluster and axis_spec.linkage is None:
+            observations, features = (n, k) if axis == 0 else (k, n)
+            name = ("row", "col")[axis]
+            stages += _axis_stages(
+                axis_spec, name, observations, features, held, resources, in_memory=in_memory
+            )
+    stages.append(
+        StagePlan(
+            name="downsample",
+            engine="one pass",
+            tasks=min(64, -(-n // 4096)),
+            bytes_read=0 if in_memory else matrix_bytes,
+            peak_memory_bytes=held + block_bytes,
+        )
+    )
+    plan = Plan(
+        shape=shape, in_memory=in_memory, stages=tuple(stages), resources=resources
+    )
+    _refuse_too_large(plan)
+    return plan
+
+
+def _axis_stages(
+    spec: AxisSpec,
+    name: str,
+    n: int,
+    k: int,
+    held: int,
+    resources: Resources,
+    *,
+    in_memory: bool,
+) -> list[StagePlan]:
+    itemsize = 4 if spec.dtype == "float32" else 8
+    metric = check_metric(spec.metric, spec.method)
+    tiling = tile_the_triangle(n, k, itemsize, resources)
+    grid = TriangleGrid(n=n, tile_edge=tiling.tile_edge)
+    square_bytes = n * n * itemsize
+    tiles_bytes = 0 if in_memory else grid.n_tiles * min(tiling.tile_edge, n) ** 2 * itemsize
+    reads = 0 if in_memory else 2 * grid.n_tiles * min(tiling.tile_edge, n) * k * itemsize
+    in_flight = resources.threads * tiling.task_bytes
+    return [
+        StagePlan(
+            name=f"distance-{name}",
+            engine=f"{metric.name}, {engine_for(metric, n, k)}",
+            tasks=grid.n_tiles,
+            bytes_read=reads,
+            bytes_written=tiles_bytes,
+            peak_memory_bytes=held + in_flight + (square_bytes if in_memory else 0),
+        ),
+        StagePlan(
+            name=f"linkage-{name}",
+            engine=f"{spec.method}, in memory",
+            tasks=1,
+            bytes_read=tiles_bytes,
+            bytes_written=(n - 1) * 32,
+            peak_memory_bytes=held + square_bytes + 2 * tiling.task_bytes + 200 * n,
+        ),
+    ]
+
+
+def _refuse_too_large(plan: Plan) -> None:
+    limit = plan.resources.memory_bytes
+    worst = max(plan.stages, key=lambda stage: stage.peak_memory_bytes)
+    if worst.peak_memory_bytes <= limit:
+        return
+    needed = round_up(worst.peak_memory_bytes, 10**7)
+    advice = "Give that much, use float32 (dtype='float32'), or cluster fewer observations."
+    raise MemoryLimitError(
+        f"the stage {worst.name} needs {format_bytes(worst.peak_memory_bytes)}, and the run may "
+        f"use {format_bytes(limit)}: the square matrix of its distances is held in memory. "
+        f"memory={format_bytes(needed)!r} would do. {advice}",
+        needed_bytes=needed,
+        limit_bytes=limit,
+    )

@@ -1,0 +1,113 @@
+"""Plan: what was asked for, parsed and validated once, before anything is opened or run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from clustergrid.pipeline.hierarchy.methods import check_method
+from clustergrid.pipeline.metrics import check_metric
+from clustergrid.storage.errors import DataTypeError, DataValueError
+
+__all__ = ["AxisSpec", "RunSpec", "check_normalization", "distance_dtype"]
+
+
+def distance_dtype(matrix_dtype: np.dtype[np.generic], dtype: object = None) -> str:
+    """Type of the distances: as asked, else that of the matrix, integers and bools as float64.
+
+    Raises
+    ------
+    DataTypeError
+        A TypeError: something other than float32 or float64 was asked for, or the matrix holds
+        no real numbers.
+
+    Examples
+    --------
+    >>> distance_dtype(np.dtype("float32")), distance_dtype(np.dtype("int16"))
+    ('float32', 'float64')
+    >>> distance_dtype(np.dtype("float64"), "float32")
+    'float32'
+    """
+    if matrix_dtype.kind not in "fiub":
+        raise DataTypeError(f"the matrix holds {matrix_dtype}, which are not real numbers")
+    if dtype is None:
+        return "float32" if matrix_dtype in (np.float32, np.float16) else "float64"
+    try:
+        asked = np.dtype(dtype)  # type: ignore[call-overload]
+    except TypeError:
+        asked = None
+    if asked not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise DataTypeError(f"dtype must be float32 or float64, got {dtype!r}")
+    return str(asked.name)
+
+
+def check_normalization(z_score: int | None, standard_scale: int | None) -> None:
+    """Refuse what seaborn refuses, and axes that do not exist.
+
+    Raises
+    ------
+    DataValueError
+        A ValueError: both are given, or one is neither None, 0 nor 1.
+    """
+    if z_score is not None and standard_scale is not None:
+        raise DataValueError("Cannot perform both z-scoring and standard-scaling on data")
+    for name, axis in (("z_score", z_score), ("standard_scale", standard_scale)):
+        if axis is not None and (isinstance(axis, bool) or axis not in (0, 1)):
+            raise DataValueError(f"{name} must be 0 (rows), 1 (columns) or None, got {axis!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AxisSpec:
+    """How one axis is clustered.
+
+    Attributes
+    ----------
+    cluster
+        Whether it is.
+    method, metric
+        As in SciPy.
+    optimal_ordering
+        Whether leaves are turned so that neighbours are near.
+    dtype
+        Type of the distances: float32 or float64.
+    linkage
+        Path of a linkage matrix to use instead of computing one.
+    """
+
+    cluster: bool = True
+    method: str = "average"
+    metric: str = "euclidean"
+    optimal_ordering: bool = False
+    dtype: str = "float64"
+    linkage: str | None = None
+
+    def __post_init__(self) -> None:
+        check_method(self.method)
+        check_metric(self.metric, self.method)
+        distance_dtype(np.dtype(np.float64), self.dtype)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """What a run computes; together with the input it decides every result.
+
+    Attributes
+    ----------
+    row, column
+        How the axes are clustered.
+    z_score, standard_scale
+        0 (rows), 1 (columns) or None, as in seaborn.
+    """
+
+    row: AxisSpec = AxisSpec()
+    column: AxisSpec = AxisSpec()
+    z_score: int | None = None
+    standard_scale: int | None = None
+
+    def __post_init__(self) -> None:
+        check_normalization(self.z_score, self.standard_scale)
+
+    def axis(self, axis: int) -> AxisSpec:
+        """How the rows (0) or the columns (1) are clustered."""
+        return self.column if axis else self.row

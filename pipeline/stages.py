@@ -1,0 +1,580 @@
+"""Driver: the stages bound to one matrix, from statistics to trees and pixels.
+
+`Stages` knows where the matrix is (memory or a store), where tasks run, and how much memory there
+is; each method is one stage of the design, and gives a plain NumPy result. The picture and the
+command are made of these.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import weakref
+from collections.abc import Sequence
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import xarray as xr
+
+from clustergrid.pipeline.distance import (
+    DistanceInput,
+    UndefinedRowsError,
+    compute_distances,
+    distance_input,
+    read_square,
+    write_distances,
+)
+from clustergrid.pipeline.downsample import Cells, ReducedImage, reduce_image, value_limits
+from clustergrid.pipeline.duplicates import find_duplicates
+from clustergrid.pipeline.execution import (
+    DaskExecutor,
+    Executor,
+    ThreadsExecutor,
+    active_client,
+    available_memory_bytes,
+)
+from clustergrid.pipeline.hierarchy import (
+    REDUCIBLE_METHODS,
+    Duplicates,
+    cluster_square,
+    linkage_matrix,
+)
+from clustergrid.pipeline.monitor import Listener, Progress
+from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, matrix_statistics
+from clustergrid.pipeline.order import optimal_ordering as order_optimally
+from clustergrid.pipeline.planning import Resources, parse_bytes, plan_run, tile_the_triangle
+from clustergrid.pipeline.reorder import reordered_matrix
+from clustergrid.pipeline.spec import AxisSpec, RunSpec, check_normalization, distance_dtype
+from clustergrid.storage.condensed import (
+    CondensedDistances,
+    create_condensed,
+    fill_square,
+    open_condensed,
+    write_tile,
+)
+from clustergrid.storage.errors import DataValueError
+from clustergrid.storage.grid import TriangleGrid
+from clustergrid.storage.ingest import ingest, matrix_source
+from clustergrid.storage.matrix import open_matrix
+from clustergrid.storage.source import ArraySource, MatrixSource
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["Ledger", "Stages", "make_progress", "open_stages"]
+
+# An array up to this size travels to a Dask cluster inside a task; a larger one is put at rest.
+_SHIPPED_BYTES = 8_000_000
+# Fewer observations than this are merged faster than their duplicates are found.
+_LEAST_FOR_DUPLICATES = 2048
+
+
+class Ledger(Protocol):
+    """What an earlier run finished, and where new pieces are noted."""
+
+    def finished(self, stage: str) -> frozenset[int]:
+        """Pieces of a stage that are at rest."""
+        ...
+
+    def record(self, stage: str, piece: int) -> None:
+        """Note a piece whose bytes are at rest."""
+        ...
+
+
+class _NoLedger:
+    def finished(self, stage: str) -> frozenset[int]:
+        del stage
+        return frozenset()
+
+    def record(self, stage: str, piece: int) -> None:
+        del stage, piece
+
+
+class Stages:
+    """The stages bound to one matrix.
+
+    Parameters
+    ----------
+    matrix
+        ``(n, k)`` DataArray as `open_matrix` gives it; never read as a whole unless it is small.
+    z_score, standard_scale
+        0 (rows), 1 (columns) or None, as in seaborn.
+    dtype
+        Type of the distances; by default that of the matrix.
+    executor
+        Where tasks run.
+    resources
+        Memory and threads.
+    store
+        Directory in which arrays are put at rest; None: memory, and a temporary directory for a
+        matrix that has to be shared with other processes.
+    progress
+        Who is told.
+    ledger
+        Makes a run with a store resumable, tile by tile.
+
+    Raises
+    ------
+    ValueError, TypeError
+        The normalization or the dtype makes no sense.
+    """
+
+    def __init__(
+        self,
+        matrix: xr.DataArray,
+        *,
+        z_score: int | None = None,
+        standard_scale: int | None = None,
+        dtype: object = None,
+        executor: Executor,
+        resources: Resources,
+        store: str | None = None,
+        progress: Progress | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        check_normalization(z_score, standard_scale)
+        self.matrix = matrix
+        self.shape: tuple[int, int] = (matrix.shape[0], matrix.shape[1])
+        self.dtype = distance_dtype(matrix.dtype, dtype)
+        self.executor = executor
+        self.resources = resources
+        self.store = store
+        self._z_score, self._standard_scale = z_score, standard_scale
+        self._progress = progress or Progress()
+        self._ledger = ledger or _NoLedger()
+        self._linkages: dict[tuple[int, AxisSpec], np.ndarray] = {}
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the matrix is a NumPy array of this process."""
+        return isinstance(self.matrix.variable._data, np.ndarray)
+
+    @cached_property
+    def source(self) -> MatrixSource:
+        """The matrix as tasks read it: in memory, or put at rest first."""
+        source: MatrixSource | None = matrix_source(self.matrix)
+        if source is None and self.matrix.nbytes <= self._gathered_bytes:
+            with self.executor.active():
+                source = ArraySource(np.asarray(self.matrix.to_numpy()))
+        if source is None or (
+            isinstance(source, ArraySource)
+            and not self.executor.in_process
+            and self.matrix.nbytes > _SHIPPED_BYTES
+        ):
+            source = self._ingest(self.matrix, "matrix")
+        return source
+
+    def _ingest(self, matrix: xr.DataArray, path: str) -> MatrixSource:
+        """Put a matrix at rest, where every task can read it."""
+        with (
+            self.executor.active(),
+            self._progress.stage(f"ingest-{path}", total=matrix.nbytes, unit="bytes") as stage,
+        ):
+
+            def tell(done: int, total: int) -> None:
+                stage.advance(matrix.nbytes * done // max(total, done) - stage.done)
+
+            return ingest(matrix, self._scratch, path, progress=tell)
+
+    @property
+    def _gathered_bytes(self) -> int:
+        """Largest lazy matrix that is brought into this process rather than put at rest."""
+        return self.resources.memory_bytes // 8 if self.executor.in_process else _SHIPPED_BYTES
+
+    @cached_property
+    def _scratch(self) -> str:
+        """The store, or a directory that goes when this object goes."""
+        if self.store is not None:
+            return self.store
+        directory = tempfile.TemporaryDirectory(prefix="clustergrid-")
+        weakref.finalize(self, directory.cleanup)
+        return directory.name
+
+    @cached_property
+    def statistics(self) -> MatrixStatistics:
+        """Statistics of the matrix as it was given, from one pass."""
+        return matrix_statistics(self.source, self.executor, self._progress)
+
+    @cached_property
+    def normalization(self) -> Normalization:
+        """What z_score or standard_scale does to a value."""
+        if self._z_score is None and self._standard_scale is None:
+            return Normalization()
+        return Normalization.from_arguments(
+            self.statistics, self._z_score, self._standard_scale
+        )
+
+    def labels(self, axis: int, indices: np.ndarray | Sequence[int]) -> list[str]:
+        """Labels of some rows (0) or columns (1), their numbers where there are none."""
+        dimension = self.matrix.dims[axis]
+        if dimension not in self.matrix.coords:
+            return [str(index) for index in indices]
+        return [str(label) for label in self.matrix.coords[dimension].values[list(indices)]]
+
+    def distances(self, axis: int, *, metric: str) -> CondensedDistances:
+        """Distances between all rows (0) or all columns (1).
+
+        Raises
+        ------
+        ValueError
+            Values are not finite, or a row has no distance under the metric.
+        MemoryLimitError
+            They do not fit the memory, and there is no store.
+        """
+        spec = AxisSpec(metric=metric, dtype=self.dtype)
+        given, grid = self._distance_input(axis, spec)
+        if self.store is not None:
+            return self._stored_distances(axis, given, grid)
+        tiles = np.zeros((grid.n_tiles, grid.tile_edge, grid.tile_edge), dtype=self.dtype)
+        condensed = CondensedDistances(grid, tiles)
+        edge = grid.tile_edge
+
+        def take(rows: slice, columns: slice, tile: np.ndarray) -> None:
+            write_tile(condensed, rows.start // edge, columns.start // edge, tile)
+
+        compute_distances(
+            given,
+            grid,
+            take,
+            executor=self.executor,
+            progress=self._progress,
+            name=f"distance-{_NAMES[axis]}",
+        )
+        return condensed
+
+    def linkage(
+        self, axis: int, *, method: str, metric: str, optimal_ordering: bool = False
+    ) -> np.ndarray:
+        """Exact tree of the rows (0) or the columns (1).
+
+        Parameters
+        ----------
+        axis
+            0 or 1.
+        method, metric
+            As in SciPy.
+        optimal_ordering
+            Turn the leaves so that neighbours are near.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(n - 1, 4)`` float64, SciPy's linkage matrix.
+
+        Raises
+        ------
+        ValueError
+            The method or metric is unknown or does not go with the other; there is one
+            observation; values are not finite; a row has no distance under the metric.
+        MemoryLimitError
+            The square of the distances does not fit the memory.
+        """
+        spec = AxisSpec(
+            method=method, metric=metric, optimal_ordering=optimal_ordering, dtype=self.dtype
+        )
+        if (axis, spec) not in self._linkages:
+            self._linkages[axis, spec] = self._compute_linkage(axis, spec)
+        return self._linkages[axis, spec]
+
+    def _compute_linkage(self, axis: int, spec: AxisSpec) -> np.ndarray:
+        given, grid = self._distance_input(axis, spec)
+        n = grid.n
+        duplicates = self._duplicates(axis, given, spec)
+        kept = np.arange(n) if duplicates is None else duplicates.kept
+        square = self._square(axis, given, grid, kept)
+        condensed = _condensed_of(square) if spec.optimal_ordering else None
+        members = None
+        if duplicates is not None:
+            members = np.ones(n, dtype=np.int64)
+            np.add.at(members, duplicates.duplicate_of, 1)
+            members = members[kept]
+        with self._progress.stage(
+            f"linkage-{_NAMES[axis]}", total=len(kept) - 1, unit="merges"
+        ) as stage:
+            merges = cluster_square(
+                square,
+                spec.method,
+                members=members,
+                progress=lambda done, total: stage.advance(done - stage.done),
+            )
+        del square
+        linkage = linkage_matrix(
+            merges, n, duplicates=duplicates, monotonic=spec.method in REDUCIBLE_METHODS
+        )
+        return linkage if condensed is None else order_optimally(linkage, condensed)
+
+    def _duplicates(self, axis: int, given: DistanceInput, spec: AxisSpec) -> Duplicates | None:
+        if spec.optimal_ordering or given.source.shape[0] < _LEAST_FOR_DUPLICATES:
+            return None
+        duplicates = find_duplicates(
+            given.source, self.executor, self._progress, name=f"duplicates-{_NAMES[axis]}"
+        )
+        # A tree needs two different observations to be computed at all.
+        return None if duplicates is None or len(duplicates.kept) < 2 else duplicates
+
+    def _square(
+        self, axis: int, given: DistanceInput, grid: TriangleGrid, kept: np.ndarray
+    ) -> np.ndarray:
+        if self.store is not None:
+            condensed = self._stored_distances(axis, given, grid)
+            return read_square(
+                condensed, kept, progress=self._progress, name=f"read-{_NAMES[axis]}"
+            )
+        square = np.empty((len(kept), len(kept)), dtype=self.dtype)
+        compute_distances(
+            given,
+            grid,
+            partial(fill_square, square, kept),
+            executor=self.executor,
+            progress=self._progress,
+            name=f"distance-{_NAMES[axis]}",
+        )
+        return square
+
+    def _distance_input(
+        self, axis: int, spec: AxisSpec
+    ) -> tuple[DistanceInput, TriangleGrid]:
+        n, k = self.shape if axis == 0 else self.shape[::-1]
+        if n < 2:
+            raise DataValueError(
+                "The number of observations cannot be determined on an empty distance matrix. "
+                f"There is one {_WORDS[axis]} only; draw it with {_NAMES[axis]}_cluster=False."
+            )
+        self._refuse_not_finite(axis)
+        other = AxisSpec(cluster=False)
+        plan_run(
+            RunSpec(row=spec if axis == 0 else other, column=spec if axis == 1 else other),
+            self.shape,
+            self.matrix.dtype.itemsize,
+            self.resources,
+            in_memory=self.store is None,
+            ingest=False,
+        )
+        tiling = tile_the_triangle(n, k, np.dtype(self.dtype).itemsize, self.resources)
+        source, statistics, normalization = self.source, self.statistics, self.normalization
+        if axis == 1:
+            source, statistics = source.transpose(), statistics.transpose()
+            normalization = normalization.transpose()
+        try:
+            given = distance_input(
+                source,
+                statistics,
+                normalization,
+                spec.metric,
+                dtype=np.dtype(self.dtype),
+                features_at_once=tiling.features_at_once,
+                executor=self.executor,
+                progress=self._progress,
+                name=f"distance-{_NAMES[axis]}",
+            )
+        except UndefinedRowsError as error:
+            words = _WORDS[axis]
+            raise DataValueError(
+                f"{len(error.rows):,} of {n:,} {words}s {_are(error.rows)} {error.reason} and "
+                f"have no {error.metric} distance ({self._first(axis, error.rows)}). "
+                f"Drop them, or choose another metric."
+            ) from None
+        return given, TriangleGrid(n=n, tile_edge=min(tiling.tile_edge, n))
+
+    def _stored_distances(
+        self, axis: int, given: DistanceInput, grid: TriangleGrid
+    ) -> CondensedDistances:
+        assert self.store is not None
+        path = f"condensed_{_NAMES[axis]}"
+        stage = f"distance-{_NAMES[axis]}"
+        finished = self._ledger.finished(stage)
+        if finished:
+            condensed = open_condensed(self.store, path, mode="r+")
+            # The tiles of the earlier run may have been cut for another memory limit.
+            if condensed.grid != grid or condensed.dtype != self.dtype:
+                finished, grid = frozenset(), grid
+        if not finished:
+            condensed = create_condensed(
+                self.store, path, n=grid.n, tile_edge=grid.tile_edge, dtype=self.dtype,
+                overwrite=True,
+            )
+        write_distances(
+            given,
+            condensed,
+            self.store,
+            path,
+            finished=finished,
+            on_tile=partial(self._ledger.record, stage),
+            executor=self.executor,
+            progress=self._progress,
+            name=stage,
+        )
+        return open_condensed(self.store, path)
+
+    def _refuse_not_finite(self, axis: int) -> None:
+        """Name the observations that no metric can compare, and what to do about them."""
+        along = self.statistics.axis(axis)
+        size = self.shape[1 - axis]
+        bad = np.flatnonzero((along.count < size) | (along.infinite > 0))
+        start = "The condensed distance matrix must contain only finite values."
+        if len(bad):
+            n_missing = int((size - along.count).sum())
+            n_infinite = int(along.infinite.sum())
+            raise DataValueError(
+                f"{start} {n_missing:,} values are NaN and {n_infinite:,} infinite, in "
+                f"{len(bad):,} of {self.shape[axis]:,} {_WORDS[axis]}s "
+                f"({self._first(axis, bad)}). Drop or impute them, or draw the matrix without "
+                "clustering it (row_cluster=False, col_cluster=False)."
+            )
+        normalization = self.normalization
+        if normalization.axis is None:
+            return
+        assert normalization.scale is not None
+        flat = np.flatnonzero(~(normalization.scale > 0))
+        if len(flat):
+            words = _WORDS[normalization.axis]
+            argument = "z_score" if self._z_score is not None else "standard_scale"
+            raise DataValueError(
+                f"{start} {len(flat):,} of {self.shape[normalization.axis]:,} {words}s "
+                f"{_are(flat)} constant, and {argument}={normalization.axis} divides by zero "
+                f"there ({self._first(normalization.axis, flat)}). Drop them, or leave "
+                f"{argument} out."
+            )
+
+    def _first(self, axis: int, indices: np.ndarray) -> str:
+        names = ", ".join(repr(label) for label in self.labels(axis, indices[:5]))
+        return f"the first: {names}" if len(indices) > 1 else names
+
+    def _cells(self, mask: MatrixSource | None) -> Cells:
+        return Cells(source=self.source, normalization=self.normalization, mask=mask)
+
+    def limits(self, *, robust: bool = False, mask: Any = None) -> tuple[float, float]:
+        """Least and greatest normalized value, or the 2nd and 98th percentile.
+
+        Parameters
+        ----------
+        robust
+            Percentiles: exact for a matrix in memory, else within 1/65,536 of the range.
+        mask
+            ``(n, k)`` bool array or DataArray: cells to leave out.
+        """
+        return value_limits(
+            self._cells(self._mask_source(mask)),
+            self.statistics,
+            robust=robust,
+            executor=self.executor,
+            progress=self._progress,
+        )
+
+    def reduced_image(
+        self,
+        row_order: np.ndarray,
+        column_order: np.ndarray,
+        shape: tuple[int, int],
+        mask: Any = None,
+    ) -> ReducedImage:
+        """Image of the clustered, normalized matrix in at most `shape` pixels, from one pass.
+
+        Parameters
+        ----------
+        row_order, column_order
+            ``(n,)`` and ``(k,)`` int: which row (column) stands where.
+        shape
+            Pixels wanted along each axis.
+        mask
+            ``(n, k)`` bool array or DataArray, in the order of the data: cells to leave out.
+        """
+        return reduce_image(
+            self._cells(self._mask_source(mask)),
+            np.asarray(row_order),
+            np.asarray(column_order),
+            shape,
+            executor=self.executor,
+            progress=self._progress,
+        )
+
+    def _mask_source(self, mask: Any) -> MatrixSource | None:
+        if mask is None:
+            return None
+        if mask.shape != self.shape:
+            raise DataValueError("Mask must have the same shape as data.")
+        if isinstance(mask, xr.DataArray) and not isinstance(mask.variable._data, np.ndarray):
+            return self._ingest(mask, "mask")
+        return ArraySource(np.asarray(mask, dtype=bool))
+
+    def reordered(self, row_order: np.ndarray, column_order: np.ndarray) -> xr.DataArray:
+        """Return the normalized matrix in clustered order, lazily."""
+        return reordered_matrix(
+            self.matrix, np.asarray(row_order), np.asarray(column_order), self.normalization
+        )
+
+
+_NAMES = ("row", "col")
+_WORDS = ("row", "column")
+
+
+def _are(indices: np.ndarray) -> str:
+    return "are" if len(indices) > 1 else "is"
+
+
+def _condensed_of(square: np.ndarray) -> np.ndarray:
+    return np.asarray(square[np.triu_indices(len(square), 1)], dtype=np.float64)
+
+
+def make_progress(progress: Progress | Listener | bool | None) -> Progress:
+    """Make a `Progress` of what users pass: nothing, True for bars or lines, or a callback."""
+    if isinstance(progress, Progress):
+        return progress
+    if progress is None or progress is False:
+        return Progress()
+    if progress is True:
+        from clustergrid.pipeline.display import terminal_listener
+
+        return Progress(terminal_listener())
+    return Progress(progress)
+
+
+def open_stages(
+    data: Any,
+    *,
+    pivot_kws: dict[str, Any] | None = None,
+    z_score: int | None = None,
+    standard_scale: int | None = None,
+    dtype: object = None,
+    memory: str | int | None = None,
+    store: str | os.PathLike[str] | None = None,
+    client: Client | None = None,
+    progress: Progress | Listener | bool | None = None,
+) -> Stages:
+    """Open whatever the user has and bind the stages to it.
+
+    Parameters
+    ----------
+    data
+        Anything that `open_matrix` takes.
+    pivot_kws
+        For tidy data: keywords of `pandas.DataFrame.pivot`.
+    z_score, standard_scale, dtype
+        As in `Stages`.
+    memory
+        What the run may use, as ``"8GB"`` or bytes; by default most of what is free.
+    store
+        Directory in which intermediate arrays are put at rest.
+    client
+        Dask client to run on. Without it, lazy data run on the active client if there is one,
+        and everything else in this process.
+    progress
+        True for bars, a callback, or a `Progress`.
+    """
+    where = None if store is None else os.fspath(store)
+    matrix = open_matrix(data, pivot_kws=pivot_kws, store=where)
+    if client is None and not isinstance(matrix.variable._data, np.ndarray):
+        client = active_client()
+    executor: Executor = ThreadsExecutor() if client is None else DaskExecutor(client)
+    memory_bytes = available_memory_bytes() if memory is None else parse_bytes(memory)
+    return Stages(
+        matrix,
+        z_score=z_score,
+        standard_scale=standard_scale,
+        dtype=dtype,
+        executor=executor,
+        resources=Resources(memory_bytes=memory_bytes, threads=executor.threads),
+        store=where,
+        progress=make_progress(progress),
+    )
