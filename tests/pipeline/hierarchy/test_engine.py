@@ -1,0 +1,321 @@
+"""The engines against SciPy, and where there are ties against a replay from the definitions."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.cluster.hierarchy import cophenet, is_valid_linkage, linkage
+from scipy.spatial.distance import pdist, squareform
+
+from clustergrid.pipeline.hierarchy import (
+    METHODS,
+    REDUCIBLE_METHODS,
+    Duplicates,
+    _chain,
+    _generic,
+    _spanning,
+    _table,
+    check_method,
+    cluster_condensed,
+    cluster_square,
+    linkage_matrix,
+)
+from clustergrid.storage.errors import DataTypeError, DataValueError
+
+
+def _normal(rng, n):
+    return rng.normal(size=(n, 6))
+
+
+def _far_apart(rng, n):
+    points = rng.normal(size=(n, 3))
+    points[n // 2 :] += 1e8
+    return points
+
+
+def _low_rank(rng, n):
+    return rng.normal(size=(n, 3)) @ rng.normal(size=(3, 20)) + 0.1 * rng.normal(size=(n, 20))
+
+
+def _duplicated(rng, n):
+    return rng.normal(size=(-(-n // 3), 4))[rng.integers(0, -(-n // 3), n)]
+
+
+def _hub(rng, n):
+    points = rng.standard_t(1.5, size=(n, 4))
+    points[rng.permutation(n)[: n // 3]] = 0
+    return points
+
+
+UNTIED = {
+    "normal": _normal,
+    "low rank": _low_rank,
+    "heavy tails": lambda rng, n: rng.standard_t(1.1, size=(n, 4)),
+    "offset": lambda rng, n: rng.normal(size=(n, 5)) + 1e6,
+    "far apart": _far_apart,
+    # Up to 3**33 a double is exact.
+    "powers of 3": lambda rng, n: 3.0 ** rng.permutation(min(n, 33))[:, None],
+}
+TIED = {
+    "integers": lambda rng, n: rng.integers(0, 4, (n, 3)).astype(float),
+    "equal distances": lambda rng, n: np.eye(n),
+    "duplicated": _duplicated,
+    "hub": _hub,
+    "sparse counts": lambda rng, n: rng.poisson(0.2, (n, 8)).astype(float),
+}
+KINDS = UNTIED | TIED
+
+
+def our_linkage(condensed, method):
+    n = round((1 + np.sqrt(1 + 8 * len(condensed))) / 2)
+    merges = cluster_condensed(condensed, method)
+    return linkage_matrix(merges, n, monotonic=method in REDUCIBLE_METHODS)
+
+
+def clades(Z):
+    """Order-free fingerprints of the sets of leaves below each merge."""
+    n = len(Z) + 1
+    print_of = np.empty(2 * n - 1, np.uint64)
+    print_of[:n] = np.random.default_rng(5).integers(0, 2**63, n, dtype=np.uint64)
+    for t, (a, b) in enumerate(Z[:, :2].astype(int)):
+        print_of[n + t] = print_of[a] ^ print_of[b]
+    return np.sort(print_of[n:])
+
+
+def definition(method, D, members):
+    """Distances between clusters from those between points; see the identities of the methods."""
+    if method in ("single", "complete"):
+        extreme = np.min if method == "single" else np.max
+        return np.array([[extreme(D[np.ix_(a > 0, b > 0)]) for b in members] for a in members])
+    if method in ("average", "weighted"):
+        return members @ D @ members.T
+    products = members @ D**2 @ members.T
+    own = np.diag(products) / 2
+    g = np.maximum(products - own[:, None] - own, 0)
+    if method == "ward":
+        size = 1 / members.max(axis=1)
+        g = 2 * g * size[:, None] * size / (size[:, None] + size)
+    return np.sqrt(g)
+
+
+def assert_every_merge_is_a_minimum(Z, condensed, method):
+    """Replay a tree without an engine: each merge is at its height, and no pair is nearer."""
+    D = squareform(condensed).astype(float)
+    n = len(D)
+    tolerance = 1e-7 * D.max() + 1e-12
+    weights = dict(enumerate(np.eye(n)))
+    sizes = dict.fromkeys(range(n), 1)
+    for t, (a, b, height, count) in enumerate(Z):
+        ids = list(weights)
+        distances = definition(method, D, np.array(list(weights.values())))
+        np.fill_diagonal(distances, np.inf)
+        assert abs(distances[ids.index(a), ids.index(b)] - height) <= tolerance
+        assert height <= distances.min() + tolerance
+        w_a, w_b, n_a, n_b = weights.pop(a), weights.pop(b), sizes[a], sizes[b]
+        share = 0.5 if method in ("weighted", "median") else n_a / (n_a + n_b)
+        weights[n + t] = share * w_a + (1 - share) * w_b
+        sizes[n + t] = n_a + n_b
+        assert sizes[n + t] == count
+
+
+@pytest.mark.parametrize("n", [2, 3, 90, 1300])
+@pytest.mark.parametrize("kind", KINDS)
+def test_heights_and_clades_are_scipys(kind, n):
+    condensed = pdist(KINDS[kind](np.random.default_rng(n), n))
+    for method in METHODS:
+        if kind in TIED and method in ("centroid", "median") and n > 3:
+            continue  # ties are SciPy's heap's to break, and change the heights
+        Z = our_linkage(condensed, method)
+        expected = linkage(condensed, method)
+        assert is_valid_linkage(Z)
+        if method in ("single", "complete"):
+            np.testing.assert_array_equal(Z, expected)
+        scale = np.abs(condensed).max()
+        np.testing.assert_allclose(Z[:, 2], expected[:, 2], rtol=1e-10, atol=1e-14 * scale)
+        if kind in UNTIED:
+            np.testing.assert_array_equal(clades(Z), clades(expected), err_msg=method)
+        if method in REDUCIBLE_METHODS:
+            assert (np.diff(Z[:, 2]) >= 0).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_merge_is_a_minimum(kind, method):
+    condensed = pdist(KINDS[kind](np.random.default_rng(0), 25))
+    assert_every_merge_is_a_minimum(our_linkage(condensed, method), condensed, method)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), n=st.integers(2, 16), method=st.sampled_from(REDUCIBLE_METHODS))
+def test_any_small_integer_distances(data, n, method):
+    n_distances = n * (n - 1) // 2
+    values = st.lists(st.integers(0, 4), min_size=n_distances, max_size=n_distances)
+    condensed = np.array(data.draw(values))
+    Z = our_linkage(condensed, method)
+    assert_every_merge_is_a_minimum(Z, condensed, method)
+    if method in ("single", "complete"):
+        np.testing.assert_array_equal(Z, linkage(condensed.astype(float), method))
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), n=st.integers(2, 16), method=st.sampled_from(("centroid", "median")))
+def test_any_small_integer_points(data, n, method):
+    coordinates = st.tuples(st.integers(0, 3), st.integers(0, 3))
+    points = np.array(data.draw(st.lists(coordinates, min_size=n, max_size=n)))
+    condensed = pdist(points)
+    assert_every_merge_is_a_minimum(our_linkage(condensed, method), condensed, method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_order_of_rows_does_not_matter(method):
+    rng = np.random.default_rng(3)
+    D = squareform(pdist(_low_rank(rng, 200)))
+    shuffle = rng.permutation(200)
+    heights = our_linkage(squareform(D), method)[:, 2]
+    shuffled = our_linkage(squareform(D[np.ix_(shuffle, shuffle)]), method)[:, 2]
+    np.testing.assert_allclose(np.sort(shuffled), np.sort(heights), rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_float32_is_kept_and_decided_in_float64(method):
+    condensed = pdist(_normal(np.random.default_rng(4), 700)).astype(np.float32)
+    Z = our_linkage(condensed, method)
+    expected = linkage(condensed.astype(np.float64), method)
+    if method in ("single", "complete"):
+        np.testing.assert_array_equal(Z, expected)
+    elif method in REDUCIBLE_METHODS:
+        np.testing.assert_allclose(Z[:, 2], expected[:, 2], rtol=1e-5)
+    else:
+        # One merge decided otherwise in float32's last bits moves those above it.
+        assert np.quantile(np.abs(Z[:, 2] / expected[:, 2] - 1), 0.9) < 1e-4
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_neither_pieces_nor_packing_change_a_bit(monkeypatch, method):
+    condensed = pdist(_hub(np.random.default_rng(6), 300))
+    expected = our_linkage(condensed, method)
+    for engine in (_chain, _generic, _spanning, _table):
+        monkeypatch.setattr(engine, "SCANS_A_PIECE", 1)
+    for smallest in (2, 10**9):
+        monkeypatch.setattr(_table, "_SMALLEST_PACKED", smallest)
+        np.testing.assert_array_equal(our_linkage(condensed, method), expected)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_members_stand_for_identical_rows(method):
+    rng = np.random.default_rng(7)
+    distinct, n = 60, 150
+    of = np.concatenate([np.arange(distinct), rng.integers(0, distinct, n - distinct)])
+    points = rng.normal(size=(distinct, 4))
+    place = rng.permutation(n)
+    full = np.empty((n, 4))
+    full[place] = points[of]
+    members = np.bincount(of)
+    duplicates = Duplicates(
+        kept=place[:distinct], duplicate_of=place[of[distinct:]], row=place[distinct:]
+    )
+    merges = cluster_square(squareform(pdist(points)), method, members=members)
+    Z = linkage_matrix(merges, n, duplicates=duplicates, monotonic=method in REDUCIBLE_METHODS)
+    assert is_valid_linkage(Z)
+    assert (Z[: n - distinct, 2] == 0).all()
+    expected = linkage(pdist(full), method)
+    np.testing.assert_allclose(cophenet(Z), cophenet(expected), rtol=1e-10, atol=1e-12)
+
+
+def test_sizes_past_32_bits():
+    # SciPy multiplies sizes as C integers: 60,000 squared would be negative.
+    square = squareform(pdist(np.array([[0.0], [1.0], [7.5]])))
+    merges = cluster_square(square, "centroid", members=np.array([60_000, 60_000, 1]))
+    np.testing.assert_allclose(merges.height, [1.0, 7.0])
+
+
+def test_progress_ends_at_the_last_merge(monkeypatch):
+    condensed = pdist(_normal(np.random.default_rng(8), 600))
+    for engine in (_chain, _generic, _spanning, _table):
+        monkeypatch.setattr(engine, "SCANS_A_PIECE", 20_000)
+    for method in METHODS:
+        calls = []
+        cluster_condensed(condensed, method, progress=lambda *call, to=calls: to.append(call))
+        assert len(calls) > 10
+        assert calls == sorted(calls)
+        assert calls[-1] == (599, 599)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_interrupt_ends_the_clustering(monkeypatch, method):
+    for engine in (_chain, _generic, _spanning):
+        monkeypatch.setattr(engine, "SCANS_A_PIECE", 1000)
+
+    def interrupt(done, total):
+        if done > 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cluster_condensed(pdist(_normal(np.random.default_rng(9), 200)), method, progress=interrupt)
+
+
+def test_condensed_is_left_as_it_is_and_may_be_integer():
+    condensed = np.array([3, 1, 2])
+    np.testing.assert_array_equal(
+        our_linkage(condensed, "average"), linkage(condensed.astype(float), "average")
+    )
+    np.testing.assert_array_equal(condensed, [3, 1, 2])
+
+
+def test_one_row_takes_no_merge():
+    for method in METHODS:
+        assert len(cluster_square(np.zeros((1, 1)), method).height) == 0
+
+
+def test_diagonal_is_not_looked_at():
+    condensed = pdist(_normal(np.random.default_rng(10), 30))
+    for method in METHODS:
+        square = squareform(condensed)
+        np.fill_diagonal(square, np.nan)
+        np.testing.assert_array_equal(
+            cluster_square(square, method).height, cluster_condensed(condensed, method).height
+        )
+
+
+def test_unknown_method():
+    for call in (check_method, lambda m: cluster_condensed(np.ones(3), m)):
+        with pytest.raises(DataValueError, match=r"^Invalid method: foo$"):
+            call("foo")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_condensed_must_be_finite(bad):
+    condensed = np.ones(10)
+    condensed[4] = bad
+    words = "The condensed distance matrix must contain only finite values."
+    with pytest.raises(DataValueError, match=words):
+        cluster_condensed(condensed, "average")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_square_without_finite_distances_is_refused(method):
+    with pytest.raises(DataValueError, match="only finite values"):
+        cluster_square(np.full((5, 5), np.nan), method)
+
+
+def test_condensed_of_no_number_of_observations():
+    words = "The number of observations cannot be determined on"
+    with pytest.raises(DataValueError, match=rf"{words} an empty distance matrix\."):
+        cluster_condensed(np.empty(0), "average")
+    with pytest.raises(DataValueError, match=rf"{words} a condensed .* length 4: 3 .* have 3"):
+        cluster_condensed(np.ones(4), "average")
+    with pytest.raises(DataValueError, match="one dimension"):
+        cluster_condensed(np.ones((3, 3)), "average")
+
+
+def test_square_that_cannot_be_worked_on():
+    with pytest.raises(DataTypeError, match="int64"):
+        cluster_square(np.ones((3, 3), np.int64), "average")
+    with pytest.raises(DataValueError, match="shape"):
+        cluster_square(np.ones((3, 2)), "average")
+    with pytest.raises(DataValueError, match="C-contiguous"):
+        cluster_square(np.ones((3, 4))[:, :3], "average")
+    with pytest.raises(DataValueError, match="members must be at least 1"):
+        cluster_square(np.ones((3, 3)), "average", members=np.array([1, 0, 1]))
+    with pytest.raises(DataValueError, match=r"members must be \(3,\)"):
+        cluster_square(np.ones((3, 3)), "average", members=np.array([1, 1]))
