@@ -101,8 +101,18 @@ def _to_rgb_lists(colors: Any, name: str) -> StripColors:
     if len(colors) and not _is_missing(colors[0]) and not is_color_like(colors[0]):
         if isinstance(colors[0], str) or not hasattr(colors[0], "__len__"):
             raise DataValueError(f"{name} has {colors[0]!r}, which is not a colour")
-        return [[_rgb(color, name) for color in strip] for strip in colors]
-    return [_rgb(color, name) for color in colors]
+        return [_to_rgb_list(strip, name) for strip in colors]
+    return _to_rgb_list(colors, name)
+
+
+def _to_rgb_list(colors: Sequence[Any], name: str) -> list[RGB]:
+    """Convert a list of colours, each colour named in it once."""
+    named = {color: _rgb(color, name) for color in set(filter(_is_name, colors))}
+    return [named[color] if _is_name(color) else _rgb(color, name) for color in colors]
+
+
+def _is_name(color: object) -> bool:
+    return isinstance(color, str)
 
 
 def _rgb(color: Any, name: str) -> RGB:

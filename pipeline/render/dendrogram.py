@@ -22,6 +22,8 @@ LEAF_SPACING = 10
 """Width of a leaf in SciPy's dendrogram coordinates; leaves lie at 5, 15, 25, ..."""
 HEADROOM = 1.05
 """Length of the height axis over the greatest height, as in SciPy's own plot."""
+MOST_VECTOR_LINKS = 20_000
+"""Links beyond which a PDF or SVG gets a picture of the tree: as lines, no viewer could open it."""
 LINE_WIDTH = 0.5
 LINE_COLOR = (0.2, 0.2, 0.2)
 SCIPY_COLOR = "C0"
@@ -177,6 +179,8 @@ class DendrogramPlotter:
         kws = dict(tree_kws or {})
         kws.setdefault("linewidths", LINE_WIDTH)
         kws.setdefault("colors", kws.pop("color", LINE_COLOR))
+        if len(self.linkage) > MOST_VECTOR_LINKS:
+            kws.setdefault("rasterized", True)
         across, along = self.dependent_coord, self.independent_coord
         on_its_side = self.rotate and self.axis == 0
         x, y = (across, along) if on_its_side else (along, across)

@@ -1,0 +1,183 @@
+"""What is refused, in words that say what to do, and what is warned of."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from clustergrid.pipeline.render import ClusterGrid, clustermap, get_colormap
+from clustergrid.storage.errors import ClustergridError
+from scipy.cluster.hierarchy import linkage
+
+
+def _refused(
+    error: type[Exception], message: str, data: Any, *, leaves_figure: bool = False, **kws: Any
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        clustermap(data, **kws)
+    assert isinstance(caught.value, ClustergridError)
+    assert bool(plt.get_fignums()) == leaves_figure, "half a picture stays open"
+
+
+def test_both_normalizations(table: pd.DataFrame) -> None:
+    message = "Cannot perform both z-scoring and standard-scaling on data"
+    _refused(ValueError, message, table, z_score=0, standard_scale=1)
+
+
+@pytest.mark.parametrize("name", ["z_score", "standard_scale"])
+def test_an_axis_that_does_not_exist(table: pd.DataFrame, name: str) -> None:
+    _refused(ValueError, f"{name} must be 0 .* got 2", table, **{name: 2})
+
+
+def test_missing_values_while_clustering(table: pd.DataFrame) -> None:
+    table.iloc[3, 2] = np.nan
+    message = "The condensed distance matrix must contain only finite values.*gene 3"
+    _refused(ValueError, message, table)
+    assert clustermap(table, row_cluster=False, col_cluster=False).mask.to_numpy().sum() == 1
+
+
+@pytest.mark.parametrize("data_kind", ["table", "array"])
+def test_a_constant_row_after_z_score(table: pd.DataFrame, data_kind: str) -> None:
+    table.iloc[[3, 5]] = 1.5
+    message = "must contain only finite values.*2 of 12 rows.*constant.*gene 3"
+    data: Any = table if data_kind == "table" else xr.DataArray(table)
+    _refused(ValueError, message, data, z_score=0)
+
+
+@pytest.mark.parametrize("method", ["ward", "centroid", "median"])
+def test_methods_that_need_euclidean(table: pd.DataFrame, method: str) -> None:
+    message = f"`method={method}` requires the distance metric to be Euclidean"
+    _refused(ValueError, message, table, method=method, metric="cityblock")
+
+
+def test_unknown_method(table: pd.DataFrame) -> None:
+    _refused(ValueError, "Invalid method: foo", table, method="foo")
+
+
+def test_unknown_metric(table: pd.DataFrame) -> None:
+    _refused(ValueError, "foo.*euclidean", table, metric="foo")
+
+
+def test_one_row(table: pd.DataFrame) -> None:
+    message = "The number of observations cannot be determined on an empty distance matrix."
+    _refused(ValueError, message, table[:1])
+
+
+def test_mask_of_another_shape(table: pd.DataFrame) -> None:
+    message = re.escape("Mask must have the same shape as data.")
+    _refused(ValueError, message, table, mask=np.zeros((3, 3), bool))
+    _refused(ValueError, message, xr.DataArray(table), mask=np.zeros((3, 3), bool))
+
+
+def test_mask_of_another_index(table: pd.DataFrame) -> None:
+    message = re.escape("Mask must have the same index and columns as data.")
+    mask = table > 0
+    for other in (mask.add_prefix("x"), mask.rename(index={"gene 1": "x"}), mask.iloc[:, :3]):
+        _refused(ValueError, message, table, mask=other)
+        _refused(ValueError, message, xr.DataArray(table), mask=other)
+
+
+def test_lazy_mask_of_other_labels(table: pd.DataFrame) -> None:
+    mask = xr.DataArray(table.rename(index={"gene 1": "x"}) > 0)
+    message = "Mask must have the same index and columns as data.*'gene'"
+    _refused(ValueError, message, xr.DataArray(table), mask=mask)
+    message = re.escape("Mask must have the same shape as data: its dimensions are")
+    _refused(ValueError, message, xr.DataArray(table), mask=mask.rename(gene="other"))
+
+
+def test_annotations_of_another_shape(table: pd.DataFrame) -> None:
+    message = re.escape("`data` and `annot` must have same shape.")
+    _refused(ValueError, message, table, annot=np.zeros((8, 12)))
+
+
+@pytest.mark.parametrize("name", ["row_colors", "col_colors"])
+def test_indexed_colors_for_data_without_index(table: pd.DataFrame, name: str) -> None:
+    message = f"{name} indices can't be matched with data indices. Provide {name} as a non-indexed"
+    colors = pd.Series(["r"] * 12)
+    _refused(TypeError, message, table.to_numpy(), **{name: colors})
+    _refused(TypeError, message, table.to_numpy().tolist(), **{name: colors})
+    _refused(TypeError, message, xr.DataArray(table.to_numpy()), **{name: colors})
+
+
+@pytest.mark.parametrize("n", [11, 13])
+def test_colors_of_another_length(table: pd.DataFrame, n: int) -> None:
+    _refused(ValueError, f"row_colors has {n} colours for 12 rows", table, row_colors=["r"] * n)
+    nested = [["r"] * 8, ["g"] * n]
+    _refused(ValueError, f"Strip 1 of col_colors has {n} colours", table, col_colors=nested)
+
+
+def test_what_is_no_color(table: pd.DataFrame) -> None:
+    _refused(ValueError, "'no colour', which is not a colour", table, row_colors=["no colour"] * 12)
+    _refused(ValueError, "'x', which is not a colour", table, row_colors=["r"] * 11 + ["x"])
+    _refused(TypeError, "row_colors must be a list of colours", table, row_colors="red")
+
+
+def test_colors_that_match_no_label_are_warned_of(table: pd.DataFrame) -> None:
+    with pytest.warns(UserWarning, match="None of the labels of row_colors"):
+        clustermap(table, row_colors=pd.Series(["r"] * 12))
+
+
+@pytest.mark.parametrize("n", [5, 20])
+def test_a_linkage_of_other_leaves(table: pd.DataFrame, n: int) -> None:
+    Z = linkage(np.random.default_rng(0).normal(size=(n, 3)))
+    _refused(ValueError, "row_linkage", table, row_linkage=Z)
+    _refused(ValueError, "col_linkage", table, col_linkage=Z)
+
+
+def test_axes_of_ones_own(table: pd.DataFrame) -> None:
+    _refused(TypeError, r"ax= can't be used.*g\.ax_heatmap", table, ax=object())
+    _refused(TypeError, "cbar_ax= can't be used.*cbar_pos", table, cbar_ax=object())
+
+
+def test_square_is_warned_of_and_ignored(table: pd.DataFrame) -> None:
+    with pytest.warns(UserWarning, match="``square=True`` ignored in clustermap"):
+        g = clustermap(table, square=True)
+    assert g.ax_heatmap.get_aspect() == "auto"
+    clustermap(table, square=False)
+
+
+@pytest.mark.parametrize("labels", [list("abc"), "some"])
+def test_tick_labels_that_do_not_fit(table: pd.DataFrame, labels: Any) -> None:
+    _refused(ValueError, "yticklabels", table, yticklabels=labels)
+
+
+def test_ratios_that_are_no_pair(table: pd.DataFrame) -> None:
+    _refused(ValueError, "dendrogram_ratio must be", table, dendrogram_ratio=(0.1, 0.2, 0.3))
+
+
+def test_data_that_is_no_matrix() -> None:
+    _refused(ValueError, "rows and columns", np.zeros((2, 2, 2)))
+
+
+def test_unknown_colormap(table: pd.DataFrame) -> None:
+    _refused(
+        ValueError, "Unknown colormap 'makko': neither one of icefire, mako", table, cmap="makko"
+    )
+
+
+def test_unknown_keywords_are_matplotlibs_to_refuse(table: pd.DataFrame) -> None:
+    with pytest.raises(AttributeError, match="no_such_keyword"):
+        clustermap(table, no_such_keyword=1)
+    assert not plt.get_fignums()
+
+
+def test_two_rows_are_enough(table: pd.DataFrame) -> None:
+    assert clustermap(table[:2]).dendrogram_row.reordered_ind == [0, 1]
+
+
+def test_the_bare_grid_has_default_ratios(table: pd.DataFrame) -> None:
+    grid = ClusterGrid(table)
+    assert grid.gs.get_width_ratios() == [0.2, 0.8]
+    assert grid.ax_cbar is None
+    assert grid.data2d is table
+    assert not grid.mask.to_numpy().any()
+
+
+def test_a_colormap_is_given_away_as_a_copy() -> None:
+    assert get_colormap("rocket") == get_colormap("rocket")
+    assert get_colormap("rocket") is not get_colormap("rocket")
