@@ -82,7 +82,7 @@ def ingest(
     target = _Target(store, path, dimension_names(matrix.dims[0], matrix.dims[1], _DIMS))
     target.create(shape, matrix.dtype, chunks, name=matrix.name)
     if matrix.chunks is None:
-        counts = _write_array(matrix.to_numpy(), target, chunks, progress)
+        counts = _write_array(np.asarray(matrix.data), target, chunks, progress)
     else:
         counts = _write_lazy(matrix.data, target, chunks, progress)
     target.finish(labels, counts, {})
@@ -183,7 +183,7 @@ def matrix_source(matrix: xarray.DataArray) -> ArraySource | ZarrSource | None:
         whole of it and its chunks suit; otherwise None: `ingest` it.
     """
     if matrix.chunks is None:
-        return ArraySource(matrix.to_numpy())
+        return ArraySource(np.asarray(matrix.data))
     place = matrix.encoding.get(ZARR_ARRAY)
     if not isinstance(place, dict) or place.get("dask_name") != matrix.data.name:
         return None
@@ -215,7 +215,7 @@ def fingerprint(data: xarray.DataArray | np.ndarray | str | os.PathLike[str]) ->
         described["sha256_of_labels"] = digest.hexdigest()
         if data.chunks is not None:
             return {**described, "dask_name": data.data.name}
-        data = data.to_numpy()
+        data = np.asarray(data.data)
     content = hashlib.sha256()
     for part in slabs(data.shape[0], 4096):
         content.update(np.ascontiguousarray(data[part]).data)

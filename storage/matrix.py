@@ -138,7 +138,7 @@ def _open_path(
 
     location = Location.parse(path)
     found = open_location(location, layer)
-    identity = {**location.fingerprint(), "layer": layer}
+    identity = {**location.identity(), "layer": layer}
     if not isinstance(found, Stream):
         _check_shape(found.reader.shape, location.url)
         return lazy_matrix(found, chunks, identity)
@@ -193,7 +193,7 @@ def _open_stored(
     location = Location.parse(store)
     found = open_zarr(location, "matrix")
     assert not isinstance(found, Stream)
-    return lazy_matrix(found, chunks, {"stored": identity, **location.fingerprint()})
+    return lazy_matrix(found, chunks, {"stored": identity, **location.identity()})
 
 
 def _temporary_directory() -> str:

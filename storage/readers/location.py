@@ -13,7 +13,10 @@ from typing import IO, Any, cast
 
 from clustergrid.storage.errors import MissingExtraError, MissingFileError, StorageError
 
-__all__ = ["Location"]
+__all__ = ["ZARR_METADATA", "Location"]
+
+ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zmetadata")
+"""Files that a directory has if it is a Zarr array or group."""
 
 _SAMPLE_BYTES = 2**20
 
@@ -120,18 +123,28 @@ class Location:
             "sha256_of_ends": sample.hexdigest(),
         }
 
+    def identity(self) -> dict[str, Any]:
+        """As `fingerprint`, without listing a remote directory, which may hold a million chunks."""
+        if self.is_local or not self.is_directory():
+            return self.fingerprint() if self.exists() else {"url": self.url}
+        found = [self.child(name) for name in ZARR_METADATA]
+        return {"url": self.url, "metadata": [f.fingerprint() for f in found if f.exists()]}
+
     def _directory_fingerprint(self) -> dict[str, Any]:
         """Names, sizes and times of all files below a directory, as one digest."""
-        filesystem, path = self._filesystem()
-        found = filesystem.find(path, detail=True)
+        found = sorted(_list_local(self.url) if self.is_local else self._list_remote())
         digest = hashlib.sha256()
-        size = 0
-        for name in sorted(found):
-            entry = found[name]
-            stamp = entry.get("mtime", entry.get("ETag", entry.get("created", "")))
-            digest.update(f"{name}\0{entry['size']}\0{stamp}\n".encode())
-            size += entry["size"]
-        return {"size": size, "files": len(found), "sha256_of_listing": digest.hexdigest()}
+        for name, size, stamp in found:
+            digest.update(f"{name}\0{size}\0{stamp}\n".encode(errors="surrogateescape"))
+        total = sum(size for _, size, _ in found)
+        return {"size": total, "files": len(found), "sha256_of_listing": digest.hexdigest()}
+
+    def _list_remote(self) -> Iterator[tuple[str, int, str]]:
+        """Yield names, sizes and whatever tells versions apart."""
+        filesystem, path = self._filesystem()
+        for name, entry in filesystem.find(path, detail=True).items():
+            stamp = entry.get("ETag") or entry.get("mtime") or entry.get("created") or ""
+            yield name, int(entry["size"] or 0), str(stamp)
 
     def _open(self) -> IO[bytes]:
         """Open the file as it is."""
@@ -151,3 +164,14 @@ class Location:
         except ValueError as error:
             raise StorageError(f"cannot open {self.url}: {error}") from error
         return filesystem, path
+
+
+def _list_local(folder: str) -> Iterator[tuple[str, int, str]]:
+    """Yield paths, sizes and times of the files below a directory."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _list_local(entry.path)
+            else:
+                status = entry.stat()
+                yield entry.path, status.st_size, str(status.st_mtime_ns)

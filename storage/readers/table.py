@@ -31,14 +31,14 @@ def open_location(location: Location, layer: str | None = None) -> RandomAccess 
         The format is not one that is read, or it has no layers.
     """
     suffix = location.suffix
-    if not location.exists():
-        raise location.missing()
     if suffix == ".h5ad" and not location.is_compressed:
         from clustergrid.storage.readers.h5ad import open_h5ad
 
         return open_h5ad(location, layer)
     if suffix == ".zarr" or location.is_directory():
         return _open_directory(location, layer)
+    if not location.exists():
+        raise location.missing()
     if layer is not None:
         raise DataValueError(f"{location.url} has no layers: layer={layer!r} cannot be read")
     return _open_file(location, suffix)
@@ -49,6 +49,8 @@ def _open_directory(location: Location, layer: str | None) -> RandomAccess | Str
     from clustergrid.storage.readers.zarr_store import is_zarr, open_zarr
 
     if not is_zarr(location):
+        if not location.exists():
+            raise location.missing()
         raise DataValueError(
             f"{location.url} is a directory without Zarr's metadata (zarr.json, .zarray or .zgroup)"
         )

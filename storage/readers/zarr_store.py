@@ -20,13 +20,12 @@ from clustergrid.storage.readers.annotated import (
 from clustergrid.storage.readers.base import RandomAccess, Stream
 from clustergrid.storage.readers.frame import check_number_dtype
 from clustergrid.storage.readers.labels import plain_labels
-from clustergrid.storage.readers.location import Location
+from clustergrid.storage.readers.location import ZARR_METADATA, Location
 from clustergrid.storage.readers.sparse import read_compressed_rows
 from clustergrid.storage.source import ZarrSource
 
 __all__ = ["is_zarr", "open_zarr", "open_zarr_array"]
 
-_MARKERS = ("zarr.json", ".zarray", ".zgroup", ".zmetadata")
 _XARRAY_UNNAMED = "__xarray_dataarray_variable__"
 
 
@@ -92,7 +91,7 @@ class _CompressedRows:
 
 def is_zarr(location: Location) -> bool:
     """Whether there is a Zarr array or group."""
-    return location.is_directory() and any(location.child(name).exists() for name in _MARKERS)
+    return any(location.child(name).exists() for name in ZARR_METADATA)
 
 
 def open_zarr(location: Location, layer: str | None) -> RandomAccess | Stream:
