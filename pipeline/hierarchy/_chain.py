@@ -9,6 +9,7 @@ the lowest slot.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def cluster_by_chain(
                 raise not_finite()
             report(int(counts[1]), n_merges)
         if target < n_merges:
-            table, kept = pack_table(table, lambda: report(target, n_merges))  # noqa: B023
+            table, kept = pack_table(table, partial(report, target, n_merges))
             length = counts[0]
             chain[:length] = np.searchsorted(kept, chain[:length])
             counts[2:] = 0
@@ -97,6 +98,8 @@ def _advance(
         if y < 0:
             return False
         if length == 1 or row[chain[length - 2]] > nearest:
+            if length == len(chain):
+                return False  # a cycle, which only an asymmetric matrix has
             chain[length] = y
             length += 1
             continue

@@ -7,6 +7,7 @@ arXiv:1109.2378, "generic algorithm"; SciPy's ``fast_linkage``). Heights may inv
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def cluster_by_minima(
                 raise not_finite()
             report(int(counts[0]), n_merges)
         if target < n_merges:
-            table, kept = pack_table(table, lambda: report(target, n_merges))  # noqa: B023
+            table, kept = pack_table(table, partial(report, target, n_merges))
             bound = bound[kept]
             # A slot without a higher live one has a stale neighbour, behind an infinite bound.
             neighbor = np.searchsorted(kept, neighbor[kept])

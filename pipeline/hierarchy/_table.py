@@ -134,10 +134,10 @@ def packing_target(table: Table, n_merges: int) -> int:
 
 
 def not_finite() -> DataValueError:
-    """Return the error of an engine that finds no finite distance between two live clusters."""
+    """Return the error of an engine that finds no finite distance, or no end of a chain."""
     return DataValueError(
-        "The distance matrix must contain only finite values, small enough that the squares of "
-        "their sums are finite too."
+        "The distance matrix must be symmetric and contain only finite values, small enough that "
+        "their squares are finite too."
     )
 
 

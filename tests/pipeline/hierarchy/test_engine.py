@@ -298,6 +298,12 @@ def test_square_without_finite_distances_is_refused(method):
         cluster_square(np.full((5, 5), np.nan), method)
 
 
+def test_a_cycle_of_an_asymmetric_square_ends():
+    square = np.array([[0.0, 1.0, 2.0], [2.0, 0.0, 1.0], [1.0, 2.0, 0.0]])
+    with pytest.raises(DataValueError, match="symmetric"):
+        cluster_square(square, "average")
+
+
 def test_condensed_of_no_number_of_observations():
     words = "The number of observations cannot be determined on"
     with pytest.raises(DataValueError, match=rf"{words} an empty distance matrix\."):
