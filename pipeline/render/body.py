@@ -140,8 +140,10 @@ class FittedImage:
             _apply_scale(artist, scale, limits)
         artist.set(**(kws or {}))
         ax.add_image(artist)
-        if artist.get_clip_path() is None:
-            artist.set_clip_path(ax.patch)
+        artist.set_clip_path(ax.patch)
+        # It never reaches out of its axes, and matplotlib can't tell: its images of irregular
+        # cells have no extent, and asking for one fails.
+        artist.set_in_layout(False)
         set_cell_limits(ax, shape)
         self.artist = artist
 

@@ -347,7 +347,7 @@ class ClusterGrid(FigureGrid):
         self._orders = orders
         self._cached.clear()
         self._label_body(options, orders)
-        self._lay_out()
+        self.tight_layout()
         # Only now is it known how many pixels the body has.
         mappable = self._draw_body(options, orders, annotations)
         bar_kws = dict(colorbar_kws or {})

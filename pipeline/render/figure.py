@@ -78,6 +78,7 @@ class FigureGrid:
         self.cax = self.ax_cbar
         self.cbar_pos = cbar_pos
         self.legend: Legend | None = None
+        self._legends: list[tuple[Legend, float]] = []  # with their right edges, in inches
         self._width_used = 1.0
         self._images: list[FittedImage] = []
 
@@ -128,12 +129,6 @@ class FigureGrid:
         **kwargs
             For `matplotlib.figure.Figure.tight_layout`: pad, h_pad, w_pad, rect.
         """
-        self._lay_out(**kwargs)
-        for image in self._images:
-            image.fit(self._dpi)
-        return self
-
-    def _lay_out(self, **kwargs: Any) -> None:
         kwargs.setdefault("h_pad", LAYOUT_PAD)
         kwargs.setdefault("w_pad", LAYOUT_PAD)
         if self._width_used < 1:  # beside a legend
@@ -143,15 +138,15 @@ class FigureGrid:
         defaults: Mapping[str, Any] = mpl.rcParams  # type: ignore[assignment]
         start = {side: float(defaults[f"figure.subplot.{side}"]) for side in sides}
         self._figure.subplots_adjust(**start)
-        if self.ax_cbar is None:
-            self._figure.tight_layout(**kwargs)
-            return
-        # Its tick labels must not push the other axes about.
-        self.ax_cbar.set_axis_off()
+        if self.ax_cbar is not None:  # its tick labels must not push the other axes about
+            self.ax_cbar.set_axis_off()
         self._figure.tight_layout(**kwargs)
-        self.ax_cbar.set_axis_on()
-        assert self.cbar_pos is not None
-        self.ax_cbar.set_position(tuple(self.cbar_pos))  # type: ignore[arg-type]
+        if self.ax_cbar is not None and self.cbar_pos is not None:
+            self.ax_cbar.set_axis_on()
+            self.ax_cbar.set_position(tuple(self.cbar_pos))  # type: ignore[arg-type]
+        for image in self._images:
+            image.fit(self._dpi)
+        return self
 
     def add_legend(
         self,
@@ -194,7 +189,9 @@ class FigureGrid:
         self._figure.set_size_inches(new_width, height)
         # Spaces between axes are fractions of their widths, so they scale by themselves.
         self._figure.subplots_adjust(left=left, right=right)
-        legend.set_bbox_to_anchor((1 - LEGEND_GAP_INCHES / new_width, 0.5))
+        self._legends.append((legend, new_width - LEGEND_GAP_INCHES))
+        for placed, right_edge in self._legends:
+            placed.set_bbox_to_anchor((right_edge / new_width, 0.5))
         self._width_used *= factor
         if self.ax_cbar is not None and self.cbar_pos is not None:
             x, y, bar_width, bar_height = self.cbar_pos
