@@ -156,7 +156,8 @@ def optimal_ordering(Z: NDArray[np.float64], condensed: NDArray[Any]) -> NDArray
     ------
     DataValueError
         If there are too many leaves: memory grows with n^2 and time with up to n^4
-        (Bar-Joseph, Gifford and Jaakkola 2001).
+        (Bar-Joseph, Gifford and Jaakkola 2001). If the distances are not those of n observations,
+        which SciPy does not check.
     """
     n = len(Z) + 1
     if n > MAX_LEAVES_ORDERED_OPTIMALLY:
@@ -164,6 +165,11 @@ def optimal_ordering(Z: NDArray[np.float64], condensed: NDArray[Any]) -> NDArray
             f"optimal ordering takes at most {MAX_LEAVES_ORDERED_OPTIMALLY} leaves, got {n}: its "
             "time grows with up to the fourth power. Leave optimal_ordering off for this axis; "
             "the tree and its heights are the same without it."
+        )
+    if np.shape(condensed) != (n * (n - 1) // 2,):
+        raise DataValueError(
+            f"the condensed distance matrix of {n} leaves has {n * (n - 1) // 2} entries, "
+            f"got shape {np.shape(condensed)}"
         )
     ordered: NDArray[np.float64] = optimal_leaf_ordering(Z, condensed)
     return ordered

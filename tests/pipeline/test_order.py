@@ -106,12 +106,22 @@ def test_a_chain_of_many_leaves():
     assert icoord.max() == 10 * n - 5
 
 
+def test_one_leaf_is_a_tree_without_links():
+    Z = np.empty((0, 4))
+    np.testing.assert_array_equal(leaf_order(Z), [0])
+    np.testing.assert_array_equal(cut(Z, k=1), [1])
+    np.testing.assert_array_equal(cut(Z, height=1.0), [1])
+    assert dendrogram_coordinates(Z)[0].shape == (0, 4)
+
+
 def test_optimal_ordering_is_scipys(monkeypatch):
     points = np.random.default_rng(1).normal(size=(40, 3))
     condensed = pdist(points)
     Z = hierarchy.linkage(condensed, "average")
     ordered = optimal_ordering(Z, condensed)
     np.testing.assert_array_equal(ordered, hierarchy.optimal_leaf_ordering(Z, condensed))
+    with pytest.raises(DataValueError, match="of 40 leaves has 780 entries, got shape \\(779,"):
+        optimal_ordering(Z, condensed[1:])
     monkeypatch.setattr(order, "MAX_LEAVES_ORDERED_OPTIMALLY", 39)
     with pytest.raises(DataValueError, match=r"at most 39 leaves, got 40: .* Leave optimal_ord"):
         optimal_ordering(Z, condensed)
