@@ -22,7 +22,7 @@ from clustergrid.storage.grid import slabs
 from clustergrid.storage.readers.base import Stream
 from clustergrid.storage.readers.chunking import storage_chunks
 from clustergrid.storage.readers.labels import dimension_names, plain_labels
-from clustergrid.storage.readers.lazy import ZARR_ARRAY
+from clustergrid.storage.readers.lazy import ZARR_ARRAY, zarr_arrays_read
 from clustergrid.storage.readers.location import Location
 from clustergrid.storage.source import ArraySource, ZarrSource
 
@@ -70,7 +70,7 @@ def ingest(
     Raises
     ------
     DataValueError
-        It has no two dimensions, or nothing in it.
+        It has no two dimensions, nothing in it, or is read from the array it would replace.
     StorageError
         The store cannot be written.
     """
@@ -80,6 +80,11 @@ def ingest(
     chunks = chunks or storage_chunks(shape, matrix.dtype.itemsize)
     labels = tuple(_labels(matrix, dim) for dim in matrix.dims)
     target = _Target(store, path, dimension_names(matrix.dims[0], matrix.dims[1], _DIMS))
+    if matrix.chunks is not None and (target.store, path) in zarr_arrays_read(matrix.data):
+        raise DataValueError(
+            f"the matrix is read from {path!r} in {target.store}, which would be replaced while it "
+            "is read: choose another store or path"
+        )
     target.create(shape, matrix.dtype, chunks, name=matrix.name)
     if matrix.chunks is None:
         counts = _write_array(np.asarray(matrix.data), target, chunks, progress)
@@ -114,43 +119,21 @@ def ingest_stream(
         A part of the input cannot be read, or there are no rows.
     """
     # The number of rows is not known before the end: the array grows, a row of chunks at a time.
-    rows, columns = storage_chunks((2**40, stream.n_columns), stream.dtype.itemsize)
+    chunks = storage_chunks((2**40, stream.n_columns), stream.dtype.itemsize)
     names = (stream.row_name, getattr(stream.column_labels, "name", None))
     target = _Target(store, path, dimension_names(*names, stream.dims))
-    target.create((0, stream.n_columns), stream.dtype, (rows, columns), name=stream.name)
-    array = open_array(target.store, path, mode="r+")
-    slab = np.empty((rows, stream.n_columns), stream.dtype)
+    target.create((0, stream.n_columns), stream.dtype, chunks, name=stream.name)
+    writer = _RowWriter(target, progress)
     labels: list[pd.Index] = []
-    counts = np.zeros((), _BLOCK_RECORD)
-    filled = written = 0
-
-    def flush() -> None:
-        nonlocal filled, written, counts
-        array.resize((written + filled, stream.n_columns))
-        write_block(array, (written, 0), slab[:filled])
-        counts = _add(counts, _count(slab[:filled]))
-        written, filled = written + filled, 0
-        if progress is not None:
-            progress(-(-written // rows), 0)
-
     for index, block in stream.blocks():
+        writer.add(block)
         if index is not None:
             labels.append(index)
-        for part in slabs(len(block), rows):
-            piece = block[part]
-            first = min(len(piece), rows - filled)
-            slab[filled : filled + first] = piece[:first]
-            filled += first
-            if filled == rows:
-                flush()
-                slab[: len(piece) - first] = piece[first:]
-                filled = len(piece) - first
-    if filled:
-        flush()
-    if not written:
+    writer.flush()
+    if not writer.written:
         raise DataValueError("the input has a header and no rows: there is nothing to read")
     row_labels = plain_labels(labels[0].append(labels[1:])) if labels else None
-    target.finish((row_labels, stream.column_labels), counts, {"input": identity})
+    target.finish((row_labels, stream.column_labels), writer.counts, {"input": identity})
     return target.source
 
 
@@ -296,6 +279,41 @@ class _Target:
         """Replace the record of this array in the group's attributes."""
         records: Any = group.attrs.asdict().get(_RECORD, {})
         group.attrs[_RECORD] = {**records, self.path: record}
+
+
+class _RowWriter:
+    """Gathers blocks of rows, and writes them a row of chunks at a time."""
+
+    def __init__(self, target: _Target, progress: Progress | None) -> None:
+        self.counts = np.zeros((), _BLOCK_RECORD)
+        self.written = 0
+        self._array = open_array(target.store, target.path, mode="r+")
+        self._slab = np.empty((self._array.chunks[0], self._array.shape[1]), self._array.dtype)
+        self._filled = 0
+        self._progress = progress
+
+    def add(self, block: np.ndarray) -> None:
+        """Take the rows of a block, writing whenever a row of chunks is full."""
+        while len(block):
+            taken = block[: len(self._slab) - self._filled]
+            self._slab[self._filled : self._filled + len(taken)] = taken
+            self._filled += len(taken)
+            block = block[len(taken) :]
+            if self._filled == len(self._slab):
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what was gathered; only the last rows may be fewer than a chunk has."""
+        if not self._filled:
+            return
+        values = self._slab[: self._filled]
+        self._array.resize((self.written + self._filled, self._array.shape[1]))
+        write_block(self._array, (self.written, 0), values)
+        self.counts = _add(self.counts, _count(values))
+        self.written += self._filled
+        self._filled = 0
+        if self._progress is not None:
+            self._progress(-(-self.written // len(self._slab)), 0)
 
 
 def _write_array(

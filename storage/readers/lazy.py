@@ -14,11 +14,14 @@ import xarray
 from clustergrid.storage.readers.base import BlockReader, RandomAccess
 from clustergrid.storage.readers.chunking import aligned_chunks
 from clustergrid.storage.readers.labels import dimension_names
+from clustergrid.storage.source import ZarrSource
 
-__all__ = ["ZARR_ARRAY", "labelled", "lazy_blocks", "lazy_matrix"]
+__all__ = ["ZARR_ARRAY", "labelled", "lazy_blocks", "lazy_matrix", "zarr_arrays_read"]
 
 ZARR_ARRAY = "clustergrid_zarr_array"
 """Key of a DataArray's encoding: where its values are, and the Dask name they had there."""
+
+_TOKEN = "open-matrix-"
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,10 +97,21 @@ def lazy_blocks(reader: BlockReader, chunks: Any, identity: dict[str, Any] | Non
     return dask.array.from_array(  # type: ignore[no-untyped-call]
         _Sliced(reader),
         chunks=chunks,
-        name=f"open-matrix-{token}",
+        name=f"{_TOKEN}{token}",
         fancy=False,
         meta=np.empty((0, 0), reader.dtype),
     )
+
+
+def zarr_arrays_read(values: Any) -> set[tuple[str, str]]:
+    """Locations ``(store, path)`` of the arrays that a Dask array reads through `lazy_matrix`."""
+    found = set()
+    for name, layer in values.dask.layers.items():
+        if name.startswith(f"original-{_TOKEN}"):
+            reader = layer[name].reader
+            if isinstance(reader, ZarrSource):
+                found.add((reader.store, reader.path))
+    return found
 
 
 def labelled(

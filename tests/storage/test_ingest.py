@@ -207,6 +207,15 @@ def test_empty_matrices_are_refused(tmp_path):
         ingest(example()[:0], tmp_path)
 
 
+def test_a_matrix_cannot_replace_what_it_is_read_from(tmp_path):
+    ingest(example(), tmp_path)
+    for matrix in (open_matrix(tmp_path), 2 * open_matrix(tmp_path)[1:]):
+        with pytest.raises(ValueError, match="choose another store or path"):
+            ingest(matrix, tmp_path)
+    ingest(2 * open_matrix(tmp_path), tmp_path, "twice")
+    np.testing.assert_array_equal(open_matrix(tmp_path, layer="twice"), 2 * example())
+
+
 def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
