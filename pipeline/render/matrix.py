@@ -122,9 +122,10 @@ class TableMatrix(_ComputedMatrix):
 
     def cells(self, row_order: np.ndarray, column_order: np.ndarray) -> np.ndarray:
         """Every cell in leaf order, masked where nothing is shown; for matrices that are small."""
-        values = self.reordered(row_order, column_order).to_numpy()
-        if values.dtype == object:
-            values = values.astype(np.float64)
+        table = self.reordered(row_order, column_order)
+        values = table.to_numpy()
+        if values.dtype == object:  # nullable integers, say
+            values = table.to_numpy(dtype=np.float64, na_value=np.nan)
         mask = self.reordered_mask(row_order, column_order).to_numpy()
         masked: np.ndarray = np.ma.masked_where(mask, values)
         return masked
@@ -159,6 +160,8 @@ class StagedMatrix(_ComputedMatrix):
 
     def _aligned(self, mask: Any) -> Any:
         """Bring a mask into the matrix's order; a DataArray stays lazy."""
+        if hasattr(mask, "chunks") and not hasattr(mask, "dims"):  # a Dask array, a Zarr array
+            mask = self.source.copy(data=mask)
         if not hasattr(mask, "dims"):
             return mask_values(mask, self.shape, (self.index(0), self.index(1)))
         dims = self.source.dims

@@ -257,6 +257,21 @@ def test_a_data_array_looks_like_its_table(table: pd.DataFrame, assert_same_pict
     np.testing.assert_array_equal(ours.mask, expected.mask)
 
 
+@pytest.mark.parametrize("as_data_array", [False, True])
+def test_a_lazy_mask(as_data_array: bool) -> None:
+    dask_array = pytest.importorskip("dask.array")
+    values = _matrix(1000, 60)
+    lazy = xr.DataArray(dask_array.from_array(values, chunks=(250, 20)), dims=("gene", "sample"))
+    mask: Any = (lazy > 1).T if as_data_array else (lazy > 1).data
+    ours = clustermap(lazy, mask=mask, figsize=(4, 4), **NO_TREES)
+    expected = clustermap(values, mask=values > 1, figsize=(4, 4), **NO_TREES)
+    np.testing.assert_allclose(
+        _body(ours).get_array().filled(9), _body(expected).get_array().filled(9)
+    )
+    assert isinstance(ours.mask, xr.DataArray)
+    assert ours.mask.chunks is not None
+
+
 @pytest.mark.parametrize("normalized", [{}, {"z_score": 0}, {"standard_scale": 1}])
 def test_a_dask_array_looks_like_its_table(
     normalized: dict[str, int], assert_same_picture: Any
