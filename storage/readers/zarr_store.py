@@ -119,7 +119,8 @@ def open_zarr(location: Location, layer: str | None) -> RandomAccess | Stream:
         raise StorageError(f"{location.url} is not a readable Zarr store: {error}") from error
     if isinstance(node, zarr.Array):
         return open_zarr_array(node, url=location.url)
-    if "obs" in node and "var" in node:
+    # In a store of ours, whose dimensions may have these names, they are arrays of labels.
+    if all(name in node and isinstance(node[name], zarr.Group) for name in ("obs", "var")):
         return _open_annotated(location, node, layer)
     return _open_variable(location, node, layer)
 

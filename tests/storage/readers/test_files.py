@@ -16,6 +16,7 @@ import zarr
 from clustergrid.storage import matrix as matrix_module
 from clustergrid.storage import open_matrix
 from clustergrid.storage.errors import DataValueError
+from clustergrid.storage.ingest import ingest
 from clustergrid.storage.readers import npy as npy_module
 from clustergrid.storage.readers import sparse as sparse_module
 from clustergrid.storage.readers import text as text_module
@@ -337,6 +338,24 @@ def test_anndata_files(anndata_file, form, suffix, layer, monkeypatch):
     np.testing.assert_array_equal(matrix[9:20, 1:3].to_numpy(), expected[9:20, 1:3])
     with pytest.raises(ValueError, match="no layer 'nope'; it has 'twice'"):
         open_matrix(path, layer="nope")
+
+
+def test_a_large_matrix_by_columns_is_stored_by_rows(anndata_file, monkeypatch, tmp_path):
+    monkeypatch.setattr(matrix_module, "SMALL_BYTES", 100)
+    path, counts, data = anndata_file("csc")
+    for matrix in (open_matrix(path), open_matrix(path, store=tmp_path / "kept")):
+        assert matrix.chunks is not None
+        assert matrix.dims == ("obs", "gene")
+        assert matrix["obs"].to_numpy().tolist() == data.obs_names.tolist()
+        np.testing.assert_array_equal(matrix.to_numpy(), counts)
+
+
+def test_dimensions_called_obs_and_var_are_not_taken_for_anndata(tmp_path):
+    labels = {"obs": list("uvw"), "var": list("xyz")}
+    ingest(open_matrix(xarray.DataArray(np.eye(3), labels, ("obs", "var"))), tmp_path)
+    matrix = open_matrix(tmp_path)
+    assert matrix.dims == ("obs", "var")
+    assert matrix["var"].to_numpy().tolist() == list("xyz")
 
 
 def test_anndata_files_open_lazily(anndata_file, no_compute):
