@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import matplotlib as mpl
 from clustergrid.pipeline.render.body import FittedImage
-from clustergrid.storage.errors import DataTypeError
+from clustergrid.pipeline.render.legends import LegendColumns, legend_entries
 from matplotlib.gridspec import GridSpec
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ __all__ = ["FigureGrid"]
 
 LAYOUT_PAD = 0.02
 """Space between axes, as a fraction of the font size."""
-LEGEND_GAP_INCHES = 0.1
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,7 +77,7 @@ class FigureGrid:
         self.cax = self.ax_cbar
         self.cbar_pos = cbar_pos
         self.legend: Legend | None = None
-        self._legends: list[tuple[Legend, float]] = []  # with their right edges, in inches
+        self._legends = LegendColumns()
         self._width_used = 1.0
         self._images: list[FittedImage] = []
 
@@ -156,8 +155,8 @@ class FigureGrid:
     ) -> Self:
         """Draw a legend of the figure, e.g. of what the colours beside the rows mean.
 
-        Unless a place is given, the figure grows to the right to make room, and everything that
-        is in it keeps its size and its place.
+        Unless a place is given, the legend stands to the right of the body, under those drawn
+        before. The figure grows to make room; everything that is in it keeps its size and place.
 
         Parameters
         ----------
@@ -168,30 +167,28 @@ class FigureGrid:
         **kwargs
             For `matplotlib.figure.Figure.legend`; `loc` or `bbox_to_anchor` places it yourself.
         """
-        handles, labels = _legend_entries(legend_data)
+        handles, labels = legend_entries(legend_data)
         is_placed = "loc" in kwargs or "bbox_to_anchor" in kwargs
         if not is_placed:
-            kwargs |= {"loc": "center right", "borderaxespad": 0}
+            kwargs |= {"loc": "upper left", "borderaxespad": 0}
         kwargs.setdefault("frameon", False)
+        kwargs.setdefault("alignment", "left")
         self.legend = self._figure.legend(handles, labels, title=title, **kwargs)
         if not is_placed:
-            self._make_room(self.legend)
+            top = self.ax_heatmap.get_position().y1
+            self._widen(self._legends.add(self._figure, self.legend, top))
+            self._legends.hang(self._figure)
         return self
 
-    def _make_room(self, legend: Legend) -> None:
-        """Widen the figure by a legend, and put the legend there."""
+    def _widen(self, new_width: float) -> None:
+        """Add space at the right of the figure; everything in it keeps its size and place."""
         width, height = self._figure.get_size_inches()
-        legend_width = legend.get_window_extent().width / self._figure.dpi
-        new_width = width + legend_width + 2 * LEGEND_GAP_INCHES
         factor = width / new_width
-        old = self._figure.subplotpars
-        left, right = old.left * factor, old.right * factor
+        pars = self._figure.subplotpars
+        left, right = pars.left * factor, pars.right * factor
         self._figure.set_size_inches(new_width, height)
         # Spaces between axes are fractions of their widths, so they scale by themselves.
         self._figure.subplots_adjust(left=left, right=right)
-        self._legends.append((legend, new_width - LEGEND_GAP_INCHES))
-        for placed, right_edge in self._legends:
-            placed.set_bbox_to_anchor((right_edge / new_width, 0.5))
         self._width_used *= factor
         if self.ax_cbar is not None and self.cbar_pos is not None:
             x, y, bar_width, bar_height = self.cbar_pos
@@ -221,23 +218,3 @@ class FigureGrid:
         finally:
             for restore in restores:
                 restore()
-
-
-def _legend_entries(legend_data: Mapping[Any, Any] | Sequence[Any]) -> tuple[list[Any], list[str]]:
-    from matplotlib.artist import Artist
-    from matplotlib.colors import is_color_like
-    from matplotlib.patches import Patch
-
-    if not isinstance(legend_data, Mapping):
-        return list(legend_data), [str(handle.get_label()) for handle in legend_data]
-    handles: list[Any] = []
-    for label, entry in legend_data.items():
-        if is_color_like(entry):
-            handles.append(Patch(facecolor=entry))
-        elif isinstance(entry, Artist | tuple):  # a tuple of artists is drawn one over the other
-            handles.append(entry)
-        else:
-            raise DataTypeError(
-                f"Legend entry {label!r} is {entry!r}: neither a colour nor an artist"
-            )
-    return handles, [str(label) for label in legend_data]

@@ -79,13 +79,20 @@ def test_a_legend_widens_the_figure_and_moves_nothing(table: pd.DataFrame) -> No
         g.tight_layout()
 
 
-def test_two_legends_stand_side_by_side(table: pd.DataFrame) -> None:
+def test_legends_hang_in_columns(table: pd.DataFrame) -> None:
     g = clustermap(table, figsize=(5, 5))
-    first = g.add_legend({"a": "r"}).legend
-    second = g.add_legend({"b": "g"}).legend
-    assert first is not second
-    assert g.figure.legends == [first, second]
-    assert first.get_window_extent().x1 <= second.get_window_extent().x0
+    legends = [g.add_legend({f"label {i}": "r"}, title="kind").legend for i in range(12)]
+    assert g.figure.legends == legends
+    boxes = [legend.get_window_extent() for legend in legends]
+    top = g.ax_heatmap.get_window_extent().y1
+    columns = sorted({round(box.x0) for box in boxes})
+    assert len(columns) == 2
+    for box, above in zip(boxes[1:], boxes, strict=False):
+        is_below = round(box.x0) == round(above.x0)
+        np.testing.assert_allclose(box.y1, above.y0 if is_below else top, atol=1)
+        assert is_below or box.x0 >= above.x1
+    assert min(box.y0 for box in boxes) >= 0
+    assert max(box.x1 for box in boxes) <= g.figure.bbox.x1
 
 
 def test_legend_entries(table: pd.DataFrame) -> None:
