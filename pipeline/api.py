@@ -168,7 +168,7 @@ def plan(
     store: Store = None,
     client: Client | None = None,
 ) -> Plan:
-    """What `clustermap` of the same arguments would do: stages, tasks, bytes and peak memory.
+    """Say what `clustermap` of the same arguments would do: stages, tasks, bytes, peak memory.
 
     Nothing is computed; of files only the description is read.
 

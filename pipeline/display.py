@@ -24,6 +24,7 @@ class Bars:
         from rich.progress import (
             BarColumn,
             Progress,
+            TaskID,
             TaskProgressColumn,
             TextColumn,
             TimeElapsedColumn,
@@ -40,7 +41,7 @@ class Bars:
             TimeRemainingColumn(),
         )
         self._progress_class = Progress
-        self._open: dict[str, tuple[Progress, int]] = {}
+        self._open: dict[str, tuple[Progress, TaskID]] = {}
 
     def __call__(self, event: Event) -> None:
         """Draw the event."""

@@ -20,7 +20,6 @@ from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization
 from clustergrid.storage.condensed import (
     CondensedDistances,
-    fill_square,
     open_condensed,
     write_tile,
 )
@@ -33,6 +32,7 @@ __all__ = [
     "UndefinedRowsError",
     "compute_distances",
     "distance_input",
+    "fill_square",
     "read_square",
     "write_distances",
 ]
@@ -77,7 +77,7 @@ class DistanceInput:
     features_at_once: int
 
     def values(self, rows: slice, features: slice) -> np.ndarray:
-        """Normalized values, float64."""
+        """Read normalized values, float64."""
         block = self.source.read(rows, features)
         return self.normalization.apply(block, rows, features)
 
@@ -158,7 +158,8 @@ def _centre(statistics: MatrixStatistics, normalization: Normalization) -> np.nd
         return None
     assert normalization.shift is not None
     assert normalization.scale is not None
-    return (columns.mean - normalization.shift) / normalization.scale
+    centre: np.ndarray = (columns.mean - normalization.shift) / normalization.scale
+    return centre
 
 
 def _row_totals(given: DistanceInput, rows: slice) -> tuple[slice, np.ndarray]:
@@ -275,29 +276,35 @@ def _direct_tile(given: DistanceInput, rows: slice, columns: slice) -> np.ndarra
                 if rows != columns or a.start <= b.start:
                     metric.partial(left[a], transposed, accumulator[a, b])
     for a, b in _pairs_of_blocks(rows, columns):
-        metric.finish(accumulator[a, b], left_totals[a], right_totals[b])
-    if metric.product is not None and metric.product.kind == "unit":
-        # One minus a cosine cancels as a product does; SciPy leaves it at that.
-        flagged = accumulator <= _CANCELLED[accumulator.dtype]
-        _recompute(given, rows, columns, flagged, accumulator)
+        block = accumulator[a, b]
+        metric.finish(block, left_totals[a], right_totals[b])
+        if metric.product is not None and metric.product.kind == "unit":
+            # One minus a cosine cancels as a product does; SciPy leaves it at that.
+            flagged = block <= _CANCELLED[block.dtype]
+            _recompute(given, _within(rows, a), _within(columns, b), flagged, block)
     return accumulator.astype(given.dtype, copy=False)
 
 
 def _product_tile(given: DistanceInput, rows: slice, columns: slice) -> np.ndarray:
-    dtype = np.dtype(given.dtype)
-    products = np.empty((rows.stop - rows.start, columns.stop - columns.start), dtype=dtype)
+    metric = get_metric(given.metric)
+    assert metric.product is not None
+    products = np.empty((rows.stop - rows.start, columns.stop - columns.start), dtype=given.dtype)
     for features in _slabs_of(given):
         left = _product_operand(given, rows, features)
         right = left if rows == columns else _product_operand(given, columns, features)
         for a, b in _pairs_of_blocks(rows, columns):
             _add_block_products(left[a], right[b], products[a, b], first=features.start == 0)
-    flagged = _finish_products(given, rows, columns, products)
-    _recompute(given, rows, columns, flagged, products)
-    metric = get_metric(given.metric)
-    if metric.product is not None and metric.product.root:
-        for a, b in _pairs_of_blocks(rows, columns):
+    for a, b in _pairs_of_blocks(rows, columns):
+        flagged = _finish_products(given, _within(rows, a), _within(columns, b), products[a, b])
+        _recompute(given, _within(rows, a), _within(columns, b), flagged, products[a, b])
+        if metric.product.root:
             np.sqrt(products[a, b], out=products[a, b])
     return products
+
+
+def _within(outer: slice, inner: slice) -> slice:
+    """Rows of the matrix that a block of a tile's rows is."""
+    return slice(outer.start + inner.start, outer.start + inner.stop)
 
 
 def _product_operand(given: DistanceInput, rows: slice, features: slice) -> np.ndarray:
@@ -332,50 +339,41 @@ def _add_block_products(
 def _finish_products(
     given: DistanceInput, rows: slice, columns: slice, products: np.ndarray
 ) -> np.ndarray:
-    """Make distances of products; return which pairs are to be recomputed."""
+    """Make distances of a block of products; return which pairs are to be recomputed."""
     metric = get_metric(given.metric)
     assert metric.product is not None
     bound = _CANCELLED[products.dtype]
-    flagged = np.zeros(products.shape, dtype=np.bool_)
-    left, right = given.totals[rows, 1].copy(), given.totals[columns, 1].copy()
-    for a, b in _pairs_of_blocks(rows, columns):
-        if metric.product.kind == "unit":
-            kernels.finish_products_unit(products[a, b], bound, flagged[a, b])
-        else:
-            kernels.finish_products_euclidean(
-                products[a, b], left[a], right[b], bound, flagged[a, b]
-            )
+    flagged = np.empty(products.shape, dtype=np.bool_)
+    if metric.product.kind == "unit":
+        kernels.finish_products_unit(products, bound, flagged)
+    else:
+        left, right = given.totals[rows, 1].copy(), given.totals[columns, 1].copy()
+        kernels.finish_products_euclidean(products, left, right, bound, flagged)
     return flagged
 
 
 def _recompute(
     given: DistanceInput, rows: slice, columns: slice, flagged: np.ndarray, out: np.ndarray
 ) -> None:
-    """Replace flagged distances by sums of squared differences in float64."""
-    metric = get_metric(given.metric)
-    assert metric.product is not None
-    unit = metric.product.kind == "unit"
+    """Replace flagged distances of a block by sums of squared differences in float64."""
     if rows == columns:
         # The diagonal is known to be zero, and what is below it is mirrored.
-        np.logical_and(flagged, ~np.tri(len(flagged), dtype=np.bool_), out=flagged)
-    for a, b in _pairs_of_blocks(rows, columns):
-        if not flagged[a, b].any():
-            continue
-        left_rows = slice(rows.start + a.start, rows.start + a.stop)
-        right_rows = slice(columns.start + b.start, columns.start + b.stop)
-        accumulator = np.zeros(out[a, b].shape)
-        for features in _slabs_of(given):
-            left, right = given.values(left_rows, features), given.values(right_rows, features)
-            if unit:
-                left = metric.unit_rows(left, given.totals[left_rows])
-                right = metric.unit_rows(right, given.totals[right_rows])
-            for block in slabs(left.shape[1], BLOCK_FEATURES):
-                kernels.recompute_flagged(
-                    left[:, block], right[:, block], flagged[a, b], accumulator
-                )
+        flagged &= ~np.tri(len(flagged), dtype=np.bool_)
+    if not flagged.any():
+        return
+    metric = get_metric(given.metric)
+    unit = metric.product is not None and metric.product.kind == "unit"
+    accumulator = np.zeros(out.shape)
+    for features in _slabs_of(given):
+        left, right = given.values(rows, features), given.values(columns, features)
         if unit:
-            accumulator *= 0.5
-        np.copyto(out[a, b], accumulator, where=flagged[a, b], casting="same_kind")
+            left = metric.unit_rows(left, given.totals[rows])
+            right = metric.unit_rows(right, given.totals[columns])
+        for block in slabs(left.shape[1], BLOCK_FEATURES):
+            kernels.recompute_flagged(left[:, block], right[:, block], flagged, accumulator)
+    if unit:
+        accumulator *= 0.5
+    np.copyto(out, accumulator, where=flagged, casting="same_kind")
 
 
 TileCallback = Callable[[slice, slice, np.ndarray], None]
@@ -492,6 +490,29 @@ def write_distances(
         for i, j, _ in executor.map(_run_tile, executor.share(task), tiles, name="distance-tile"):
             on_tile(grid.position(i, j))
             stage.advance()
+
+
+def fill_square(
+    square: np.ndarray, kept: np.ndarray, rows: slice, columns: slice, tile: np.ndarray
+) -> None:
+    """Write a tile of all observations, and its mirror image, into the square of the kept ones.
+
+    Parameters
+    ----------
+    square
+        ``(m, m)``.
+    kept
+        ``(m,)`` increasing indices of the observations that the square is of.
+    rows, columns, tile
+        Which observations the tile is of, and their distances.
+    """
+    first, last = np.searchsorted(kept, (rows.start, rows.stop))
+    left, right = np.searchsorted(kept, (columns.start, columns.stop))
+    if last - first < tile.shape[0]:
+        tile = tile[kept[first:last] - rows.start]
+    if right - left < tile.shape[1]:
+        tile = tile[:, kept[left:right] - columns.start]
+    kernels.copy_both_ways(np.ascontiguousarray(tile), square, int(first), int(left))
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,9 +237,7 @@ def _extremes(cells: Cells, rows: slice) -> tuple[float, float]:
     return low, high
 
 
-def _limits_from_pass(
-    cells: Cells, executor: Executor, progress: Progress
-) -> tuple[float, float]:
+def _limits_from_pass(cells: Cells, executor: Executor, progress: Progress) -> tuple[float, float]:
     n = cells.source.shape[0]
     low, high = np.inf, -np.inf
     with progress.stage("limits", total=n, unit="rows") as stage:

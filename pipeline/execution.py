@@ -270,6 +270,7 @@ def active_client() -> Client | None:
     from distributed import default_client
 
     try:
-        return default_client()
+        client: Client = default_client()
     except ValueError:
         return None
+    return client

@@ -12,16 +12,17 @@ import numpy as np
 from clustergrid.pipeline._jit import jit
 
 __all__ = [
+    "STATISTICS",
     "add_absolute_differences",
     "add_products",
     "add_squared_differences",
     "block_statistics",
+    "copy_both_ways",
     "finish_products_euclidean",
     "finish_products_unit",
     "max_absolute_differences",
     "recompute_flagged",
     "row_sums_of_squares",
-    "STATISTICS",
 ]
 
 STATISTICS = ("count", "mean", "m2", "minimum", "maximum", "infinite")
@@ -214,3 +215,24 @@ def block_statistics(
             rows[i, 2] += from_row * from_row
             columns[j, 2] += from_column * from_column
     return rows, columns
+
+
+@jit
+def copy_both_ways(
+    tile: np.ndarray, square: np.ndarray, top: int, left: int
+) -> None:  # pragma: no cover - compiled
+    """Copy a tile to ``square[top:, left:]``, and its transpose to ``square[left:, top:]``.
+
+    In small blocks: a whole column of the square would take a cache line for every value.
+    """
+    edge = 32
+    for first in range(0, tile.shape[0], edge):
+        last = min(first + edge, tile.shape[0])
+        for near in range(0, tile.shape[1], edge):
+            far = min(near + edge, tile.shape[1])
+            for i in range(first, last):
+                for j in range(near, far):
+                    square[top + i, left + j] = tile[i, j]
+            for j in range(near, far):
+                for i in range(first, last):
+                    square[left + j, top + i] = tile[i, j]

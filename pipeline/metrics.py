@@ -102,7 +102,8 @@ class Metric:
 
     def unit_rows(self, values: np.ndarray, totals: RowTotals) -> np.ndarray:
         """Rows of length one, float64: the operand of a ``"unit"`` product."""
-        return self.prepare(values, totals) / np.sqrt(totals[:, 1:2])
+        unit: np.ndarray = self.prepare(values, totals) / np.sqrt(totals[:, 1:2])
+        return unit
 
 
 def _nothing(accumulator: np.ndarray, left: RowTotals, right: RowTotals) -> None:

@@ -103,7 +103,7 @@ class Normalization:
         shift, scale = self.shift[part], self.scale[part]
         if self.axis == 0:
             shift, scale = shift[:, None], scale[:, None]
-        values = values - shift
+        values = np.subtract(values, shift)
         with np.errstate(divide="ignore", invalid="ignore"):
             values /= scale
         return values
@@ -150,9 +150,7 @@ class _Block:
     columns: slice
 
 
-def _statistics_of(
-    source: MatrixSource, block: _Block
-) -> tuple[_Block, np.ndarray, np.ndarray]:
+def _statistics_of(source: MatrixSource, block: _Block) -> tuple[_Block, np.ndarray, np.ndarray]:
     values = np.ascontiguousarray(source.read(block.rows, block.columns), dtype=np.float64)
     rows, columns = block_statistics(values)
     return block, rows, columns

@@ -160,7 +160,7 @@ def tile_the_triangle(n: int, k: int, itemsize: int, resources: Resources) -> Ti
 
 
 def _task_bytes(edge: int, features: int, itemsize: int) -> int:
-    """The tile, its flags and what its write holds; two operands and a block of values."""
+    """Sum the tile, its flags and what its write holds; two operands and a block of values."""
     return edge * edge * (2 * itemsize + 2) + 2 * edge * features * (itemsize + 8)
 
 
@@ -331,9 +331,7 @@ def plan_run(
             peak_memory_bytes=held + block_bytes,
         )
     )
-    plan = Plan(
-        shape=shape, in_memory=in_memory, stages=tuple(stages), resources=resources
-    )
+    plan = Plan(shape=shape, in_memory=in_memory, stages=tuple(stages), resources=resources)
     _refuse_too_large(plan)
     return plan
 

@@ -42,9 +42,7 @@ class _ReorderedArray(BackendArray):
         return result
 
     def _read(self, key: tuple[Any, ...]) -> np.ndarray:
-        rows, columns = (
-            order[index] for order, index in zip(self._orders, key, strict=True)
-        )
+        rows, columns = (order[index] for order, index in zip(self._orders, key, strict=True))
         block = _window(self._matrix, np.atleast_1d(rows), np.atleast_1d(columns))
         if self._normalization.axis is not None:
             block = _normalize(self._normalization, block, rows, columns)

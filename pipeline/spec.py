@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -100,8 +100,8 @@ class RunSpec:
         0 (rows), 1 (columns) or None, as in seaborn.
     """
 
-    row: AxisSpec = AxisSpec()
-    column: AxisSpec = AxisSpec()
+    row: AxisSpec = field(default_factory=AxisSpec)
+    column: AxisSpec = field(default_factory=AxisSpec)
     z_score: int | None = None
     standard_scale: int | None = None
 

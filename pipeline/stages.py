@@ -22,6 +22,7 @@ from clustergrid.pipeline.distance import (
     UndefinedRowsError,
     compute_distances,
     distance_input,
+    fill_square,
     read_square,
     write_distances,
 )
@@ -49,7 +50,6 @@ from clustergrid.pipeline.spec import AxisSpec, RunSpec, check_normalization, di
 from clustergrid.storage.condensed import (
     CondensedDistances,
     create_condensed,
-    fill_square,
     open_condensed,
     write_tile,
 )
@@ -201,9 +201,7 @@ class Stages:
         """What z_score or standard_scale does to a value."""
         if self._z_score is None and self._standard_scale is None:
             return Normalization()
-        return Normalization.from_arguments(
-            self.statistics, self._z_score, self._standard_scale
-        )
+        return Normalization.from_arguments(self.statistics, self._z_score, self._standard_scale)
 
     def labels(self, axis: int, indices: np.ndarray | Sequence[int]) -> list[str]:
         """Labels of some rows (0) or columns (1), their numbers where there are none."""
@@ -332,9 +330,7 @@ class Stages:
         )
         return square
 
-    def _distance_input(
-        self, axis: int, spec: AxisSpec
-    ) -> tuple[DistanceInput, TriangleGrid]:
+    def _distance_input(self, axis: int, spec: AxisSpec) -> tuple[DistanceInput, TriangleGrid]:
         n, k = self.shape if axis == 0 else self.shape[::-1]
         if n < 2:
             raise DataValueError(
@@ -391,7 +387,11 @@ class Stages:
                 finished, grid = frozenset(), grid
         if not finished:
             condensed = create_condensed(
-                self.store, path, n=grid.n, tile_edge=grid.tile_edge, dtype=self.dtype,
+                self.store,
+                path,
+                n=grid.n,
+                tile_edge=grid.tile_edge,
+                dtype=self.dtype,
                 overwrite=True,
             )
         write_distances(

@@ -22,7 +22,7 @@ from clustergrid.storage.grid import TriangleGrid
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["CondensedDistances", "create_condensed", "fill_square", "open_condensed", "write_tile"]
+__all__ = ["CondensedDistances", "create_condensed", "open_condensed", "write_tile"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,35 +114,6 @@ class CondensedDistances:
                 values = tile[i - rows.start, first - columns.start :]
                 condensed[start : start + len(values)] = values
         return condensed
-
-    def to_square(self, kept: np.ndarray | None = None) -> np.ndarray:
-        """Return the full symmetric matrix, of all observations or of the `kept` ones.
-
-        Parameters
-        ----------
-        kept
-            Increasing indices of the observations to keep.
-        """
-        kept = np.arange(self.n) if kept is None else kept
-        square = np.empty((len(kept), len(kept)), dtype=self.dtype)
-        for rows, columns, tile in self.iter_tiles():
-            fill_square(square, kept, rows, columns, tile)
-        return square
-
-
-def fill_square(
-    square: np.ndarray, kept: np.ndarray, rows: slice, columns: slice, tile: np.ndarray
-) -> None:
-    """Write a tile of the full problem, and its mirror image, into a matrix of kept rows."""
-    first, last = np.searchsorted(kept, (rows.start, rows.stop))
-    left, right = np.searchsorted(kept, (columns.start, columns.stop))
-    n_rows, n_columns = rows.stop - rows.start, columns.stop - columns.start
-    if last - first < n_rows:
-        tile = tile[kept[first:last] - rows.start]
-    if right - left < n_columns:
-        tile = tile[:, kept[left:right] - columns.start]
-    square[first:last, left:right] = tile
-    square[left:right, first:last] = tile.T
 
 
 def create_condensed(

@@ -55,7 +55,7 @@ def is_aligned(region: slice, chunk: int, length: int) -> bool:
     >>> is_aligned(slice(4, 7), 4, 10), is_aligned(slice(2, 8), 4, 10)
     (False, False)
     """
-    return region.start % chunk == 0 and (region.stop % chunk == 0 or region.stop == length)
+    return bool(region.start % chunk == 0 and (region.stop % chunk == 0 or region.stop == length))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

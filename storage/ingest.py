@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray
+
 from clustergrid.storage.arrays import create_array, open_array, write_block
 from clustergrid.storage.errors import DataValueError, StorageError
 from clustergrid.storage.grid import slabs

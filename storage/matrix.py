@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray
+
 from clustergrid.storage.errors import DataTypeError, DataValueError
 from clustergrid.storage.readers.base import RowBlock, Stream
 from clustergrid.storage.readers.chunking import SMALL_BYTES, block_rows

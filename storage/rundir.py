@@ -238,14 +238,22 @@ class RunDirectory:
         finally:
             lock.unlink(missing_ok=True)
 
-    def _refuse_live(self, lock: Path) -> None:
+    def holder(self) -> tuple[str, int] | None:
+        """Host and process that hold the directory; None where nobody living does."""
         try:
-            holder = json.loads(lock.read_text(encoding="utf-8"))
-            host, pid = str(holder["host"]), int(holder["pid"])
+            entry = json.loads((self.path / "run.lock").read_text(encoding="utf-8"))
+            host, pid = str(entry["host"]), int(entry["pid"])
         except (OSError, ValueError, KeyError, TypeError):
-            return
+            return None
         if host == socket.gethostname() and not _is_alive(pid):
+            return None
+        return host, pid
+
+    def _refuse_live(self, lock: Path) -> None:
+        holder = self.holder()
+        if holder is None:
             return
+        host, pid = holder
         raise RunDirectoryError(
             f"{self.path} is in use by process {pid} on {host}. Wait for it, or, if that process "
             f"is gone, delete {lock}"

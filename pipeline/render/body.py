@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+
 from clustergrid.pipeline.render.layout import pixels
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
+
 from clustergrid.pipeline.render import tables
 from clustergrid.pipeline.render.body import (
     MESH_CELLS,
@@ -47,9 +48,10 @@ from clustergrid.pipeline.render.strips import Strips
 from clustergrid.pipeline.render.ticks import choose_ticks, hide_spines, write_tick_labels
 
 if TYPE_CHECKING:
-    from clustergrid.pipeline.stages import Stages
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap
+
+    from clustergrid.pipeline.stages import Stages
 
 __all__ = ["ClusterGrid"]
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import Colormap, ListedColormap, Normalize
+
 from clustergrid.pipeline.render._colormap_tables import TABLES
 from clustergrid.storage.errors import DataValueError
-from matplotlib.colors import Colormap, ListedColormap, Normalize
 
 __all__ = ["default_colormap", "get_colormap", "recentred"]
 

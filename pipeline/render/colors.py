@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-from clustergrid.storage.errors import DataTypeError, DataValueError
 from matplotlib.colors import ListedColormap, is_color_like, to_rgb
+
+from clustergrid.storage.errors import DataTypeError, DataValueError
 
 __all__ = [
     "RGB",

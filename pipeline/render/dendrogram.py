@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+
 from clustergrid.pipeline.order import check_linkage, dendrogram_coordinates, leaf_order
 from clustergrid.pipeline.render.tables import index_label, index_tick_labels
 from clustergrid.pipeline.render.ticks import hide_spines, write_tick_labels

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import matplotlib as mpl
+from matplotlib.gridspec import GridSpec
+
 from clustergrid.pipeline.render.body import FittedImage
 from clustergrid.pipeline.render.legends import LegendColumns, legend_entries
-from matplotlib.gridspec import GridSpec
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

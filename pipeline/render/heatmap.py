@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from clustergrid.pipeline.render.body import MESH_CELLS, ColorScale
 from clustergrid.pipeline.render.colormaps import default_colormap, get_colormap, recentred
 from clustergrid.pipeline.render.colors import relative_luminance

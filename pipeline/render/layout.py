@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypeAlias, TypeVar
 
 import numpy as np
+
 from clustergrid.storage.errors import DataValueError
 
 __all__ = [

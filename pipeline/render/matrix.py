@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+
 from clustergrid.pipeline.render.body import Pixels
 from clustergrid.pipeline.render.tables import (
     format_table,
@@ -24,6 +25,7 @@ from clustergrid.storage.errors import DataValueError
 
 if TYPE_CHECKING:
     import xarray as xr
+
     from clustergrid.pipeline.stages import Stages
 
 __all__ = ["DrawnMatrix", "Metric", "StagedMatrix", "TableMatrix", "open_drawn"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from clustergrid.storage.errors import DataValueError
 
 __all__ = [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+
 from clustergrid.pipeline.render.layout import any_overlap, tick_positions, tick_step
 from clustergrid.pipeline.render.tables import index_tick_labels
 from clustergrid.storage.errors import DataValueError

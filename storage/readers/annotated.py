@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from clustergrid.storage.errors import DataTypeError, DataValueError
 from clustergrid.storage.readers.base import Stream
 from clustergrid.storage.readers.frame import check_number_dtype

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from clustergrid.storage.errors import DataTypeError
 
 __all__ = ["check_number_dtype", "frame_values", "matrix_dtype"]

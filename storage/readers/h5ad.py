@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+
 from clustergrid.storage.errors import DataValueError, MissingExtraError
 from clustergrid.storage.readers.annotated import axis_labels, choose_layer, column_stream, describe
 from clustergrid.storage.readers.base import RandomAccess, Stream

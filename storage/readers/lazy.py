@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray
+
 from clustergrid.storage.readers.base import BlockReader, RandomAccess
 from clustergrid.storage.readers.chunking import aligned_chunks
 from clustergrid.storage.readers.labels import dimension_names

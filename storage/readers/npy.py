@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
+
 from clustergrid.storage.errors import DataValueError, IntegrityError, StorageError
 from clustergrid.storage.readers.base import RandomAccess
 from clustergrid.storage.readers.frame import check_number_dtype

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from clustergrid.storage.errors import DataValueError, StorageError
 from clustergrid.storage.readers.base import RowBlock, Stream
 from clustergrid.storage.readers.chunking import BLOCK_BYTES

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from clustergrid.storage.readers.base import RowBlock
 from clustergrid.storage.readers.chunking import BLOCK_BYTES, block_rows
 

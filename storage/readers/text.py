@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 import pandas as pd
+
 from clustergrid.storage.errors import DataValueError, StorageError
 from clustergrid.storage.readers.base import RowBlock, Stream
 from clustergrid.storage.readers.location import Location

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import xarray
+
 from clustergrid.storage.errors import DataValueError, IntegrityError, StorageError
 from clustergrid.storage.readers.annotated import (
     axis_labels,

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+
 from clustergrid.storage.datasets import endometrial_path, load_endometrial
 
 

@@ -10,6 +10,10 @@ import pandas as pd
 import pytest
 import xarray
 import zarr
+from distributed import Client, LocalCluster
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from clustergrid.storage import open_matrix
 from clustergrid.storage.errors import IntegrityError
 from clustergrid.storage.ingest import (
@@ -24,9 +28,6 @@ from clustergrid.storage.ingest import (
 from clustergrid.storage.readers.base import Stream
 from clustergrid.storage.readers.chunking import aligned_chunks, storage_chunks
 from clustergrid.storage.source import ArraySource, ZarrSource
-from distributed import Client, LocalCluster
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 DTYPES = ["float32", "float64", "int8", "uint32", "int64", "bool"]
 

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import seaborn as sns
-from clustergrid.pipeline.render import ClusterGrid, clustermap
 from sklearn.datasets import load_iris
+
+from clustergrid.pipeline.render import ClusterGrid, clustermap
 
 AXES = (
     "ax_heatmap",

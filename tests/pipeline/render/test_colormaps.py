@@ -7,8 +7,9 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import seaborn.cm
-from clustergrid.pipeline.render.colormaps import get_colormap, recentred
 from matplotlib.colors import ListedColormap
+
+from clustergrid.pipeline.render.colormaps import get_colormap, recentred
 
 NAMES = [name + end for name in ("mako", "rocket", "vlag", "icefire") for end in ("", "_r")]
 

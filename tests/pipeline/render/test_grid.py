@@ -10,10 +10,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from clustergrid.pipeline.render import clustermap
-from clustergrid.storage.errors import DataTypeError
 from matplotlib.lines import Line2D
 from scipy.cluster.hierarchy import linkage
+
+from clustergrid.pipeline.render import clustermap
+from clustergrid.storage.errors import DataTypeError
 
 CBAR = (0.02, 0.8, 0.05, 0.18)
 

@@ -14,14 +14,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from clustergrid.pipeline.render import ClusterGrid, clustermap
-from clustergrid.pipeline.render.body import MESH_CELLS
-from clustergrid.pipeline.stages import open_stages
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
 from matplotlib.image import PcolorImage
 from xarray.backends import BackendArray
 from xarray.core import indexing
+
+from clustergrid.pipeline.render import ClusterGrid, clustermap
+from clustergrid.pipeline.render.body import MESH_CELLS
+from clustergrid.pipeline.stages import open_stages
 
 NO_TREES = {"row_cluster": False, "col_cluster": False}
 

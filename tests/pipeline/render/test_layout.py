@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from clustergrid.pipeline import downsample
 from clustergrid.pipeline.render.layout import (
     any_overlap,
@@ -12,8 +15,6 @@ from clustergrid.pipeline.render.layout import (
     tick_positions,
     tick_step,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 rectangles = st.lists(
     st.tuples(st.integers(0, 30), st.integers(0, 9), st.integers(0, 5), st.integers(0, 3)),

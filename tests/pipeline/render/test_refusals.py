@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from scipy.cluster.hierarchy import linkage
+
 from clustergrid.pipeline.render import ClusterGrid, clustermap, get_colormap
 from clustergrid.storage.errors import ClustergridError
-from scipy.cluster.hierarchy import linkage
 
 
 def _refused(

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import seaborn as sns
-from clustergrid.pipeline.order import leaf_order
-from clustergrid.pipeline.render import clustermap
 from matplotlib.colors import LogNorm
 from scipy.cluster.hierarchy import cophenet
 from scipy.cluster.hierarchy import dendrogram as scipy_dendrogram
+
+from clustergrid.pipeline.order import leaf_order
+from clustergrid.pipeline.render import clustermap
 
 DOCUMENTED = {
     "plain": {},

@@ -13,6 +13,7 @@ import pytest
 import scipy.sparse
 import xarray
 import zarr
+
 from clustergrid.storage import matrix as matrix_module
 from clustergrid.storage import open_matrix
 from clustergrid.storage.errors import DataValueError

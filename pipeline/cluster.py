@@ -1,0 +1,162 @@
+"""Driver: which Dask cluster a command runs on, and how people see it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from clustergrid.pipeline.planning import Resources
+from clustergrid.storage.errors import DataValueError, StorageError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["CLUSTERS", "ClusterChoice", "connect", "dashboard_lines", "stage_report"]
+
+CLUSTERS = ("local", "none")
+"""``local``: a Dask cluster on this machine; ``none``: threads of this process."""
+
+_THREADS_A_WORKER = 4
+_KEPT_BYTES = 2**28
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterChoice:
+    """Where the tasks of a command run.
+
+    Attributes
+    ----------
+    cluster
+        One of `CLUSTERS`; not used where a scheduler is named.
+    scheduler
+        Address of a running scheduler, as ``tcp://host:8786``.
+    scheduler_file
+        File in which a running scheduler wrote its address.
+    dashboard_port
+        Port of the dashboard of a local cluster; another one is taken when it is in use.
+    """
+
+    cluster: str = "local"
+    scheduler: str | None = None
+    scheduler_file: str | None = None
+    dashboard_port: int = 8787
+
+    def __post_init__(self) -> None:
+        if self.cluster not in CLUSTERS:
+            raise DataValueError(
+                f"cluster must be one of {', '.join(CLUSTERS)}, got {self.cluster!r}"
+            )
+        if self.scheduler and self.scheduler_file:
+            raise DataValueError("give a scheduler or a scheduler file, not both")
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a scheduler that is already running was named."""
+        return bool(self.scheduler or self.scheduler_file)
+
+
+@contextmanager
+def connect(choice: ClusterChoice, resources: Resources) -> Iterator[Client | None]:
+    """Start or join a Dask cluster; None where everything runs in this process.
+
+    Raises
+    ------
+    StorageError
+        The named scheduler cannot be reached.
+    """
+    if choice.is_remote:
+        with _join(choice) as client:
+            yield client
+    elif choice.cluster == "none":
+        yield None
+    else:
+        with _start(choice, resources) as client:
+            yield client
+
+
+@contextmanager
+def _join(choice: ClusterChoice) -> Iterator[Client]:
+    from distributed import Client
+
+    try:
+        client = Client(
+            address=choice.scheduler, scheduler_file=choice.scheduler_file, timeout="30s"
+        )
+    except (OSError, ValueError) as error:
+        where = choice.scheduler or choice.scheduler_file
+        raise StorageError(f"cannot reach the Dask scheduler {where}: {error}") from error
+    with client:
+        yield client
+
+
+@contextmanager
+def _start(choice: ClusterChoice, resources: Resources) -> Iterator[Client]:
+    """Worker processes of a few threads each: one Zarr I/O loop serves a few threads well."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    n_workers = -(-resources.threads // _THREADS_A_WORKER)
+    settings = {
+        # A run that waits for workers which never come is worse than one that stops.
+        "distributed.scheduler.no-workers-timeout": "300s",
+        "distributed.worker.memory.max-spill": f"{resources.memory_bytes}B",
+        # Tasks of one stage take the same amounts of memory again and again. Giving them back to
+        # the system in between costs more time than the distances themselves.
+        "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": _KEPT_BYTES,
+        "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": _KEPT_BYTES,
+    }
+    with (
+        dask.config.set(settings),
+        LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=-(-resources.threads // n_workers),
+            memory_limit=resources.memory_bytes // n_workers,
+            host="127.0.0.1",
+            dashboard_address=f"127.0.0.1:{_free_port(choice.dashboard_port)}",
+            silence_logs=40,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def _free_port(wanted: int) -> int:
+    """Return the wanted port, or 0 (any) when somebody listens there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return 0
+    return wanted
+
+
+def dashboard_lines(client: Client) -> list[str]:
+    """Say where the dashboard is, and how to reach it from another machine."""
+    link = str(client.dashboard_link)
+    lines = [f"dashboard: {link}"]
+    port = link.rsplit(":", 1)[-1].split("/")[0]
+    if port.isdigit():
+        user, host = os.environ.get("USER", "you"), socket.gethostname()
+        lines.append(
+            f"from another machine: ssh -N -L {port}:127.0.0.1:{port} {user}@{host}, "
+            f"then open http://127.0.0.1:{port}/status"
+        )
+    return lines
+
+
+@contextmanager
+def stage_report(client: Client | None, path: Any) -> Iterator[None]:
+    """Keep Dask's performance report of a stage as one page that needs no network."""
+    if client is None:
+        yield
+        return
+    from distributed import performance_report
+
+    path.parent.mkdir(exist_ok=True)
+    with performance_report(filename=str(path), mode="inline"):
+        yield
