@@ -172,7 +172,7 @@ class DaskExecutor:
     @property
     def threads(self) -> int:
         """Threads of all workers, at least one."""
-        return max(1, sum(self.client.nthreads().values()))
+        return max(1, sum(int(threads) for threads in self.client.nthreads().values()))
 
     def active(self) -> AbstractContextManager[Any]:
         """Make the client Dask's scheduler."""

@@ -103,10 +103,9 @@ class Normalization:
         shift, scale = self.shift[part], self.scale[part]
         if self.axis == 0:
             shift, scale = shift[:, None], scale[:, None]
-        values = np.subtract(values, shift)
         with np.errstate(divide="ignore", invalid="ignore"):
-            values /= scale
-        return values
+            normalized: np.ndarray = (values - shift) / scale
+        return normalized
 
     def transpose(self) -> Normalization:
         """Return the same normalization of the transposed matrix."""

@@ -349,7 +349,7 @@ def _write_lazy(
         token="matrix-ingest",
     )
     if progress is None:
-        (records,) = compute(written, retries=_RETRIES)  # type: ignore[no-untyped-call]
+        (records,) = compute(written, retries=_RETRIES)
         return _add(*np.asarray(records).ravel())
     return _compute_with_progress(written, progress)
 
@@ -367,13 +367,13 @@ def _compute_with_progress(written: Any, progress: Progress) -> Any:
         blocks = list(written.to_delayed().ravel())
         counts = np.zeros((), _BLOCK_RECORD)
         futures = client.compute(blocks, retries=_RETRIES)
-        for done, future in enumerate(as_completed(futures), start=1):  # type: ignore[no-untyped-call]
+        for done, future in enumerate(as_completed(futures), start=1):
             counts = _add(counts, *np.asarray(future.result()).ravel())
             progress(done, total)
         return counts
     tell = partial(_tell, name=written.name, total=total, progress=progress, seen=[])
-    with Callback(posttask=tell):  # type: ignore[no-untyped-call]
-        (records,) = compute(written, retries=_RETRIES)  # type: ignore[no-untyped-call]
+    with Callback(posttask=tell):
+        (records,) = compute(written, retries=_RETRIES)
     return _add(*np.asarray(records).ravel())
 
 
@@ -383,7 +383,7 @@ def _active_client() -> Any:
         return None
     from dask.base import get_scheduler
 
-    get = get_scheduler()  # type: ignore[no-untyped-call]
+    get = get_scheduler()
     return getattr(get, "__self__", None)
 
 

@@ -95,7 +95,7 @@ def lazy_blocks(reader: BlockReader, chunks: Any, identity: dict[str, Any] | Non
     else:
         described = json.dumps([identity, repr(chunks)], sort_keys=True)
         token = hashlib.sha256(described.encode()).hexdigest()[:32]
-    return dask.array.from_array(  # type: ignore[no-untyped-call]
+    return dask.array.from_array(
         _Sliced(reader),
         chunks=chunks,
         name=f"{_TOKEN}{token}",
