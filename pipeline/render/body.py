@@ -63,8 +63,7 @@ def set_cell_limits(ax: Axes, shape: tuple[int, int]) -> None:
 
 def pixel_shape(ax: Axes, shape: tuple[int, int], dpi: float) -> tuple[int, int]:
     """Rows and columns of a matrix that an axes can show: cells, but no more than its pixels."""
-    figure = ax.get_figure(root=True)
-    assert figure is not None
+    figure = ax.figure
     box = ax.get_window_extent()
     height, width = box.height / figure.dpi, box.width / figure.dpi
     return min(shape[0], pixels(height, dpi)), min(shape[1], pixels(width, dpi))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 
+from clustergrid.pipeline.order import check_linkage
 from clustergrid.pipeline.render import tables
 from clustergrid.pipeline.render.body import (
     MESH_CELLS,
@@ -20,6 +21,7 @@ from clustergrid.pipeline.render.body import (
     fits_pixels,
     set_cell_limits,
 )
+from clustergrid.pipeline.render.colormaps import get_colormap
 from clustergrid.pipeline.render.colors import (
     StripColors,
     as_strips,
@@ -45,7 +47,12 @@ from clustergrid.pipeline.render.layout import (
 )
 from clustergrid.pipeline.render.matrix import Metric, open_drawn
 from clustergrid.pipeline.render.strips import Strips
-from clustergrid.pipeline.render.ticks import choose_ticks, hide_spines, write_tick_labels
+from clustergrid.pipeline.render.ticks import (
+    check_tick_labels,
+    choose_ticks,
+    hide_spines,
+    write_tick_labels,
+)
 
 if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
@@ -234,6 +241,7 @@ class ClusterGrid(FigureGrid):
         if kws.pop("square", False):
             # Equal scales on both axes of the body can't be had in a grid of axes.
             warnings.warn("``square=True`` ignored in clustermap", UserWarning, stacklevel=2)
+        self._refuse(HeatmapOptions.from_keywords(kws))
         self.plot_dendrograms(
             row_cluster,
             col_cluster,
@@ -253,6 +261,16 @@ class ClusterGrid(FigureGrid):
         self.plot_colors(xind, yind, **kws)
         self.plot_matrix(colorbar_kws, xind, yind, **kws)
         return self
+
+    def _refuse(self, options: HeatmapOptions) -> None:
+        """Refuse what can't be drawn before anything is computed, which may take hours."""
+        if options.has_annotations and options.annot is not True:
+            annotation_values(options.annot, self._matrix.shape)
+        if options.cmap is not None:
+            get_colormap(options.cmap)
+        n_rows, n_columns = self._matrix.shape
+        check_tick_labels(options.yticklabels, n_rows, "yticklabels")
+        check_tick_labels(options.xticklabels, n_columns, "xticklabels")
 
     def _leaf_order(self, tree: DendrogramPlotter | None, axis: int) -> np.ndarray:
         return np.arange(self._matrix.shape[axis]) if tree is None else tree.leaf_order
@@ -288,6 +306,8 @@ class ClusterGrid(FigureGrid):
                 rotate=axis == ROWS,
             )
 
+        if col_cluster and col_linkage is not None:  # before the rows are clustered
+            check_linkage(col_linkage, self._matrix.shape[COLUMNS], "col_linkage")
         for ax in (self.ax_row_dendrogram, self.ax_col_dendrogram):
             ax.set(xticks=[], yticks=[])
             hide_spines(ax)
@@ -379,10 +399,10 @@ class ClusterGrid(FigureGrid):
         hide_spines(ax)
         set_cell_limits(ax, matrix.shape)
         xticks, xlabels = choose_ticks(
-            ax.xaxis, options.xticklabels, matrix.index(COLUMNS), orders[COLUMNS], "xticklabels"
+            ax.xaxis, options.xticklabels, matrix.index(COLUMNS), orders[COLUMNS]
         )
         yticks, ylabels = choose_ticks(
-            ax.yaxis, options.yticklabels, matrix.index(ROWS), orders[ROWS], "yticklabels"
+            ax.yaxis, options.yticklabels, matrix.index(ROWS), orders[ROWS]
         )
         ax.set(xticks=xticks, yticks=yticks)
         write_tick_labels(ax, xlabels, ylabels)

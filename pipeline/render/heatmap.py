@@ -137,8 +137,7 @@ def draw_color_bar(
     ax: Axes, cax: Axes | None, mappable: ScalarMappable, kws: Mapping[str, Any], is_raster: bool
 ) -> None:
     """Draw the colour bar, without a frame."""
-    figure = ax.get_figure(root=True)
-    assert figure is not None
+    figure = ax.figure
     bar = figure.colorbar(mappable, cax, ax, **kws)
     bar.outline.set_linewidth(0)
     if is_raster and bar.solids is not None:  # or PDF viewers show white lines in it

@@ -21,15 +21,34 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.text import Text
 
-__all__ = ["choose_ticks", "hide_spines", "write_tick_labels"]
+__all__ = ["check_tick_labels", "choose_ticks", "hide_spines", "write_tick_labels"]
+
+
+def check_tick_labels(requested: Any, n: int, name: str) -> None:
+    """Refuse tick labels that mean nothing, or are not one for each row (or column).
+
+    Parameters
+    ----------
+    requested
+        As for `choose_ticks`.
+    n
+        Rows (or columns) of the matrix.
+    name
+        ``"xticklabels"`` or ``"yticklabels"``.
+    """
+    if requested is None or isinstance(requested, bool | int | np.integer):
+        return
+    if isinstance(requested, str):
+        if requested != "auto":
+            raise DataValueError(
+                f"{name} must be 'auto', a bool, an int or a list of labels, got {requested!r}"
+            )
+    elif len(requested) not in (0, n):
+        raise DataValueError(f"{name} has {len(requested)} labels for an axis of {n}")
 
 
 def choose_ticks(
-    axis: Axis,
-    requested: Any,
-    index: pd.Index,
-    order: np.ndarray,
-    name: str,
+    axis: Axis, requested: Any, index: pd.Index, order: np.ndarray
 ) -> tuple[np.ndarray, Sequence[Any]]:
     """Decide where the ticks of one axis of the body are, and what they say.
 
@@ -43,34 +62,23 @@ def choose_ticks(
         Labels in the data's order.
     order : (n,) int
         Leaf order.
-    name
-        ``"xticklabels"`` or ``"yticklabels"``, for messages.
     """
     n = len(order)
-    if requested is None:
-        requested = False
-    if isinstance(requested, str):
-        if requested != "auto":
-            raise DataValueError(
-                f"{name} must be 'auto', a bool, an int or a list of labels, got {requested!r}"
-            )
+    if requested is None or isinstance(requested, bool | int | np.integer):
+        step = int(requested or 0)
+    elif isinstance(requested, str):
         step = _fitting_step(axis, n)
-    elif isinstance(requested, bool | int | np.integer):
-        step = int(requested)
     else:
-        labels = np.asarray(requested)
-        if len(labels) not in (0, n):
-            raise DataValueError(f"{name} has {len(labels)} labels for an axis of {n}")
-        return (tick_positions(n, 1), labels[order]) if len(labels) else (np.empty(0), [])
-    positions = tick_positions(n, step)
+        given = np.asarray(requested)
+        return (tick_positions(n, 1), given[order]) if len(given) else (np.empty(0), [])
     # Only the labels that are shown are looked at: an axis may have millions.
-    return positions, index_tick_labels(index[order[::step]]) if step > 0 else []
+    labels = index_tick_labels(index[order[::step]]) if step > 0 else []
+    return tick_positions(n, step), labels
 
 
 def _fitting_step(axis: Axis, n_labels: int) -> int:
     """Every which label fits, by the size of the axes now and the font of its ticks."""
-    figure = axis.axes.get_figure(root=True)
-    assert figure is not None
+    figure = axis.axes.figure
     box = axis.axes.get_window_extent()
     length = (box.width if axis is axis.axes.xaxis else box.height) / figure.dpi
     (tick,) = axis.set_ticks([0])

@@ -34,7 +34,7 @@ def test_the_centre_gets_the_middle_color() -> None:
 
 
 def test_set_extremes_survive_recentring() -> None:
-    given = ListedColormap(["b", "w", "r"], bad="lime", under="k", over="y")
+    given = ListedColormap(["b", "w", "r"]).with_extremes(bad="lime", under="k", over="y")
     cmap = recentred(given, vmin=-1, vmax=3, center=0)
     for value in (np.nan, -np.inf, np.inf):
         assert cmap(value) == given(value)

@@ -13,6 +13,7 @@ import xarray as xr
 from scipy.cluster.hierarchy import linkage
 
 from clustergrid.pipeline.render import ClusterGrid, clustermap, get_colormap
+from clustergrid.pipeline.stages import Stages
 from clustergrid.storage.errors import ClustergridError
 
 
@@ -145,6 +146,30 @@ def test_square_is_warned_of_and_ignored(table: pd.DataFrame) -> None:
 @pytest.mark.parametrize("labels", [list("abc"), "some"])
 def test_tick_labels_that_do_not_fit(table: pd.DataFrame, labels: Any) -> None:
     _refused(ValueError, "yticklabels", table, yticklabels=labels)
+
+
+@pytest.mark.parametrize(
+    "kws",
+    [
+        {"annot": np.zeros((2, 2))},
+        {"yticklabels": list("abc")},
+        {"cmap": "makko"},
+        {"col_linkage": np.zeros((3, 4))},
+        {"row_colors": ["r"]},
+        {"mask": np.zeros((2, 2), bool)},
+        {"ax": 1},
+    ],
+    ids=lambda kws: next(iter(kws)),
+)
+def test_refusals_come_before_the_computing(
+    table: pd.DataFrame, kws: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def linkage_that_takes_hours(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("computed")
+
+    monkeypatch.setattr(Stages, "linkage", linkage_that_takes_hours)
+    with pytest.raises(ClustergridError):
+        clustermap(table, **kws)
 
 
 def test_ratios_that_are_no_pair(table: pd.DataFrame) -> None:
