@@ -4,21 +4,76 @@
 the module, so that only the first run on a machine compiles. Neither ``fastmath`` nor
 ``parallel``: the first would let results depend on the compiler, the second cannot be called from
 several threads at once on every platform.
+
+Numba and LLVM weigh a hundred megabytes and half a second. A kernel therefore asks for them when
+it is first called, and small matrices, which NumPy and SciPy serve as fast, never do.
 """
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, Generic, ParamSpec, TypeVar
 
-import numba
-
-__all__ = ["jit"]
+__all__ = ["Kernel", "jit"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_COMPILING = threading.RLock()
 
-def jit(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function of NumPy arrays and scalars to machine code."""
-    return cast("Callable[P, R]", numba.njit(cache=True, nogil=True)(function))
+
+class Kernel(Generic[P, R]):
+    """A function that is compiled when it is first called.
+
+    Attributes
+    ----------
+    python
+        The function as it was written, for inputs so small that compiled code is not worth
+        loading. Kernels that it calls are compiled all the same.
+    """
+
+    def __init__(self, function: Callable[P, R]) -> None:
+        functools.update_wrapper(self, function)
+        self.python = function
+        self._compiled: Callable[P, R] | None = None
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the compiled function."""
+        return self.compiled(*args, **kwargs)
+
+    @property
+    def compiled(self) -> Callable[P, R]:
+        """Numba's dispatcher."""
+        if self._compiled is None:
+            with _COMPILING:
+                if self._compiled is None:
+                    self._compiled = self._compile()
+        return self._compiled
+
+    def _compile(self) -> Callable[P, R]:
+        import numba
+
+        # Numba resolves the globals that a function names, and knows its own dispatchers only.
+        function: Any = self.python
+        for name in function.__code__.co_names:
+            other = function.__globals__.get(name)
+            if isinstance(other, Kernel):
+                function.__globals__[name] = other.compiled
+        compiled: Callable[P, R] = numba.njit(cache=True, nogil=True)(function)
+        return compiled
+
+
+def jit(function: Callable[P, R]) -> Kernel[P, R]:
+    """Compile a function of NumPy arrays and scalars to machine code, when it is first called.
+
+    Examples
+    --------
+    >>> @jit
+    ... def double(x: float) -> float:
+    ...     return 2.0 * x
+    >>> double.python(2.0)
+    4.0
+    """
+    return Kernel(function)

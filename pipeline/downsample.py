@@ -23,6 +23,7 @@ __all__ = ["Cells", "ReducedImage", "pixel_edges", "reduce_image", "value_limits
 _BLOCK = 4096
 _MOST_PARTIAL_IMAGES = 64
 _HISTOGRAM_BINS = 2**16
+_SMALL_CELLS = 2**18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -101,6 +102,20 @@ def _scatter(
                 pixel_count[column_pixel[j]] += 1
 
 
+def _scatter_small(
+    values: np.ndarray,
+    row_pixel: np.ndarray,
+    column_pixel: np.ndarray,
+    total: np.ndarray,
+    count: np.ndarray,
+) -> None:
+    """Do the same with NumPy, which needs no compiler, and some memory a value."""
+    shown = ~np.isnan(values)
+    pixel = (row_pixel[:, None] * total.shape[1] + column_pixel[None, :])[shown]
+    count += np.bincount(pixel, minlength=count.size).reshape(count.shape)
+    np.add.at(total.reshape(-1), pixel, values[shown])
+
+
 def _partial_image(work: _Scatter, rows: slice) -> tuple[slice, np.ndarray, np.ndarray]:
     total = np.zeros(work.shape)
     count = np.zeros(work.shape, dtype=np.int64)
@@ -108,13 +123,10 @@ def _partial_image(work: _Scatter, rows: slice) -> tuple[slice, np.ndarray, np.n
     for part in slabs(rows.stop - rows.start, _BLOCK):
         block_rows = slice(rows.start + part.start, rows.start + part.stop)
         for columns in slabs(n_columns, _BLOCK):
-            _scatter(
-                work.cells.values(block_rows, columns),
-                work.row_pixel[block_rows],
-                work.column_pixel[columns],
-                total,
-                count,
-            )
+            values = work.cells.values(block_rows, columns)
+            # Both add the same values in the same order.
+            scatter = _scatter if values.size > _SMALL_CELLS else _scatter_small
+            scatter(values, work.row_pixel[block_rows], work.column_pixel[columns], total, count)
     return rows, total, count
 
 

@@ -22,7 +22,6 @@ __all__ = [
     "finish_products_unit",
     "max_absolute_differences",
     "recompute_flagged",
-    "row_sums_of_squares",
 ]
 
 STATISTICS = ("count", "mean", "m2", "minimum", "maximum", "infinite")
@@ -87,18 +86,6 @@ def add_products(
 
 
 @jit
-def row_sums_of_squares(values: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
-    """Sum of squares of each row, its features added in order."""
-    total = np.zeros(values.shape[0])
-    for i in range(values.shape[0]):
-        accumulator = 0.0
-        for f in range(values.shape[1]):
-            accumulator += values[i, f] * values[i, f]
-        total[i] = accumulator
-    return total
-
-
-@jit
 def finish_products_euclidean(
     products: np.ndarray,
     left: np.ndarray,
@@ -160,61 +147,46 @@ def recompute_flagged(
             )
 
 
-@jit
-def block_statistics(
-    block: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover - compiled
+def block_statistics(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Count, mean, sum of squared deviations, minimum, maximum and infinities of a block.
 
     Parameters
     ----------
     block
-        ``(r, c)`` float64. NaN are left out, as pandas leaves them out.
+        ``(r, c)`` float64, C-contiguous. NaN are left out, as pandas leaves them out.
 
     Returns
     -------
     rows, columns
         ``(r, 6)`` and ``(c, 6)`` float64, columns as in `STATISTICS`.
     """
-    n_rows, n_columns = block.shape
-    rows = np.zeros((n_rows, 6))
-    columns = np.zeros((n_columns, 6))
-    rows[:, 3] = np.inf
-    rows[:, 4] = -np.inf
-    columns[:, 3] = np.inf
-    columns[:, 4] = -np.inf
-    for i in range(n_rows):
-        for j in range(n_columns):
-            value = block[i, j]
-            if np.isnan(value):
-                continue
-            rows[i, 0] += 1.0
-            columns[j, 0] += 1.0
-            rows[i, 1] += value
-            columns[j, 1] += value
-            rows[i, 3] = min(rows[i, 3], value)
-            columns[j, 3] = min(columns[j, 3], value)
-            rows[i, 4] = max(rows[i, 4], value)
-            columns[j, 4] = max(columns[j, 4], value)
-            if np.isinf(value):
-                rows[i, 5] += 1.0
-                columns[j, 5] += 1.0
-    for i in range(n_rows):
-        if rows[i, 0] > 0:
-            rows[i, 1] /= rows[i, 0]
-    for j in range(n_columns):
-        if columns[j, 0] > 0:
-            columns[j, 1] /= columns[j, 0]
-    for i in range(n_rows):
-        for j in range(n_columns):
-            value = block[i, j]
-            if np.isnan(value):
-                continue
-            from_row = value - rows[i, 1]
-            from_column = value - columns[j, 1]
-            rows[i, 2] += from_row * from_row
-            columns[j, 2] += from_column * from_column
-    return rows, columns
+    missing = np.isnan(block)
+    if not missing.any():
+        infinite = np.isinf(block)
+        if not infinite.any():
+            return _axis_statistics(block, 1), _axis_statistics(block, 0)
+    present = ~missing
+    return _axis_statistics(block, 1, present), _axis_statistics(block, 0, present)
+
+
+def _axis_statistics(block: np.ndarray, axis: int, present: np.ndarray | None = None) -> np.ndarray:
+    """Statistics along one axis, of the values that are present."""
+    where = np.True_ if present is None else present
+    statistics = np.empty((block.shape[1 - axis], len(STATISTICS)))
+    count = np.full(len(statistics), float(block.shape[axis]))
+    if present is not None:
+        count = np.count_nonzero(present, axis=axis).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = block.sum(axis=axis, where=where) / np.maximum(count, 1.0)
+        deviation = block - np.expand_dims(mean, axis)
+        np.square(deviation, out=deviation)
+        statistics[:, 2] = deviation.sum(axis=axis, where=where)
+    statistics[:, 0] = count
+    statistics[:, 1] = mean
+    statistics[:, 3] = block.min(axis=axis, where=where, initial=np.inf)
+    statistics[:, 4] = block.max(axis=axis, where=where, initial=-np.inf)
+    statistics[:, 5] = 0 if present is None else np.isinf(block).sum(axis=axis)
+    return statistics
 
 
 @jit

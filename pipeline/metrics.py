@@ -11,11 +11,11 @@ may be cut anywhere.
                                               ├─partial─▶ accumulator (b, b) ──finish──▶ distances
     values (b, k) ──prepare──▶ operand (b, k) ┘    ▲ one call a block of features
 
-Two engines serve the table. ``direct`` loops over the features of each pair in float64, with the
+Three engines serve the table. ``direct`` loops over the features of each pair in float64, with the
 arithmetic of `scipy.spatial.distance.pdist`. ``product`` uses one matrix product a block, where
 the metric allows it, and hands the pairs that lost digits to cancellation back to be recomputed
-from differences. Which one runs depends on the size of the problem alone, so the same input gives
-the same bits with any chunks, workers and memory.
+from differences. ``scipy`` is SciPy itself, for what is small. Which one runs depends on the size
+of the problem alone, so the same input gives the same bits with any chunks, workers and memory.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ import numpy as np
 
 from clustergrid.pipeline import kernels
 from clustergrid.storage.errors import DataValueError
+from clustergrid.storage.grid import BLOCK_FEATURES
 
 __all__ = [
-    "DIRECT_OPERATIONS",
     "METRICS",
+    "SMALL_OBSERVATIONS",
+    "SMALL_OPERATIONS",
     "Metric",
     "Product",
     "RowTotals",
@@ -40,8 +42,11 @@ __all__ = [
     "get_metric",
 ]
 
-DIRECT_OPERATIONS = 2**29
-"""Up to this many (rows x rows x features) the direct engine takes no time worth saving."""
+SMALL_OPERATIONS = 2**29
+"""Up to this many (rows x rows x features) no engine takes a time worth saving."""
+
+SMALL_OBSERVATIONS = 2048
+"""Up to this many observations SciPy takes a moment, and needs no compiler."""
 
 RowTotals = np.ndarray
 """Per row ``(mean, sum of squares)`` over all features: what `Metric.totals` asks for."""
@@ -207,15 +212,18 @@ def check_metric(name: str, method: str) -> Metric:
     return metric
 
 
-def engine_for(metric: Metric, n: int, k: int) -> Literal["direct", "product"]:
+def engine_for(metric: Metric, n: int, k: int) -> Literal["scipy", "direct", "product"]:
     """Choose the engine from the size of the problem alone.
 
     Examples
     --------
     >>> engine_for(get_metric("euclidean"), 150, 4)
-    'direct'
+    'scipy'
     >>> engine_for(get_metric("euclidean"), 20_000, 1_000)
     'product'
+    >>> engine_for(get_metric("cityblock"), 20_000, 1_000)
+    'direct'
     """
-    small = n * n * k <= DIRECT_OPERATIONS
-    return "direct" if metric.product is None or small else "product"
+    if n * n * k <= SMALL_OPERATIONS:
+        return "scipy" if n <= SMALL_OBSERVATIONS and k <= BLOCK_FEATURES else "direct"
+    return "direct" if metric.product is None else "product"

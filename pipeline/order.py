@@ -7,14 +7,14 @@ where a tree stands before those below it. A chain of a million leaves is no dee
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Integral
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.cluster.hierarchy import optimal_leaf_ordering
 
-from clustergrid.pipeline._jit import jit
+from clustergrid.pipeline._jit import Kernel, jit
 from clustergrid.storage.errors import DataValueError
 
 __all__ = [
@@ -25,6 +25,11 @@ __all__ = [
     "leaf_order",
     "optimal_ordering",
 ]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_MOST_LEAVES_INTERPRETED = 2048
 
 MAX_LEAVES_ORDERED_OPTIMALLY = 4000
 """Leaves up to which `optimal_ordering` ends in about a minute."""
@@ -85,10 +90,15 @@ def check_linkage(Z: ArrayLike, n: int | None = None, name: str = "linkage") -> 
     return linkage
 
 
+def _loop(kernel: Kernel[P, R], n: int) -> Callable[P, R]:
+    """Compiled, or as it is written where it ends sooner than the compiler is loaded."""
+    return kernel if n > _MOST_LEAVES_INTERPRETED else kernel.python
+
+
 def leaf_order(Z: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the leaves from left to right, ``(n,) int64``, as SciPy's ``leaves_list`` does."""
     n = len(Z) + 1
-    start, _ = _places(Z)
+    start, _ = _loop(_places, n)(Z)
     order = np.empty(n, np.int64)
     order[start[:n]] = np.arange(n)
     return order
@@ -137,9 +147,9 @@ def cut(
         assert height is not None
         if np.isnan(height):
             raise DataValueError("height must be a number, got nan")
-        undone = _greatest_heights(Z) > height
-    start, _ = _places(Z)
-    return _number_clusters(Z, start, undone)
+        undone = _loop(_greatest_heights, n)(Z) > height
+    start, _ = _loop(_places, n)(Z)
+    return _loop(_number_clusters, n)(Z, start, undone)
 
 
 def optimal_ordering(Z: NDArray[np.float64], condensed: NDArray[Any]) -> NDArray[np.float64]:
@@ -171,6 +181,9 @@ def optimal_ordering(Z: NDArray[np.float64], condensed: NDArray[Any]) -> NDArray
             f"the condensed distance matrix of {n} leaves has {n * (n - 1) // 2} entries, "
             f"got shape {np.shape(condensed)}"
         )
+    # SciPy's module weighs thirty megabytes, which most runs do without.
+    from scipy.cluster.hierarchy import optimal_leaf_ordering
+
     ordered: NDArray[np.float64] = optimal_leaf_ordering(Z, condensed)
     return ordered
 
@@ -190,10 +203,10 @@ def dendrogram_coordinates(
         order: those of the left subtree, those of the right subtree, then the one above them.
     """
     n = len(Z) + 1
-    start, size = _places(Z)
+    start, size = _loop(_places, n)(Z)
     icoord = np.empty((n - 1, 4))
     dcoord = np.empty((n - 1, 4))
-    _fill_coordinates(Z, start, size, icoord, dcoord)
+    _loop(_fill_coordinates, n)(Z, start, size, icoord, dcoord)
     return icoord, dcoord
 
 

@@ -40,7 +40,10 @@ from clustergrid.pipeline.hierarchy import (
     Duplicates,
     cluster_square,
     linkage_matrix,
+    small_linkage,
 )
+from clustergrid.pipeline.hierarchy.small import condensed_of
+from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS
 from clustergrid.pipeline.monitor import Listener, Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, matrix_statistics
 from clustergrid.pipeline.order import optimal_ordering as order_optimally
@@ -66,8 +69,6 @@ __all__ = ["Ledger", "Stages", "make_progress", "open_stages"]
 
 # An array up to this size travels to a Dask cluster inside a task; a larger one is put at rest.
 _SHIPPED_BYTES = 8_000_000
-# Fewer observations than this are merged faster than their duplicates are found.
-_LEAST_FOR_DUPLICATES = 2048
 
 
 class Ledger(Protocol):
@@ -281,14 +282,28 @@ class Stages:
         duplicates = self._duplicates(axis, given, spec)
         kept = np.arange(n) if duplicates is None else duplicates.kept
         square = self._square(axis, given, grid, kept)
-        condensed = _condensed_of(square) if spec.optimal_ordering else None
+        condensed = condensed_of(square) if spec.optimal_ordering else None
+        linkage = self._merge(axis, spec, square, duplicates, n)
+        return linkage if condensed is None else order_optimally(linkage, condensed)
+
+    def _merge(
+        self,
+        axis: int,
+        spec: AxisSpec,
+        square: np.ndarray,
+        duplicates: Duplicates | None,
+        n: int,
+    ) -> np.ndarray:
+        """Cluster the square matrix of the observations that are kept; it is used up."""
+        if n <= SMALL_OBSERVATIONS:
+            return small_linkage(square, spec.method)
         members = None
         if duplicates is not None:
             members = np.ones(n, dtype=np.int64)
             np.add.at(members, duplicates.duplicate_of, 1)
-            members = members[kept]
+            members = members[duplicates.kept]
         with self._progress.stage(
-            f"linkage-{_NAMES[axis]}", total=len(kept) - 1, unit="merges"
+            f"linkage-{_NAMES[axis]}", total=len(square) - 1, unit="merges"
         ) as stage:
             merges = cluster_square(
                 square,
@@ -296,14 +311,12 @@ class Stages:
                 members=members,
                 progress=lambda done, total: stage.advance(done - stage.done),
             )
-        del square
-        linkage = linkage_matrix(
+        return linkage_matrix(
             merges, n, duplicates=duplicates, monotonic=spec.method in REDUCIBLE_METHODS
         )
-        return linkage if condensed is None else order_optimally(linkage, condensed)
 
     def _duplicates(self, axis: int, given: DistanceInput, spec: AxisSpec) -> Duplicates | None:
-        if spec.optimal_ordering or given.source.shape[0] < _LEAST_FOR_DUPLICATES:
+        if spec.optimal_ordering or given.source.shape[0] <= SMALL_OBSERVATIONS:
             return None
         duplicates = find_duplicates(
             given.source, self.executor, self._progress, name=f"duplicates-{_NAMES[axis]}"
@@ -511,10 +524,6 @@ _WORDS = ("row", "column")
 
 def _are(indices: np.ndarray) -> str:
     return "are" if len(indices) > 1 else "is"
-
-
-def _condensed_of(square: np.ndarray) -> np.ndarray:
-    return np.asarray(square[np.triu_indices(len(square), 1)], dtype=np.float64)
 
 
 def make_progress(progress: Progress | Listener | bool | None) -> Progress:

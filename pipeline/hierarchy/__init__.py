@@ -8,6 +8,7 @@ from clustergrid.pipeline.hierarchy.methods import (
     Merges,
     check_method,
 )
+from clustergrid.pipeline.hierarchy.small import small_linkage
 
 __all__ = [
     "METHODS",
@@ -18,4 +19,5 @@ __all__ = [
     "cluster_condensed",
     "cluster_square",
     "linkage_matrix",
+    "small_linkage",
 ]

@@ -1,0 +1,33 @@
+"""Kernel: the tree of a few observations, by SciPy itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["condensed_of", "small_linkage"]
+
+
+def small_linkage(square: NDArray[Any], method: str) -> NDArray[np.float64]:
+    """Return SciPy's linkage matrix of a symmetric matrix of distances.
+
+    For some thousand observations this takes a moment, and no compiler is loaded.
+
+    Parameters
+    ----------
+    square
+        ``(n, n)``, symmetric and finite.
+    method
+        One of `METHODS`.
+    """
+    from scipy.cluster.hierarchy import linkage
+
+    tree: NDArray[np.float64] = linkage(condensed_of(square), method)
+    return tree
+
+
+def condensed_of(square: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the part above the diagonal in SciPy's order, ``(n (n - 1) / 2,)``."""
+    return np.asarray(square[np.triu_indices(len(square), 1)], dtype=np.float64)
