@@ -214,7 +214,8 @@ class DaskExecutor:
             )
 
         first = [submit(*pair) for pair in itertools.islice(numbered, 4 * self.threads)]
-        running = as_completed(first, with_results=False)
+        # Without its loop, it would look for a current client, which this one need not be.
+        running = as_completed(first, loop=self.client.loop)
         try:
             for future in running:
                 yield future.result()
