@@ -100,7 +100,15 @@ def distance_input(
             stage.advance(rows.stop - rows.start)
     if found.undefined is not None:
         _refuse_undefined(found, totals)
-    return replace(given, totals=totals)
+    return replace(given, totals=totals, scale=_scale(given, totals) if centred else 1.0)
+
+
+def _scale(given: DistanceInput, totals: np.ndarray) -> float:
+    """Power of two that brings rows near length one, where float32 could not hold products."""
+    longest = np.sqrt(totals[:, 1].max())
+    if given.dtype != "float32" or longest == 0 or 2.0**-40 < longest < 2.0**40:
+        return 1.0
+    return float(np.ldexp(1.0, -int(np.frexp(longest)[1])))
 
 
 def _centre(statistics: MatrixStatistics, normalization: Normalization) -> np.ndarray | None:

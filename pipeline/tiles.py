@@ -59,6 +59,8 @@ class DistanceInput:
         ``(n, 2)`` mean and sum of squares of every row, as the metric wants them.
     features_at_once
         Features of a slab that is held in memory; a multiple of `BLOCK_FEATURES`.
+    scale
+        Power of two that the operands of a centred product are multiplied by.
     """
 
     source: MatrixSource
@@ -69,6 +71,7 @@ class DistanceInput:
     centre: np.ndarray | None
     totals: np.ndarray
     features_at_once: int
+    scale: float = 1.0
 
     def values(self, rows: slice, features: slice) -> np.ndarray:
         """Read normalized values, float64."""
@@ -180,6 +183,10 @@ def _product_tile(given: DistanceInput, rows: slice, columns: slice) -> np.ndarr
         _recompute(given, _within(rows, a), _within(columns, b), flagged, products[a, b])
         if metric.product.root:
             np.sqrt(products[a, b], out=products[a, b])
+        if given.scale != 1.0:
+            # Twice for squared distances, because the square of the scale need not be a float32.
+            for _ in range(1 if metric.product.root else 2):
+                products[a, b] /= given.scale
     return products
 
 
@@ -199,10 +206,9 @@ def _product_operand(given: DistanceInput, rows: slice, features: slice) -> np.n
         values = given.values(part, features)
         if metric.product.kind == "unit":
             operand[block] = metric.unit_rows(values, given.totals[part])
-        elif given.centre is None:
-            operand[block] = values
-        else:
-            operand[block] = values - given.centre[features]
+            continue
+        centred = values if given.centre is None else values - given.centre[features]
+        operand[block] = centred if given.scale == 1.0 else centred * given.scale
     return operand
 
 
@@ -228,7 +234,7 @@ def _finish_products(
     if metric.product.kind == "unit":
         kernels.finish_products_unit(products, bound, flagged)
     else:
-        left, right = given.totals[rows, 1].copy(), given.totals[columns, 1].copy()
+        left, right = (given.totals[part, 1] * given.scale**2 for part in (rows, columns))
         kernels.finish_products_euclidean(products, left, right, bound, flagged)
     return flagged
 
@@ -254,6 +260,8 @@ def _recompute(
             kernels.recompute_flagged(left[:, block], right[:, block], flagged, accumulator)
     if unit:
         accumulator *= 0.5
+    else:
+        accumulator *= given.scale**2
     np.copyto(out, accumulator, where=flagged, casting="same_kind")
 
 
