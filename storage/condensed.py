@@ -152,7 +152,7 @@ def open_condensed(store: str | PurePath, path: str, *, mode: str = "r") -> Cond
     attributes = dict(array.attrs)
     if attributes.get("clustergrid") != "condensed":
         raise StorageError(f"{store}/{path} is not a condensed distance matrix of clustergrid")
-    n, tile_edge = attributes["n"], attributes["tile_edge"]
+    n, tile_edge = attributes.get("n"), attributes.get("tile_edge")
     if not (isinstance(n, int) and isinstance(tile_edge, int)):
         raise StorageError(f"{store}/{path} does not say its n and tile_edge")
     return CondensedDistances(TriangleGrid(n=n, tile_edge=tile_edge), array)
