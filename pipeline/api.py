@@ -12,6 +12,7 @@ from clustergrid.pipeline.hierarchy import (
     cluster_condensed,
     linkage_matrix,
 )
+from clustergrid.pipeline.metrics import Function
 from clustergrid.pipeline.monitor import Listener, Progress
 from clustergrid.pipeline.order import optimal_ordering as order_optimally
 from clustergrid.pipeline.planning import Plan, plan_run
@@ -30,7 +31,7 @@ Progresses = Progress | Listener | bool | None
 
 def pdist(
     data: Any,
-    metric: str = "euclidean",
+    metric: str | Function = "euclidean",
     *,
     dtype: Any = None,
     memory: str | int | None = None,
@@ -45,7 +46,8 @@ def pdist(
     data
         ``(n, k)``: anything that `clustergrid.storage.open_matrix` takes.
     metric
-        One of `clustergrid.pipeline.metrics.METRICS`, under SciPy's names and aliases.
+        One of `clustergrid.pipeline.metrics.METRICS`, under SciPy's names and aliases, or a
+        function of two vectors, which is called for every pair.
     dtype
         float32 or float64; by default that of the data, integers and bools as float64.
     memory
@@ -87,7 +89,7 @@ def pdist(
 def linkage(
     data: Any,
     method: str = "average",
-    metric: str = "euclidean",
+    metric: str | Function = "euclidean",
     *,
     optimal_ordering: bool = False,
     dtype: Any = None,
@@ -158,7 +160,7 @@ def plan(
     data: Any,
     *,
     method: str = "average",
-    metric: str = "euclidean",
+    metric: str | Function = "euclidean",
     row_cluster: bool = True,
     col_cluster: bool = True,
     z_score: int | None = None,

@@ -13,7 +13,7 @@ import numpy as np
 
 from clustergrid.pipeline import kernels
 from clustergrid.pipeline.execution import Executor, ThreadsExecutor
-from clustergrid.pipeline.metrics import Metric, engine_for, get_metric
+from clustergrid.pipeline.metrics import Function, Metric, engine_for, get_metric
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization
 from clustergrid.pipeline.tiles import DistanceInput, tile_distances
@@ -44,7 +44,7 @@ def distance_input(
     source: MatrixSource,
     statistics: MatrixStatistics,
     normalization: Normalization,
-    metric: str,
+    metric: str | Function,
     *,
     dtype: np.dtype[np.floating],
     features_at_once: int,
@@ -81,7 +81,7 @@ def distance_input(
     given = DistanceInput(
         source=source,
         normalization=normalization,
-        metric=found.name,
+        metric=metric if callable(metric) else found.name,
         engine=engine,
         dtype=np.dtype(dtype).name,
         centre=_centre(statistics, normalization) if centred else None,

@@ -11,10 +11,10 @@ may be cut anywhere.
                                               ├─partial─▶ accumulator (b, b) ──finish──▶ distances
     values (b, k) ──prepare──▶ operand (b, k) ┘    ▲ one call a block of features
 
-Three engines serve the table. ``direct`` loops over the features of each pair in float64, with the
+Four engines serve the table. ``direct`` loops over the features of each pair in float64, with the
 arithmetic of `scipy.spatial.distance.pdist`. ``product`` uses one matrix product a block, where
 the metric allows it, and hands the pairs that lost digits to cancellation back to be recomputed
-from differences. ``scipy`` is SciPy itself, for what is small. Which one runs depends on the size
+from differences. ``scipy`` is SciPy itself, for what is small; ``function`` calls what the user passed. Which one runs depends on the size
 of the problem alone, so the same input gives the same bits with any chunks, workers and memory.
 """
 
@@ -34,6 +34,7 @@ __all__ = [
     "METRICS",
     "SMALL_OBSERVATIONS",
     "SMALL_OPERATIONS",
+    "Function",
     "Metric",
     "Product",
     "RowTotals",
@@ -50,6 +51,9 @@ SMALL_OBSERVATIONS = 2048
 
 RowTotals = np.ndarray
 """Per row ``(mean, sum of squares)`` over all features: what `Metric.totals` asks for."""
+
+Function = Callable[[np.ndarray, np.ndarray], float]
+"""A metric of the user's own: the distance of two vectors."""
 
 Partial = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
 Finish = Callable[[np.ndarray, RowTotals, RowTotals], None]
@@ -91,6 +95,8 @@ class Metric:
         The faster way for large problems, if there is one.
     undefined
         What a row without a distance is called in errors; such rows have a zero sum of squares.
+    function
+        The metric of the user's own that is called instead, pair by pair.
     """
 
     name: str
@@ -100,6 +106,7 @@ class Metric:
     totals: Literal["none", "squares", "deviations"] = "none"
     product: Product | None = None
     undefined: str | None = None
+    function: Function | None = None
 
     def prepare(self, values: np.ndarray, totals: RowTotals) -> np.ndarray:
         """Operand of the direct engine: the rows, centred on their mean where it is wanted."""
@@ -179,8 +186,8 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
 _BY_ALIAS = {alias: metric for metric in _TABLE for alias in (metric.name, *metric.aliases)}
 
 
-def get_metric(name: str) -> Metric:
-    """Look a metric up by name or alias, in any case, as SciPy does.
+def get_metric(name: str | Function) -> Metric:
+    """Look a metric up by name or alias, in any case, as SciPy does; or wrap a function.
 
     Raises
     ------
@@ -192,13 +199,21 @@ def get_metric(name: str) -> Metric:
     >>> get_metric("cityblock").name, get_metric("Euclid").name
     ('cityblock', 'euclidean')
     """
+    if callable(name):
+        return Metric(
+            name=getattr(name, "__name__", type(name).__name__),
+            aliases=(),
+            partial=kernels.add_squared_differences,
+            finish=_nothing,
+            function=name,
+        )
     metric = _BY_ALIAS.get(name.lower()) if isinstance(name, str) else None
     if metric is None:
         raise DataValueError(f"Unknown Distance Metric: {name!r}. Known: {', '.join(METRICS)}.")
     return metric
 
 
-def check_metric(name: str, method: str) -> Metric:
+def check_metric(name: str | Function, method: str) -> Metric:
     """Look a metric up and refuse it where the linkage method has no meaning with it.
 
     Raises
@@ -207,13 +222,13 @@ def check_metric(name: str, method: str) -> Metric:
         A ValueError with SciPy's words: ward, centroid and median need Euclidean distances.
     """
     metric = get_metric(name)
-    if method in ("ward", "centroid", "median") and metric.name != "euclidean":
+    if method in ("ward", "centroid", "median") and metric is not METRICS["euclidean"]:
         raise DataValueError(f"`method={method}` requires the distance metric to be Euclidean")
     return metric
 
 
-def engine_for(metric: Metric, n: int, k: int) -> Literal["scipy", "direct", "product"]:
-    """Choose the engine from the size of the problem alone.
+def engine_for(metric: Metric, n: int, k: int) -> Literal["scipy", "direct", "product", "function"]:
+    """Choose the engine from the metric and the size of the problem alone.
 
     Examples
     --------
@@ -224,6 +239,8 @@ def engine_for(metric: Metric, n: int, k: int) -> Literal["scipy", "direct", "pr
     >>> engine_for(get_metric("cityblock"), 20_000, 1_000)
     'direct'
     """
+    if metric.function is not None:
+        return "function"
     if n * n * k <= SMALL_OPERATIONS:
         return "scipy" if n <= SMALL_OBSERVATIONS and k <= BLOCK_FEATURES else "direct"
     return "direct" if metric.product is None else "product"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from clustergrid.pipeline.hierarchy.methods import check_method
-from clustergrid.pipeline.metrics import check_metric
+from clustergrid.pipeline.metrics import Function, check_metric
 from clustergrid.storage.errors import DataTypeError, DataValueError
 
 __all__ = ["AxisSpec", "RunSpec", "check_normalization", "distance_dtype"]
@@ -66,7 +66,7 @@ class AxisSpec:
     cluster
         Whether it is.
     method, metric
-        As in SciPy.
+        As in SciPy; the metric may be a function of two vectors.
     optimal_ordering
         Whether leaves are turned so that neighbours are near.
     dtype
@@ -77,7 +77,7 @@ class AxisSpec:
 
     cluster: bool = True
     method: str = "average"
-    metric: str = "euclidean"
+    metric: str | Function = "euclidean"
     optimal_ordering: bool = False
     dtype: str = "float64"
     linkage: str | None = None

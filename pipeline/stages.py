@@ -43,7 +43,7 @@ from clustergrid.pipeline.hierarchy import (
     small_linkage,
 )
 from clustergrid.pipeline.hierarchy.small import condensed_of
-from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS
+from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Function
 from clustergrid.pipeline.monitor import Listener, Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, matrix_statistics
 from clustergrid.pipeline.order import optimal_ordering as order_optimally
@@ -211,7 +211,7 @@ class Stages:
             return [str(index) for index in indices]
         return [str(label) for label in self.matrix.coords[dimension].values[list(indices)]]
 
-    def distances(self, axis: int, *, metric: str) -> CondensedDistances:
+    def distances(self, axis: int, *, metric: str | Function) -> CondensedDistances:
         """Distances between all rows (0) or all columns (1).
 
         Raises
@@ -243,7 +243,7 @@ class Stages:
         return condensed
 
     def linkage(
-        self, axis: int, *, method: str, metric: str, optimal_ordering: bool = False
+        self, axis: int, *, method: str, metric: str | Function, optimal_ordering: bool = False
     ) -> np.ndarray:
         """Exact tree of the rows (0) or the columns (1).
 
@@ -252,7 +252,8 @@ class Stages:
         axis
             0 or 1.
         method, metric
-            As in SciPy.
+            As in SciPy; the metric may be a function of two vectors, which is called for every
+            pair.
         optimal_ordering
             Turn the leaves so that neighbours are near.
 

@@ -1,4 +1,4 @@
-"""Driver: the distances of one tile, by one of three engines.
+"""Driver: the distances of one tile, by one of four engines.
 
 ============  ===================================================  ===============================
 engine        when (the size of the whole problem decides)          how
@@ -7,6 +7,7 @@ engine        when (the size of the whole problem decides)          how
 ``product``   the metric reduces to matrix products                 one product a block, then a
                                                                     recomputation of what cancelled
 ``direct``    the rest                                              a compiled loop over features
+``function``  a metric of the user's own                            it is called, pair by pair
 ============  ===================================================  ===============================
 
 A task reads two slabs of rows, makes operands of them, and walks the features in blocks of
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from clustergrid.pipeline import kernels
-from clustergrid.pipeline.metrics import get_metric
+from clustergrid.pipeline.metrics import Function, get_metric
 from clustergrid.pipeline.normalize import Normalization
 from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, slabs
 from clustergrid.storage.source import MatrixSource
@@ -48,9 +49,9 @@ class DistanceInput:
     normalization
         Applied to every block that is read.
     metric
-        Name of the metric.
+        Name of the metric, or a function.
     engine
-        ``"scipy"``, ``"product"`` or ``"direct"``.
+        As `engine_for` chose.
     dtype
         Name of the distances' type: float32 or float64.
     centre
@@ -65,7 +66,7 @@ class DistanceInput:
 
     source: MatrixSource
     normalization: Normalization
-    metric: str
+    metric: str | Function
     engine: str
     dtype: str
     centre: np.ndarray | None
@@ -265,4 +266,22 @@ def _recompute(
     np.copyto(out, accumulator, where=flagged, casting="same_kind")
 
 
-_ENGINES = {"scipy": _scipy_tile, "product": _product_tile, "direct": _direct_tile}
+def _function_tile(given: DistanceInput, rows: slice, columns: slice) -> np.ndarray:
+    function = get_metric(given.metric).function
+    assert function is not None
+    features = slice(0, given.source.shape[1])
+    left, right = given.values(rows, features), given.values(columns, features)
+    distances = np.zeros((len(left), len(right)))
+    for i, row in enumerate(left):
+        # Of a diagonal tile each pair once, as SciPy does: the function need not be symmetric.
+        for j in range(i + 1 if rows == columns else 0, len(right)):
+            distances[i, j] = function(row, right[j])
+    return distances.astype(given.dtype, copy=False)
+
+
+_ENGINES = {
+    "scipy": _scipy_tile,
+    "product": _product_tile,
+    "direct": _direct_tile,
+    "function": _function_tile,
+}

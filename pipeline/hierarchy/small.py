@@ -24,7 +24,8 @@ def small_linkage(square: NDArray[Any], method: str) -> NDArray[np.float64]:
     """
     from scipy.cluster.hierarchy import linkage
 
-    tree: NDArray[np.float64] = linkage(condensed_of(square), method)
+    known: Any = method
+    tree: NDArray[np.float64] = linkage(condensed_of(square), known)
     return tree
 
 
