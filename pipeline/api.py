@@ -13,11 +13,11 @@ from clustergrid.pipeline.hierarchy import (
     linkage_matrix,
 )
 from clustergrid.pipeline.metrics import Function
-from clustergrid.pipeline.monitor import Listener, Progress
+from clustergrid.pipeline.monitor import Listener, Progress, make_progress
 from clustergrid.pipeline.order import optimal_ordering as order_optimally
 from clustergrid.pipeline.planning import Plan, plan_run
 from clustergrid.pipeline.spec import AxisSpec, RunSpec, distance_dtype
-from clustergrid.pipeline.stages import make_progress, open_stages
+from clustergrid.pipeline.stages import open_stages
 from clustergrid.storage.condensed import CondensedDistances
 
 if TYPE_CHECKING:

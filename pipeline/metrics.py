@@ -11,11 +11,12 @@ may be cut anywhere.
                                               ├─partial─▶ accumulator (b, b) ──finish──▶ distances
     values (b, k) ──prepare──▶ operand (b, k) ┘    ▲ one call a block of features
 
-Four engines serve the table. ``direct`` loops over the features of each pair in float64, with the
-arithmetic of `scipy.spatial.distance.pdist`. ``product`` uses one matrix product a block, where
-the metric allows it, and hands the pairs that lost digits to cancellation back to be recomputed
-from differences. ``scipy`` is SciPy itself, for what is small; ``function`` calls what the user passed. Which one runs depends on the size
-of the problem alone, so the same input gives the same bits with any chunks, workers and memory.
+Four engines serve the table. ``scipy`` is SciPy itself, for what is small. ``product`` uses one
+matrix product a block, where the metric allows it, and hands the pairs that lost digits to
+cancellation back to be recomputed from differences. ``direct`` loops over the features of each
+pair in float64, with the arithmetic of `scipy.spatial.distance.pdist`. ``function`` calls what the
+user passed. Which one runs depends on the metric and on the size of the problem alone, so the same
+input gives the same bits with any chunks, workers and memory.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TextIO
 
-__all__ = ["Event", "JsonLines", "Listener", "PlainLines", "Progress", "Stage"]
+__all__ = ["Event", "JsonLines", "Listener", "PlainLines", "Progress", "Stage", "make_progress"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,3 +161,16 @@ class PlainLines:
         else:
             text = f"{event.state} in {event.seconds:.1f} s"
         print(f"{event.stage}: {text}", file=self._stream, flush=True)
+
+
+def make_progress(progress: Progress | Listener | bool | None) -> Progress:
+    """Make a `Progress` of what users pass: nothing, True for bars or lines, or a callback."""
+    if isinstance(progress, Progress):
+        return progress
+    if progress is None or progress is False:
+        return Progress()
+    if progress is True:
+        from clustergrid.pipeline.display import terminal_listener
+
+        return Progress(terminal_listener())
+    return Progress(progress)

@@ -7,7 +7,7 @@ to the bit whatever the chunks and however many tasks ran at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -85,11 +85,14 @@ class Normalization:
         0: every row has a shift and a scale; 1: every column; None: values stay.
     shift, scale
         ``(n,)`` float64.
+    argument
+        The argument that asked for it, for errors.
     """
 
     axis: int | None = None
     shift: np.ndarray | None = None
     scale: np.ndarray | None = None
+    argument: str = ""
 
     def apply(self, block: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
         """Normalize the block ``[rows, columns]`` of the matrix, in float64.
@@ -110,19 +113,20 @@ class Normalization:
     def transpose(self) -> Normalization:
         """Return the same normalization of the transposed matrix."""
         axis = None if self.axis is None else 1 - self.axis
-        return Normalization(axis=axis, shift=self.shift, scale=self.scale)
+        return replace(self, axis=axis)
 
     @classmethod
     def z_score(cls, statistics: MatrixStatistics, axis: int) -> Normalization:
         """Subtract the mean and divide by the sample standard deviation."""
         along = statistics.axis(axis)
-        return cls(axis=axis, shift=along.mean, scale=along.standard_deviation)
+        return cls(axis=axis, shift=along.mean, scale=along.standard_deviation, argument="z_score")
 
     @classmethod
     def standard_scale(cls, statistics: MatrixStatistics, axis: int) -> Normalization:
         """Subtract the minimum and divide by the range."""
         along = statistics.axis(axis)
-        return cls(axis=axis, shift=along.minimum, scale=along.maximum - along.minimum)
+        scale = along.maximum - along.minimum
+        return cls(axis=axis, shift=along.minimum, scale=scale, argument="standard_scale")
 
     @classmethod
     def from_arguments(

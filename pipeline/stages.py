@@ -12,11 +12,18 @@ import tempfile
 import weakref
 from collections.abc import Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from clustergrid.pipeline.checks import (
+    AXIS_NAMES,
+    labels_of,
+    refuse_not_finite,
+    refuse_one_observation,
+    undefined_rows,
+)
 from clustergrid.pipeline.distance import (
     DistanceInput,
     UndefinedRowsError,
@@ -43,8 +50,9 @@ from clustergrid.pipeline.hierarchy import (
     small_linkage,
 )
 from clustergrid.pipeline.hierarchy.small import condensed_of
+from clustergrid.pipeline.ledger import Ledger, NoLedger
 from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Function
-from clustergrid.pipeline.monitor import Listener, Progress
+from clustergrid.pipeline.monitor import Listener, Progress, make_progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, matrix_statistics
 from clustergrid.pipeline.order import optimal_ordering as order_optimally
 from clustergrid.pipeline.planning import Resources, parse_bytes, plan_run, tile_the_triangle
@@ -65,31 +73,10 @@ from clustergrid.storage.source import ArraySource, MatrixSource
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Ledger", "Stages", "make_progress", "open_stages"]
+__all__ = ["Stages", "open_stages"]
 
 # An array up to this size travels to a Dask cluster inside a task; a larger one is put at rest.
 _SHIPPED_BYTES = 8_000_000
-
-
-class Ledger(Protocol):
-    """What an earlier run finished, and where new pieces are noted."""
-
-    def finished(self, stage: str) -> frozenset[int]:
-        """Pieces of a stage that are at rest."""
-        ...
-
-    def record(self, stage: str, piece: int) -> None:
-        """Note a piece whose bytes are at rest."""
-        ...
-
-
-class _NoLedger:
-    def finished(self, stage: str) -> frozenset[int]:
-        del stage
-        return frozenset()
-
-    def record(self, stage: str, piece: int) -> None:
-        del stage, piece
 
 
 class Stages:
@@ -143,7 +130,7 @@ class Stages:
         self.store = store
         self._z_score, self._standard_scale = z_score, standard_scale
         self._progress = progress or Progress()
-        self._ledger = ledger or _NoLedger()
+        self._ledger = ledger or NoLedger()
         self._linkages: dict[tuple[int, AxisSpec], np.ndarray] = {}
 
     @property
@@ -206,10 +193,7 @@ class Stages:
 
     def labels(self, axis: int, indices: np.ndarray | Sequence[int]) -> list[str]:
         """Labels of some rows (0) or columns (1), their numbers where there are none."""
-        dimension = self.matrix.dims[axis]
-        if dimension not in self.matrix.coords:
-            return [str(index) for index in indices]
-        return [str(label) for label in self.matrix.coords[dimension].values[list(indices)]]
+        return labels_of(self.matrix, axis, indices)
 
     def distances(self, axis: int, *, metric: str | Function) -> CondensedDistances:
         """Distances between all rows (0) or all columns (1).
@@ -238,7 +222,7 @@ class Stages:
             take,
             executor=self.executor,
             progress=self._progress,
-            name=f"distance-{_NAMES[axis]}",
+            name=f"distance-{AXIS_NAMES[axis]}",
         )
         return condensed
 
@@ -304,7 +288,7 @@ class Stages:
             np.add.at(members, duplicates.duplicate_of, 1)
             members = members[duplicates.kept]
         with self._progress.stage(
-            f"linkage-{_NAMES[axis]}", total=len(square) - 1, unit="merges"
+            f"linkage-{AXIS_NAMES[axis]}", total=len(square) - 1, unit="merges"
         ) as stage:
             merges = cluster_square(
                 square,
@@ -320,7 +304,7 @@ class Stages:
         if spec.optimal_ordering or given.source.shape[0] <= SMALL_OBSERVATIONS:
             return None
         duplicates = find_duplicates(
-            given.source, self.executor, self._progress, name=f"duplicates-{_NAMES[axis]}"
+            given.source, self.executor, self._progress, name=f"duplicates-{AXIS_NAMES[axis]}"
         )
         # A tree needs two different observations to be computed at all.
         return None if duplicates is None or len(duplicates.kept) < 2 else duplicates
@@ -331,7 +315,7 @@ class Stages:
         if self.store is not None:
             condensed = self._stored_distances(axis, given, grid)
             return read_square(
-                condensed, kept, progress=self._progress, name=f"read-{_NAMES[axis]}"
+                condensed, kept, progress=self._progress, name=f"read-{AXIS_NAMES[axis]}"
             )
         square = np.empty((len(kept), len(kept)), dtype=self.dtype)
         compute_distances(
@@ -340,18 +324,14 @@ class Stages:
             partial(fill_square, square, kept),
             executor=self.executor,
             progress=self._progress,
-            name=f"distance-{_NAMES[axis]}",
+            name=f"distance-{AXIS_NAMES[axis]}",
         )
         return square
 
     def _distance_input(self, axis: int, spec: AxisSpec) -> tuple[DistanceInput, TriangleGrid]:
         n, k = self.shape if axis == 0 else self.shape[::-1]
-        if n < 2:
-            raise DataValueError(
-                "The number of observations cannot be determined on an empty distance matrix. "
-                f"There is one {_WORDS[axis]} only; draw it with {_NAMES[axis]}_cluster=False."
-            )
-        self._refuse_not_finite(axis)
+        refuse_one_observation(self.matrix, axis)
+        refuse_not_finite(self.matrix, self.statistics, self.normalization, axis)
         other = AxisSpec(cluster=False)
         plan_run(
             RunSpec(row=spec if axis == 0 else other, column=spec if axis == 1 else other),
@@ -376,23 +356,18 @@ class Stages:
                 features_at_once=tiling.features_at_once,
                 executor=self.executor,
                 progress=self._progress,
-                name=f"distance-{_NAMES[axis]}",
+                name=f"distance-{AXIS_NAMES[axis]}",
             )
         except UndefinedRowsError as error:
-            words = _WORDS[axis]
-            raise DataValueError(
-                f"{len(error.rows):,} of {n:,} {words}s {_are(error.rows)} {error.reason} and "
-                f"have no {error.metric} distance ({self._first(axis, error.rows)}). "
-                f"Drop them, or choose another metric."
-            ) from None
+            raise undefined_rows(self.matrix, axis, error) from None
         return given, TriangleGrid(n=n, tile_edge=min(tiling.tile_edge, n))
 
     def _stored_distances(
         self, axis: int, given: DistanceInput, grid: TriangleGrid
     ) -> CondensedDistances:
         assert self.store is not None
-        path = f"condensed_{_NAMES[axis]}"
-        stage = f"distance-{_NAMES[axis]}"
+        path = f"condensed_{AXIS_NAMES[axis]}"
+        stage = f"distance-{AXIS_NAMES[axis]}"
         finished = self._ledger.finished(stage)
         if finished:
             condensed = open_condensed(self.store, path, mode="r+")
@@ -420,40 +395,6 @@ class Stages:
             name=stage,
         )
         return open_condensed(self.store, path)
-
-    def _refuse_not_finite(self, axis: int) -> None:
-        """Name the observations that no metric can compare, and what to do about them."""
-        along = self.statistics.axis(axis)
-        size = self.shape[1 - axis]
-        bad = np.flatnonzero((along.count < size) | (along.infinite > 0))
-        start = "The condensed distance matrix must contain only finite values."
-        if len(bad):
-            n_missing = int((size - along.count).sum())
-            n_infinite = int(along.infinite.sum())
-            raise DataValueError(
-                f"{start} {n_missing:,} values are NaN and {n_infinite:,} infinite, in "
-                f"{len(bad):,} of {self.shape[axis]:,} {_WORDS[axis]}s "
-                f"({self._first(axis, bad)}). Drop or impute them, or draw the matrix without "
-                "clustering it (row_cluster=False, col_cluster=False)."
-            )
-        normalization = self.normalization
-        if normalization.axis is None:
-            return
-        assert normalization.scale is not None
-        flat = np.flatnonzero(~(normalization.scale > 0))
-        if len(flat):
-            words = _WORDS[normalization.axis]
-            argument = "z_score" if self._z_score is not None else "standard_scale"
-            raise DataValueError(
-                f"{start} {len(flat):,} of {self.shape[normalization.axis]:,} {words}s "
-                f"{_are(flat)} constant, and {argument}={normalization.axis} divides by zero "
-                f"there ({self._first(normalization.axis, flat)}). Drop them, or leave "
-                f"{argument} out."
-            )
-
-    def _first(self, axis: int, indices: np.ndarray) -> str:
-        names = ", ".join(repr(label) for label in self.labels(axis, indices[:5]))
-        return f"the first: {names}" if len(indices) > 1 else names
 
     def _cells(self, mask: MatrixSource | None) -> Cells:
         return Cells(source=self.source, normalization=self.normalization, mask=mask)
@@ -517,27 +458,6 @@ class Stages:
         return reordered_matrix(
             self.matrix, np.asarray(row_order), np.asarray(column_order), self.normalization
         )
-
-
-_NAMES = ("row", "col")
-_WORDS = ("row", "column")
-
-
-def _are(indices: np.ndarray) -> str:
-    return "are" if len(indices) > 1 else "is"
-
-
-def make_progress(progress: Progress | Listener | bool | None) -> Progress:
-    """Make a `Progress` of what users pass: nothing, True for bars or lines, or a callback."""
-    if isinstance(progress, Progress):
-        return progress
-    if progress is None or progress is False:
-        return Progress()
-    if progress is True:
-        from clustergrid.pipeline.display import terminal_listener
-
-        return Progress(terminal_listener())
-    return Progress(progress)
 
 
 def open_stages(

@@ -1,0 +1,98 @@
+"""Driver: what cannot be clustered, refused by name before any distance is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from clustergrid.pipeline.distance import UndefinedRowsError
+from clustergrid.pipeline.normalize import MatrixStatistics, Normalization
+from clustergrid.storage.errors import DataValueError
+
+__all__ = [
+    "AXIS_NAMES",
+    "labels_of",
+    "refuse_not_finite",
+    "refuse_one_observation",
+    "undefined_rows",
+]
+
+AXIS_NAMES = ("row", "col")
+"""Of the axes, as in seaborn's arguments and in the names of stages and files."""
+
+_WORDS = ("row", "column")
+_NOT_FINITE = "The condensed distance matrix must contain only finite values."
+
+
+def labels_of(matrix: xr.DataArray, axis: int, indices: np.ndarray | Sequence[int]) -> list[str]:
+    """Labels of some rows (0) or columns (1), their numbers where there are none."""
+    dimension = matrix.dims[axis]
+    if dimension not in matrix.coords:
+        return [str(index) for index in indices]
+    return [str(label) for label in matrix.coords[dimension].values[list(indices)]]
+
+
+def _first(matrix: xr.DataArray, axis: int, indices: np.ndarray) -> str:
+    names = ", ".join(repr(label) for label in labels_of(matrix, axis, indices[:5]))
+    return f"the first: {names}" if len(indices) > 1 else names
+
+
+def _are(indices: np.ndarray) -> str:
+    return "are" if len(indices) > 1 else "is"
+
+
+def refuse_one_observation(matrix: xr.DataArray, axis: int) -> None:
+    """Refuse an axis with nothing to merge, with SciPy's words."""
+    if matrix.shape[axis] < 2:
+        raise DataValueError(
+            "The number of observations cannot be determined on an empty distance matrix. "
+            f"There is one {_WORDS[axis]} only; draw it with {AXIS_NAMES[axis]}_cluster=False."
+        )
+
+
+def refuse_not_finite(
+    matrix: xr.DataArray,
+    statistics: MatrixStatistics,
+    normalization: Normalization,
+    axis: int,
+) -> None:
+    """Refuse values that no metric can compare: how many, where, and what to do about them.
+
+    Raises
+    ------
+    DataValueError
+        A ValueError: values are NaN or infinite, or normalizing would divide by zero.
+    """
+    along = statistics.axis(axis)
+    size = matrix.shape[1 - axis]
+    bad = np.flatnonzero((along.count < size) | (along.infinite > 0))
+    if len(bad):
+        n_missing, n_infinite = int((size - along.count).sum()), int(along.infinite.sum())
+        raise DataValueError(
+            f"{_NOT_FINITE} {n_missing:,} values are NaN and {n_infinite:,} infinite, in "
+            f"{len(bad):,} of {matrix.shape[axis]:,} {_WORDS[axis]}s "
+            f"({_first(matrix, axis, bad)}). Drop or impute them, or draw the matrix without "
+            "clustering it (row_cluster=False, col_cluster=False)."
+        )
+    if normalization.axis is None:
+        return
+    assert normalization.scale is not None
+    flat = np.flatnonzero(~(normalization.scale > 0))
+    if len(flat):
+        axis, argument = normalization.axis, normalization.argument
+        raise DataValueError(
+            f"{_NOT_FINITE} {len(flat):,} of {matrix.shape[axis]:,} {_WORDS[axis]}s {_are(flat)} "
+            f"constant, and {argument}={axis} divides by zero there "
+            f"({_first(matrix, axis, flat)}). Drop them, or leave {argument} out."
+        )
+
+
+def undefined_rows(matrix: xr.DataArray, axis: int, error: UndefinedRowsError) -> DataValueError:
+    """Name the observations that have no distance under a metric."""
+    return DataValueError(
+        f"{len(error.rows):,} of {matrix.shape[axis]:,} {_WORDS[axis]}s {_are(error.rows)} "
+        f"{error.reason} and have no {error.metric} distance "
+        f"({_first(matrix, axis, error.rows)}). Drop them, or choose another metric."
+    )
