@@ -200,22 +200,24 @@ def value_limits(
     """Least and greatest value to show, or the 2nd and 98th percentile.
 
     In memory the percentiles are NumPy's. Otherwise they come from a histogram of 65,536 bins
-    over the range, so each is off by at most that part of the range.
+    over the range, so each is off by at most that part of the range. Infinities are left out.
 
     Returns
     -------
     tuple of float
         NaN where there is nothing to show.
     """
-    if isinstance(cells.source, ArraySource) and (robust or cells.mask is not None):
+    needs_pass = cells.mask is not None or bool(statistics.rows.infinite.any())
+    if isinstance(cells.source, ArraySource) and (robust or needs_pass):
         values = cells.values(slice(0, cells.source.shape[0]), slice(0, cells.source.shape[1]))
-        if np.isnan(values).all():
+        values = values[np.isfinite(values)]
+        if not values.size:
             return np.nan, np.nan
         if robust:
-            low, high = np.nanpercentile(values, [2, 98])
+            low, high = np.percentile(values, [2, 98])
             return float(low), float(high)
-        return float(np.nanmin(values)), float(np.nanmax(values))
-    if cells.mask is None:
+        return float(values.min()), float(values.max())
+    if not needs_pass:
         low, high = _limits_from_statistics(cells.normalization, statistics)
     else:
         low, high = _limits_from_pass(cells, executor, progress)
@@ -244,8 +246,9 @@ def _extremes(cells: Cells, rows: slice) -> tuple[float, float]:
     low, high = np.inf, -np.inf
     for columns in slabs(cells.source.shape[1], _BLOCK):
         values = cells.values(rows, columns)
-        low = min(low, float(np.min(values, initial=np.inf, where=~np.isnan(values))))
-        high = max(high, float(np.max(values, initial=-np.inf, where=~np.isnan(values))))
+        finite = np.isfinite(values)
+        low = min(low, float(np.min(values, initial=np.inf, where=finite)))
+        high = max(high, float(np.max(values, initial=-np.inf, where=finite)))
     return low, high
 
 
@@ -255,7 +258,7 @@ def _limits_from_pass(cells: Cells, executor: Executor, progress: Progress) -> t
     with progress.stage("limits", total=n, unit="rows") as stage:
         for part in executor.map(_extremes, executor.share(cells), slabs(n, _BLOCK), name="limits"):
             low, high = min(low, part[0]), max(high, part[1])
-            stage.advance(_BLOCK)
+            stage.advance(min(_BLOCK, n - stage.done))
     return (low, high) if low <= high else (np.nan, np.nan)
 
 
@@ -286,7 +289,7 @@ def _robust_limits(
             name="quantiles",
         ):
             counts += part
-            stage.advance(_BLOCK)
+            stage.advance(min(_BLOCK, n - stage.done))
     cumulative = np.concatenate([[0], np.cumsum(counts)])
     wanted = np.array([0.02, 0.98]) * (cumulative[-1] - 1) + 0.5
     below, above = np.interp(wanted, cumulative, edges)
