@@ -42,13 +42,7 @@ from clustergrid.pipeline.execution import (
     active_client,
     available_memory_bytes,
 )
-from clustergrid.pipeline.hierarchy import (
-    REDUCIBLE_METHODS,
-    Duplicates,
-    cluster_square,
-    linkage_matrix,
-    small_linkage,
-)
+from clustergrid.pipeline.hierarchy import Duplicates
 from clustergrid.pipeline.hierarchy.small import condensed_of
 from clustergrid.pipeline.ledger import Ledger, NoLedger
 from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Function
@@ -58,6 +52,7 @@ from clustergrid.pipeline.order import optimal_ordering as order_optimally
 from clustergrid.pipeline.planning import Resources, parse_bytes, plan_run, tile_the_triangle
 from clustergrid.pipeline.reorder import reordered_matrix
 from clustergrid.pipeline.spec import AxisSpec, RunSpec, check_normalization, distance_dtype
+from clustergrid.pipeline.trees import merge_square
 from clustergrid.storage.condensed import (
     CondensedDistances,
     create_condensed,
@@ -268,37 +263,15 @@ class Stages:
         kept = np.arange(n) if duplicates is None else duplicates.kept
         square = self._square(axis, given, grid, kept)
         condensed = condensed_of(square) if spec.optimal_ordering else None
-        linkage = self._merge(axis, spec, square, duplicates, n)
-        return linkage if condensed is None else order_optimally(linkage, condensed)
-
-    def _merge(
-        self,
-        axis: int,
-        spec: AxisSpec,
-        square: np.ndarray,
-        duplicates: Duplicates | None,
-        n: int,
-    ) -> np.ndarray:
-        """Cluster the square matrix of the observations that are kept; it is used up."""
-        if n <= SMALL_OBSERVATIONS:
-            return small_linkage(square, spec.method)
-        members = None
-        if duplicates is not None:
-            members = np.ones(n, dtype=np.int64)
-            np.add.at(members, duplicates.duplicate_of, 1)
-            members = members[duplicates.kept]
-        with self._progress.stage(
-            f"linkage-{AXIS_NAMES[axis]}", total=len(square) - 1, unit="merges"
-        ) as stage:
-            merges = cluster_square(
-                square,
-                spec.method,
-                members=members,
-                progress=lambda done, total: stage.advance(done - stage.done),
-            )
-        return linkage_matrix(
-            merges, n, duplicates=duplicates, monotonic=spec.method in REDUCIBLE_METHODS
+        linkage = merge_square(
+            square,
+            spec.method,
+            duplicates,
+            n,
+            progress=self._progress,
+            name=f"linkage-{AXIS_NAMES[axis]}",
         )
+        return linkage if condensed is None else order_optimally(linkage, condensed)
 
     def _duplicates(self, axis: int, given: DistanceInput, spec: AxisSpec) -> Duplicates | None:
         if spec.optimal_ordering or given.source.shape[0] <= SMALL_OBSERVATIONS:
