@@ -3,215 +3,84 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from types import FrameType
+from typing import Any, NoReturn
 
 import click
 
-from clustergrid.pipeline.cluster import CLUSTERS, ClusterChoice
-from clustergrid.pipeline.hierarchy.methods import METHODS
 from clustergrid.pipeline.monitor import Event, Listener
-from clustergrid.pipeline.planning import parse_bytes
-from clustergrid.pipeline.spec import AxisSpec
+from clustergrid.pipeline.options import (
+    cluster_choice,
+    cluster_options,
+    clustering_options,
+    cut_options,
+    debug_option,
+    figure_options,
+    json_option,
+    make_figure,
+    make_request,
+    memory_option,
+)
+from clustergrid.pipeline.request import RunRequest
 from clustergrid.storage.errors import ClustergridError
 
 __all__ = ["cli", "main"]
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-_AXIS = click.Choice(["rows", "columns"])
-
-
-def _axis_number(axis: str | None) -> int | None:
-    return None if axis is None else ("rows", "columns").index(axis)
-
-
-def _bytes(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        return parse_bytes(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-def _apply(options: list[Callable[[Command], Command]]) -> Callable[[Command], Command]:
-    def decorate(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-_clustering_options = _apply(
-    [
-        click.option("--method", type=click.Choice(METHODS), default="average", show_default=True),
-        click.option("--metric", default="euclidean", show_default=True),
-        click.option("--row-method", type=click.Choice(METHODS), help="Only for the rows."),
-        click.option("--row-metric", help="Only for the rows."),
-        click.option("--col-method", type=click.Choice(METHODS), help="Only for the columns."),
-        click.option("--col-metric", help="Only for the columns."),
-        click.option("--row-cluster/--no-row-cluster", default=True, help="Cluster the rows."),
-        click.option("--col-cluster/--no-col-cluster", default=True, help="Cluster the columns."),
-        click.option("--z-score", type=_AXIS, help="Z-score every row, or every column."),
-        click.option("--standard-scale", type=_AXIS, help="Scale every row, or column, to 0..1."),
-        click.option("--optimal-ordering", is_flag=True, help="Turn branches to bring neighbours "
-                     "together (some thousand leaves)."),
-        click.option("--dtype", type=click.Choice(["float32", "float64"]),
-                     help="Precision of the distances; by default that of the matrix."),
-        click.option("--layer", help="Layer of an AnnData, variable of a Zarr group."),
-        click.option("--memory", callback=_bytes, metavar="SIZE",
-                     help="What the run may use here, as 8GB; by default most of what is free."),
-    ]
-)  # fmt: skip
-
-_figure_options = _apply(
-    [
-        click.option("--figsize", type=(float, float), default=(10.0, 10.0), show_default=True,
-                     metavar="WIDTH HEIGHT", help="Inches."),
-        click.option("--dpi", type=click.IntRange(10, 1200), default=150, show_default=True),
-        click.option("--format", "formats", multiple=True, default=("png",), show_default=True,
-                     type=click.Choice(["png", "pdf", "svg"]), help="May be given again."),
-        click.option("--cmap", help="Colormap: mako, rocket, vlag, icefire or matplotlib's."),
-        click.option("--vmin", type=float),
-        click.option("--vmax", type=float),
-        click.option("--center", type=float, help="Value of the colormap's middle."),
-        click.option("--robust", is_flag=True, help="Colours from the 2nd to 98th percentile."),
-        click.option("--cbar-label", help="Text beside the colour bar."),
-        click.option("--legend", multiple=True, metavar="LABEL=COLOUR",
-                     help="An entry of the legend of the colour strips; may be given again."),
-        click.option("--row-labels/--no-row-labels", default=True),
-        click.option("--col-labels/--no-col-labels", default=True),
-    ]
-)  # fmt: skip
-
-_cluster_options = _apply(
-    [
-        click.option("--cluster", type=click.Choice(CLUSTERS), default="local", show_default=True,
-                     help="local: worker processes with a dashboard, unless the work is small; "
-                     "none: threads of this process."),
-        click.option("--scheduler", metavar="ADDRESS", help="Use a running Dask scheduler."),
-        click.option("--scheduler-file", type=click.Path(), help="The same, by its file."),
-        click.option("--dashboard-port", type=int, default=8787, show_default=True),
-    ]
-)  # fmt: skip
-
-_json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON lines for programs."
-)
+_RUN_DIRECTORY = click.Path(exists=True, file_okay=False)
+_COLORS = click.Path(exists=True, dir_okay=False)
+_STOPPED = "the same command goes on from here"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="clustergrid")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(debug: bool) -> None:
+@debug_option
+def cli() -> None:
     """Clustered heatmaps with exact trees, of matrices that do not fit in memory."""
-    del debug  # read by `main`, which catches the errors
 
 
-def _axis_specs(options: dict[str, Any]) -> tuple[AxisSpec, AxisSpec]:
-    row, column = (
-        AxisSpec(
-            cluster=options[f"{axis}_cluster"],
-            method=options[f"{axis}_method"] or options["method"],
-            metric=options[f"{axis}_metric"] or options["metric"],
-            optimal_ordering=options["optimal_ordering"],
-            linkage=options.get(f"{axis}_linkage"),
-        )
-        for axis in ("row", "col")
-    )
-    return row, column
-
-
-def _figure(options: dict[str, Any]) -> Any:
-    from clustergrid.pipeline.run import FigureOptions
-
-    heatmap = {
-        name: options[name]
-        for name in ("cmap", "vmin", "vmax", "center")
-        if options[name] is not None
-    }
-    if options["robust"]:
-        heatmap["robust"] = True
-    for name, keyword in (("row_labels", "yticklabels"), ("col_labels", "xticklabels")):
-        if not options[name]:
-            heatmap[keyword] = False
-    return FigureOptions(
-        figsize_inches=options["figsize"],
-        dpi=options["dpi"],
-        formats=tuple(options["formats"]),
-        heatmap=heatmap,
-        cbar_label=options["cbar_label"],
-        legend=dict(_legend_entry(entry) for entry in options["legend"]),
-    )
-
-
-def _legend_entry(text: str) -> tuple[str, str]:
-    label, equals, color = text.rpartition("=")
-    if not equals:
-        raise click.BadParameter(f"{text!r} is not LABEL=COLOUR", param_hint="--legend")
-    return label, color
-
-
-def _request(input: str, output: str, options: dict[str, Any]) -> Any:
-    from clustergrid.pipeline.run import Cut, RunRequest
-
-    row, column = _axis_specs(options)
-    return RunRequest(
-        input=input,
-        directory=Path(output),
-        row=row,
-        column=column,
-        row_cut=Cut(k=options["row_k"], height=options["row_height"]),
-        column_cut=Cut(k=options["col_k"], height=options["col_height"]),
-        z_score=_axis_number(options["z_score"]),
-        standard_scale=_axis_number(options["standard_scale"]),
-        dtype=options["dtype"],
-        layer=options["layer"],
-        row_colors=options["row_colors"],
-        col_colors=options["col_colors"],
-        figure=_figure(options),
-        memory_bytes=options["memory"],
-        cluster=ClusterChoice(
-            cluster=options["cluster"],
-            scheduler=options["scheduler"],
-            scheduler_file=options["scheduler_file"],
-            dashboard_port=options["dashboard_port"],
-        ),
-    )
+def _print_json(**entry: Any) -> None:
+    print(json.dumps(entry), flush=True)
 
 
 def _json_listener(event: Event) -> None:
-    print(json.dumps({"event": asdict(event)}), flush=True)
+    _print_json(event=asdict(event))
 
 
-def _run_and_tell(request: Any, as_json: bool) -> None:
+def _listener(as_json: bool) -> Listener:
     from clustergrid.pipeline.display import terminal_listener
-    from clustergrid.pipeline.run import run
 
-    listener: Listener = _json_listener if as_json else terminal_listener()
+    return _json_listener if as_json else terminal_listener()
+
+
+def _run_and_tell(request: RunRequest, as_json: bool) -> None:
+    from clustergrid.pipeline.run import run
 
     def notice(line: str) -> None:
         if as_json:
-            print(json.dumps({"notice": line}), flush=True)
+            _print_json(notice=line)
         else:
             print(line, file=sys.stderr, flush=True)
 
-    result = run(request, listener, notice=notice)
+    result = run(request, _listener(as_json), notice=notice)
     if as_json:
-        answer = {
-            "directory": str(result.directory),
-            "files": result.files,
-            "seconds": round(result.seconds, 3),
-        }
-        print(json.dumps({"result": answer}), flush=True)
+        _print_json(
+            result={
+                "directory": str(result.directory),
+                "files": result.files,
+                "seconds": round(result.seconds, 3),
+            }
+        )
         return
     click.echo(f"finished in {result.seconds:.1f} s; results in {result.directory}:")
     for what, name in sorted(result.files.items()):
@@ -221,83 +90,75 @@ def _run_and_tell(request: Any, as_json: bool) -> None:
 @cli.command(name="run")
 @click.argument("input")
 @click.option("-o", "--output", required=True, metavar="RUN", help="The run directory.")
-@_clustering_options
-@click.option("--row-linkage", type=click.Path(exists=True), help="Use this tree (.npy).")
-@click.option("--col-linkage", type=click.Path(exists=True), help="Use this tree (.npy).")
-@click.option("--row-k", type=click.IntRange(1), help="Cut the row tree into K clusters.")
-@click.option("--col-k", type=click.IntRange(1), help="Cut the column tree into K clusters.")
-@click.option("--row-height", type=float, help="Cut the row tree at a height.")
-@click.option("--col-height", type=float, help="Cut the column tree at a height.")
-@click.option(
-    "--row-colors", type=click.Path(exists=True), help="Table: labels, then colours a strip."
-)
-@click.option(
-    "--col-colors", type=click.Path(exists=True), help="Table: labels, then colours a strip."
-)
-@_figure_options
-@_cluster_options
-@_json_option
+@clustering_options
+@cut_options
+@click.option("--row-colors", type=_COLORS, help="Table: labels, then a column of colours a strip.")
+@click.option("--col-colors", type=_COLORS, help="Table: labels, then a column of colours a strip.")
+@figure_options
+@cluster_options
+@json_option
+@debug_option
 def run_command(input: str, output: str, as_json: bool, **options: Any) -> None:
     """Cluster the matrix INPUT and draw it. The same command again resumes it.
 
     INPUT is a path or URL: .npy, .csv and .tsv (.gz), .parquet, .h5ad, Zarr.
     """
-    _run_and_tell(_request(input, output, options), as_json)
+    _run_and_tell(make_request(input, output, options), as_json)
 
 
 @cli.command(name="plan")
 @click.argument("input")
-@_clustering_options
-@_json_option
+@clustering_options
+@json_option
+@debug_option
 def plan_command(input: str, as_json: bool, **options: Any) -> None:
     """Say what a run of INPUT would do and cost, without running it."""
     from clustergrid.pipeline.execution import available_cores, available_memory_bytes
+    from clustergrid.pipeline.intake import needs_copy
     from clustergrid.pipeline.planning import Resources, plan_run
-    from clustergrid.pipeline.run import RunRequest, run_spec
     from clustergrid.pipeline.spec import distance_dtype
     from clustergrid.storage.matrix import open_matrix
 
-    row, column = _axis_specs(options)
-    matrix = open_matrix(input, layer=options["layer"])
-    request = RunRequest(
-        input=input,
-        directory=Path(),
-        row=row,
-        column=column,
-        z_score=_axis_number(options["z_score"]),
-        standard_scale=_axis_number(options["standard_scale"]),
-    )
+    request = make_request(input, "", options)
+    matrix = open_matrix(input, layer=request.layer)
     planned = plan_run(
-        run_spec(request, distance_dtype(matrix.dtype, options["dtype"])),
+        request.spec(distance_dtype(matrix.dtype, request.dtype)),
         (matrix.shape[0], matrix.shape[1]),
         matrix.dtype.itemsize,
         Resources(
-            memory_bytes=options["memory"] or available_memory_bytes(), threads=available_cores()
+            memory_bytes=request.memory_bytes or available_memory_bytes(), threads=available_cores()
         ),
         in_memory=False,
-        ingest=True,
+        ingest=needs_copy(matrix),
     )
     click.echo(json.dumps(asdict(planned)) if as_json else str(planned))
 
 
 @cli.command(name="plot")
-@click.argument("run", type=click.Path(exists=True, file_okay=False))
+@click.argument("run", type=_RUN_DIRECTORY)
 @click.option("--name", default="figure", show_default=True, help="Of the file in the run.")
-@_figure_options
-@_json_option
+@figure_options
+@json_option
+@debug_option
 def plot_command(run: str, name: str, as_json: bool, **options: Any) -> None:
     """Draw a finished RUN again, with other options."""
-    from clustergrid.pipeline.run import plot_run
+    from clustergrid.pipeline.drawing import plot_run
 
-    files = plot_run(Path(run), _figure(options), output=name)
+    if not re.fullmatch(r"[^/\\.][^/\\]*", name):
+        raise click.BadParameter(f"{name!r} is not the name of a file", param_hint="--name")
+    files = plot_run(Path(run), make_figure(options), _listener(as_json), output=name)
     for file in files.values():
         path = str(Path(run) / file)
-        click.echo(json.dumps({"figure": path}) if as_json else path)
+        if as_json:
+            _print_json(figure=path)
+        else:
+            click.echo(path)
 
 
 @cli.command(name="status")
-@click.argument("run", type=click.Path(exists=True, file_okay=False))
-@_json_option
+@click.argument("run", type=_RUN_DIRECTORY)
+@json_option
+@debug_option
 def status_command(run: str, as_json: bool) -> None:
     """Say where a RUN stands."""
     from clustergrid.pipeline.status import read_status
@@ -308,9 +169,10 @@ def status_command(run: str, as_json: bool) -> None:
 
 @cli.command(name="demo")
 @click.option("-o", "--output", default="clustergrid-demo", show_default=True, metavar="RUN")
-@click.option("--memory", callback=_bytes, metavar="SIZE")
-@_cluster_options
-@_json_option
+@memory_option
+@cluster_options
+@json_option
+@debug_option
 def demo_command(output: str, as_json: bool, memory: int | None, **options: Any) -> None:
     """Cluster a real matrix: 28,057 genes of 115 endometrial samples (CPTAC)."""
     from clustergrid.pipeline.demo import demo_request
@@ -320,14 +182,21 @@ def demo_command(output: str, as_json: bool, memory: int | None, **options: Any)
             Path(output),
             Path(scratch) / "colors.tsv",
             memory_bytes=memory,
-            cluster=ClusterChoice(**options),
+            cluster=cluster_choice(options),
         )
         _run_and_tell(request, as_json)
 
 
-def _terminated(_signal: int, _frame: Any) -> None:
-    # A batch system's warning: leave through the same door as Ctrl-C, with SIGTERM's status.
-    raise SystemExit(128 + signal.SIGTERM)
+class _TerminatedError(BaseException):
+    """SIGTERM, a batch system's warning; leaves through the same doors as Ctrl-C."""
+
+
+class _EndError(Exception):
+    """What the command ends with: one line, and its status."""
+
+    def __init__(self, message: str | None, status: int) -> None:
+        super().__init__(message)
+        self.message, self.status = message, status
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -335,28 +204,137 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     os.environ.setdefault("MPLBACKEND", "Agg")
-    signal.signal(signal.SIGTERM, _terminated)
     try:
-        cli.main(args=[a for a in arguments if a != "--debug"], standalone_mode=False)
-    except click.exceptions.Abort:
-        _end("stopped; the same command goes on from here", 130)
-    except KeyboardInterrupt:
-        _end("stopped; the same command goes on from here", 130)
-    except click.ClickException as error:
+        with _signals(), _warnings_of_ours(debug):
+            _call(arguments, debug)
+        sys.stdout.flush()
+    except _EndError as failure:
+        _end(failure.message, failure.status)
+    except BrokenPipeError:
+        _end(None, 128 + signal.SIGPIPE)
+
+
+def _call(arguments: list[str], debug: bool) -> None:
+    """Run the command, and turn whatever ends it into a `_EndError`."""
+    try:
+        # Not `cli.main`, which has ways of its own to end a program.
+        with cli.make_context("clustergrid", list(arguments)) as context:
+            cli.invoke(context)
+    except click.exceptions.Exit as leave:
+        if leave.exit_code:
+            raise _EndError(None, leave.exit_code) from None
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        raise _EndError(f"stopped; {_STOPPED}", 128 + signal.SIGINT) from None
+    except _TerminatedError:
+        raise _EndError(f"terminated; {_STOPPED}", 128 + signal.SIGTERM) from None
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        sys.exit(error.exit_code)
-    except ClustergridError as error:
-        if debug:
+        raise _EndError(None, error.exit_code) from None
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx is not None else "clustergrid"
+        message = f"{error.format_message()} (see {path} --help)"
+        raise _EndError(message, error.exit_code) from None
+    except click.ClickException as error:
+        raise _EndError(error.format_message(), error.exit_code) from None
+    except BrokenPipeError:
+        raise
+    except BaseException as error:
+        if debug or isinstance(error, SystemExit | GeneratorExit):
             raise
-        _end(str(error), 1)
-    except Exception as error:
-        if debug:
-            raise
-        _end(f"{type(error).__name__}: {error} (run with --debug to see where)", 1)
+        raise _EndError(_explain(error), 1) from None
 
 
-def _end(message: str, status: int) -> None:
-    print(f"clustergrid: {' '.join(message.split())}", file=sys.stderr)
+def _explain(error: BaseException) -> str:
+    """One line about an error, in the words of the command."""
+    if isinstance(error, ClustergridError):
+        text = str(error)
+        for python, option in _OPTIONS:
+            text = re.sub(python, option, text)
+        return text
+    kind = type(error).__name__
+    if kind == "KilledWorker":
+        return (
+            "a Dask worker died again and again, most likely for want of memory: give the run less "
+            "(--memory) so that its tasks are smaller, or the machine more"
+        )
+    if "Cancelled" in kind or kind == "CommClosedError":
+        return f"the Dask cluster was lost; {_STOPPED}"
+    if isinstance(error, MemoryError):
+        return f"out of memory: {error}; {_STOPPED}"
+    return f"{kind}: {error} (run with --debug to see where)"
+
+
+# What is called so in Python is called otherwise here.
+_OPTIONS = (
+    (r"row_cluster=False, col_cluster=False", "--no-row-cluster --no-col-cluster"),
+    (r"(row|col)_cluster=False", r"--no-\1-cluster"),
+    (r"dtype='(float32|float64)'", r"--dtype \1"),
+    (r"memory='([^']*)'", r"--memory '\1'"),
+    (r"(z_score|standard_scale)=0", lambda m: f"--{m[1].replace('_', '-')} rows"),
+    (r"(z_score|standard_scale)=1", lambda m: f"--{m[1].replace('_', '-')} columns"),
+    (r"layer=\.\.\.", "--layer"),
+)
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Let SIGTERM end the run as Ctrl-C does; a second signal does not interrupt the clean-up."""
+
+    def first(number: int, _frame: FrameType | None) -> NoReturn:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, second)
+        raise KeyboardInterrupt if number == signal.SIGINT else _TerminatedError
+
+    def second(number: int, _frame: FrameType | None) -> None:
+        # The lock of a dead process is taken over; worker processes see that we are gone.
+        os._exit(128 + number)
+
+    before = {number: signal.signal(number, first) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _warnings_of_ours(debug: bool) -> Iterator[None]:
+    """Print our own warnings as lines; those of libraries are for developers."""
+    if debug:
+        yield
+        return
+    import clustergrid.storage
+
+    ours = (str(Path(__file__).parent), *clustergrid.storage.__path__)
+
+    def show(
+        message: Warning | str, _category: type[Warning], filename: str, *_rest: Any, **_more: Any
+    ) -> None:
+        if filename.startswith(ours):
+            print(f"clustergrid: warning: {_one_line(str(message))}", file=sys.stderr, flush=True)
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _end(message: str | None, status: int) -> NoReturn:
+    """Leave with a status; nobody may be reading any more."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is sys.stderr and message is not None:
+                print(f"clustergrid: {_one_line(message)}", file=stream)
+            stream.flush()
+        except BrokenPipeError:
+            # The interpreter flushes once more as it ends, and would complain.
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(status)
 
 

@@ -6,57 +6,22 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clustergrid.pipeline.planning import Resources
-from clustergrid.storage.errors import DataValueError, StorageError
+from clustergrid.pipeline.request import ClusterChoice
+from clustergrid.storage.errors import StorageError
+from clustergrid.storage.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["CLUSTERS", "ClusterChoice", "connect", "dashboard_lines", "stage_report"]
-
-CLUSTERS = ("local", "none")
-"""``local``: a Dask cluster on this machine; ``none``: threads of this process."""
+__all__ = ["connect", "dashboard_lines", "stage_report"]
 
 _THREADS_A_WORKER = 4
 _KEPT_BYTES = 2**28
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterChoice:
-    """Where the tasks of a command run.
-
-    Attributes
-    ----------
-    cluster
-        One of `CLUSTERS`; not used where a scheduler is named.
-    scheduler
-        Address of a running scheduler, as ``tcp://host:8786``.
-    scheduler_file
-        File in which a running scheduler wrote its address.
-    dashboard_port
-        Port of the dashboard of a local cluster; another one is taken when it is in use.
-    """
-
-    cluster: str = "local"
-    scheduler: str | None = None
-    scheduler_file: str | None = None
-    dashboard_port: int = 8787
-
-    def __post_init__(self) -> None:
-        if self.cluster not in CLUSTERS:
-            raise DataValueError(
-                f"cluster must be one of {', '.join(CLUSTERS)}, got {self.cluster!r}"
-            )
-        if self.scheduler and self.scheduler_file:
-            raise DataValueError("give a scheduler or a scheduler file, not both")
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether a scheduler that is already running was named."""
-        return bool(self.scheduler or self.scheduler_file)
+_CONNECT_SECONDS = 30
+_WORKERS_SECONDS = 300
 
 
 @contextmanager
@@ -82,14 +47,23 @@ def connect(choice: ClusterChoice, resources: Resources) -> Iterator[Client | No
 def _join(choice: ClusterChoice) -> Iterator[Client]:
     from distributed import Client
 
+    where = choice.scheduler or choice.scheduler_file
     try:
         client = Client(
-            address=choice.scheduler, scheduler_file=choice.scheduler_file, timeout="30s"
+            address=choice.scheduler,
+            scheduler_file=choice.scheduler_file,
+            timeout=_CONNECT_SECONDS,
+            set_as_default=False,
         )
-    except (OSError, ValueError) as error:
-        where = choice.scheduler or choice.scheduler_file
+    except (OSError, ValueError, TimeoutError) as error:
         raise StorageError(f"cannot reach the Dask scheduler {where}: {error}") from error
     with client:
+        try:
+            client.wait_for_workers(1, timeout=_WORKERS_SECONDS)
+        except TimeoutError as error:
+            raise StorageError(
+                f"no worker joined the Dask scheduler {where} within {_WORKERS_SECONDS} s"
+            ) from error
         yield client
 
 
@@ -150,13 +124,20 @@ def dashboard_lines(client: Client) -> list[str]:
 
 
 @contextmanager
-def stage_report(client: Client | None, path: Any) -> Iterator[None]:
-    """Keep Dask's performance report of a stage as one page that needs no network."""
+def stage_report(client: Client | None, directory: RunDirectory, name: str) -> Iterator[None]:
+    """Keep Dask's performance report of a stage as one page that needs no network.
+
+    A stage that fails leaves none: the scheduler that would make it may be what failed.
+    """
     if client is None:
         yield
         return
     from distributed import performance_report
 
-    path.parent.mkdir(exist_ok=True)
-    with performance_report(filename=str(path), mode="inline"):
-        yield
+    report = performance_report(mode="inline")
+    with client.as_current():
+        report.__enter__()
+    yield
+    with directory.publish(name) as path, client.as_current():
+        report.filename = str(path)
+        report.__exit__(None, None, None)

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from clustergrid.pipeline.cluster import ClusterChoice
-from clustergrid.pipeline.run import Cut, FigureOptions, RunRequest
+from clustergrid.pipeline.request import ClusterChoice, Cut, FigureOptions, RunRequest
 from clustergrid.storage.datasets import endometrial_path, load_endometrial
 
 __all__ = ["demo_request"]
@@ -53,10 +52,9 @@ def demo_request(
         index=clinical.index,
     )
     strips.to_csv(colors, sep="\t")
-    legend = {
-        label.replace("_", " "): color
-        for palette in _STRIPS.values()
-        for label, color in palette.items()
+    legends = {
+        name.replace("_", " "): {label.replace("_", " "): color for label, color in palette.items()}
+        for name, palette in _STRIPS.items()
     }
     return RunRequest(
         input=str(endometrial_path()),
@@ -68,7 +66,7 @@ def demo_request(
             figsize_inches=(10.0, 12.0),
             heatmap={"cmap": "mako", "yticklabels": False},
             cbar_label="RNA, log2",
-            legend=legend,
+            legends=legends,
         ),
         memory_bytes=memory_bytes,
         cluster=cluster,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from clustergrid.pipeline.monitor import Event, Listener, PlainLines
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 __all__ = ["Bars", "terminal_listener"]
 
@@ -21,45 +24,58 @@ class Bars:
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            TaskID,
-            TaskProgressColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
 
-        self._console = Console(file=stream)
-        self._columns = (
-            TextColumn("{task.description:<16}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("of {task.fields[amount]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        self._progress_class = Progress
-        self._open: dict[str, tuple[Progress, TaskID]] = {}
+        self._console = Console(file=stream, highlight=False)
+        # A terminal has one live display. It lasts while any stage is open, so that a stage inside
+        # another one is drawn below it.
+        self._display: Progress | None = None
+        self._open: dict[str, TaskID] = {}
 
     def __call__(self, event: Event) -> None:
         """Draw the event."""
         if event.state == "kept":
             self._console.print(f"{event.stage:<16} kept from the earlier run")
             return
+        if self._display is None:
+            self._display = self._make_display()
+            self._display.start()
         if event.stage not in self._open:
-            bar = self._progress_class(*self._columns, console=self._console)
-            task = bar.add_task(
-                event.stage, total=event.total, amount=f"{event.total:,} {event.unit}"
-            )
-            bar.start()
-            self._open[event.stage] = (bar, task)
-        bar, task = self._open[event.stage]
-        bar.update(task, completed=event.done)
+            self._open[event.stage] = self._display.add_task(event.stage, amount="")
+        task = self._open[event.stage]
+        # The length of a stream is not known before its end.
+        total = event.total or (1 if event.state == "finished" else None)
+        self._display.update(
+            task,
+            total=total,
+            completed=total if event.state == "finished" else event.done,
+            amount=f"of {event.total:,} {event.unit}" if event.total else "",
+        )
         if event.state in ("finished", "failed"):
-            bar.stop()
+            self._display.stop_task(task)
             del self._open[event.stage]
+        if not self._open:
+            self._display.stop()
+            self._display = None
+
+    def _make_display(self) -> Progress:
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        return Progress(
+            TextColumn("{task.description:<16}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[amount]}", markup=False),
+            console=self._console,
+        )
 
 
 def terminal_listener(stream: TextIO | None = None) -> Listener:

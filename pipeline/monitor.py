@@ -157,7 +157,7 @@ class PlainLines:
         elif event.state == "running" and event.total:
             text = f"{100 * event.done // event.total} % of {event.total:,} {event.unit}"
         elif event.state == "started":
-            text = f"{event.total:,} {event.unit}"
+            text = f"{event.total:,} {event.unit}" if event.total else "started"
         else:
             text = f"{event.state} in {event.seconds:.1f} s"
         print(f"{event.stage}: {text}", file=self._stream, flush=True)

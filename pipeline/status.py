@@ -74,9 +74,12 @@ def read_status(path: Path) -> RunStatus:
     latest: dict[str, StageStatus] = {}
     log = path / "progress.jsonl"
     if log.exists():
-        for line in log.read_text(encoding="utf-8").splitlines():
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 event = json.loads(line)
+                if "run" in event:
+                    latest.clear()
+                    continue
                 status = StageStatus(
                     **{name: event[name] for name in StageStatus.__dataclass_fields__}
                 )

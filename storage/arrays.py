@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["create_array", "open_array", "write_block"]
 
+_WRITTEN_WHOLE: Any = {"write_empty_chunks": True}
+"""A chunk of zeros is written too, so that a missing chunk is one that was lost."""
+
 
 def create_array(
     store: str | PurePath,
@@ -76,6 +79,7 @@ def create_array(
             fill_value=fill_value,
             overwrite=overwrite,
             zarr_format=3,
+            config=_WRITTEN_WHOLE,
         )
     except (OSError, ValueError) as error:
         raise StorageError(f"cannot create the array {path!r} in {store}: {error}") from error
@@ -92,7 +96,11 @@ def open_array(store: str | PurePath, path: str, *, mode: str = "r") -> zarr.Arr
     import zarr
 
     try:
-        return zarr.open_array(str(store), path=path, mode=mode)
+        if mode == "r":
+            return zarr.open_array(str(store), path=path, mode=mode)
+        # Unlike `create_array`, this takes no configuration of its own.
+        with zarr.config.set({f"array.{name}": value for name, value in _WRITTEN_WHOLE.items()}):
+            return zarr.open_array(str(store), path=path, mode=mode)
     except (OSError, KeyError, ValueError) as error:
         raise StorageError(f"no readable array {path!r} in {store}: {error}") from error
 

@@ -8,13 +8,16 @@
         progress.jsonl      one event a line, for `tail -f` and `clustergrid status`
         run.lock            host and process of the run under way
         pieces/STAGE.jsonl  finished pieces of a stage that is not finished as a whole
-        arrays.zarr/        matrix, condensed_row, condensed_col, image
+        matrix.zarr/        the matrix with its labels, where the input is not used in place
+        arrays.zarr/        condensed_row, condensed_col, image
         linkage_row.npy  order_row.txt  clusters_row.tsv  (and _col)
         figure.png
         report/             one performance report a stage
 
-A stage is finished when `run.json` says so, under a key made of everything its result depends on.
-Files appear under their name only when they are whole.
+A stage is finished when `run.json` says so, under a key made of everything its result depends on,
+and what it left is still there: files have the digest that was noted, arrays all their chunks.
+Files appear under their name only when they are whole. Before a result is replaced, the note that
+it is there goes (`begin`), so whatever moment a run is killed at, no note is of another result.
 """
 
 from __future__ import annotations
@@ -22,31 +25,39 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from clustergrid.storage.errors import RunDirectoryError, StorageError
+from clustergrid.storage.chunks import is_whole
+from clustergrid.storage.errors import ClustergridError, RunDirectoryError, StorageError
+from clustergrid.storage.runlock import LOCK, Holder, holder_of, lock_directory
 
 __all__ = ["FORMAT", "RunDirectory", "stage_key"]
 
 FORMAT = 1
 """Version of the layout; a run directory of another one is refused."""
 
+_UNFINISHED = ".writing-"
+_OURS = ("README.txt", LOCK)
+
 _README = """This directory was made by clustergrid (clustergrid run).
 
 run.json         what was asked, of which input, with which versions, and which stages are finished
 progress.jsonl   progress, one event a line
-arrays.zarr      Zarr arrays: the matrix, the condensed distance matrices (packed tiles of the upper
-                 triangle), the reduced image of the clustered matrix
+matrix.zarr      the matrix and its labels, which xarray opens. It is not here if the input is a
+                 Zarr array that was used where it is; "matrix" in run.json says so
+arrays.zarr      Zarr arrays: the condensed distance matrices (packed tiles of the upper triangle),
+                 the reduced image of the clustered matrix
 linkage_*.npy    trees of rows and columns in SciPy's convention, float64 (n - 1, 4)
-order_*.txt      labels in leaf order, one a line (backslash, newline and return escaped as in C)
+order_*.txt      labels in leaf order, one a line (backslash and line ends escaped as in C)
 clusters_*.tsv   label, place in the leaf order, cluster; where a cut was asked for
+*_colors.tsv     colours of the strips beside rows and columns
 figure.*         the picture
 report/          Dask performance reports, one a stage, where the run used a cluster
+pieces/          which pieces of an unfinished stage are at rest
 
 The same command again goes on where the run stopped. `clustergrid status` tells where it stands,
 `clustergrid plot` draws it again.
@@ -73,14 +84,21 @@ class RunDirectory:
     Parameters
     ----------
     path
-        The directory; made when it is not there.
+        The directory.
     create
         Whether it may be made.
+
+    Attributes
+    ----------
+    state : dict
+        What ``run.json`` holds.
 
     Raises
     ------
     RunDirectoryError
         It is not a run directory, or one of another format.
+    StorageError
+        It cannot be made.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, create: bool = False) -> None:
@@ -90,16 +108,21 @@ class RunDirectory:
         self.state = self._read_state()
 
     def _create(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise StorageError(f"cannot make the run directory {self.path}: it is a file")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            found = set(os.listdir(self.path))
         except OSError as error:
             raise StorageError(f"cannot make the run directory {self.path}: {error}") from error
-        if (self.path / "run.json").exists():
+        if "run.json" in found:
             return
-        others = [name for name in os.listdir(self.path) if name not in ("run.lock",)]
+        # A run killed as it began may have left some of its own.
+        ours = (".run.", _UNFINISHED)
+        others = sorted(n for n in found if n not in _OURS and not n.startswith(ours))
         if others:
             raise RunDirectoryError(
-                f"{self.path} holds other files ({', '.join(sorted(others)[:3])}) and no run.json. "
+                f"{self.path} holds other files ({', '.join(others[:3])}) and no run.json. "
                 "Name an empty or a new directory."
             )
         self.write_text("README.txt", _README)
@@ -109,31 +132,39 @@ class RunDirectory:
         file = self.path / "run.json"
         try:
             state = json.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise RunDirectoryError(
                 f"{self.path} is not a run directory: it has no run.json"
             ) from None
         except (OSError, ValueError) as error:
             raise RunDirectoryError(f"{file} cannot be read: {error}") from error
-        if not isinstance(state, dict) or state.get("format") != FORMAT:
-            found = state.get("format") if isinstance(state, dict) else None
+        found = state.get("format") if isinstance(state, dict) else None
+        if found != FORMAT or not isinstance(state.get("stages"), dict):
             raise RunDirectoryError(
-                f"{self.path} has format {found!r}, and this clustergrid reads format {FORMAT}"
+                f"{self.path} has format {found!r}, and this clustergrid reads format {FORMAT}. "
+                "Use a new run directory, or the version that made this one."
             )
-        return state
+        return dict(state)
 
     def _write_state(self, state: dict[str, Any]) -> None:
         self.write_text("run.json", json.dumps(state, indent=2) + "\n")
 
     def update(self, **entries: Any) -> None:
-        """Set top-level entries of ``run.json``."""
-        self.state.update(entries)
+        """Set top-level entries of ``run.json``; None removes one."""
+        self.state = {
+            name: value for name, value in {**self.state, **entries}.items() if value is not None
+        }
         self._write_state(self.state)
 
     @property
     def arrays(self) -> str:
-        """The Zarr group of this run."""
-        return str(self.path / "arrays.zarr")
+        """The Zarr group of distances and image."""
+        return str(self.path.absolute() / "arrays.zarr")
+
+    @property
+    def matrix(self) -> str:
+        """The Zarr group of the matrix and its labels."""
+        return str(self.path.absolute() / "matrix.zarr")
 
     def file(self, name: str) -> Path:
         """Path of a file in the run directory; names that lead out of it are refused."""
@@ -152,65 +183,124 @@ class RunDirectory:
             The bytes could not be written, for instance because the disk is full.
         """
         final = self.file(name)
-        final.parent.mkdir(parents=True, exist_ok=True)
         # Keeps the suffix: writers choose the format by it.
-        temporary = final.with_name(f".{final.stem}.{os.getpid()}{final.suffix}")
+        temporary = final.with_name(f"{_UNFINISHED}{os.getpid()}-{final.name}")
         try:
+            final.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
             temporary.replace(final)
+        except ClustergridError:
+            raise
         except OSError as error:
             raise StorageError(f"cannot write {final}: {error}") from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a small text file, whole or not at all."""
         with self.publish(name) as path:
-            path.write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
     def is_finished(self, stage: str, key: str) -> bool:
-        """Whether a stage's result of this very key is there, with all its files."""
+        """Whether a stage's result of this very key is there: its files unchanged, arrays whole."""
         entry = self.state["stages"].get(stage)
         return (
             entry is not None
             and entry["key"] == key
-            and all(self.file(name).exists() for name in entry["files"])
+            and all(self._digest(name) == digest for name, digest in entry["files"].items())
+            and all(is_whole(self.file(store), path) for store, path in entry["arrays"])
         )
 
-    def finish(self, stage: str, key: str, files: list[str], **facts: Any) -> None:
-        """Note that a stage is finished, and drop the note of its pieces."""
+    def _digest(self, name: str) -> str | None:
+        try:
+            with self.file(name).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return None
+
+    def begin(self, stage: str) -> None:
+        """Take back the note that a stage is finished, before its result is touched."""
+        if self.state["stages"].pop(stage, None) is not None:
+            self._write_state(self.state)
+
+    def finish(
+        self,
+        stage: str,
+        key: str,
+        *,
+        files: Iterable[str] = (),
+        arrays: Iterable[tuple[str, str]] = (),
+        **facts: Any,
+    ) -> None:
+        """Note that a stage is finished, and drop the note of its pieces.
+
+        Parameters
+        ----------
+        stage, key
+            The stage, and what its result depends on.
+        files
+            Names of the files it left; their digests are noted.
+        arrays
+            Its arrays: Zarr group in the run directory, and name in that.
+        **facts
+            What else is worth knowing, as JSON.
+        """
         self.state["stages"][stage] = {
             "key": key,
-            "files": files,
+            "files": {name: self._digest(name) for name in files},
+            "arrays": [list(array) for array in arrays],
             "time": round(time.time(), 3),
             **facts,
         }
         self._write_state(self.state)
-        (self.path / "pieces" / f"{stage}.jsonl").unlink(missing_ok=True)
+        self._pieces_file(stage).unlink(missing_ok=True)
+
+    def _pieces_file(self, stage: str) -> Path:
+        return self.file(f"pieces/{stage}.jsonl")
 
     def pieces(self, stage: str, key: str) -> frozenset[int]:
-        """Pieces of a stage that were noted under this key; a torn last line is left out."""
-        file = self.path / "pieces" / f"{stage}.jsonl"
-        if not file.exists():
+        """Pieces of a stage that were noted under this key; a torn line is left out."""
+        try:
+            lines = self._pieces_file(stage).read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError):
             return frozenset()
         found: set[int] = set()
-        for line in file.read_text(encoding="utf-8").splitlines():
+        for line in lines:
             try:
                 entry = json.loads(line)
-            except ValueError:
+                if entry["key"] == key:
+                    found.add(int(entry["piece"]))
+            except (ValueError, KeyError, TypeError):
                 continue
-            if isinstance(entry, dict) and entry.get("key") == key:
-                found.add(int(entry["piece"]))
         return frozenset(found)
+
+    def begin_pieces(self, stage: str, key: str, pieces: Iterable[int] = ()) -> None:
+        """Start the notes of a stage anew, with the pieces of this key that can be trusted.
+
+        Whatever was noted before is dropped: it may be of bytes that are about to be replaced.
+        """
+        self.begin(stage)
+        self.write_text(f"pieces/{stage}.jsonl", "".join(_note(key, p) for p in sorted(pieces)))
 
     def record_piece(self, stage: str, key: str, piece: int) -> None:
         """Note a piece whose bytes are at rest."""
-        file = self.path / "pieces" / f"{stage}.jsonl"
-        file.parent.mkdir(exist_ok=True)
-        with file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"key": key, "piece": piece}) + "\n")
+        file = self._pieces_file(stage)
+        try:
+            with file.open("a", encoding="utf-8") as stream:
+                stream.write(_note(key, piece))
+        except OSError as error:
+            raise StorageError(f"cannot write {file}: {error}") from error
+
+    @property
+    def has_results(self) -> bool:
+        """Whether anything was computed here, besides a copy of the matrix."""
+        pieces = self.path / "pieces"
+        return bool(self.state["stages"].keys() - {"matrix"}) or (
+            pieces.is_dir() and any(file.stat().st_size for file in pieces.iterdir())
+        )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -221,50 +311,17 @@ class RunDirectory:
         RunDirectoryError
             Another process runs here; the message names its host and process.
         """
-        lock = self.path / "run.lock"
-        mine = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
-        for _ in range(2):
-            try:
-                with lock.open("x", encoding="utf-8") as stream:
-                    stream.write(mine)
-                break
-            except FileExistsError:
-                self._refuse_live(lock)
-                lock.unlink(missing_ok=True)
-        else:
-            raise RunDirectoryError(f"{self.path} was taken by another process just now")
-        try:
+        with lock_directory(self.path):
+            self.state = self._read_state()  # another process may have been here
+            for folder in (self.path, self.path / "pieces", self.path / "report"):
+                for left in folder.glob(f"{_UNFINISHED}*"):
+                    left.unlink(missing_ok=True)
             yield
-        finally:
-            lock.unlink(missing_ok=True)
 
-    def holder(self) -> tuple[str, int] | None:
-        """Host and process that hold the directory; None where nobody living does."""
-        try:
-            entry = json.loads((self.path / "run.lock").read_text(encoding="utf-8"))
-            host, pid = str(entry["host"]), int(entry["pid"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        if host == socket.gethostname() and not _is_alive(pid):
-            return None
-        return host, pid
-
-    def _refuse_live(self, lock: Path) -> None:
-        holder = self.holder()
-        if holder is None:
-            return
-        host, pid = holder
-        raise RunDirectoryError(
-            f"{self.path} is in use by process {pid} on {host}. Wait for it, or, if that process "
-            f"is gone, delete {lock}"
-        )
+    def holder(self) -> Holder | None:
+        """Process that holds the directory; None where nobody living does."""
+        return holder_of(self.path)
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _note(key: str, piece: int) -> str:
+    return json.dumps({"key": key, "piece": piece}) + "\n"

@@ -30,7 +30,7 @@ _NOT_IN_KERNELS = {
     *("asyncio", "http", "io", "multiprocessing", "os", "pathlib", "shutil", "socket"),
     *("subprocess", "tempfile", "urllib"),
 }
-_DRAWS = {"clustergrid.pipeline.run"}
+_DRAWS = {"clustergrid.pipeline.drawing"}
 _MAY_CALL_ITSELF = {
     # Once, with the indices swapped.
     ("clustergrid.storage.condensed", "CondensedDistances.tile"),

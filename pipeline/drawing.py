@@ -1,0 +1,233 @@
+"""Driver: the picture of a run, from the trees and the matrix that its directory holds."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clustergrid.pipeline.execution import (
+    ThreadsExecutor,
+    available_cores,
+    available_memory_bytes,
+)
+from clustergrid.pipeline.intake import bind_input, describe_input, matrix_key
+from clustergrid.pipeline.kept import AXES, RunStages, array_digest
+from clustergrid.pipeline.monitor import Listener, Progress
+from clustergrid.pipeline.outputs import stored_colors, stored_linkage
+from clustergrid.pipeline.planning import Resources
+from clustergrid.pipeline.request import FigureOptions, RunRequest
+from clustergrid.storage.errors import RunDirectoryError
+from clustergrid.storage.matrix import open_matrix
+from clustergrid.storage.rundir import RunDirectory, stage_key
+
+if TYPE_CHECKING:
+    from clustergrid.pipeline.render import ClusterGrid
+
+__all__ = ["check_figure", "draw", "normalization_key", "plot_run"]
+
+_STAGE = "picture"
+
+
+def normalization_key(key: str, z_score: int | None, standard_scale: int | None) -> str:
+    """Key of what the stages see: the matrix, normalized."""
+    return stage_key(matrix=key, z_score=z_score, standard_scale=standard_scale)
+
+
+def check_figure(options: FigureOptions) -> None:
+    """Refuse, before hours are spent, colours and colormaps that do not exist.
+
+    Raises
+    ------
+    ValueError, TypeError
+        There is no such colormap, or no such colour.
+    """
+    from clustergrid.pipeline.render.colormaps import get_colormap
+    from clustergrid.pipeline.render.legends import legend_entries
+
+    if "cmap" in options.heatmap:
+        get_colormap(options.heatmap["cmap"])
+    for entries in options.legends.values():
+        legend_entries(entries)
+
+
+def draw(
+    directory: RunDirectory,
+    options: FigureOptions,
+    stages: RunStages,
+    progress: Progress,
+    *,
+    output: str = "figure",
+) -> dict[str, str]:
+    """Draw the picture of a run, unless the very same one is there.
+
+    Parameters
+    ----------
+    directory
+        The run directory, locked, whose trees are made.
+    options
+        How to draw.
+    stages
+        Stages of its matrix.
+    progress
+        Who is told.
+    output
+        Name of the files, without suffix.
+
+    Returns
+    -------
+    dict
+        Names of the files, by their format.
+    """
+    results = _results_key(directory, stages)
+    key = stage_key(results=results, options=asdict(options), output=output)
+    names = [f"{output}.{suffix}" for suffix in options.formats]
+    files = {f"{output}_{suffix}": f"{output}.{suffix}" for suffix in options.formats}
+    if directory.is_finished(_STAGE, key):
+        progress.kept(_STAGE)
+        return files
+    if output == "figure":
+        _remove_stale(directory, results, names)
+    with progress.stage(_STAGE, total=len(names), unit="files") as stage:
+        _draw_files(directory, options, stages, names, stage.advance)
+    if output == "figure":
+        directory.finish(_STAGE, key, files=names, results=results)
+    return files
+
+
+def _results_key(directory: RunDirectory, stages: RunStages) -> str:
+    """Key of all that a picture shows, whatever it looks like."""
+    trees = [stored_linkage(directory, axis, stages.shape[axis]) for axis in (0, 1)]
+    tables = []
+    for axis in AXES:
+        file = directory.file(f"{axis}_colors.tsv")
+        tables.append(file.read_text(encoding="utf-8") if file.exists() else None)
+    return stage_key(matrix=stages.key, trees=array_digest(*trees), colors=tables)
+
+
+def _remove_stale(directory: RunDirectory, results: str, names: list[str]) -> None:
+    """Remove pictures of other results, which would be taken for pictures of these."""
+    entry = directory.state["stages"].get(_STAGE)
+    if entry is None:
+        return
+    directory.begin(_STAGE)
+    if entry.get("results") == results:
+        return
+    for name in entry["files"]:
+        if name not in names:
+            with suppress(OSError):
+                directory.file(name).unlink(missing_ok=True)
+
+
+def _draw_files(
+    directory: RunDirectory,
+    options: FigureOptions,
+    stages: RunStages,
+    names: list[str],
+    advance: Any,
+) -> None:
+    import matplotlib.pyplot as plt
+    from matplotlib import rc_context
+
+    # The body is reduced for the resolution the figure is saved at; text stays text in vectors.
+    style: Any = {
+        "figure.dpi": options.dpi,
+        "savefig.dpi": options.dpi,
+        "svg.fonttype": "none",
+        "pdf.fonttype": 42,
+    }
+    with rc_context(style):
+        grid = _grid(directory, options, stages)
+        try:
+            for name in names:
+                with directory.publish(name) as path:
+                    grid.savefig(path)
+                advance()
+        finally:
+            plt.close(grid.figure)
+
+
+def _grid(directory: RunDirectory, options: FigureOptions, stages: RunStages) -> ClusterGrid:
+    from clustergrid.pipeline.render import ClusterGrid
+
+    trees = [stored_linkage(directory, axis, stages.shape[axis]) for axis in (0, 1)]
+    grid = ClusterGrid(
+        None,
+        figsize=options.figsize_inches,
+        row_colors=stored_colors(directory, 0, stages.matrix),
+        col_colors=stored_colors(directory, 1, stages.matrix),
+        dendrogram_ratio=0.2,
+        colors_ratio=0.03,
+        cbar_pos=(0.02, 0.8, 0.05, 0.18),
+        stages=stages,
+    )
+    grid.plot(
+        "euclidean",
+        "average",
+        {} if options.cbar_label is None else {"label": options.cbar_label},
+        trees[0] is not None,
+        trees[1] is not None,
+        trees[0],
+        trees[1],
+        None,
+        **options.heatmap,
+    )
+    for title, entries in options.legends.items():
+        grid.add_legend(entries, title=title or None)
+    return grid
+
+
+def plot_run(
+    path: Path, options: FigureOptions, *listeners: Listener, output: str = "figure"
+) -> dict[str, str]:
+    """Draw a finished run again; nothing but a picture of another resolution is computed.
+
+    Parameters
+    ----------
+    path
+        The run directory.
+    options
+        How to draw.
+    *listeners
+        Called with every progress event.
+    output
+        Name of the files in the run directory, without suffix.
+
+    Returns
+    -------
+    dict
+        Names of the files, by their format.
+
+    Raises
+    ------
+    RunDirectoryError
+        It is not a run directory, or its run is not finished.
+    """
+    directory = RunDirectory(path)
+    check_figure(options)
+    with directory.locked():
+        if "finished" not in directory.state:
+            raise RunDirectoryError(
+                f"the run in {path} is not finished: the same `clustergrid run` again finishes it"
+            )
+        progress = Progress(*listeners)
+        asked = directory.state["request"]
+        if directory.state["matrix"]["used_in_place"]:
+            request = RunRequest(input=asked["input"], directory=path, layer=asked["layer"])
+            bind_input(directory, describe_input(request))
+            matrix = open_matrix(asked["input"], layer=asked["layer"])
+        else:
+            matrix = open_matrix(directory.matrix, layer="matrix")
+        normalization = {name: asked[name] for name in ("z_score", "standard_scale")}
+        stages = RunStages(
+            directory,
+            normalization_key(matrix_key(directory), **normalization),
+            matrix,
+            **normalization,
+            dtype=asked["dtype"],
+            executor=ThreadsExecutor(),
+            resources=Resources(memory_bytes=available_memory_bytes(), threads=available_cores()),
+            progress=progress,
+        )
+        return draw(directory, options, stages, progress, output=output)

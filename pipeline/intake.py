@@ -1,0 +1,178 @@
+"""Driver: the input of a run - the same one as before, and at rest where tasks can read it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clustergrid.pipeline.execution import Executor, available_cores
+from clustergrid.pipeline.monitor import Progress
+from clustergrid.pipeline.request import RunRequest
+from clustergrid.storage.chunks import damaged_chunks
+from clustergrid.storage.errors import RunDirectoryError
+from clustergrid.storage.ingest import (
+    fingerprint,
+    ingest,
+    ingest_stream,
+    matrix_source,
+    stored_record,
+)
+from clustergrid.storage.matrix import open_matrix
+from clustergrid.storage.readers.base import Stream
+from clustergrid.storage.readers.location import Location
+from clustergrid.storage.readers.table import open_location
+from clustergrid.storage.rundir import RunDirectory, stage_key
+from clustergrid.storage.source import ZarrSource
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = [
+    "bind_input",
+    "describe_input",
+    "keep_matrix",
+    "matrix_key",
+    "needs_copy",
+    "open_input",
+    "verify_matrix",
+]
+
+_STAGE = "matrix"
+
+
+def describe_input(request: RunRequest) -> dict[str, Any]:
+    """Describe the input so that a change of it is noticed.
+
+    Raises
+    ------
+    MissingFileError, StorageError
+        It is not there, or cannot be read.
+    """
+    return {**fingerprint(request.input), "layer": request.layer}
+
+
+def bind_input(directory: RunDirectory, now: dict[str, Any]) -> None:
+    """Refuse an input that is not the one this directory's results are of.
+
+    Raises
+    ------
+    RunDirectoryError
+        It changed; the message says what.
+    """
+    before = directory.state.get("input")
+    if before == now:
+        return
+    if before is not None and directory.has_results:
+        changed = "; ".join(
+            f"{name} was {before.get(name)} and is {now.get(name)}"
+            for name in sorted({*before, *now})
+            if before.get(name) != now.get(name)
+        )
+        raise RunDirectoryError(
+            f"{directory.path} holds results of another input ({changed}). Use a new run directory."
+        )
+    directory.begin(_STAGE)
+    directory.update(input=now)
+
+
+def matrix_key(directory: RunDirectory) -> str:
+    """Key of the matrix: of everything that is known of the input."""
+    return stage_key(input=directory.state["input"])
+
+
+def open_input(
+    directory: RunDirectory, request: RunRequest, progress: Progress
+) -> tuple[xr.DataArray, bool]:
+    """Open the run's copy of the matrix if it has a whole one, else the input.
+
+    An input that can only be read from its beginning to its end is copied first: its shape is not
+    known before. Everything else is lazy.
+
+    Returns
+    -------
+    matrix
+        As `open_matrix` gives it.
+    is_kept
+        Whether it is the copy that an earlier run made.
+    """
+    if directory.is_finished(_STAGE, matrix_key(directory)) and _is_complete(directory):
+        progress.kept("ingest")
+        return open_matrix(directory.matrix, layer="matrix"), True
+    location = Location.parse(request.input)
+    found = open_location(location, request.layer)
+    if not isinstance(found, Stream):
+        return open_matrix(request.input, layer=request.layer), False
+    _begin(directory)
+    with progress.stage("ingest", total=0, unit="blocks") as stage:
+
+        def tell(done: int, total: int) -> None:
+            stage.total = max(total, done)
+            stage.advance(done - stage.done)
+
+        ingest_stream(found, directory.matrix, identity=directory.state["input"], progress=tell)
+    _finish(directory)
+    return open_matrix(directory.matrix, layer="matrix"), False
+
+
+def needs_copy(matrix: xr.DataArray) -> bool:
+    """Whether tasks cannot read the matrix where it is."""
+    return matrix.chunks is None or matrix_source(matrix) is None
+
+
+def keep_matrix(
+    directory: RunDirectory, matrix: xr.DataArray, executor: Executor, progress: Progress
+) -> xr.DataArray:
+    """Return the matrix as a lazy view of a chunked Zarr array, copied into the run if need be."""
+    source = matrix_source(matrix)
+    if needs_copy(matrix) or not isinstance(source, ZarrSource):
+        _begin(directory)
+        total = int(matrix.nbytes)
+        with executor.active(), progress.stage("ingest", total=total, unit="bytes") as stage:
+
+            def tell(done: int, blocks: int) -> None:
+                stage.advance(total * done // max(blocks, done) - stage.done)
+
+            source = ingest(matrix, directory.matrix, progress=tell)
+        _finish(directory)
+        matrix = open_matrix(directory.matrix, layer="matrix")
+    where = {"store": source.store, "path": source.path}
+    in_run = Location.parse(source.store).url == directory.matrix
+    if in_run:
+        where = {"store": "matrix.zarr", "path": source.path}
+    directory.update(matrix={**where, "used_in_place": not in_run})
+    return matrix
+
+
+def verify_matrix(directory: RunDirectory, progress: Progress) -> bool:
+    """Read the run's copy of the matrix; forget it if a chunk is damaged, and say so."""
+    with progress.stage("verify-matrix", total=0, unit="chunks") as stage:
+
+        def tell(done: int) -> None:
+            stage.total += done
+            stage.advance(done)
+
+        damaged = damaged_chunks(
+            directory.matrix, "matrix", threads=available_cores(), progress=tell
+        )
+    if damaged:
+        directory.begin(_STAGE)
+    return not damaged
+
+
+def _is_complete(directory: RunDirectory) -> bool:
+    record = stored_record(directory.matrix)
+    return bool(record and record.get("complete"))
+
+
+def _begin(directory: RunDirectory) -> None:
+    """Make room for the copy: labels of an earlier one would be taken for those of this one."""
+    directory.begin(_STAGE)
+    shutil.rmtree(directory.matrix, ignore_errors=True)
+
+
+def _finish(directory: RunDirectory) -> None:
+    arrays = sorted(file.parent.name for file in Path(directory.matrix).glob("*/zarr.json"))
+    directory.finish(
+        _STAGE, matrix_key(directory), arrays=[("matrix.zarr", name) for name in arrays]
+    )

@@ -1,0 +1,229 @@
+"""Driver: the options of the command, and the requests that are made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from clustergrid.pipeline.hierarchy.methods import METHODS
+from clustergrid.pipeline.metrics import check_metric
+from clustergrid.pipeline.planning import parse_bytes
+from clustergrid.pipeline.request import (
+    CLUSTERS,
+    FORMATS,
+    ClusterChoice,
+    Cut,
+    FigureOptions,
+    RunRequest,
+)
+from clustergrid.pipeline.spec import AxisSpec
+from clustergrid.storage.errors import ClustergridError
+
+__all__ = [
+    "as_usage_errors",
+    "cluster_choice",
+    "cluster_options",
+    "clustering_options",
+    "cut_options",
+    "debug_option",
+    "figure_options",
+    "json_option",
+    "make_figure",
+    "make_request",
+    "memory_option",
+]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_AXIS = click.Choice(["rows", "columns"])
+_FILE = click.Path(exists=True, dir_okay=False)
+
+
+@contextmanager
+def as_usage_errors() -> Iterator[None]:
+    """Options that contradict one another are errors of usage."""
+    try:
+        yield
+    except ClustergridError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _bytes(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _metric(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
+    if text is not None:
+        try:
+            check_metric(text, "average")
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+    return text
+
+
+def _legend(
+    _context: click.Context, _parameter: click.Parameter, entries: tuple[str, ...]
+) -> dict[str, str]:
+    legend = {}
+    for entry in entries:
+        label, equals, color = entry.rpartition("=")
+        if not equals or not label or not color:
+            raise click.BadParameter(f"{entry!r} is not LABEL=COLOUR")
+        legend[label] = color
+    return legend
+
+
+def _apply(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+memory_option = click.option(
+    "--memory", callback=_bytes, metavar="SIZE",
+    help="What the run may use on this machine, as 8GB; by default most of what is free.",
+)  # fmt: skip
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON lines for programs, and nothing else."
+)
+
+debug_option = click.option(
+    "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."
+)
+"""`main` looks for it itself, so that it shows errors of the other options too."""
+
+clustering_options = _apply(
+    click.option("--method", type=click.Choice(METHODS), default="average", show_default=True),
+    click.option("--metric", callback=_metric, default="euclidean", show_default=True),
+    click.option("--row-method", type=click.Choice(METHODS), help="Only for the rows."),
+    click.option("--row-metric", callback=_metric, help="Only for the rows."),
+    click.option("--col-method", type=click.Choice(METHODS), help="Only for the columns."),
+    click.option("--col-metric", callback=_metric, help="Only for the columns."),
+    click.option("--row-cluster/--no-row-cluster", default=True, help="Cluster the rows."),
+    click.option("--col-cluster/--no-col-cluster", default=True, help="Cluster the columns."),
+    click.option("--row-linkage", type=_FILE, help="Use this tree (.npy)."),
+    click.option("--col-linkage", type=_FILE, help="Use this tree (.npy)."),
+    click.option("--z-score", type=_AXIS, help="Z-score every row, or every column."),
+    click.option("--standard-scale", type=_AXIS, help="Scale every row, or column, to 0..1."),
+    click.option("--optimal-ordering", is_flag=True,
+                 help="Turn branches to bring neighbours together (some thousand leaves)."),
+    click.option("--dtype", type=click.Choice(["float32", "float64"]),
+                 help="Precision of the distances; by default that of the matrix."),
+    click.option("--layer", help="Layer of an AnnData, variable of a Zarr group."),
+    memory_option,
+)  # fmt: skip
+
+cut_options = _apply(
+    click.option("--row-k", type=click.IntRange(1), help="Cut the row tree into K clusters."),
+    click.option("--col-k", type=click.IntRange(1), help="Cut the column tree into K clusters."),
+    click.option("--row-height", type=float, help="Cut the row tree at a height."),
+    click.option("--col-height", type=float, help="Cut the column tree at a height."),
+)
+
+figure_options = _apply(
+    click.option("--figsize", type=(float, float), default=(10.0, 10.0), show_default=True,
+                 metavar="WIDTH HEIGHT", help="Inches."),
+    click.option("--dpi", type=click.IntRange(10, 1200), default=150, show_default=True),
+    click.option("--format", "formats", multiple=True, default=("png",), show_default=True,
+                 type=click.Choice(FORMATS), help="May be given again."),
+    click.option("--cmap", help="Colormap: mako, rocket, vlag, icefire or matplotlib's."),
+    click.option("--vmin", type=float, help="Value of the colormap's first colour."),
+    click.option("--vmax", type=float, help="Value of the colormap's last colour."),
+    click.option("--center", type=float, help="Value of the colormap's middle."),
+    click.option("--robust", is_flag=True, help="Colours from the 2nd to 98th percentile."),
+    click.option("--cbar-label", help="Text beside the colour bar."),
+    click.option("--legend", multiple=True, callback=_legend, metavar="LABEL=COLOUR",
+                 help="An entry of the legend of the colour strips; may be given again."),
+    click.option("--row-labels/--no-row-labels", default=True),
+    click.option("--col-labels/--no-col-labels", default=True),
+)  # fmt: skip
+
+cluster_options = _apply(
+    click.option("--cluster", type=click.Choice(CLUSTERS), default="local", show_default=True,
+                 help="local: worker processes with a dashboard, unless the work is small; "
+                 "none: threads of this process."),
+    click.option("--scheduler", metavar="ADDRESS", help="Use a running Dask scheduler."),
+    click.option("--scheduler-file", type=_FILE, help="The same, by its file."),
+    click.option("--dashboard-port", type=click.IntRange(0, 65535), default=8787,
+                 show_default=True, help="0 takes any that is free."),
+)  # fmt: skip
+
+
+def _axis_number(axis: str | None) -> int | None:
+    return None if axis is None else ("rows", "columns").index(axis)
+
+
+def _axis_spec(options: dict[str, Any], axis: str) -> AxisSpec:
+    return AxisSpec(
+        cluster=options[f"{axis}_cluster"],
+        method=options[f"{axis}_method"] or options["method"],
+        metric=options[f"{axis}_metric"] or options["metric"],
+        optimal_ordering=options["optimal_ordering"],
+        linkage=options[f"{axis}_linkage"],
+    )
+
+
+def make_figure(options: dict[str, Any]) -> FigureOptions:
+    """Make what `figure_options` ask for."""
+    heatmap = {
+        name: options[name]
+        for name in ("cmap", "vmin", "vmax", "center")
+        if options[name] is not None
+    }
+    if options["robust"]:
+        heatmap["robust"] = True
+    for name, keyword in (("row_labels", "yticklabels"), ("col_labels", "xticklabels")):
+        if not options[name]:
+            heatmap[keyword] = False
+    with as_usage_errors():
+        return FigureOptions(
+            figsize_inches=options["figsize"],
+            dpi=options["dpi"],
+            formats=tuple(dict.fromkeys(options["formats"])),
+            heatmap=heatmap,
+            cbar_label=options["cbar_label"],
+            legends={"": options["legend"]} if options["legend"] else {},
+        )
+
+
+def cluster_choice(options: dict[str, Any]) -> ClusterChoice:
+    """Make what `cluster_options` ask for."""
+    names = ("cluster", "scheduler", "scheduler_file", "dashboard_port")
+    with as_usage_errors():
+        return ClusterChoice(**{name: options[name] for name in names if name in options})
+
+
+def make_request(input: str, output: str, options: dict[str, Any]) -> RunRequest:
+    """Make a request of the options of a command; those it does not have keep their defaults."""
+    figure = make_figure(options) if "figsize" in options else FigureOptions()
+    with as_usage_errors():
+        return RunRequest(
+            input=input,
+            directory=Path(output),
+            row=_axis_spec(options, "row"),
+            column=_axis_spec(options, "col"),
+            row_cut=Cut(k=options.get("row_k"), height=options.get("row_height")),
+            column_cut=Cut(k=options.get("col_k"), height=options.get("col_height")),
+            z_score=_axis_number(options["z_score"]),
+            standard_scale=_axis_number(options["standard_scale"]),
+            dtype=options["dtype"],
+            layer=options["layer"],
+            row_colors=options.get("row_colors"),
+            col_colors=options.get("col_colors"),
+            figure=figure,
+            memory_bytes=options["memory"],
+            cluster=cluster_choice(options),
+        )

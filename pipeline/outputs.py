@@ -1,0 +1,208 @@
+"""Driver: the small files of a run: orders, clusters, trees that were given, tables of colours."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from clustergrid.pipeline.kept import AXES
+from clustergrid.pipeline.order import check_linkage, cut
+from clustergrid.pipeline.request import RunRequest
+from clustergrid.storage.errors import DataValueError, StorageError
+from clustergrid.storage.rundir import RunDirectory
+
+__all__ = [
+    "check_cut",
+    "copy_colors",
+    "cut_tree",
+    "escape_label",
+    "given_linkage",
+    "stored_colors",
+    "stored_linkage",
+    "write_clusters",
+    "write_order",
+]
+
+_ESCAPES = {
+    "\\": "\\\\",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+    # What else some readers end a line at, or cannot show.
+    **{chr(code): f"\\x{code:02x}" for code in (*range(9), 11, 12, *range(14, 32), 127, 0x85)},
+    **{chr(code): f"\\u{code:04x}" for code in (0x2028, 0x2029)},
+}
+_ESCAPE_TABLE = str.maketrans(_ESCAPES)
+
+
+def escape_label(label: str) -> str:
+    r"""Write a label so that it takes one line and one field, whatever it holds.
+
+    Examples
+    --------
+    >>> print(escape_label("a\tb\nc"))
+    a\tb\nc
+    """
+    return label.translate(_ESCAPE_TABLE)
+
+
+def write_order(directory: RunDirectory, axis: int, labels: list[str], order: np.ndarray) -> str:
+    """Write labels in leaf order, one a line; return the file's name."""
+    name = f"order_{AXES[axis]}.txt"
+    directory.write_text(name, "".join(f"{escape_label(labels[leaf])}\n" for leaf in order))
+    return name
+
+
+def write_clusters(
+    directory: RunDirectory,
+    axis: int,
+    labels: list[str],
+    order: np.ndarray,
+    clusters: np.ndarray,
+) -> str:
+    """Write which cluster each leaf is in, in leaf order; return the file's name."""
+    name = f"clusters_{AXES[axis]}.tsv"
+    lines = [
+        f"{escape_label(labels[leaf])}\t{place}\t{clusters[leaf]}\n"
+        for place, leaf in enumerate(order)
+    ]
+    directory.write_text(name, "label\tposition\tcluster\n" + "".join(lines))
+    return name
+
+
+def stored_linkage(directory: RunDirectory, axis: int, n: int) -> np.ndarray | None:
+    """Tree of an axis that the run made; None if it was not clustered.
+
+    Raises
+    ------
+    DataValueError
+        What is there is no tree of `n` leaves.
+    """
+    file = directory.file(f"linkage_{AXES[axis]}.npy")
+    return _load_linkage(file, n) if file.exists() else None
+
+
+def given_linkage(path: str, n: int) -> tuple[np.ndarray, str]:
+    """Read the tree that a user brings, and the digest of its file.
+
+    Raises
+    ------
+    StorageError, DataValueError
+        It cannot be read, or is no tree of `n` leaves.
+    """
+    linkage = _load_linkage(Path(path), n)
+    with open(path, "rb") as file:
+        return linkage, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _load_linkage(path: Path, n: int) -> np.ndarray:
+    try:
+        loaded: Any = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise StorageError(f"cannot read the linkage matrix {path}: {error}") from error
+    except (ValueError, EOFError):
+        loaded = None
+    if not isinstance(loaded, np.ndarray):
+        raise DataValueError(f"{path} is not a linkage matrix in NumPy's .npy format")
+    return check_linkage(loaded, n, str(path))
+
+
+def check_cut(request: RunRequest, axis: int, n: int) -> None:
+    """Refuse, before anything is computed, more clusters than there are leaves."""
+    k = request.cut(axis).k
+    if k is not None and not 1 <= k <= n:
+        word = ("rows", "columns")[axis]
+        raise DataValueError(f"the {word} cannot be cut into {k} clusters: there are {n}")
+
+
+def cut_tree(linkage: np.ndarray, request: RunRequest, axis: int) -> np.ndarray | None:
+    """Clusters of an axis; None where no cut was asked for."""
+    where = request.cut(axis)
+    return cut(linkage, k=where.k, height=where.height) if where else None
+
+
+def copy_colors(directory: RunDirectory, request: RunRequest, matrix: Any) -> dict[str, str]:
+    """Keep the colour tables with the run, so that it can be drawn again without them.
+
+    Raises
+    ------
+    DataValueError
+        A table has no colours, colours that do not exist, or labels that are not the matrix's.
+    """
+    from clustergrid.pipeline.render.colors import prepare_colors
+
+    files = {}
+    for axis, source in enumerate((request.row_colors, request.col_colors)):
+        name = f"{AXES[axis]}_colors"
+        if source is None:
+            directory.file(f"{name}.tsv").unlink(missing_ok=True)
+            continue
+        colors = read_colors(Path(source))
+        labels = matrix.get_index(matrix.dims[axis])
+        prepare_colors(match_labels(colors, labels, source), labels, len(labels), source)
+        with directory.publish(f"{name}.tsv") as path:
+            colors.to_csv(path, sep="\t")
+        files[name] = f"{name}.tsv"
+    return files
+
+
+def read_colors(path: Path) -> pd.DataFrame:
+    """Read a table of colours: labels first, then a column a strip; empty cells are white.
+
+    Raises
+    ------
+    StorageError, DataValueError
+        It cannot be read, has no colours, or a label twice.
+    """
+    is_csv = path.name.lower().removesuffix(".gz").endswith(".csv")
+    try:
+        colors = pd.read_csv(
+            path, sep="," if is_csv else "\t", index_col=0, dtype=str, keep_default_na=False
+        )
+    except (OSError, ValueError) as error:
+        raise StorageError(f"cannot read the colours in {path}: {error}") from error
+    if colors.shape[1] == 0:
+        raise DataValueError(f"{path} has labels and no column of colours")
+    colors.index = colors.index.astype(str)
+    if not colors.index.is_unique:
+        twice = colors.index[colors.index.duplicated()][0]
+        raise DataValueError(f"{path} has the label {twice!r} more than once")
+    return colors.replace("", np.nan)
+
+
+def match_labels(colors: pd.DataFrame, labels: pd.Index, source: object) -> pd.DataFrame:
+    """Give a table of colours the type of the matrix's labels; text is all a file can hold.
+
+    Raises
+    ------
+    DataValueError
+        None of its labels is one of the matrix's.
+    """
+    by_text = {str(label): label for label in labels}
+    known = colors[colors.index.isin(list(by_text))]
+    if known.empty:
+        theirs, ours = (
+            ", ".join(map(repr, some[:3])) for some in (list(colors.index), list(by_text))
+        )
+        raise DataValueError(
+            f"none of the labels in {source} ({theirs}, ...) is one of the matrix's ({ours}, ...)"
+        )
+    return known.set_axis(pd.Index([by_text[label] for label in known.index]), axis=0)
+
+
+def stored_colors(directory: RunDirectory, axis: int, matrix: Any) -> Any:
+    """Colours that were copied into the run, as `ClusterGrid` takes them; None where none were."""
+    file = directory.file(f"{AXES[axis]}_colors.tsv")
+    if not file.exists():
+        return None
+    dimension = matrix.dims[axis]
+    labels = matrix.get_index(dimension)
+    colors = match_labels(read_colors(file), labels, file)
+    if dimension in matrix.indexes:
+        return colors
+    # Rows without labels are matched by their numbers.
+    return [strip.tolist() for _, strip in colors.reindex(labels).items()]

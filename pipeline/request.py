@@ -1,0 +1,190 @@
+"""Plan: all that a run was asked for, validated before anything is opened or run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from clustergrid.pipeline.spec import AxisSpec, RunSpec, check_normalization
+from clustergrid.storage.errors import DataValueError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["CLUSTERS", "FORMATS", "ClusterChoice", "Cut", "FigureOptions", "RunRequest"]
+
+CLUSTERS = ("local", "none")
+"""``local``: a Dask cluster on this machine; ``none``: threads of this process."""
+
+FORMATS = ("png", "pdf", "svg")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterChoice:
+    """Where the tasks of a command run.
+
+    Attributes
+    ----------
+    cluster
+        One of `CLUSTERS`; not used where a scheduler is named.
+    scheduler
+        Address of a running scheduler, as ``tcp://host:8786``.
+    scheduler_file
+        File in which a running scheduler wrote its address.
+    dashboard_port
+        Port of the dashboard of a local cluster; another one is taken when it is in use.
+    """
+
+    cluster: str = "local"
+    scheduler: str | None = None
+    scheduler_file: str | None = None
+    dashboard_port: int = 8787
+
+    def __post_init__(self) -> None:
+        if self.cluster not in CLUSTERS:
+            raise DataValueError(
+                f"cluster must be one of {', '.join(CLUSTERS)}, got {self.cluster!r}"
+            )
+        if self.scheduler and self.scheduler_file:
+            raise DataValueError("give a scheduler or a scheduler file, not both")
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a scheduler that is already running was named."""
+        return bool(self.scheduler or self.scheduler_file)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """Where a tree is cut into clusters: into `k` of them, or at a height.
+
+    Examples
+    --------
+    >>> bool(Cut()), bool(Cut(height=0.0))
+    (False, True)
+    """
+
+    k: int | None = None
+    height: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.k is not None and self.height is not None:
+            raise DataValueError("cut by a number of clusters or at a height, not both")
+        if self.height is not None and not math.isfinite(self.height):
+            raise DataValueError(f"a tree is cut at a finite height, got {self.height}")
+
+    def __bool__(self) -> bool:
+        return self.k is not None or self.height is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureOptions:
+    """How the picture is drawn; it decides no other result.
+
+    Attributes
+    ----------
+    figsize_inches, dpi
+        Size and resolution.
+    formats
+        Suffixes of the files to write: png, pdf, svg.
+    heatmap
+        Keywords of the heatmap: cmap, vmin, vmax, center, robust, xticklabels, ...
+    cbar_label
+        Written beside the colour bar.
+    legends
+        Legends of the strips by their titles (empty: none): colours by what they mean.
+    """
+
+    figsize_inches: tuple[float, float] = (10.0, 10.0)
+    dpi: int = 150
+    formats: tuple[str, ...] = ("png",)
+    heatmap: dict[str, Any] = field(default_factory=dict)
+    cbar_label: str | None = None
+    legends: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = set(self.formats) - set(FORMATS)
+        if unknown or not self.formats:
+            raise DataValueError(f"formats are png, pdf and svg, got {', '.join(self.formats)}")
+        if not all(math.isfinite(size) and size > 0 for size in self.figsize_inches):
+            width, height = self.figsize_inches
+            raise DataValueError(f"a figure is some inches wide and high, got {width} x {height}")
+        limits = {name: self.heatmap.get(name) for name in ("vmin", "vmax", "center")}
+        for name, value in limits.items():
+            if value is not None and not math.isfinite(value):
+                raise DataValueError(f"{name} must be a finite number, got {value}")
+        low, high = limits["vmin"], limits["vmax"]
+        if low is not None and high is not None and low >= high:
+            raise DataValueError(f"vmin must be below vmax, got {low} and {high}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """All that a run was asked for.
+
+    Attributes
+    ----------
+    input
+        Path or URL that `open_matrix` reads.
+    directory
+        The run directory.
+    row, column
+        How the axes are clustered; their dtype is that of `dtype`.
+    row_cut, column_cut
+        Where their trees are cut.
+    z_score, standard_scale, dtype, layer
+        As in `clustermap` and `open_matrix`.
+    row_colors, col_colors
+        Tables of colours (TSV or CSV: labels, then a column a strip), copied into the run.
+    figure
+        How the picture is drawn.
+    memory_bytes
+        What the run may use on this machine; None: most of what is free.
+    cluster
+        Where tasks run.
+    """
+
+    input: str
+    directory: Path
+    row: AxisSpec = field(default_factory=AxisSpec)
+    column: AxisSpec = field(default_factory=AxisSpec)
+    row_cut: Cut = field(default_factory=Cut)
+    column_cut: Cut = field(default_factory=Cut)
+    z_score: int | None = None
+    standard_scale: int | None = None
+    dtype: str | None = None
+    layer: str | None = None
+    row_colors: str | None = None
+    col_colors: str | None = None
+    figure: FigureOptions = field(default_factory=FigureOptions)
+    memory_bytes: int | None = None
+    cluster: ClusterChoice = field(default_factory=ClusterChoice)
+
+    def __post_init__(self) -> None:
+        check_normalization(self.z_score, self.standard_scale)
+        for name, axis in (("row", 0), ("column", 1)):
+            spec = self.axis(axis)
+            if spec.cluster:
+                continue
+            if self.cut(axis):
+                raise DataValueError(f"the {name}s are not clustered: there is no tree to cut")
+            if spec.linkage is not None:
+                raise DataValueError(f"the {name}s are not clustered: they have no use for a tree")
+
+    def axis(self, axis: int) -> AxisSpec:
+        """How the rows (0) or the columns (1) are clustered."""
+        return self.column if axis else self.row
+
+    def cut(self, axis: int) -> Cut:
+        """Where the tree of the rows (0) or of the columns (1) is cut."""
+        return self.column_cut if axis else self.row_cut
+
+    def spec(self, dtype: str) -> RunSpec:
+        """Take what decides results, with the type of the distances."""
+        return RunSpec(
+            row=replace(self.row, dtype=dtype),
+            column=replace(self.column, dtype=dtype),
+            z_score=self.z_score,
+            standard_scale=self.standard_scale,
+        )

@@ -1,0 +1,130 @@
+"""Driver: which chunks of an array at rest can be trusted.
+
+Zarr reads a chunk that is missing as fill values, without a word, so whoever relies on bytes of an
+earlier process asks here first. A chunk that is there carries a checksum of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from clustergrid.storage.arrays import open_array
+from clustergrid.storage.errors import StorageError
+
+__all__ = ["Chunk", "damaged_chunks", "is_whole", "missing_chunks"]
+
+Chunk = tuple[int, ...]
+"""Place of a chunk (a shard, where there are any) in the grid of them."""
+
+
+def _grid(array: Any) -> Chunk:
+    unit = array.shards or array.chunks
+    return tuple(-(-length // step) for length, step in zip(array.shape, unit, strict=True))
+
+
+def missing_chunks(store: str | os.PathLike[str], path: str) -> list[Chunk]:
+    """Chunks of a local array that have no file.
+
+    Parameters
+    ----------
+    store, path
+        Directory of the Zarr group, and name of an array that `create_array` made in it.
+
+    Raises
+    ------
+    StorageError
+        There is no such array.
+    """
+    array = open_array(os.fspath(store), path)
+    stored = _stored(Path(store) / path / "c", array.ndim)
+    return [
+        chunk
+        for chunk in itertools.product(*(range(count) for count in _grid(array)))
+        if chunk not in stored
+    ]
+
+
+def _stored(folder: Path, ndim: int) -> set[Chunk]:
+    found: set[Chunk] = set()
+    for parent, _, names in os.walk(folder):
+        parts = Path(parent).relative_to(folder).parts
+        if len(parts) != ndim - 1:
+            continue
+        for name in names:
+            if all(number.isdigit() for number in (*parts, name)):
+                found.add(tuple(int(number) for number in (*parts, name)))
+    return found
+
+
+def damaged_chunks(
+    store: str | os.PathLike[str],
+    path: str,
+    chunks: Iterable[Chunk] | None = None,
+    *,
+    threads: int = 2,
+    progress: Callable[[int], None] | None = None,
+) -> set[Chunk]:
+    """Chunks of a local array that are missing, or fail their checksum; all bytes are read.
+
+    Parameters
+    ----------
+    store, path
+        As in `missing_chunks`.
+    chunks
+        Which to look at; by default all.
+    threads
+        How many are read at once.
+    progress
+        Called with the number of chunks that were looked at since the last call.
+
+    Raises
+    ------
+    StorageError
+        There is no such array.
+    """
+    array = open_array(os.fspath(store), path)
+    missing = set(missing_chunks(store, path))
+    wanted = list(
+        itertools.product(*(range(count) for count in _grid(array))) if chunks is None else chunks
+    )
+    grid = _grid(array)
+    damaged = {chunk for chunk in wanted if chunk in missing or not _is_inside(chunk, grid)}
+    present = [chunk for chunk in wanted if chunk not in damaged]
+    if progress is not None and damaged:
+        progress(len(damaged))
+
+    def reads(chunk: Chunk) -> bool:
+        unit = array.shards or array.chunks
+        region = tuple(slice(c * u, (c + 1) * u) for c, u in zip(chunk, unit, strict=True))
+        try:
+            array[region]
+        except (OSError, ValueError, RuntimeError):
+            return False
+        return True
+
+    with ThreadPoolExecutor(threads, "clustergrid-verify") as pool:
+        for chunk, whole in zip(present, pool.map(reads, present), strict=True):
+            if not whole:
+                damaged.add(chunk)
+            if progress is not None:
+                progress(1)
+    return damaged
+
+
+def _is_inside(chunk: Chunk, grid: Chunk) -> bool:
+    return len(chunk) == len(grid) and all(
+        0 <= c < count for c, count in zip(chunk, grid, strict=True)
+    )
+
+
+def is_whole(store: str | os.PathLike[str], path: str) -> bool:
+    """Whether an array is there with a file for every chunk; its bytes are not read."""
+    try:
+        return not missing_chunks(store, path)
+    except StorageError:
+        return False
