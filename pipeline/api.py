@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from math import isqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,11 +147,11 @@ def _linkage_of_distances(
 ) -> np.ndarray:
     spec = AxisSpec(method=method, dtype=distance_dtype(condensed.dtype))
     condensed = np.asarray(condensed, dtype=spec.dtype)
-    with progress.stage("linkage", total=len(condensed), unit="merges") as stage:
+    # n (n - 1) / 2 distances take n - 1 merges.
+    with progress.stage("linkage", total=isqrt(2 * len(condensed)), unit="merges") as stage:
         merges = cluster_condensed(
             condensed, method, progress=lambda done, total: stage.advance(done - stage.done)
         )
-        stage.total = len(merges.height)
     n = len(merges.height) + 1
     tree = linkage_matrix(merges, n, monotonic=method in REDUCIBLE_METHODS)
     return order_optimally(tree, condensed.astype(np.float64)) if optimal_ordering else tree

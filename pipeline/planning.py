@@ -27,6 +27,7 @@ __all__ = [
 
 _LARGEST_EDGE = 4096
 _MOST_TASKS = 50_000
+_AXES = ("row", "col")
 _OVERHEAD_BYTES = 250_000_000
 """What the interpreter and the libraries weigh."""
 
@@ -64,11 +65,11 @@ def format_bytes(size: float) -> str:
     >>> format_bytes(3_149_000_000), format_bytes(512)
     ('3.15 GB', '512 B')
     """
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size < 1000 or unit == "TB":
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
             return f"{size:.3g} {unit}"
         size /= 1000
-    raise AssertionError("unreachable")
+    return f"{size:.3g} TB" if size < 999.5 else f"{size:.0f} TB"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +114,9 @@ class Tiling:
     task_bytes: int
 
 
-def tile_the_triangle(n: int, k: int, itemsize: int, resources: Resources) -> Tiling:
+def tile_the_triangle(
+    n: int, k: int, itemsize: int, resources: Resources, *, held_bytes: int = 0
+) -> Tiling:
     """Choose tiles as large as half of the memory allows, but enough of them for every thread.
 
     Parameters
@@ -124,6 +127,8 @@ def tile_the_triangle(n: int, k: int, itemsize: int, resources: Resources) -> Ti
         Bytes of a distance.
     resources
         Memory and threads that the stage may use.
+    held_bytes
+        What is held besides the tasks; tiles take no more than it leaves.
 
     Raises
     ------
@@ -135,17 +140,10 @@ def tile_the_triangle(n: int, k: int, itemsize: int, resources: Resources) -> Ti
     >>> tile_the_triangle(28_057, 115, 8, Resources(memory_bytes=8 * 10**9, threads=2)).tile_edge
     2048
     """
-    budget = resources.memory_bytes // 2 // resources.threads
-    smallest = _task_bytes(min(BLOCK_ROWS, n), min(BLOCK_FEATURES, k), itemsize)
-    if smallest > budget:
-        needed = 2 * resources.threads * smallest
-        raise MemoryLimitError(
-            f"the smallest tiles of {n:,} x {k:,} take {format_bytes(smallest)} a task, and "
-            f"{resources.threads} threads may use {format_bytes(resources.memory_bytes // 2)}. "
-            f"Give at least memory={format_bytes(needed)!r}, or fewer threads.",
-            needed_bytes=needed,
-            limit_bytes=resources.memory_bytes,
-        )
+    needed = _least_bytes(n, k, itemsize, resources.threads, held_bytes)
+    _refuse_too_large({"distance": needed}, resources)
+    left = resources.memory_bytes - held_bytes
+    budget = min(resources.memory_bytes // 2, left) // resources.threads
     edge = BLOCK_ROWS
     while edge < _LARGEST_EDGE and _is_worth_doubling(edge, n, k, itemsize, resources, budget):
         edge *= 2
@@ -157,6 +155,12 @@ def tile_the_triangle(n: int, k: int, itemsize: int, resources: Resources) -> Ti
         features_at_once=features,
         task_bytes=_task_bytes(min(edge, n), min(features, k), itemsize),
     )
+
+
+def _least_bytes(n: int, k: int, itemsize: int, threads: int, held_bytes: int) -> int:
+    """Memory with which the smallest tiles fit: in half of it, and beside what is held."""
+    smallest = threads * _task_bytes(min(BLOCK_ROWS, n), min(BLOCK_FEATURES, k), itemsize)
+    return max(2 * smallest, held_bytes + smallest)
 
 
 def _task_bytes(edge: int, features: int, itemsize: int) -> int:
@@ -187,6 +191,8 @@ class StagePlan:
         From and to the store, all tasks together.
     peak_memory_bytes
         Of this machine's processes while the stage runs.
+    tiling
+        How a stage of distances cuts its work.
     """
 
     name: str
@@ -195,6 +201,7 @@ class StagePlan:
     bytes_read: int = 0
     bytes_written: int = 0
     peak_memory_bytes: int
+    tiling: Tiling | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +234,13 @@ class Plan:
     def disk_bytes(self) -> int:
         """What the run leaves on disk."""
         return sum(stage.bytes_written for stage in self.stages)
+
+    def tiling(self, axis: int) -> Tiling:
+        """How the distances of the rows (0) or the columns (1) are cut."""
+        name = f"distance-{_AXES[axis]}"
+        found = next(stage.tiling for stage in self.stages if stage.name == name)
+        assert found is not None
+        return found
 
     def __str__(self) -> str:
         """Return a table for people."""
@@ -268,6 +282,7 @@ def plan_run(
     *,
     in_memory: bool,
     ingest: bool,
+    trees: bool = True,
 ) -> Plan:
     """Plan every stage of a run.
 
@@ -283,6 +298,8 @@ def plan_run(
         Whether the matrix and the distances stay in this process.
     ingest
         Whether the matrix has to be written to the store first.
+    trees
+        Whether trees are made of the distances, which takes their square in memory.
 
     Raises
     ------
@@ -293,20 +310,8 @@ def plan_run(
     matrix_bytes = n * k * itemsize
     held = _OVERHEAD_BYTES + (matrix_bytes if in_memory else 0)
     block_bytes = resources.threads * 4 * min(n, 4096) * min(k, 4096) * 8
-    stages = []
-    if ingest:
-        stages.append(
-            StagePlan(
-                name="ingest",
-                engine="stream",
-                tasks=max(1, matrix_bytes // 2**25),
-                bytes_read=matrix_bytes,
-                bytes_written=matrix_bytes,
-                peak_memory_bytes=held + 2 * resources.threads * min(matrix_bytes, 2**26),
-            )
-        )
     n_blocks = -(-n // 4096) * -(-k // 4096)
-    stages.append(
+    before = [
         StagePlan(
             name="statistics",
             engine="one pass",
@@ -314,77 +319,128 @@ def plan_run(
             bytes_read=0 if in_memory else matrix_bytes,
             peak_memory_bytes=held + block_bytes + 2 * 48 * (n * -(-k // 4096) + k * -(-n // 4096)),
         )
-    )
-    for axis, axis_spec in ((0, spec.row), (1, spec.column)):
-        if axis_spec.cluster and axis_spec.linkage is None:
-            observations, features = (n, k) if axis == 0 else (k, n)
-            name = ("row", "col")[axis]
-            stages += _axis_stages(
-                axis_spec, name, observations, features, held, resources, in_memory=in_memory
-            )
-    stages.append(
-        StagePlan(
-            name="downsample",
-            engine="one pass",
-            tasks=min(64, -(-n // 4096)),
-            bytes_read=0 if in_memory else matrix_bytes,
-            peak_memory_bytes=held + block_bytes,
+    ]
+    if ingest:
+        write = StagePlan(
+            name="ingest",
+            engine="stream",
+            tasks=max(1, matrix_bytes // 2**25),
+            bytes_read=matrix_bytes,
+            bytes_written=matrix_bytes,
+            peak_memory_bytes=held + 2 * resources.threads * min(matrix_bytes, 2**26),
         )
+        before.insert(0, write)
+    after = StagePlan(
+        name="downsample",
+        engine="one pass",
+        tasks=min(64, -(-n // 4096)),
+        bytes_read=0 if in_memory else matrix_bytes,
+        peak_memory_bytes=held + block_bytes,
     )
-    plan = Plan(shape=shape, in_memory=in_memory, stages=tuple(stages), resources=resources)
-    _refuse_too_large(plan)
-    return plan
+    axes = [
+        _Axis(
+            name=_AXES[axis],
+            spec=spec.axis(axis),
+            n=shape[axis],
+            k=shape[1 - axis],
+            threads=resources.threads,
+            base_bytes=held,
+            in_memory=in_memory,
+            tree=trees,
+        )
+        for axis in (0, 1)
+        if spec.axis(axis).cluster and spec.axis(axis).linkage is None
+    ]
+    needed = {stage.name: stage.peak_memory_bytes for stage in (*before, after)}
+    needed |= {axis.hungriest: axis.least_bytes for axis in axes}
+    _refuse_too_large(needed, resources)
+    between = [stage for axis in axes for stage in axis.stages(resources)]
+    stages = (*before, *between, after)
+    return Plan(shape=shape, in_memory=in_memory, stages=stages, resources=resources)
 
 
-def _axis_stages(
-    spec: AxisSpec,
-    name: str,
-    n: int,
-    k: int,
-    held: int,
-    resources: Resources,
-    *,
-    in_memory: bool,
-) -> list[StagePlan]:
-    itemsize = 4 if spec.dtype == "float32" else 8
-    metric = check_metric(spec.metric, spec.method)
-    tiling = tile_the_triangle(n, k, itemsize, resources)
-    grid = TriangleGrid(n=n, tile_edge=tiling.tile_edge)
-    square_bytes = n * n * itemsize
-    tiles_bytes = 0 if in_memory else grid.n_tiles * min(tiling.tile_edge, n) ** 2 * itemsize
-    reads = 0 if in_memory else 2 * grid.n_tiles * min(tiling.tile_edge, n) * k * itemsize
-    in_flight = resources.threads * tiling.task_bytes
-    return [
-        StagePlan(
-            name=f"distance-{name}",
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Axis:
+    """The distances and the tree of one axis: `n` observations of `k` features."""
+
+    name: str
+    spec: AxisSpec
+    n: int
+    k: int
+    threads: int
+    base_bytes: int
+    in_memory: bool
+    tree: bool
+
+    @property
+    def itemsize(self) -> int:
+        return 4 if self.spec.dtype == "float32" else 8
+
+    @property
+    def square_bytes(self) -> int:
+        return self.n * self.n * self.itemsize
+
+    @property
+    def held_bytes(self) -> int:
+        """What is held beside the tasks, by the hungrier of the two stages."""
+        square = self.square_bytes if self.in_memory or self.tree else 0
+        return self.base_bytes + square + (200 * self.n if self.tree else 0)
+
+    @property
+    def hungriest(self) -> str:
+        return f"{'linkage' if self.tree else 'distance'}-{self.name}"
+
+    @property
+    def least_bytes(self) -> int:
+        return _least_bytes(self.n, self.k, self.itemsize, self.threads, self.held_bytes)
+
+    def stages(self, resources: Resources) -> list[StagePlan]:
+        n, k = self.n, self.k
+        metric = check_metric(self.spec.metric, self.spec.method)
+        tiling = tile_the_triangle(n, k, self.itemsize, resources, held_bytes=self.held_bytes)
+        grid = TriangleGrid(n=n, tile_edge=tiling.tile_edge)
+        slab = min(tiling.tile_edge, n) * self.itemsize
+        tiles_bytes = 0 if self.in_memory else grid.n_tiles * min(tiling.tile_edge, n) * slab
+        in_flight = self.threads * tiling.task_bytes
+        square = self.square_bytes if self.in_memory else 0
+        distance = StagePlan(
+            name=f"distance-{self.name}",
             engine=f"{metric.name}, {engine_for(metric, n, k)}",
             tasks=grid.n_tiles,
-            bytes_read=reads,
+            bytes_read=0 if self.in_memory else 2 * grid.n_tiles * slab * k,
             bytes_written=tiles_bytes,
-            peak_memory_bytes=held + in_flight + (square_bytes if in_memory else 0),
-        ),
-        StagePlan(
-            name=f"linkage-{name}",
-            engine=f"{spec.method}, in memory",
+            peak_memory_bytes=self.base_bytes + in_flight + square,
+            tiling=tiling,
+        )
+        if not self.tree:
+            return [distance]
+        linkage = StagePlan(
+            name=f"linkage-{self.name}",
+            engine=f"{self.spec.method}, in memory",
             tasks=1,
             bytes_read=tiles_bytes,
             bytes_written=(n - 1) * 32,
-            peak_memory_bytes=held + square_bytes + 2 * tiling.task_bytes + 200 * n,
-        ),
-    ]
+            peak_memory_bytes=self.held_bytes + (0 if self.in_memory else in_flight),
+        )
+        return [distance, linkage]
 
 
-def _refuse_too_large(plan: Plan) -> None:
-    limit = plan.resources.memory_bytes
-    worst = max(plan.stages, key=lambda stage: stage.peak_memory_bytes)
-    if worst.peak_memory_bytes <= limit:
+def _refuse_too_large(needed: dict[str, int], resources: Resources) -> None:
+    """Refuse when a stage needs more memory than there is, and say how much would do."""
+    limit = resources.memory_bytes
+    stage = max(needed, key=lambda name: needed[name])
+    if needed[stage] <= limit:
         return
-    needed = round_up(worst.peak_memory_bytes, 10**7)
-    advice = "Give that much, use float32 (dtype='float32'), or cluster fewer observations."
+    # Rounded up to the three digits that the message shows.
+    digit = 10 ** max(0, len(str(needed[stage])) - 3)
+    enough = round_up(needed[stage], digit)
+    square = stage.startswith("linkage")
+    reason = ": the square matrix of its distances is held in memory" if square else ""
+    advice = "use float32 (dtype='float32'), or cluster fewer observations"
     raise MemoryLimitError(
-        f"the stage {worst.name} needs {format_bytes(worst.peak_memory_bytes)}, and the run may "
-        f"use {format_bytes(limit)}: the square matrix of its distances is held in memory. "
-        f"memory={format_bytes(needed)!r} would do. {advice}",
-        needed_bytes=needed,
+        f"the stage {stage} needs {format_bytes(enough)} with {resources.threads} threads, and the "
+        f"run may use {format_bytes(limit)}{reason}. memory={format_bytes(enough)!r} would do. "
+        f"Give that much{', ' + advice if square else ', or use fewer threads'}.",
+        needed_bytes=enough,
         limit_bytes=limit,
     )

@@ -32,12 +32,13 @@ def distance_dtype(matrix_dtype: np.dtype[np.generic], dtype: object = None) -> 
     if matrix_dtype.kind not in "fiub":
         raise DataTypeError(f"the matrix holds {matrix_dtype}, which are not real numbers")
     if dtype is None:
-        return "float32" if matrix_dtype in (np.float32, np.float16) else "float64"
+        return "float32" if matrix_dtype.kind == "f" and matrix_dtype.itemsize <= 4 else "float64"
     try:
         asked = np.dtype(dtype)  # type: ignore[call-overload]
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):
         asked = None
-    if asked not in (np.dtype(np.float32), np.dtype(np.float64)):
+    # NumPy takes None for float64, in comparisons too.
+    if asked is None or asked not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise DataTypeError(f"dtype must be float32 or float64, got {dtype!r}")
     return str(asked.name)
 

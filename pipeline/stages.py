@@ -49,7 +49,7 @@ from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Function
 from clustergrid.pipeline.monitor import Listener, Progress, make_progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, matrix_statistics
 from clustergrid.pipeline.order import optimal_ordering as order_optimally
-from clustergrid.pipeline.planning import Resources, parse_bytes, plan_run, tile_the_triangle
+from clustergrid.pipeline.planning import Resources, parse_bytes, plan_run
 from clustergrid.pipeline.reorder import reordered_matrix
 from clustergrid.pipeline.spec import AxisSpec, RunSpec, check_normalization, distance_dtype
 from clustergrid.pipeline.trees import merge_square
@@ -201,7 +201,7 @@ class Stages:
             They do not fit the memory, and there is no store.
         """
         spec = AxisSpec(metric=metric, dtype=self.dtype)
-        given, grid = self._distance_input(axis, spec)
+        given, grid = self._distance_input(axis, spec, tree=False)
         if self.store is not None:
             return self._stored_distances(axis, given, grid)
         tiles = np.zeros((grid.n_tiles, grid.tile_edge, grid.tile_edge), dtype=self.dtype)
@@ -301,20 +301,22 @@ class Stages:
         )
         return square
 
-    def _distance_input(self, axis: int, spec: AxisSpec) -> tuple[DistanceInput, TriangleGrid]:
-        n, k = self.shape if axis == 0 else self.shape[::-1]
+    def _distance_input(
+        self, axis: int, spec: AxisSpec, *, tree: bool = True
+    ) -> tuple[DistanceInput, TriangleGrid]:
         refuse_one_observation(self.matrix, axis)
-        refuse_not_finite(self.matrix, self.statistics, self.normalization, axis)
         other = AxisSpec(cluster=False)
-        plan_run(
+        # Before the matrix is read, which may take hours.
+        tiling = plan_run(
             RunSpec(row=spec if axis == 0 else other, column=spec if axis == 1 else other),
             self.shape,
             self.matrix.dtype.itemsize,
             self.resources,
             in_memory=self.store is None,
             ingest=False,
-        )
-        tiling = tile_the_triangle(n, k, np.dtype(self.dtype).itemsize, self.resources)
+            trees=tree,
+        ).tiling(axis)
+        refuse_not_finite(self.matrix, self.statistics, self.normalization, axis)
         source, statistics, normalization = self.source, self.statistics, self.normalization
         if axis == 1:
             source, statistics = source.transpose(), statistics.transpose()
@@ -333,6 +335,7 @@ class Stages:
             )
         except UndefinedRowsError as error:
             raise undefined_rows(self.matrix, axis, error) from None
+        n = self.shape[axis]
         return given, TriangleGrid(n=n, tile_edge=min(tiling.tile_edge, n))
 
     def _stored_distances(

@@ -1,5 +1,7 @@
 """Identical rows are found, and leaving them out of the merging changes no height."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -57,6 +59,14 @@ def test_any_type_of_number(dtype):
 
 
 @pytest.fixture
+def many(monkeypatch):
+    """Take a few observations for many, which are not left to SciPy."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("clustergrid.pipeline") and hasattr(module, "SMALL_OBSERVATIONS"):
+            monkeypatch.setattr(module, "SMALL_OBSERVATIONS", 20)
+
+
+@pytest.fixture
 def repeated():
     rng = np.random.default_rng(0)
     values = rng.normal(size=(120, 9))[rng.integers(0, 120, 400)]
@@ -89,8 +99,7 @@ def test_rows_that_differ_in_the_last_feature_only(monkeypatch):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("at_rest", [False, True])
-def test_heights_are_scipys(monkeypatch, repeated, tmp_path, method, at_rest):
-    monkeypatch.setattr(stages, "SMALL_OBSERVATIONS", 50)
+def test_heights_are_scipys(many, monkeypatch, repeated, tmp_path, method, at_rest):
     called = []
 
     def recorded(*args, **kwargs):
@@ -109,22 +118,19 @@ def test_heights_are_scipys(monkeypatch, repeated, tmp_path, method, at_rest):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_stored_or_in_memory_is_the_same_tree(monkeypatch, repeated, tmp_path, method):
-    monkeypatch.setattr(stages, "SMALL_OBSERVATIONS", 50)
+def test_stored_or_in_memory_is_the_same_tree(many, repeated, tmp_path, method):
     np.testing.assert_array_equal(
         linkage(repeated, method), linkage(repeated, method, store=tmp_path / "run")
     )
 
 
-def test_all_rows_identical(monkeypatch):
-    monkeypatch.setattr(stages, "SMALL_OBSERVATIONS", 5)
+def test_all_rows_identical(many):
     Z = linkage(np.ones((30, 4)))
     assert is_valid_linkage(Z)
     assert (Z[:, 2] == 0).all()
 
 
-def test_missing_values_are_refused_before_rows_are_compared(monkeypatch, repeated):
-    monkeypatch.setattr(stages, "SMALL_OBSERVATIONS", 50)
+def test_missing_values_are_refused_before_rows_are_compared(many, monkeypatch, repeated):
     monkeypatch.setattr(stages, "find_duplicates", lambda *args, **kwargs: pytest.fail("called"))
     repeated[3, 2] = np.nan
     with pytest.raises(ValueError, match="only finite values"):

@@ -1,0 +1,223 @@
+"""Plans: sizes, tiles that fit, refusals that say what would do."""
+
+import dask
+import dask.array
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clustergrid.pipeline import plan
+from clustergrid.pipeline.errors import MemoryLimitError
+from clustergrid.pipeline.planning import (
+    Resources,
+    format_bytes,
+    parse_bytes,
+    plan_run,
+    tile_the_triangle,
+)
+from clustergrid.pipeline.spec import AxisSpec, RunSpec
+from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, TriangleGrid
+
+shapes = st.tuples(st.integers(2, 300_000), st.integers(1, 300_000))
+memories = st.integers(10**6, 10**13)
+threads = st.integers(1, 64)
+specs = st.builds(
+    RunSpec,
+    row=st.builds(AxisSpec, cluster=st.booleans(), dtype=st.sampled_from(["float32", "float64"])),
+    column=st.builds(
+        AxisSpec, cluster=st.booleans(), dtype=st.sampled_from(["float32", "float64"])
+    ),
+)
+ways = st.fixed_dictionaries(
+    {"in_memory": st.booleans(), "ingest": st.booleans(), "trees": st.booleans()}
+)
+
+
+def refusal(function):
+    """Return the MemoryLimitError that a call raises, None where it raises nothing."""
+    try:
+        function()
+    except MemoryLimitError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("8GB", 8 * 10**9),
+        ("1.5 GiB", 3 * 2**29),
+        (" 512 mib ", 2**29),
+        ("10k", 10_000),
+        (".5TB", 5 * 10**11),
+        ("3 KiB", 3072),
+        ("700b", 700),
+        ("1000", 1000),
+        (1, 1),
+        (np.int64(12), 12),
+        (2.5e9, 2_500_000_000),
+    ],
+)
+def test_sizes_as_people_write_them(text, size):
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "8GBs", "-8GB", "0", 0, -5, True, None, "8 G B", "1e9", "GB", "0.2B", "8XB", "nan"]
+)
+def test_what_is_no_size(text):
+    with pytest.raises(ValueError, match=r"not a size in bytes: .*Write it like '8GB'"):
+        parse_bytes(text)
+
+
+@settings(deadline=None)
+@given(st.floats(1, 1e17))
+def test_written_sizes_are_read_again(size):
+    text = format_bytes(size)
+    assert len(text.split()[0]) <= 6
+    assert "e" not in text
+    assert parse_bytes(text) == pytest.approx(size, rel=0.006, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (999_600, "1 MB"),
+        (31_550_000_000, "31.6 GB"),
+        (1.5e15, "1500 TB"),
+    ],
+)
+def test_sizes_have_three_digits(size, text):
+    assert format_bytes(size) == text
+
+
+@pytest.mark.parametrize(("memory", "cores"), [(0, 1), (-1, 1), (1, 0), (1, -2)])
+def test_resources_are_positive(memory, cores):
+    words = f"positive, got {memory} bytes and {cores} threads"
+    with pytest.raises(ValueError, match=words):
+        Resources(memory_bytes=memory, threads=cores)
+
+
+@settings(deadline=None)
+@given(shapes, st.sampled_from([4, 8]), memories, threads, st.integers(0, 10**12))
+def test_tiles_fit_the_budget(shape, itemsize, memory, cores, held):
+    n, k = shape
+    resources = Resources(memory_bytes=memory, threads=cores)
+    error = refusal(lambda: tile_the_triangle(n, k, itemsize, resources, held_bytes=held))
+    if error is not None:
+        assert error.limit_bytes == memory < error.needed_bytes
+        resources = Resources(memory_bytes=error.needed_bytes, threads=cores)
+    tiling = tile_the_triangle(n, k, itemsize, resources, held_bytes=held)
+    assert tiling.tile_edge % BLOCK_ROWS == 0
+    assert tiling.features_at_once % BLOCK_FEATURES == 0
+    assert 2 * cores * tiling.task_bytes <= resources.memory_bytes
+    assert held + cores * tiling.task_bytes <= resources.memory_bytes
+    # A tile, and two slabs of values for it.
+    edge, features = min(tiling.tile_edge, n), min(tiling.features_at_once, k)
+    assert tiling.task_bytes >= itemsize * edge**2 + 2 * 8 * edge * features
+
+
+def test_tiles_are_few_but_enough_for_every_thread():
+    for n in (5_000, 30_000, 200_000):
+        for cores in (1, 8):
+            resources = Resources(memory_bytes=10**12, threads=cores)
+            tiling = tile_the_triangle(n, 100, 8, resources)
+            tiles = TriangleGrid(n=n, tile_edge=tiling.tile_edge).n_tiles
+            assert tiles <= 50_000
+            assert tiles >= 16 * cores or tiling.tile_edge == BLOCK_ROWS
+
+
+@settings(max_examples=200, deadline=None)
+@given(specs, shapes, memories, st.integers(1, 10), threads, ways)
+def test_more_memory_never_refuses_what_less_accepted(spec, shape, memory, more, cores, way):
+    def try_with(memory_bytes):
+        resources = Resources(memory_bytes=memory_bytes, threads=cores)
+        return plan_run(spec, shape, 8, resources, **way)
+
+    error = refusal(lambda: try_with(memory))
+    if error is not None:
+        assert error.limit_bytes == memory < error.needed_bytes
+        assert f"memory={format_bytes(error.needed_bytes)!r} would do" in str(error)
+        # What the message says is enough, and a tenth less is not.
+        assert parse_bytes(format_bytes(error.needed_bytes)) == error.needed_bytes
+        with pytest.raises(MemoryLimitError):
+            try_with(max(memory, error.needed_bytes * 9 // 10))
+        memory = error.needed_bytes
+    assert try_with(memory).peak_memory_bytes <= memory
+    assert try_with(memory * more).peak_memory_bytes <= memory * more
+    assert try_with(memory + more).peak_memory_bytes <= memory + more
+
+
+@settings(deadline=None)
+@given(specs, shapes, ways)
+def test_stages_are_in_the_order_of_the_data(spec, shape, way):
+    found = plan_run(spec, shape, 8, Resources(memory_bytes=10**15, threads=4), **way)
+    names = [stage.name for stage in found.stages]
+    expected = ["ingest"] * way["ingest"] + ["statistics"]
+    for axis, name in ((spec.row, "row"), (spec.column, "col")):
+        if axis.cluster:
+            expected += [f"distance-{name}"] + [f"linkage-{name}"] * way["trees"]
+    assert names == [*expected, "downsample"]
+    assert all(stage.tasks >= 1 for stage in found.stages)
+    assert found.peak_memory_bytes == max(stage.peak_memory_bytes for stage in found.stages)
+    assert found.disk_bytes == sum(stage.bytes_written for stage in found.stages)
+    for stage in found.stages:
+        assert stage.name in str(found)
+
+
+def test_a_linkage_that_is_given_is_not_planned():
+    spec = RunSpec(row=AxisSpec(linkage="tree.npy"))
+    found = plan_run(
+        spec,
+        (10**6, 5),
+        8,
+        Resources(memory_bytes=10**10, threads=2),
+        in_memory=False,
+        ingest=False,
+    )
+    assert "distance-row" not in [stage.name for stage in found.stages]
+
+
+def test_distances_at_rest_do_not_take_their_square():
+    shape = (200_000, 50)
+    resources = Resources(memory_bytes=10**10, threads=2)
+    spec = RunSpec(column=AxisSpec(cluster=False))
+    with pytest.raises(MemoryLimitError, match="the stage linkage-row needs 321 GB"):
+        plan_run(spec, shape, 8, resources, in_memory=False, ingest=False)
+    found = plan_run(spec, shape, 8, resources, in_memory=False, ingest=False, trees=False)
+    assert found.disk_bytes == pytest.approx(8 * 200_000**2 / 2, rel=0.05)
+
+
+def test_a_plan_reads_nothing():
+    def refuse(*args, **kwargs):
+        raise AssertionError("something was computed")
+
+    lazy = dask.array.zeros((100_000, 50), chunks=(10_000, 50))
+    matrix = xr.DataArray(lazy, dims=("gene", "sample"))
+    with dask.config.set(scheduler=refuse):
+        found = plan(matrix, memory="200GB")
+        assert found.shape == (100_000, 50)
+        assert found.stages[0].name == "ingest"
+        with pytest.raises(MemoryLimitError, match="float32"):
+            plan(matrix, memory="20GB")
+
+
+def test_a_plan_is_a_table_for_people():
+    text = str(plan(np.zeros((3000, 40)), memory="4GB", method="ward"))
+    lines = text.splitlines()
+    assert lines[0].split() == ["stage", "engine", "tasks", "reads", "writes", "peak", "memory"]
+    assert len({len(line) for line in lines[:-1]}) == 1
+    assert "ward, in memory" in text
+    assert lines[-1].startswith("3,000 rows x 40 columns, in this process; peak ")
+    assert "of 4 GB" in lines[-1]
+
+
+def test_the_stage_that_needs_most_is_named():
+    with pytest.raises(MemoryLimitError, match=r"the stage linkage-row needs .*use float32"):
+        plan(np.zeros((9000, 4)), memory="500MB")
+    with pytest.raises(MemoryLimitError, match=r"the stage statistics needs .*fewer threads"):
+        plan(np.zeros((9, 4)), memory="10MB", row_cluster=False, col_cluster=False)
