@@ -1,0 +1,264 @@
+"""Executors: bounded submission, errors, interrupts, retries, one BLAS thread."""
+
+import itertools
+import sys
+import threading
+import time
+
+import dask
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+from threadpoolctl import threadpool_info
+
+from clustergrid.pipeline import execution
+from clustergrid.pipeline.execution import (
+    DaskExecutor,
+    SerialExecutor,
+    ThreadsExecutor,
+    active_client,
+    available_cores,
+    available_memory_bytes,
+)
+
+
+@pytest.fixture(params=["serial", "threads", "dask"])
+def executor(request, client):
+    return {
+        "serial": SerialExecutor(),
+        "threads": ThreadsExecutor(3),
+        "dask": DaskExecutor(client),
+    }[request.param]
+
+
+def add(shared, item):
+    return shared + item
+
+
+def test_every_item_once_in_any_order(executor):
+    results = list(executor.map(add, executor.share(100), range(250), name="add"))
+    assert sorted(results) == list(range(100, 350))
+
+
+def test_no_items(executor):
+    assert list(executor.map(add, executor.share(1), [], name="add")) == []
+
+
+def test_an_endless_stream_of_items_is_taken_as_it_is_worked_on(executor):
+    taken = []
+
+    def items():
+        for item in itertools.count():
+            taken.append(item)
+            yield item
+
+    results = executor.map(add, executor.share(0), items(), name="add")
+    first = [next(results) for _ in range(40)]
+    assert len(set(first)) == 40
+    assert len(taken) <= 40 + 4 * executor.threads + 1
+    results.close()
+    length = len(taken)
+    time.sleep(0.05)
+    assert len(taken) == length
+
+
+def fail_at_seven(shared, item):
+    if item == 7:
+        raise LookupError(f"item {item}")
+    return item
+
+
+def test_an_error_of_a_task_is_raised_here(executor):
+    if isinstance(executor, DaskExecutor):
+        executor = DaskExecutor(executor.client, retries=0)
+    taken = []
+
+    def items():
+        for item in range(10_000):
+            taken.append(item)
+            yield item
+
+    with pytest.raises(LookupError, match="item 7"):
+        list(executor.map(fail_at_seven, executor.share(None), items(), name="fail"))
+    # What was not begun is left.
+    assert len(taken) <= 8 + 4 * executor.threads + 8
+
+
+def test_an_error_of_the_items_is_raised_here(executor):
+    def items():
+        yield 1
+        raise LookupError("no more")
+
+    with pytest.raises(LookupError, match="no more"):
+        list(executor.map(add, executor.share(0), items(), name="add"))
+
+
+STARTED = []
+"""Items that `slow` and `fails_twice` were called with: functions are sent to workers as names."""
+
+
+def slow(shared, item):
+    STARTED.append(item)
+    time.sleep(0.05)
+    return item
+
+
+def fails_twice(shared, item):
+    STARTED.append(item)
+    if STARTED.count(item) < 3:
+        raise OSError("a file that is not there yet")
+    return item
+
+
+def test_an_interrupt_cancels_what_waits(client):
+    executor = DaskExecutor(client)
+    STARTED.clear()
+    results = executor.map(slow, executor.share(None), range(1000), name="slow")
+    next(results)
+    with pytest.raises(KeyboardInterrupt):
+        results.throw(KeyboardInterrupt())
+    time.sleep(0.3)
+    assert 1 <= len(STARTED) <= 1 + 2 * executor.threads + 1
+
+
+def test_threads_that_wait_are_cancelled():
+    STARTED.clear()
+    results = ThreadsExecutor(2).map(slow, None, range(1000), name="slow")
+    next(results)
+    results.close()
+    length = len(STARTED)
+    assert 1 <= length <= 6
+    time.sleep(0.2)
+    assert len(STARTED) == length
+
+
+def test_a_task_that_failed_is_tried_again(client):
+    STARTED.clear()
+    executor = DaskExecutor(client, retries=2)
+    assert list(executor.map(fails_twice, executor.share(None), [5], name="retry")) == [5]
+    assert STARTED == [5, 5, 5]
+    STARTED.clear()
+    executor = DaskExecutor(client, retries=1)
+    with pytest.raises(OSError, match="not there yet"):
+        list(executor.map(fails_twice, executor.share(None), [6], name="retry"))
+    assert STARTED == [6, 6]
+
+
+def test_the_shared_value_is_sent_once(client):
+    class Counted:
+        sent = 0
+
+        def __reduce__(self):
+            Counted.sent += 1
+            return (int, (3,))
+
+    executor = DaskExecutor(client)
+    shared = executor.share(Counted())
+    assert list(executor.map(lambda shared, item: item, shared, range(30), name="x"))
+    assert Counted.sent <= 2
+
+
+def test_large_shared_values_make_no_warning(client):
+    executor = DaskExecutor(client)
+    shared = executor.share(np.zeros(4_000_000))
+    found = list(executor.map(lambda shared, item: shared.nbytes, shared, range(3), name="x"))
+    assert found == [32_000_000] * 3
+
+
+def test_tasks_are_named_after_their_stage(client):
+    executor = DaskExecutor(client)
+    list(executor.map(add, executor.share(0), range(4), name="distance-tile"))
+    list(executor.map(add, executor.share(0), range(4), name="distance-tile"))
+    keys = {
+        key for key, *_ in client.cluster.scheduler.transition_log if str(key).startswith("('dist")
+    }
+    names = {key[0] for key in keys if isinstance(key, tuple)} or {str(k) for k in keys}
+    assert all("distance-tile-" in str(name) for name in names)
+
+
+def blas_threads(shared, item):
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+def test_a_task_has_one_blas_thread(executor):
+    before = blas_threads(None, None)
+    assert before
+    for found in executor.map(blas_threads, executor.share(None), range(20), name="blas"):
+        assert set(found) == {1}
+    assert blas_threads(None, None) == before
+
+
+def test_threads_work_side_by_side():
+    barrier = threading.Barrier(3, timeout=10)
+    list(ThreadsExecutor(3).map(lambda shared, item: barrier.wait(), None, range(3), name="x"))
+
+
+def test_threads_by_default_are_the_cores():
+    assert ThreadsExecutor().threads == available_cores() >= 1
+
+
+def test_threads_of_a_cluster(client, monkeypatch):
+    assert DaskExecutor(client).threads == 2
+    monkeypatch.setattr(type(client), "nthreads", lambda self: {})
+    assert DaskExecutor(client).threads == 1  # no worker has come yet
+
+
+def test_lazy_arrays_run_on_the_executors_client(client):
+    lazy = dask.delayed(lambda: threading.current_thread().name)()
+    with DaskExecutor(client).active():
+        assert "Dask-Default-Threads" in lazy.compute()
+    for executor in (SerialExecutor(), ThreadsExecutor(2)):
+        with executor.active():
+            assert "Dask-Default-Threads" not in lazy.compute()
+
+
+def test_the_client_that_is_current(client):
+    assert active_client() is None  # the fixture's is not
+    with client.as_current():
+        assert active_client() is client
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0"
+        ) as cluster,
+        Client(cluster) as other,
+    ):
+        assert active_client() is other
+    assert active_client() is None
+
+
+def test_two_clients_do_not_mix(client):
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0"
+        ) as cluster,
+        Client(cluster),  # the current one
+    ):
+        executor = DaskExecutor(client)
+        assert sorted(executor.map(add, executor.share(1), range(9), name="add")) == list(
+            range(1, 10)
+        )
+
+
+def test_without_distributed_there_is_no_client(monkeypatch):
+    monkeypatch.delitem(sys.modules, "distributed")
+    assert active_client() is None
+    assert "distributed" not in sys.modules
+
+
+def test_memory_of_a_control_group_counts(monkeypatch, tmp_path):
+    free = available_memory_bytes()
+    assert free > 0
+    sizes = {"/sys/fs/cgroup/memory.max": 3_000_000, "/sys/fs/cgroup/memory.current": 1_000_000}
+    monkeypatch.setattr(execution, "_read_int", sizes.get)
+    assert available_memory_bytes() == 1_600_000
+    sizes["/sys/fs/cgroup/memory.current"] = 4_000_000
+    assert available_memory_bytes() == 1
+
+
+def test_files_that_hold_no_number(tmp_path):
+    path = tmp_path / "memory.max"
+    assert execution._read_int(str(path)) is None
+    path.write_text("max\n")
+    assert execution._read_int(str(path)) is None
+    path.write_text("12\n")
+    assert execution._read_int(str(path)) == 12
