@@ -316,6 +316,8 @@ def _warnings_of_ours(debug: bool) -> Iterator[None]:
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
+        # matplotlib lays it at the door of whoever draws a label its font cannot show.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         warnings.showwarning = show  # type: ignore[assignment]
         yield
 

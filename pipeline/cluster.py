@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -49,12 +50,8 @@ def _join(choice: ClusterChoice) -> Iterator[Client]:
 
     where = choice.scheduler or choice.scheduler_file
     try:
-        client = Client(
-            address=choice.scheduler,
-            scheduler_file=choice.scheduler_file,
-            timeout=_CONNECT_SECONDS,
-            set_as_default=False,
-        )
+        address = choice.scheduler or _read_address(str(choice.scheduler_file))
+        client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         raise StorageError(f"cannot reach the Dask scheduler {where}: {error}") from error
     with client:
@@ -65,6 +62,15 @@ def _join(choice: ClusterChoice) -> Iterator[Client]:
                 f"no worker joined the Dask scheduler {where} within {_WORKERS_SECONDS} s"
             ) from error
         yield client
+
+
+def _read_address(scheduler_file: str) -> str:
+    """Read what ``dask scheduler --scheduler-file`` wrote."""
+    with open(scheduler_file, encoding="utf-8") as file:
+        content = json.load(file)
+    if not (isinstance(content, dict) and isinstance(content.get("address"), str)):
+        raise ValueError("there is no address in the file")
+    return str(content["address"])
 
 
 @contextmanager

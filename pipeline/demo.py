@@ -11,21 +11,23 @@ from clustergrid.storage.datasets import endometrial_path, load_endometrial
 
 __all__ = ["demo_request"]
 
-# Okabe and Ito's colours, which people of every colour vision tell apart.
+# Okabe and Ito's colours, which people of every colour vision tell apart. Names are short: they
+# stand beside the strips, where they take the width of the figure from the body.
 _STRIPS = {
-    "tissue": {"Tumor": "#000000", "Adjacent_normal": "#CC79A7"},
-    "genomics_subtype": {
-        "POLE": "#F0E442",
-        "MSI-H": "#E69F00",
-        "CNV_low": "#56B4E9",
-        "CNV_high": "#D55E00",
-    },
-    "histologic_type": {
-        "Endometrioid": "#009E73",
-        "Serous": "#0072B2",
-        "Clear cell": "#999999",
-        "Carcinosarcoma": "#661100",
-    },
+    "tissue": ("tissue", {"Tumor": "#595959", "Adjacent_normal": "#CC79A7"}),
+    "genomics_subtype": (
+        "subtype",
+        {"POLE": "#F0E442", "MSI-H": "#E69F00", "CNV_low": "#56B4E9", "CNV_high": "#D55E00"},
+    ),
+    "histologic_type": (
+        "histology",
+        {
+            "Endometrioid": "#009E73",
+            "Serous": "#0072B2",
+            "Clear cell": "#000000",
+            "Carcinosarcoma": "#661100",
+        },
+    ),
 }
 
 
@@ -46,15 +48,15 @@ def demo_request(
     _, clinical = load_endometrial()
     strips = pd.DataFrame(
         {
-            name.replace("_", " "): clinical[name].astype(object).map(palette)
-            for name, palette in _STRIPS.items()
+            title: clinical[name].astype(object).map(palette)
+            for name, (title, palette) in _STRIPS.items()
         },
         index=clinical.index,
     )
     strips.to_csv(colors, sep="\t")
     legends = {
-        name.replace("_", " "): {label.replace("_", " "): color for label, color in palette.items()}
-        for name, palette in _STRIPS.items()
+        title: {label.replace("_", " "): color for label, color in palette.items()}
+        for title, palette in _STRIPS.values()
     }
     return RunRequest(
         input=str(endometrial_path()),
@@ -64,8 +66,8 @@ def demo_request(
         col_colors=str(colors),
         figure=FigureOptions(
             figsize_inches=(10.0, 12.0),
-            heatmap={"cmap": "mako", "yticklabels": False},
-            cbar_label="RNA, log2",
+            heatmap={"cmap": "mako", "robust": True, "yticklabels": False},
+            cbar_label="RNA (log2)",
             legends=legends,
         ),
         memory_bytes=memory_bytes,

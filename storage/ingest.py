@@ -367,7 +367,7 @@ def _compute_with_progress(written: Any, progress: Progress) -> Any:
         blocks = list(written.to_delayed().ravel())
         counts = np.zeros((), _BLOCK_RECORD)
         futures = client.compute(blocks, retries=_RETRIES)
-        for done, future in enumerate(as_completed(futures), start=1):
+        for done, future in enumerate(as_completed(futures, loop=client.loop), start=1):
             counts = _add(counts, *np.asarray(future.result()).ravel())
             progress(done, total)
         return counts

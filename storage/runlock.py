@@ -6,6 +6,7 @@ nobody reads half of it, and a process number that was given to another process 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -91,17 +92,34 @@ def lock_directory(directory: Path) -> Iterator[None]:
     """
     lock = directory / LOCK
     mine = _myself()
-    for _ in range(3):
-        if _take(lock, mine):
-            break
-        _put_aside_stale(lock)
-    else:
-        raise RunDirectoryError(f"{directory} was taken by another process just now")
+    with _one_taker(directory):
+        for _ in range(3):
+            if _take(lock, mine):
+                break
+            _put_aside_stale(lock)
+        else:
+            raise RunDirectoryError(f"{directory} was taken by another process just now")
     try:
         yield
     finally:
         if _read(lock) == mine:
             lock.unlink(missing_ok=True)
+
+
+@contextmanager
+def _one_taker(directory: Path) -> Iterator[None]:
+    """Let one process at a time look for a stale lock, where the file system can see to that."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError:
+        yield
+        return
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _take(lock: Path, mine: Holder) -> bool:
