@@ -264,8 +264,8 @@ def write_distances(
     store: str,
     path: str,
     *,
-    finished: frozenset[int],
-    on_tile: Callable[[int], None],
+    finished: frozenset[int] = frozenset(),
+    on_tile: Callable[[int], None] | None = None,
     executor: Executor,
     progress: Progress,
     name: str,
@@ -291,7 +291,8 @@ def write_distances(
     with progress.stage(name, total=grid.n_tiles, unit="tiles") as stage:
         stage.advance(len(finished))
         for i, j, _ in executor.map(_run_tile, executor.share(task), tiles, name="distance-tile"):
-            on_tile(grid.position(i, j))
+            if on_tile is not None:
+                on_tile(grid.position(i, j))
             stage.advance()
 
 

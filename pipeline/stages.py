@@ -44,7 +44,6 @@ from clustergrid.pipeline.execution import (
 )
 from clustergrid.pipeline.hierarchy import Duplicates
 from clustergrid.pipeline.hierarchy.small import condensed_of
-from clustergrid.pipeline.ledger import Ledger, NoLedger
 from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Function
 from clustergrid.pipeline.monitor import Listener, Progress, make_progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, matrix_statistics
@@ -94,8 +93,6 @@ class Stages:
         matrix that has to be shared with other processes.
     progress
         Who is told.
-    ledger
-        Makes a run with a store resumable, tile by tile.
 
     Raises
     ------
@@ -114,7 +111,6 @@ class Stages:
         resources: Resources,
         store: str | None = None,
         progress: Progress | None = None,
-        ledger: Ledger | None = None,
     ) -> None:
         check_normalization(z_score, standard_scale)
         self.matrix = matrix
@@ -125,7 +121,6 @@ class Stages:
         self.store = store
         self._z_score, self._standard_scale = z_score, standard_scale
         self._progress = progress or Progress()
-        self._ledger = ledger or NoLedger()
         self._linkages: dict[tuple[int, AxisSpec], np.ndarray] = {}
 
     @property
@@ -342,33 +337,24 @@ class Stages:
         self, axis: int, given: DistanceInput, grid: TriangleGrid
     ) -> CondensedDistances:
         assert self.store is not None
+        """Put the distances at rest; a run directory does this so that it can be resumed."""
         path = f"condensed_{AXIS_NAMES[axis]}"
-        stage = f"distance-{AXIS_NAMES[axis]}"
-        finished = self._ledger.finished(stage)
-        if finished:
-            condensed = open_condensed(self.store, path, mode="r+")
-            # The tiles of the earlier run may have been cut for another memory limit.
-            if condensed.grid != grid or condensed.dtype != self.dtype:
-                finished, grid = frozenset(), grid
-        if not finished:
-            condensed = create_condensed(
-                self.store,
-                path,
-                n=grid.n,
-                tile_edge=grid.tile_edge,
-                dtype=self.dtype,
-                overwrite=True,
-            )
+        condensed = create_condensed(
+            self.store,
+            path,
+            n=grid.n,
+            tile_edge=grid.tile_edge,
+            dtype=self.dtype,
+            overwrite=True,
+        )
         write_distances(
             given,
             condensed,
             self.store,
             path,
-            finished=finished,
-            on_tile=partial(self._ledger.record, stage),
             executor=self.executor,
             progress=self._progress,
-            name=stage,
+            name=f"distance-{AXIS_NAMES[axis]}",
         )
         return open_condensed(self.store, path)
 
