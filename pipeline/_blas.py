@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import threadpoolctl
 from threadpoolctl import ThreadpoolController
 
 __all__ = ["single_blas_thread"]
@@ -27,6 +28,7 @@ class _Limit:
     def enter(self) -> None:
         with self._lock:
             if self._inside == 0:
+                _take_control()
                 self._limiter = ThreadpoolController().limit(limits=1, user_api="blas")
                 self._limiter.__enter__()
             self._inside += 1
@@ -35,8 +37,20 @@ class _Limit:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
+                _take_control()
                 self._limiter.__exit__(None, None, None)
                 self._limiter = None
+
+
+def _take_control() -> None:
+    """Let this thread set OpenBLAS's limit, whichever thread set it before.
+
+    Some versions of threadpoolctl lift a limit only in the thread that set it. Any other would try
+    without an error, and the process would keep one BLAS thread for ever.
+    """
+    openblas = getattr(threadpoolctl, "OpenBLASController", None)
+    if hasattr(openblas, "clear_controlling_thread"):
+        openblas.clear_controlling_thread(force=True)
 
 
 _LIMIT = _Limit()

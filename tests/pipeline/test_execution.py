@@ -4,6 +4,7 @@ import itertools
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import dask
 import numpy as np
@@ -12,6 +13,7 @@ from distributed import Client, LocalCluster
 from threadpoolctl import threadpool_info
 
 from clustergrid.pipeline import execution
+from clustergrid.pipeline._blas import single_blas_thread
 from clustergrid.pipeline.execution import (
     DaskExecutor,
     SerialExecutor,
@@ -186,6 +188,22 @@ def test_a_task_has_one_blas_thread(executor):
     for found in executor.map(blas_threads, executor.share(None), range(20), name="blas"):
         assert set(found) == {1}
     assert blas_threads(None, None) == before
+
+
+@pytest.mark.parametrize("first_out", [0, 1])
+def test_blas_threads_come_back_whichever_thread_leaves_last(first_out):
+    before = blas_threads(None, None)
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        threads = (one, other)
+        for _ in range(3):
+            inside = [thread.submit(single_blas_thread).result() for thread in threads]
+            for thread, context in zip(threads, inside, strict=True):
+                thread.submit(context.__enter__).result()
+                assert set(blas_threads(None, None)) == {1}
+            for number in (first_out, 1 - first_out):
+                assert set(blas_threads(None, None)) == {1}
+                threads[number].submit(inside[number].__exit__, None, None, None).result()
+            assert blas_threads(None, None) == before
 
 
 def test_threads_work_side_by_side():
