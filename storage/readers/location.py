@@ -167,11 +167,9 @@ class Location:
 
 
 def _list_local(folder: str) -> Iterator[tuple[str, int, str]]:
-    """Yield paths, sizes and times of the files below a directory."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir():
-                yield from _list_local(entry.path)
-            else:
-                status = entry.stat()
-                yield entry.path, status.st_size, str(status.st_mtime_ns)
+    """Yield paths, sizes and times of the files below a directory; links are not followed."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(parent, name)
+            status = os.stat(path)
+            yield path, status.st_size, str(status.st_mtime_ns)
