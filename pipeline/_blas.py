@@ -48,7 +48,7 @@ def _take_control() -> None:
     Some versions of threadpoolctl lift a limit only in the thread that set it. Any other would try
     without an error, and the process would keep one BLAS thread for ever.
     """
-    openblas = getattr(threadpoolctl, "OpenBLASController", None)
+    openblas: Any = getattr(threadpoolctl, "OpenBLASController", None)
     if hasattr(openblas, "clear_controlling_thread"):
         openblas.clear_controlling_thread(force=True)
 
