@@ -79,6 +79,8 @@ def _start(choice: ClusterChoice, resources: Resources) -> Iterator[Client]:
     import dask
     from distributed import Client, LocalCluster
 
+    from clustergrid.pipeline.worker import DeafToCtrlC
+
     n_workers = -(-resources.threads // _THREADS_A_WORKER)
     settings = {
         # A run that waits for workers which never come is worse than one that stops.
@@ -99,8 +101,9 @@ def _start(choice: ClusterChoice, resources: Resources) -> Iterator[Client]:
             dashboard_address=f"127.0.0.1:{_free_port(choice.dashboard_port)}",
             silence_logs=40,
         ) as cluster,
-        Client(cluster) as client,
+        Client(cluster, set_as_default=False) as client,
     ):
+        client.register_plugin(DeafToCtrlC())
         yield client
 
 

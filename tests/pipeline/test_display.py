@@ -1,0 +1,88 @@
+"""Bars on a terminal, one a stage, also of stages within stages; plain lines elsewhere."""
+
+import io
+
+import pytest
+
+from clustergrid.pipeline.display import Bars, terminal_listener
+from clustergrid.pipeline.monitor import PlainLines, Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    return Terminal()
+
+
+def test_the_stream_decides(terminal, capsys):
+    assert isinstance(terminal_listener(terminal), Bars)
+    assert isinstance(terminal_listener(io.StringIO()), PlainLines)
+    assert isinstance(terminal_listener(), PlainLines)
+
+
+def test_a_bar_of_a_stage(terminal):
+    progress = Progress(Bars(terminal), interval_seconds=0)
+    with progress.stage("distance-row", total=4, unit="tiles") as stage:
+        for _ in range(4):
+            stage.advance()
+    progress.kept("linkage-row")
+    shown = terminal.getvalue()
+    assert "distance-row" in shown
+    assert "100%" in shown
+    assert "of 4 tiles" in shown
+    assert "linkage-row      kept from the earlier run" in shown
+
+
+def test_stages_within_stages_and_of_unknown_length(terminal):
+    progress = Progress(Bars(terminal), interval_seconds=0)
+    with progress.stage("picture", total=1, unit="files"):
+        progress.kept("limits")
+        with progress.stage("ingest", total=0, unit="blocks") as stage:
+            stage.total = 3
+            stage.advance(3)
+        with progress.stage("downsample", total=2, unit="rows"):
+            pass
+    shown = terminal.getvalue()
+    assert shown.count("100%") >= 3
+    assert all(name in shown for name in ("picture", "ingest", "downsample", "limits"))
+
+
+def test_a_stage_that_fails_leaves_the_terminal_usable(terminal):
+    progress = Progress(Bars(terminal))
+    for error in (KeyboardInterrupt, OSError):
+        with pytest.raises(error), progress.stage("distance-row", total=4, unit="tiles"):
+            raise error
+    assert terminal.getvalue().endswith("\x1b[?25h")  # the cursor is shown again
+    with progress.stage("distance-row", total=1, unit="tiles"):
+        pass
+
+
+def test_names_are_not_markup(terminal):
+    progress = Progress(Bars(terminal))
+    with progress.stage("[red]x", total=1, unit="[b]"):
+        pass
+    assert "[red]x" in terminal.getvalue()
+
+
+def test_plain_lines():
+    stream = io.StringIO()
+    progress = Progress(PlainLines(stream, every_seconds=0), interval_seconds=0)
+    with progress.stage("ingest", total=0, unit="blocks"):
+        pass
+    with progress.stage("distance-row", total=4, unit="tiles") as stage:
+        stage.advance(2)
+    progress.kept("linkage-row")
+    assert [line.split(" in ")[0] for line in stream.getvalue().splitlines()] == [
+        "ingest: started",
+        "ingest: finished",
+        "distance-row: 4 tiles",
+        "distance-row: 50 % of 4 tiles",
+        "distance-row: finished",
+        "linkage-row: kept from the earlier run",
+    ]
