@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 import zarr
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from clustergrid.pipeline.execution import SerialExecutor
@@ -105,7 +105,6 @@ def test_a_window_reads_only_the_chunks_that_hold_it():
 
 indexers = st.one_of(
     st.integers(-10, 9),
-    # xarray itself cannot take a slice that goes backwards over nothing.
     st.slices(10).filter(lambda part: part.step is None or part.step > 0),
     st.sampled_from([slice(None, None, -1), slice(None, None, -3)]),
     st.lists(st.integers(-10, 9), max_size=6),
@@ -128,7 +127,13 @@ def test_indexing_composes(first, second):
             found, wanted = found.isel({dim: inside}), wanted.isel({dim: inside})
         else:
             found, wanted = found.isel({dim: second}), wanted.isel({dim: second})
+    # xarray itself cannot take a slice that goes backwards over nothing.
+    assume(wanted.size or not any(is_backwards(index) for index in (*first, second)))
     xr.testing.assert_identical(found.load(), wanted)
+
+
+def is_backwards(index):
+    return isinstance(index, slice) and index.step is not None and index.step < 0
 
 
 def test_vectorized_indexing():
