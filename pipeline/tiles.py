@@ -19,7 +19,7 @@ it falls into.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -96,10 +96,45 @@ def tile_distances(given: DistanceInput, rows: slice, columns: slice) -> np.ndar
     numpy.ndarray
         ``(rows, columns)``, in the input's dtype; symmetric where both are the same range.
     """
+    if given.source.shape[1] <= given.features_at_once:
+        given = _loaded(given, rows, columns)
     distances = _ENGINES[given.engine](given, rows, columns)
     if rows == columns:
         _mirror(distances)
     return distances
+
+
+@dataclass(frozen=True, slots=True)
+class _LoadedRows:
+    """The rows of one tile in memory, under the numbers that they have in the matrix."""
+
+    shape: tuple[int, int]
+    parts: tuple[tuple[slice, np.ndarray], ...]
+
+    dtype = np.dtype(np.float64)
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        return self.shape
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        for part, values in self.parts:
+            if part.start <= rows.start and rows.stop <= part.stop:
+                return values[rows.start - part.start : rows.stop - part.start, columns]
+        raise IndexError(f"rows {rows.start} to {rows.stop} are not of this tile")
+
+    def transpose(self) -> MatrixSource:
+        raise TypeError("the rows of a tile have no transpose")
+
+
+def _loaded(given: DistanceInput, rows: slice, columns: slice) -> DistanceInput:
+    """Read a tile's rows once: blocks of a chunk would each decompress the whole of it."""
+    features = slice(0, given.source.shape[1])
+    parts = [(rows, given.values(rows, features))]
+    if rows != columns:
+        parts.append((columns, given.values(columns, features)))
+    source = _LoadedRows(given.source.shape, tuple(parts))
+    return replace(given, source=source, normalization=Normalization())
 
 
 def _pairs_of_blocks(rows: slice, columns: slice) -> Iterator[tuple[slice, slice]]:

@@ -8,20 +8,21 @@ __all__ = ["BLOCK_BYTES", "SMALL_BYTES", "aligned_chunks", "block_rows", "storag
 
 BLOCK_BYTES = 32 * 2**20  # what a task reads at once
 LARGEST_BLOCK_BYTES = 64 * 2**20
+CHUNK_BYTES = 8 * 2**20  # a tile of distances reads some thousand rows, and whole chunks
 SMALL_BYTES = 64 * 2**20  # below this, a matrix may be held in memory
 ROW_UNIT = 512  # later stages compute in blocks of these, so chunks are multiples of them
 COLUMN_UNIT = 1024
 
 
-def block_rows(n_columns: int, itemsize: int) -> int:
-    """Rows of about `BLOCK_BYTES`, a multiple of `ROW_UNIT` where as many fit.
+def block_rows(n_columns: int, itemsize: int, block_bytes: int = BLOCK_BYTES) -> int:
+    """Rows of about `block_bytes`, a multiple of `ROW_UNIT` where as many fit.
 
     Examples
     --------
     >>> block_rows(1000, 8), block_rows(30_000, 8)
     (4096, 139)
     """
-    rows = max(1, BLOCK_BYTES // max(1, n_columns * itemsize))
+    rows = max(1, block_bytes // max(1, n_columns * itemsize))
     return rows // ROW_UNIT * ROW_UNIT or rows
 
 
@@ -36,15 +37,15 @@ def storage_chunks(shape: tuple[int, int], itemsize: int) -> tuple[int, int]:
     >>> storage_chunks((1000, 100), 8)
     (1000, 100)
     >>> storage_chunks((28_057, 115), 8), storage_chunks((100_000, 5_000), 4)
-    ((28057, 115), (1536, 5000))
+    ((8704, 115), (512, 5000))
     >>> storage_chunks((100_000, 50_000), 8)
     (512, 8192)
     """
     n_rows, n_columns = shape
-    if n_rows * n_columns * itemsize <= BLOCK_BYTES:
+    if n_rows * n_columns * itemsize <= CHUNK_BYTES:
         return max(1, n_rows), max(1, n_columns)
     if ROW_UNIT * n_columns * itemsize <= LARGEST_BLOCK_BYTES:
-        rows = max(ROW_UNIT, block_rows(n_columns, itemsize))
+        rows = max(ROW_UNIT, block_rows(n_columns, itemsize, CHUNK_BYTES))
         return min(rows, round_up(n_rows, ROW_UNIT)), n_columns
     columns = BLOCK_BYTES // (ROW_UNIT * itemsize) // COLUMN_UNIT * COLUMN_UNIT
     return ROW_UNIT, columns
