@@ -373,13 +373,13 @@ def test_fingerprints_notice_changes(tmp_path):
 )
 def test_storage_chunks(n_rows, n_columns, itemsize):
     rows, columns = storage_chunks((n_rows, n_columns), itemsize)
-    if n_rows * n_columns * itemsize <= 2**25:
+    if n_rows * n_columns * itemsize <= 2**23:
         assert (rows, columns) == (n_rows, n_columns)
         return
     assert rows % 512 == 0
     assert columns == n_columns or columns % 1024 == 0
     assert rows * columns * itemsize <= 2**26
-    assert rows * columns * itemsize >= 2**24 or rows >= n_rows
+    assert rows * columns * itemsize >= 2**22 or rows >= n_rows
 
 
 @given(
