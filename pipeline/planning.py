@@ -245,7 +245,7 @@ class Plan:
 
     def __str__(self) -> str:
         """Return a table for people."""
-        where = "in this process" if self.in_memory else "on Dask, stages meet in the store"
+        where = "stages meet in memory" if self.in_memory else "stages meet in the store"
         header = ("stage", "engine", "tasks", "reads", "writes", "peak memory")
         rows = [
             (
