@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 
-from clustergrid.pipeline import distance
+from clustergrid.pipeline import distance, kernels
 from clustergrid.pipeline.distance import (
     UndefinedRowsError,
     compute_distances,
@@ -296,6 +296,24 @@ def test_offset_and_near_duplicates_keep_their_digits_in_products(use_engine):
         found = distances(values, "euclidean")
         expected = squareform(pdist(values.astype(np.float64)))
         np.testing.assert_allclose(found, expected, rtol=rtol)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_offset_is_removed_rather_than_recomputed(use_engine, monkeypatch, dtype):
+    use_engine("product")
+    recomputed = []
+    original = kernels.recompute_flagged
+
+    def recompute(left, right, flagged, accumulator):
+        recomputed.append(flagged.sum())
+        original(left, right, flagged, accumulator)
+
+    monkeypatch.setattr(kernels, "recompute_flagged", recompute)
+    values = np.random.default_rng(5).normal(size=(200, 50)).astype(dtype) + dtype(1000)
+    values[7] = values[3]
+    values[9] = values[4] + dtype(1e-3)
+    distances(values, "euclidean")
+    assert sum(recomputed) == 2
 
 
 def test_without_recomputing_near_duplicates_would_be_wrong(use_engine, monkeypatch):
