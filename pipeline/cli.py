@@ -313,13 +313,18 @@ def _warnings_of_ours(debug: bool) -> Iterator[None]:
         if filename.startswith(ours):
             print(f"clustergrid: warning: {_one_line(str(message))}", file=sys.stderr, flush=True)
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    # distributed sets the levels of its loggers when it is imported; this holds nevertheless.
+    disabled = logging.root.manager.disable
+    logging.disable(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         # matplotlib lays it at the door of whoever draws a label its font cannot show.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         warnings.showwarning = show  # type: ignore[assignment]
-        yield
+        try:
+            yield
+        finally:
+            logging.disable(disabled)
 
 
 def _one_line(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from clustergrid.storage.arrays import open_array
+from clustergrid.storage.errors import IntegrityError
 
 if TYPE_CHECKING:
     import zarr
@@ -111,10 +112,23 @@ class ZarrSource:
         return (columns, rows) if self.transposed else (rows, columns)
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
-        """Read a block from the store."""
+        """Read a block from the store.
+
+        Raises
+        ------
+        IntegrityError
+            A chunk fails its checksum.
+        """
         if self.transposed:
-            return np.asarray(self._array[columns, rows]).T
-        return np.asarray(self._array[rows, columns])
+            rows, columns = columns, rows
+        try:
+            block = np.asarray(self._array[rows, columns])
+        except ValueError as error:
+            raise IntegrityError(
+                f"the array {self.path!r} in {self.store} is damaged in rows {rows.start} to "
+                f"{rows.stop}: {error}"
+            ) from error
+        return block.T if self.transposed else block
 
     def transpose(self) -> ZarrSource:
         """Return the transposed matrix, reading from the same array."""

@@ -664,3 +664,54 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(folder, call):
         assert tree == Path("fresh/linkage_row.npy").read_bytes()
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_dies_ends_the_run_with_one_line(folder, call):
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    file = str(folder / "scheduler.json")
+    dask = [sys.executable, "-m", "dask"]
+    scheduler = subprocess.Popen(
+        [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
+         "--scheduler-file", file], **quiet,
+    )  # fmt: skip
+    worker = None
+    try:
+        deadline = time.monotonic() + 60
+        while not Path(file).exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        worker = subprocess.Popen(
+            [*dask, "worker", "--scheduler-file", file, "--nthreads", "2", "--no-nanny",
+             "--host", "127.0.0.1", "--death-timeout", "5"], **quiet,
+        )  # fmt: skip
+        child = long_run(folder, "--scheduler-file", file)
+        scheduler.kill()
+        _, err = child.communicate(timeout=120)
+    finally:
+        for process in (scheduler, worker):
+            if process is not None:
+                process.kill()
+                process.wait()
+    assert_fails((child.returncode, "", err), "the Dask cluster was lost")
+    assert read_status(Path("run")).state == "stopped"
+    status, _, err = call("run", "big.npy", "-o", "run", *SMALL, "--no-col-cluster", "--cluster",
+                          "none")  # fmt: skip
+    assert status == 0, err
+    assert "verify-row: finished" in err
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_changes_nothing(folder, call):
+    child = long_run(folder)
+    workers = [p for p in workers_of(child) if "resource_tracker" not in " ".join(p.cmdline())]
+    assert workers
+    for worker in workers:
+        worker.kill()
+    _, err = child.communicate(timeout=200)
+    assert child.returncode == 0, err
+    assert "Traceback" not in err
+    assert call("run", "big.npy", "-o", "fresh", *SMALL, "--no-col-cluster", "--cluster",
+                "none")[0] == 0  # fmt: skip
+    for name in ("linkage_row.npy", "order_row.txt", "figure.png"):
+        assert Path("run", name).read_bytes() == Path("fresh", name).read_bytes(), name

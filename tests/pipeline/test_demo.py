@@ -217,7 +217,7 @@ class TestTheWholeDemo:
 
     def test_the_colour_bar_says_what_the_colours_are(self, seen):
         matrix, _, _, _, picture, _, _, panels = seen
-        corner = picture[: panels.strip_top, : panels.left - 10]
+        corner = picture[: panels.strip_top + 20, : panels.left - 10]
         mako = np.round(get_colormap("mako")(np.linspace(0, 1, 256))[:, :3] * 255)
         colored = (corner.max(axis=2).astype(int) - corner.min(axis=2)) > 12
         rows, columns = np.flatnonzero(colored.sum(1) > 20), np.flatnonzero(colored.sum(0) > 20)

@@ -29,6 +29,7 @@ from clustergrid.storage.errors import (
     ClustergridError,
     DataTypeError,
     DataValueError,
+    IntegrityError,
     MissingFileError,
     RunDirectoryError,
     StorageError,
@@ -478,6 +479,16 @@ def test_a_damaged_copy_of_the_matrix_is_made_again(tmp_path, damage):
     fresh = dataclasses.replace(single, directory=tmp_path / "fresh")
     run(fresh)
     assert results(single.directory) == results(fresh.directory)
+
+
+def test_a_damaged_input_that_is_used_in_place_is_named(tmp_path):
+    path = table(tmp_path, name="a.zarr")
+    file = tmp_path / "a.zarr" / "matrix" / "c" / "0" / "0"
+    content = bytearray(file.read_bytes())
+    content[40] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(IntegrityError, match=r"'matrix' in .*a\.zarr is damaged in rows 0 to 40"):
+        run(request(path, tmp_path / "run"))
 
 
 def test_a_torn_log_is_gone_on_with(copied):
