@@ -213,7 +213,7 @@ def test_a_plan_is_a_table_for_people():
     assert lines[0].split() == ["stage", "engine", "tasks", "reads", "writes", "peak", "memory"]
     assert len({len(line) for line in lines[:-1]}) == 1
     assert "ward, in memory" in text
-    assert lines[-1].startswith("3,000 rows x 40 columns, in this process; peak ")
+    assert lines[-1].startswith("3,000 rows x 40 columns, stages meet in memory; peak ")
     assert "of 4 GB" in lines[-1]
 
 
