@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal
 
 from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.metrics import check_metric, engine_for
@@ -52,10 +51,10 @@ def parse_bytes(text: str | int) -> int:
     if isinstance(text, int) and not isinstance(text, bool) and text > 0:
         return text
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]i?|)b?\s*", str(text).lower())
-    size = Decimal(match[1]) * {**_UNITS, **_BINARY_UNITS}[match[2]] if match else Decimal(0)
+    size = float(match[1]) * {**_UNITS, **_BINARY_UNITS}[match[2]] if match else 0.0
     if size < 1:
         raise ValueError(f"not a size in bytes: {text!r}. Write it like '8GB' or '512MiB'")
-    return int(size)
+    return round(size)
 
 
 def format_bytes(size: float) -> str:
