@@ -12,11 +12,12 @@ it is first called, and small matrices, which NumPy and SciPy serve as fast, nev
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
-__all__ = ["Kernel", "jit"]
+__all__ = ["Kernel", "jit", "load_compiler"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -77,3 +78,19 @@ def jit(function: Callable[P, R]) -> Kernel[P, R]:
     4.0
     """
     return Kernel(function)
+
+
+def load_compiler() -> None:
+    """Begin to load Numba and LLVM in a thread, for kernels that are called in a moment.
+
+    That takes most of a second, while the matrix is read and the figure is laid out.
+    """
+    if "numba" not in sys.modules:
+        threading.Thread(target=_load, name="clustergrid-compiler").start()
+
+
+def _load() -> None:
+    # Numba sets its code generator up when something is compiled for the first time.
+    from numba.core.registry import cpu_target
+
+    _ = cpu_target.target_context

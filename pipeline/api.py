@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from math import isqrt
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,6 +135,8 @@ def linkage(
     """
     if isinstance(data, CondensedDistances):
         data = data.to_numpy()
+    elif isinstance(data, list | tuple) and all(isinstance(value, Real) for value in data):
+        data = np.asarray(data)
     if isinstance(data, np.ndarray) and data.ndim == 1:
         return _linkage_of_distances(data, method, optimal_ordering, make_progress(progress))
     stages = open_stages(

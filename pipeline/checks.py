@@ -93,6 +93,6 @@ def undefined_rows(matrix: xr.DataArray, axis: int, error: UndefinedRowsError) -
     """Name the observations that have no distance under a metric."""
     return DataValueError(
         f"{len(error.rows):,} of {matrix.shape[axis]:,} {_WORDS[axis]}s {_are(error.rows)} "
-        f"{error.reason} and have no {error.metric} distance "
+        f"{error.reason} and {'have' if len(error.rows) > 1 else 'has'} no {error.metric} distance "
         f"({_first(matrix, axis, error.rows)}). Drop them, or choose another metric."
     )

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from clustergrid.pipeline._blas import single_blas_thread
+from clustergrid.pipeline.planning import Resources
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -28,6 +29,7 @@ __all__ = [
     "active_client",
     "available_cores",
     "available_memory_bytes",
+    "resources_of",
 ]
 
 Item = TypeVar("Item")
@@ -225,6 +227,31 @@ class DaskExecutor:
         finally:
             self.client.cancel(list(running.futures))
 
+    def task_bytes(self) -> int | None:
+        """Memory that a worker has for each of its tasks; None where workers are on this machine.
+
+        Half of a worker's limit, as elsewhere: the rest is the worker's own, and slack.
+        """
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        here = _own_addresses()
+        if all(worker["host"] in here for worker in workers):
+            return None
+        limits = [
+            (worker["memory_limit"] or _UNLIMITED_BYTES) // 2 // worker["nthreads"]
+            for worker in workers
+        ]
+        return int(min(limits))
+
+
+_UNLIMITED_BYTES = 4 * 10**9
+"""What a worker without a limit is taken to have."""
+
+
+def resources_of(executor: Executor, memory_bytes: int) -> Resources:
+    """Say what tasks may use, here and on the workers."""
+    task_bytes = executor.task_bytes() if isinstance(executor, DaskExecutor) else None
+    return Resources(memory_bytes=memory_bytes, threads=executor.threads, task_bytes=task_bytes)
+
 
 def _identity(value: Shared) -> Shared:
     return value
@@ -251,6 +278,14 @@ def available_memory_bytes() -> int:
     if limit is not None and used is not None:
         free = min(free, max(limit - used, 0))
     return max(1, free * 4 // 5)
+
+
+def _own_addresses() -> set[str]:
+    """Network addresses of this machine."""
+    import psutil
+
+    found = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
+    return found | {"127.0.0.1", "::1", "localhost"}
 
 
 def _read_int(path: str) -> int | None:

@@ -20,6 +20,7 @@ from clustergrid.storage.errors import DataValueError
 __all__ = [
     "MAX_LEAVES_ORDERED_OPTIMALLY",
     "check_linkage",
+    "check_optimal_ordering",
     "cut",
     "dendrogram_coordinates",
     "leaf_order",
@@ -152,6 +153,23 @@ def cut(
     return _loop(_number_clusters, n)(Z, start, undone)
 
 
+def check_optimal_ordering(n: int) -> None:
+    """Refuse an optimal ordering of too many leaves, before anything is computed for it.
+
+    Raises
+    ------
+    DataValueError
+        There are more than `MAX_LEAVES_ORDERED_OPTIMALLY`: memory grows with n^2 and time with up
+        to n^4 (Bar-Joseph, Gifford and Jaakkola 2001).
+    """
+    if n > MAX_LEAVES_ORDERED_OPTIMALLY:
+        raise DataValueError(
+            f"optimal ordering takes at most {MAX_LEAVES_ORDERED_OPTIMALLY} leaves, got {n}: its "
+            "time grows with up to the fourth power. Leave optimal_ordering off for this axis; "
+            "the tree and its heights are the same without it."
+        )
+
+
 def optimal_ordering(Z: NDArray[np.float64], condensed: NDArray[Any]) -> NDArray[np.float64]:
     """Return the tree with children swapped so that neighbouring leaves are nearest in sum.
 
@@ -170,12 +188,7 @@ def optimal_ordering(Z: NDArray[np.float64], condensed: NDArray[Any]) -> NDArray
         which SciPy does not check.
     """
     n = len(Z) + 1
-    if n > MAX_LEAVES_ORDERED_OPTIMALLY:
-        raise DataValueError(
-            f"optimal ordering takes at most {MAX_LEAVES_ORDERED_OPTIMALLY} leaves, got {n}: its "
-            "time grows with up to the fourth power. Leave optimal_ordering off for this axis; "
-            "the tree and its heights are the same without it."
-        )
+    check_optimal_ordering(n)
     if np.shape(condensed) != (n * (n - 1) // 2,):
         raise DataValueError(
             f"the condensed distance matrix of {n} leaves has {n * (n - 1) // 2} entries, "

@@ -74,18 +74,22 @@ def format_bytes(size: float) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What a run may use of this machine.
+    """What a run may use.
 
     Attributes
     ----------
     memory_bytes
-        Of the whole local process tree.
+        Of this machine, by the whole local process tree.
     threads
         Tasks that run at once.
+    task_bytes
+        Most that one task may take, where tasks run on other machines; None where they run here
+        and share `memory_bytes`.
     """
 
     memory_bytes: int
     threads: int
+    task_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if self.memory_bytes <= 0 or self.threads <= 0:
@@ -93,6 +97,13 @@ class Resources:
                 f"memory and threads must be positive, got {self.memory_bytes} bytes and "
                 f"{self.threads} threads"
             )
+        if self.task_bytes is not None and self.task_bytes <= 0:
+            raise ValueError(f"memory of a task must be positive, got {self.task_bytes} bytes")
+
+    @property
+    def local_threads(self) -> int:
+        """Tasks that run at once in the memory of this machine."""
+        return self.threads if self.task_bytes is None else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,10 +151,20 @@ def tile_the_triangle(
     >>> tile_the_triangle(28_057, 115, 8, Resources(memory_bytes=8 * 10**9, threads=2)).tile_edge
     2048
     """
-    needed = _least_bytes(n, k, itemsize, resources.threads, held_bytes)
+    needed = _least_bytes(n, k, itemsize, resources.local_threads, held_bytes)
     _refuse_too_large({"distance": needed}, resources)
-    left = resources.memory_bytes - held_bytes
-    budget = min(resources.memory_bytes // 2, left) // resources.threads
+    budget = resources.task_bytes
+    if budget is None:
+        left = resources.memory_bytes - held_bytes
+        budget = min(resources.memory_bytes // 2, left) // resources.threads
+    smallest = _task_bytes(min(BLOCK_ROWS, n), min(BLOCK_FEATURES, k), itemsize)
+    if smallest > budget:
+        raise MemoryLimitError(
+            f"the smallest task of {n:,} x {k:,} takes {format_bytes(smallest)}, and the workers "
+            f"have {format_bytes(budget)} for each. Start workers with more memory a thread.",
+            needed_bytes=smallest,
+            limit_bytes=budget,
+        )
     edge = BLOCK_ROWS
     while edge < _LARGEST_EDGE and _is_worth_doubling(edge, n, k, itemsize, resources, budget):
         edge *= 2
@@ -309,7 +330,7 @@ def plan_run(
     n, k = shape
     matrix_bytes = n * k * itemsize
     held = _OVERHEAD_BYTES + (matrix_bytes if in_memory else 0)
-    block_bytes = resources.threads * 4 * min(n, 4096) * min(k, 4096) * 8
+    block_bytes = max(1, resources.local_threads) * 4 * min(n, 4096) * min(k, 4096) * 8
     n_blocks = -(-n // 4096) * -(-k // 4096)
     before = [
         StagePlan(
@@ -327,7 +348,7 @@ def plan_run(
             tasks=max(1, matrix_bytes // 2**25),
             bytes_read=matrix_bytes,
             bytes_written=matrix_bytes,
-            peak_memory_bytes=held + 2 * resources.threads * min(matrix_bytes, 2**26),
+            peak_memory_bytes=held + 2 * max(1, resources.local_threads) * min(matrix_bytes, 2**26),
         )
         before.insert(0, write)
     after = StagePlan(
@@ -343,7 +364,7 @@ def plan_run(
             spec=spec.axis(axis),
             n=shape[axis],
             k=shape[1 - axis],
-            threads=resources.threads,
+            threads=resources.local_threads,
             base_bytes=held,
             in_memory=in_memory,
             tree=trees,

@@ -22,6 +22,7 @@ from clustergrid.pipeline.execution import (
     ThreadsExecutor,
     available_cores,
     available_memory_bytes,
+    resources_of,
 )
 from clustergrid.pipeline.intake import (
     bind_input,
@@ -236,7 +237,7 @@ class _Run:
             standard_scale=request.standard_scale,
             dtype=request.dtype,
             executor=executor,
-            resources=self.resources,
+            resources=resources_of(executor, self.resources.memory_bytes),
             progress=self.progress,
         )
         files = dict(self._copied)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from clustergrid.pipeline._jit import load_compiler
 from clustergrid.pipeline.checks import (
     AXIS_NAMES,
     labels_of,
@@ -41,12 +42,14 @@ from clustergrid.pipeline.execution import (
     ThreadsExecutor,
     active_client,
     available_memory_bytes,
+    resources_of,
 )
 from clustergrid.pipeline.hierarchy import Duplicates
 from clustergrid.pipeline.hierarchy.small import condensed_of
 from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Function
 from clustergrid.pipeline.monitor import Listener, Progress, make_progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, matrix_statistics
+from clustergrid.pipeline.order import check_optimal_ordering
 from clustergrid.pipeline.order import optimal_ordering as order_optimally
 from clustergrid.pipeline.planning import Resources, parse_bytes, plan_run
 from clustergrid.pipeline.reorder import reordered_matrix
@@ -113,6 +116,8 @@ class Stages:
         progress: Progress | None = None,
     ) -> None:
         check_normalization(z_score, standard_scale)
+        if max(matrix.shape) > SMALL_OBSERVATIONS and executor.in_process:
+            load_compiler()
         self.matrix = matrix
         self.shape: tuple[int, int] = (matrix.shape[0], matrix.shape[1])
         self.dtype = distance_dtype(matrix.dtype, dtype)
@@ -247,6 +252,8 @@ class Stages:
         spec = AxisSpec(
             method=method, metric=metric, optimal_ordering=optimal_ordering, dtype=self.dtype
         )
+        if optimal_ordering:
+            check_optimal_ordering(self.shape[axis])
         if (axis, spec) not in self._linkages:
             self._linkages[axis, spec] = self._compute_linkage(axis, spec)
         return self._linkages[axis, spec]
@@ -466,7 +473,7 @@ def open_stages(
         standard_scale=standard_scale,
         dtype=dtype,
         executor=executor,
-        resources=Resources(memory_bytes=memory_bytes, threads=executor.threads),
+        resources=resources_of(executor, memory_bytes),
         store=where,
         progress=make_progress(progress),
     )

@@ -22,7 +22,16 @@ KINDS = {"Plan:": "plan", "Kernel:": "kernel", "Kernel helper:": "kernel", "Driv
 
 # Pure: nothing among these opens a file, starts a task or looks at the machine.
 _PLAN_LIBRARIES = {
-    *("__future__", "collections", "dataclasses", "enum", "fractions", "functools", "itertools"),
+    *(
+        "__future__",
+        "collections",
+        "dataclasses",
+        "decimal",
+        "enum",
+        "fractions",
+        "functools",
+        "itertools",
+    ),
     *("math", "numbers", "numpy", "operator", "re", "types", "typing"),
 }
 _NOT_IN_KERNELS = {

@@ -21,6 +21,7 @@ from clustergrid.pipeline.execution import (
     active_client,
     available_cores,
     available_memory_bytes,
+    resources_of,
 )
 
 
@@ -280,3 +281,18 @@ def test_files_that_hold_no_number(tmp_path):
     assert execution._read_int(str(path)) is None
     path.write_text("12\n")
     assert execution._read_int(str(path)) == 12
+
+
+def test_workers_here_share_the_memory_of_this_machine(client):
+    executor = DaskExecutor(client)
+    assert executor.task_bytes() is None
+    assert resources_of(executor, 10**9).local_threads == executor.threads
+
+
+def test_tasks_elsewhere_have_their_workers_memory(client, monkeypatch):
+    monkeypatch.setattr("clustergrid.pipeline.execution._own_addresses", set)
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    least = min((w["memory_limit"] or 4 * 10**9) // 2 // w["nthreads"] for w in workers)
+    resources = resources_of(DaskExecutor(client), 10**9)
+    assert resources.task_bytes == least
+    assert resources.local_threads == 0

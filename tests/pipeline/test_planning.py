@@ -222,3 +222,16 @@ def test_the_stage_that_needs_most_is_named():
         plan(np.zeros((9000, 4)), memory="500MB")
     with pytest.raises(MemoryLimitError, match=r"the stage statistics needs .*fewer threads"):
         plan(np.zeros((9, 4)), memory="10MB", row_cluster=False, col_cluster=False)
+
+
+def test_tiles_of_tasks_elsewhere_fit_their_workers():
+    def tiling(task_bytes, threads=1600):
+        resources = Resources(memory_bytes=4 * 10**9, threads=threads, task_bytes=task_bytes)
+        return tile_the_triangle(200_000, 2_000, 4, resources, held_bytes=3 * 10**9)
+
+    assert tiling(10**9).task_bytes <= 10**9
+    assert tiling(10**8).tile_edge < tiling(10**9).tile_edge
+    # A thousand threads elsewhere take nothing of this machine's memory.
+    assert tiling(10**9, threads=16_000).task_bytes <= 10**9
+    with pytest.raises(MemoryLimitError, match="workers have 1 MB for each"):
+        tiling(10**6)
