@@ -11,6 +11,7 @@ fills the disk cache and Numba's cache, as on any machine that has run the comma
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import statistics
@@ -59,6 +60,7 @@ CASES = (
     Case(name="demo: 28,057 x 115, real", shape=(28_057, 115), real=True),
 )
 QUICK = CASES[:1]
+WARM = "iris, warm"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +120,16 @@ def compare(case: Case, folder: Path, repeats: int) -> str:
     )
 
 
+def compare_warm() -> str:
+    """One row: a small matrix in a process that has drawn it before."""
+    command = [sys.executable, str(JOB.with_name("warm.py"))]
+    answer = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return (
+        f"| iris 150 x 4, in a warm process | {answer['clustergrid']:.2f} s "
+        f"| {answer['seaborn']:.2f} s | **{answer['ratio']:.1f}x** | | |"
+    )
+
+
 def machine() -> str:
     """Describe what was measured on."""
     model = platform.processor() or platform.machine()
@@ -131,7 +143,7 @@ def machine() -> str:
     return f"{model}, {cores} cores, Python {platform.python_version()}; {versions}"
 
 
-def table(cases: tuple[Case, ...], repeats: int) -> str:
+def table(cases: tuple[Case, ...], repeats: int, *, warm: bool) -> str:
     """Measure the cases and return a Markdown table."""
     lines = [
         "| matrix | clustergrid | seaborn | faster by | peak memory | seaborn's |",
@@ -141,6 +153,9 @@ def table(cases: tuple[Case, ...], repeats: int) -> str:
         for case in cases:
             print(case.name, file=sys.stderr)
             lines.append(compare(case, Path(folder), repeats))
+    if warm:
+        print(WARM, file=sys.stderr)
+        lines.append(compare_warm())
     note = (
         f"Whole processes from the file to the PNG (average linkage, Euclidean, rows and columns), "
         f"in turn, median of {repeats}; seaborn with fastcluster and its recursion limit lifted. "
@@ -160,7 +175,8 @@ def main() -> None:
     arguments = parser.parse_args()
     cases = QUICK if arguments.quick else CASES
     cases = tuple(case for case in cases if arguments.only in case.name)
-    text = table(cases, 1 if arguments.quick else arguments.repeats)
+    warm = not arguments.quick and arguments.only in WARM
+    text = table(cases, 1 if arguments.quick else arguments.repeats, warm=warm)
     print(text)
     if arguments.readme:
         page = arguments.readme.read_text(encoding="utf-8")

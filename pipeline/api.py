@@ -9,18 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clustergrid.pipeline.distance import read_square
+from clustergrid.pipeline.errors import MemoryLimitError
+from clustergrid.pipeline.execution import available_memory_bytes
 from clustergrid.pipeline.hierarchy import (
     REDUCIBLE_METHODS,
     cluster_condensed,
     linkage_matrix,
 )
+from clustergrid.pipeline.hierarchy.small import condensed_of
 from clustergrid.pipeline.metrics import Function
 from clustergrid.pipeline.monitor import Listener, Progress, make_progress
+from clustergrid.pipeline.order import check_optimal_ordering
 from clustergrid.pipeline.order import optimal_ordering as order_optimally
-from clustergrid.pipeline.planning import Plan, plan_run
+from clustergrid.pipeline.planning import Plan, format_bytes, parse_bytes, plan_run
 from clustergrid.pipeline.spec import AxisSpec, RunSpec, distance_dtype
 from clustergrid.pipeline.stages import open_stages
+from clustergrid.pipeline.trees import merge_square
 from clustergrid.storage.condensed import CondensedDistances
+from clustergrid.storage.ingest import matrix_source
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -134,8 +141,8 @@ def linkage(
     [[0.0, 1.0, 1.0, 2.0], [2.0, 3.0, 4.0, 3.0]]
     """
     if isinstance(data, CondensedDistances):
-        data = data.to_numpy()
-    elif isinstance(data, list | tuple) and all(isinstance(value, Real) for value in data):
+        return _linkage_of_tiles(data, method, optimal_ordering, memory, make_progress(progress))
+    if isinstance(data, list | tuple) and all(isinstance(value, Real) for value in data):
         data = np.asarray(data)
     if isinstance(data, np.ndarray) and data.ndim == 1:
         return _linkage_of_distances(data, method, optimal_ordering, make_progress(progress))
@@ -143,6 +150,36 @@ def linkage(
         data, dtype=dtype, memory=memory, store=store, client=client, progress=progress
     )
     return stages.linkage(0, method=method, metric=metric, optimal_ordering=optimal_ordering)
+
+
+def _linkage_of_tiles(
+    distances: CondensedDistances,
+    method: str,
+    optimal_ordering: bool,
+    memory: str | int | None,
+    progress: Progress,
+) -> np.ndarray:
+    AxisSpec(method=method)
+    n = distances.n
+    _refuse_large_square(n, distances.dtype.itemsize, memory)
+    if optimal_ordering:
+        check_optimal_ordering(n)
+    square = read_square(distances, np.arange(n), progress=progress, name="read")
+    condensed = condensed_of(square) if optimal_ordering else None
+    tree = merge_square(square, method, None, n, progress=progress, name="linkage")
+    return tree if condensed is None else order_optimally(tree, condensed)
+
+
+def _refuse_large_square(n: int, itemsize: int, memory: str | int | None) -> None:
+    limit = available_memory_bytes() if memory is None else parse_bytes(memory)
+    needed = n * n * itemsize
+    if needed > limit:
+        raise MemoryLimitError(
+            f"the square matrix of {n:,} observations takes {format_bytes(needed)} of memory, and "
+            f"{format_bytes(limit)} may be used. Give that much, or use float32.",
+            needed_bytes=needed,
+            limit_bytes=limit,
+        )
 
 
 def _linkage_of_distances(
@@ -176,7 +213,8 @@ def plan(
 ) -> Plan:
     """Say what `clustermap` of the same arguments would do: stages, tasks, bytes, peak memory.
 
-    Nothing is computed; of files only the description is read.
+    Nothing is computed. Of files only the description is read, but for text and Parquet, whose
+    shape is not known before their end.
 
     Raises
     ------
@@ -206,5 +244,6 @@ def plan(
         stages.matrix.dtype.itemsize,
         stages.resources,
         in_memory=stages.store is None,
-        ingest=not stages.in_memory,
+        ingest=not stages.in_memory and matrix_source(stages.matrix) is None,
+        matrix_bytes_held=stages.matrix_bytes_held,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -74,6 +75,26 @@ def _read_address(scheduler_file: str) -> str:
 
 
 @contextmanager
+def _environment(**variables: int) -> Iterator[None]:
+    """Give variables to the worker processes that start inside.
+
+    Tasks of one stage take the same amounts of memory again and again. Giving them back to the
+    system in between costs more time than the distances themselves. Dask's setting for this yields
+    to variables that are there already, and an earlier cluster of this process leaves its own.
+    """
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update({name: str(value) for name, value in variables.items()})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
 def _start(choice: ClusterChoice, resources: Resources) -> Iterator[Client]:
     """Worker processes of a few threads each: one Zarr I/O loop serves a few threads well."""
     import dask
@@ -86,13 +107,10 @@ def _start(choice: ClusterChoice, resources: Resources) -> Iterator[Client]:
         # A run that waits for workers which never come is worse than one that stops.
         "distributed.scheduler.no-workers-timeout": "300s",
         "distributed.worker.memory.max-spill": f"{resources.memory_bytes}B",
-        # Tasks of one stage take the same amounts of memory again and again. Giving them back to
-        # the system in between costs more time than the distances themselves.
-        "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": _KEPT_BYTES,
-        "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": _KEPT_BYTES,
     }
     with (
         dask.config.set(settings),
+        _environment(MALLOC_TRIM_THRESHOLD_=_KEPT_BYTES, MALLOC_MMAP_THRESHOLD_=_KEPT_BYTES),
         LocalCluster(
             n_workers=n_workers,
             threads_per_worker=-(-resources.threads // n_workers),
@@ -147,6 +165,10 @@ def stage_report(client: Client | None, directory: RunDirectory, name: str) -> I
     with client.as_current():
         report.__enter__()
     yield
-    with directory.publish(name) as path, client.as_current():
-        report.filename = str(path)
-        report.__exit__(None, None, None)
+    try:
+        with directory.publish(name) as path, client.as_current():
+            report.filename = str(path)
+            report.__exit__(None, None, None)
+    except Exception as error:
+        # A page for people is not worth the result of the stage.
+        warnings.warn(f"there is no performance report {name}: {error}", stacklevel=2)

@@ -17,12 +17,13 @@ from clustergrid.pipeline.metrics import Function, Metric, engine_for, get_metri
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization
 from clustergrid.pipeline.tiles import DistanceInput, tile_distances
+from clustergrid.storage.chunks import missing_chunks
 from clustergrid.storage.condensed import (
     CondensedDistances,
     open_condensed,
     write_tile,
 )
-from clustergrid.storage.errors import DataValueError
+from clustergrid.storage.errors import DataValueError, IntegrityError
 from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, TriangleGrid, slabs
 from clustergrid.storage.source import MatrixSource
 
@@ -144,8 +145,10 @@ def _row_totals(given: DistanceInput, rows: slice) -> tuple[slice, np.ndarray]:
                 total[:, 1] += np.square(part).sum(axis=1)
                 continue
             mean = part.mean(axis=1)
+            # Else the means of blocks of equal values would differ by a rounding.
+            constant = part.max(axis=1) == part.min(axis=1)
+            mean[constant] = part[constant, 0]
             squares = np.square(part - mean[:, None]).sum(axis=1)
-            squares[part.max(axis=1) == part.min(axis=1)] = 0.0
             share = part.shape[1] / (counted + part.shape[1])
             difference = mean - total[:, 0]
             total[:, 1] += squares + difference * difference * counted * share
@@ -294,6 +297,13 @@ def write_distances(
             if on_tile is not None:
                 on_tile(grid.position(i, j))
             stage.advance()
+    lost = missing_chunks(store, path)
+    if lost:
+        # Zarr would read them as zeros: as identical observations.
+        raise IntegrityError(
+            f"{len(lost)} of {grid.n_tiles} tiles that workers wrote to {store}/{path} are not "
+            "there. Name a store on a file system that every worker and this process share."
+        )
 
 
 def fill_square(

@@ -20,7 +20,7 @@ from clustergrid.storage.source import ArraySource, MatrixSource
 
 __all__ = ["Cells", "ReducedImage", "pixel_edges", "reduce_image", "value_limits"]
 
-_BLOCK = 4096
+_BLOCK = 2048
 _MOST_PARTIAL_IMAGES = 64
 _HISTOGRAM_BINS = 2**16
 _SMALL_CELLS = 2**18

@@ -24,8 +24,8 @@ __all__ = [
     "recompute_flagged",
 ]
 
-STATISTICS = ("count", "mean", "m2", "minimum", "maximum", "infinite")
-"""Columns of what `block_statistics` returns."""
+STATISTICS = ("count", "mean", "m2", "minimum", "maximum", "infinite", "remainder")
+"""Columns of what `block_statistics` returns; the remainder is what a mean lost to rounding."""
 
 
 @jit
@@ -91,18 +91,20 @@ def finish_products_euclidean(
     left: np.ndarray,
     right: np.ndarray,
     bound: float,
+    smallest: float,
     flagged: np.ndarray,
 ) -> None:  # pragma: no cover - compiled
     """Turn products of centred rows into squared distances, in place.
 
     `left` and `right` are the rows' squared norms. Pairs whose squared distance is below `bound`
-    times the sum of both norms have lost digits to cancellation: they are flagged.
+    times the sum of both norms have lost digits to cancellation, and those below `smallest` may
+    have lost them to the range of the type: they are flagged.
     """
     for i in range(products.shape[0]):
         for j in range(products.shape[1]):
             norms = left[i] + right[j]
             squared = norms - 2.0 * products[i, j]
-            flagged[i, j] = squared <= bound * norms
+            flagged[i, j] = squared <= bound * norms or squared < smallest
             products[i, j] = max(squared, 0.0)
 
 
@@ -158,7 +160,7 @@ def block_statistics(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     rows, columns
-        ``(r, 6)`` and ``(c, 6)`` float64, columns as in `STATISTICS`.
+        ``(r, 7)`` and ``(c, 7)`` float64, columns as in `STATISTICS`.
     """
     missing = np.isnan(block)
     if not missing.any():
@@ -179,8 +181,11 @@ def _axis_statistics(block: np.ndarray, axis: int, present: np.ndarray | None = 
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = block.sum(axis=axis, where=where) / np.maximum(count, 1.0)
         deviation = block - np.expand_dims(mean, axis)
+        remainder = deviation.sum(axis=axis, where=where) / np.maximum(count, 1.0)
         np.square(deviation, out=deviation)
-        statistics[:, 2] = deviation.sum(axis=axis, where=where)
+        squares = deviation.sum(axis=axis, where=where)
+        statistics[:, 2] = np.maximum(squares - count * remainder * remainder, 0.0)
+        statistics[:, 6] = remainder
     statistics[:, 0] = count
     statistics[:, 1] = mean
     statistics[:, 3] = block.min(axis=axis, where=where, initial=np.inf)

@@ -20,7 +20,7 @@ from clustergrid.storage.source import MatrixSource
 
 __all__ = ["AxisStatistics", "MatrixStatistics", "Normalization", "matrix_statistics"]
 
-STATISTICS_BLOCK = 4096
+STATISTICS_BLOCK = 2048
 """Rows and columns of one block of the statistics pass."""
 
 
@@ -189,15 +189,19 @@ def matrix_statistics(
 
 
 def _merge(partial: np.ndarray) -> AxisStatistics:
-    """Merge ``(blocks, n, 6)`` statistics in the order of the blocks."""
+    """Merge ``(blocks, n, 7)`` statistics in the order of the blocks."""
     merged = partial[0].copy()
     for other in partial[1:]:
         count = merged[:, 0] + other[:, 0]
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.where(count > 0, other[:, 0] / count, 0.0)
-            difference = other[:, 1] - merged[:, 1]
+            # With what the means lost to rounding: far from zero that is most of a difference.
+            difference = (other[:, 1] - merged[:, 1]) + (other[:, 6] - merged[:, 6])
             merged[:, 2] += other[:, 2] + difference * difference * merged[:, 0] * share
-            merged[:, 1] += difference * share
+            moved = merged[:, 6] + difference * share
+            mean = merged[:, 1] + moved
+            merged[:, 6] = (merged[:, 1] - mean) + moved
+            merged[:, 1] = mean
         merged[:, 0] = count
         merged[:, 3] = np.minimum(merged[:, 3], other[:, 3])
         merged[:, 4] = np.maximum(merged[:, 4], other[:, 4])

@@ -26,6 +26,8 @@ __all__ = [
 ]
 
 _LARGEST_EDGE = 4096
+READ_BLOCK = 2048
+"""Rows and columns of a block that the passes over the matrix read at once."""
 _MOST_TASKS = 50_000
 _AXES = ("row", "col")
 _OVERHEAD_BYTES = 250_000_000
@@ -304,6 +306,7 @@ def plan_run(
     in_memory: bool,
     ingest: bool,
     trees: bool = True,
+    matrix_bytes_held: int | None = None,
 ) -> Plan:
     """Plan every stage of a run.
 
@@ -319,6 +322,8 @@ def plan_run(
         Whether the matrix and the distances stay in this process.
     ingest
         Whether the matrix has to be written to the store first.
+    matrix_bytes_held
+        Bytes of the matrix that are in this process; by default all of them where `in_memory`.
     trees
         Whether trees are made of the distances, which takes their square in memory.
 
@@ -329,16 +334,20 @@ def plan_run(
     """
     n, k = shape
     matrix_bytes = n * k * itemsize
-    held = _OVERHEAD_BYTES + (matrix_bytes if in_memory else 0)
-    block_bytes = max(1, resources.local_threads) * 4 * min(n, 4096) * min(k, 4096) * 8
-    n_blocks = -(-n // 4096) * -(-k // 4096)
+    if matrix_bytes_held is None:
+        matrix_bytes_held = matrix_bytes if in_memory else 0
+    held = _OVERHEAD_BYTES + matrix_bytes_held
+    block_bytes = max(1, resources.local_threads) * 4 * min(n, READ_BLOCK) * min(k, READ_BLOCK) * 8
+    n_blocks = -(-n // READ_BLOCK) * -(-k // READ_BLOCK)
+    # Seven statistics of every row in every block of columns, and of every column likewise.
+    partial_bytes = 2 * 56 * (n * -(-k // READ_BLOCK) + k * -(-n // READ_BLOCK))
     before = [
         StagePlan(
             name="statistics",
             engine="one pass",
             tasks=n_blocks,
             bytes_read=0 if in_memory else matrix_bytes,
-            peak_memory_bytes=held + block_bytes + 2 * 48 * (n * -(-k // 4096) + k * -(-n // 4096)),
+            peak_memory_bytes=held + block_bytes + partial_bytes,
         )
     ]
     if ingest:
@@ -354,7 +363,7 @@ def plan_run(
     after = StagePlan(
         name="downsample",
         engine="one pass",
-        tasks=min(64, -(-n // 4096)),
+        tasks=min(64, -(-n // READ_BLOCK)),
         bytes_read=0 if in_memory else matrix_bytes,
         peak_memory_bytes=held + block_bytes,
     )

@@ -65,6 +65,7 @@ from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import TriangleGrid
 from clustergrid.storage.ingest import ingest, matrix_source
 from clustergrid.storage.matrix import open_matrix
+from clustergrid.storage.readers.location import Location
 from clustergrid.storage.source import ArraySource, MatrixSource
 
 if TYPE_CHECKING:
@@ -164,6 +165,12 @@ class Stages:
     def _gathered_bytes(self) -> int:
         """Largest lazy matrix that is brought into this process rather than put at rest."""
         return self.resources.memory_bytes // 8 if self.executor.in_process else _SHIPPED_BYTES
+
+    @property
+    def matrix_bytes_held(self) -> int:
+        """Bytes of the matrix that are in this process while stages run."""
+        held = self.in_memory or self.matrix.nbytes <= self._gathered_bytes
+        return int(self.matrix.nbytes) if held else 0
 
     @cached_property
     def _scratch(self) -> str:
@@ -276,7 +283,10 @@ class Stages:
         return linkage if condensed is None else order_optimally(linkage, condensed)
 
     def _duplicates(self, axis: int, given: DistanceInput, spec: AxisSpec) -> Duplicates | None:
-        if spec.optimal_ordering or given.source.shape[0] <= SMALL_OBSERVATIONS:
+        # A function of the user's need not call identical rows identical.
+        if callable(spec.metric) or spec.optimal_ordering:
+            return None
+        if given.source.shape[0] <= SMALL_OBSERVATIONS:
             return None
         duplicates = find_duplicates(
             given.source, self.executor, self._progress, name=f"duplicates-{AXIS_NAMES[axis]}"
@@ -317,6 +327,7 @@ class Stages:
             in_memory=self.store is None,
             ingest=False,
             trees=tree,
+            matrix_bytes_held=self.matrix_bytes_held,
         ).tiling(axis)
         refuse_not_finite(self.matrix, self.statistics, self.normalization, axis)
         source, statistics, normalization = self.source, self.statistics, self.normalization
@@ -461,7 +472,8 @@ def open_stages(
     progress
         True for bars, a callback, or a `Progress`.
     """
-    where = None if store is None else os.fspath(store)
+    # Absolute: workers have working directories of their own.
+    where = None if store is None else Location.parse(store).url
     matrix = open_matrix(data, pivot_kws=pivot_kws, store=where)
     if client is None and not isinstance(matrix.variable._data, np.ndarray):
         client = active_client()

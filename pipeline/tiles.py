@@ -27,6 +27,7 @@ import numpy as np
 from clustergrid.pipeline import kernels
 from clustergrid.pipeline.metrics import Function, get_metric
 from clustergrid.pipeline.normalize import Normalization
+from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, slabs
 from clustergrid.storage.source import MatrixSource
 
@@ -36,6 +37,8 @@ __all__ = ["DistanceInput", "tile_distances"]
 # recomputed from differences. With the share s, what is left of the product's error is
 # about eps * sqrt(k) / s, relative: 1e-10 in float64, 2e-5 in float32 (before the root).
 _CANCELLED = {np.dtype(np.float64): 1e-5, np.dtype(np.float32): 1e-2}
+# Squared distances below this are recomputed in float64: products of float32 end at 1e-38.
+_SMALLEST = {np.dtype(np.float64): 0.0, np.dtype(np.float32): 1e-30}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -101,6 +104,14 @@ def tile_distances(given: DistanceInput, rows: slice, columns: slice) -> np.ndar
     distances = _ENGINES[given.engine](given, rows, columns)
     if rows == columns:
         _mirror(distances)
+    finite = np.isfinite(distances)
+    if not finite.all():
+        i, j = np.argwhere(~finite)[0]
+        raise DataValueError(
+            "The condensed distance matrix must contain only finite values. The distance of "
+            f"observations {rows.start + i} and {columns.start + j} is {distances[i, j]}: the "
+            f"metric is not defined there, or overflows {given.dtype}."
+        )
     return distances
 
 
@@ -216,13 +227,13 @@ def _product_tile(given: DistanceInput, rows: slice, columns: slice) -> np.ndarr
             _add_block_products(left[a], right[b], products[a, b], first=features.start == 0)
     for a, b in _pairs_of_blocks(rows, columns):
         flagged = _finish_products(given, _within(rows, a), _within(columns, b), products[a, b])
-        _recompute(given, _within(rows, a), _within(columns, b), flagged, products[a, b])
         if metric.product.root:
             np.sqrt(products[a, b], out=products[a, b])
         if given.scale != 1.0:
             # Twice for squared distances, because the square of the scale need not be a float32.
             for _ in range(1 if metric.product.root else 2):
                 products[a, b] /= given.scale
+        _recompute(given, _within(rows, a), _within(columns, b), flagged, products[a, b])
     return products
 
 
@@ -271,7 +282,9 @@ def _finish_products(
         kernels.finish_products_unit(products, bound, flagged)
     else:
         left, right = (given.totals[part, 1] * given.scale**2 for part in (rows, columns))
-        kernels.finish_products_euclidean(products, left, right, bound, flagged)
+        kernels.finish_products_euclidean(
+            products, left, right, bound, _SMALLEST[products.dtype], flagged
+        )
     return flagged
 
 
@@ -296,8 +309,8 @@ def _recompute(
             kernels.recompute_flagged(left[:, block], right[:, block], flagged, accumulator)
     if unit:
         accumulator *= 0.5
-    else:
-        accumulator *= given.scale**2
+    elif metric.product is not None and metric.product.root:
+        np.sqrt(accumulator, out=accumulator)
     np.copyto(out, accumulator, where=flagged, casting="same_kind")
 
 

@@ -96,11 +96,8 @@ def open_array(store: str | PurePath, path: str, *, mode: str = "r") -> zarr.Arr
     import zarr
 
     try:
-        if mode == "r":
-            return zarr.open_array(str(store), path=path, mode=mode)
-        # Unlike `create_array`, this takes no configuration of its own.
-        with zarr.config.set({f"array.{name}": value for name, value in _WRITTEN_WHOLE.items()}):
-            return zarr.open_array(str(store), path=path, mode=mode)
+        array = zarr.open_array(str(store), path=path, mode=mode)
+        return array if mode == "r" else array.with_config(_WRITTEN_WHOLE)
     except (OSError, KeyError, ValueError) as error:
         raise StorageError(f"no readable array {path!r} in {store}: {error}") from error
 

@@ -127,6 +127,8 @@ def create_condensed(
 ) -> CondensedDistances:
     """Create the tiles at rest, raw (distances barely compress) with a checksum each."""
     grid = TriangleGrid(n=n, tile_edge=min(tile_edge, n))
+    if overwrite:
+        _refuse_foreign(store, path)
     array = create_array(
         store,
         path,
@@ -138,6 +140,19 @@ def create_condensed(
         overwrite=overwrite,
     )
     return CondensedDistances(grid, array)
+
+
+def _refuse_foreign(store: str | PurePath, path: str) -> None:
+    """Refuse to replace an array that is not a condensed distance matrix of ours."""
+    try:
+        attributes = dict(open_array(store, path).attrs)
+    except StorageError:
+        return
+    if attributes.get("clustergrid") != "condensed":
+        raise StorageError(
+            f"{store} holds an array {path!r} that clustergrid did not write and would replace: "
+            "name another store"
+        )
 
 
 def open_condensed(store: str | PurePath, path: str, *, mode: str = "r") -> CondensedDistances:

@@ -232,7 +232,15 @@ class _Target:
             group = zarr.open_group(self.store, mode="a", zarr_format=3)
         except (OSError, ValueError) as error:
             raise StorageError(f"cannot write to {self.store}: {error}") from error
-        self._note(group, {"complete": False, "name": None if name is None else str(name)})
+        self._refuse_foreign(group)
+        self._note(
+            group,
+            {
+                "complete": False,
+                "name": None if name is None else str(name),
+                "labels": list(self.dims),
+            },
+        )
         create_array(
             self.store,
             self.path,
@@ -242,6 +250,17 @@ class _Target:
             dimension_names=self.dims,
             overwrite=True,
         )
+
+    def _refuse_foreign(self, group: Any) -> None:
+        """Refuse to replace arrays that somebody else put into the group."""
+        records: Any = group.attrs.asdict().get(_RECORD, {})
+        ours = {*records, *(dim for record in records.values() for dim in record.get("labels", []))}
+        foreign = [name for name in (self.path, *self.dims) if name in group and name not in ours]
+        if foreign:
+            raise StorageError(
+                f"{self.store} holds {', '.join(map(repr, foreign))}, which clustergrid did not "
+                "write and would replace: name another store"
+            )
 
     def finish(
         self, labels: tuple[pd.Index | None, ...], counts: Any, more: dict[str, Any]

@@ -35,7 +35,11 @@ from clustergrid.storage.chunks import is_whole
 from clustergrid.storage.errors import ClustergridError, RunDirectoryError, StorageError
 from clustergrid.storage.runlock import LOCK, Holder, holder_of, lock_directory
 
-__all__ = ["FORMAT", "RunDirectory", "stage_key"]
+__all__ = ["ALGORITHM", "FORMAT", "RunDirectory", "stage_key"]
+
+ALGORITHM = 1
+"""Version of the arithmetic: raised with every change that may alter a bit of a result, so that
+what an older version left is computed again."""
 
 FORMAT = 1
 """Version of the layout; a run directory of another one is refused."""
@@ -74,7 +78,8 @@ def stage_key(**parts: Any) -> str:
     >>> len(stage_key(a=1))
     64
     """
-    text = json.dumps({"format": FORMAT, **parts}, sort_keys=True, separators=(",", ":"))
+    parts = {"format": FORMAT, "algorithm": ALGORITHM, **parts}
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -62,7 +62,8 @@ def clustermap(
         ``"single"``, ``"complete"``, ``"average"``, ``"weighted"``, ``"centroid"``,
         ``"median"`` or ``"ward"``.
     metric
-        A metric of scipy.spatial.distance.pdist, or a function of two vectors.
+        ``"euclidean"``, ``"sqeuclidean"``, ``"cosine"``, ``"correlation"``, ``"cityblock"`` or
+        ``"chebyshev"``, or a function of two vectors, which is called for every pair.
     z_score
         Subtract the mean and divide by the standard deviation of every row (0) or column (1).
     standard_scale

@@ -53,6 +53,7 @@ from clustergrid.pipeline.render.ticks import (
     hide_spines,
     write_tick_labels,
 )
+from clustergrid.pipeline.spec import AxisSpec
 
 if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
@@ -242,6 +243,11 @@ class ClusterGrid(FigureGrid):
             # Equal scales on both axes of the body can't be had in a grid of axes.
             warnings.warn("``square=True`` ignored in clustermap", UserWarning, stacklevel=2)
         self._refuse(HeatmapOptions.from_keywords(kws))
+        # Both axes before either is clustered.
+        if row_cluster and row_linkage is None:
+            AxisSpec(method=row_method or method, metric=row_metric or metric)
+        if col_cluster and col_linkage is None:
+            AxisSpec(method=col_method or method, metric=col_metric or metric)
         self.plot_dendrograms(
             row_cluster,
             col_cluster,

@@ -47,7 +47,9 @@ def z_score(data2d: pd.DataFrame, axis: int = 1) -> pd.DataFrame:
     """
     _check_axis(axis, "z_score")
     table = data2d if axis == 1 else data2d.T
-    table = (table - table.mean()) / table.std()
+    # The mean of equal values may be off by a rounding, which would be all that their deviation is.
+    deviation = table.std().mask(table.min() == table.max(), 0.0)
+    table = (table - table.mean()) / deviation
     return table if axis == 1 else table.T
 
 

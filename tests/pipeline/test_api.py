@@ -17,7 +17,7 @@ from scipy.cluster.hierarchy import linkage as scipy_linkage
 from scipy.spatial.distance import pdist as scipy_pdist
 from sklearn.datasets import load_iris
 
-from clustergrid.pipeline import linkage, pdist, plan
+from clustergrid.pipeline import clustermap, linkage, pdist, plan
 from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.hierarchy import METHODS
 from clustergrid.pipeline.metrics import METRICS
@@ -276,7 +276,7 @@ def test_a_small_matrix_loads_neither_scheduler_nor_store():
     code = """
 import sys
 import numpy as np, pandas as pd
-from clustergrid.pipeline import linkage, pdist, plan
+from clustergrid.pipeline import clustermap, linkage, pdist, plan
 values = np.random.default_rng(0).normal(size=(40, 6))
 for data in (values, pd.DataFrame(values)):
     linkage(data, "ward")
@@ -426,3 +426,75 @@ def test_distances_at_rest_need_less_than_their_square(tmp_path):
         linkage(values, **options)
     d = pdist(values, **options)
     assert d[17, 3999] == pytest.approx(np.linalg.norm(values[17] - values[3999]), rel=1e-6)
+
+
+def test_one_huge_value_leaves_the_other_float32_distances(monkeypatch):
+    monkeypatch.setattr("clustergrid.pipeline.metrics.SMALL_OPERATIONS", 0)
+    values = np.random.default_rng(0).normal(size=(4, 20)).astype(np.float32)
+    values[0, 0] = 9.96921e36  # NetCDF's fill value
+    for metric in ("euclidean", "cosine"):
+        wanted = scipy_pdist(values.astype(np.float64), metric)
+        np.testing.assert_allclose(pdist(values, metric).to_numpy(), wanted, rtol=2e-6)
+
+
+@pytest.mark.parametrize("method", ["single", "average"])
+def test_a_function_without_a_distance_is_refused(method):
+    values = np.random.default_rng(0).normal(size=(6, 4))
+    values[3] = 1.0
+
+    def undefined(u, v):
+        return np.nan if np.ptp(u) == 0 or np.ptp(v) == 0 else 1.0
+
+    with pytest.raises(ValueError, match=r"only finite values.*observations 0 and 3 is nan"):
+        linkage(values, method, undefined)
+
+
+def test_identical_rows_may_be_apart_for_a_function(monkeypatch):
+    monkeypatch.setattr("clustergrid.pipeline.stages.SMALL_OBSERVATIONS", 10)
+    monkeypatch.setattr("clustergrid.pipeline.trees.SMALL_OBSERVATIONS", 10)
+    values = np.repeat(np.random.default_rng(0).normal(size=(10, 3)), 2, axis=0)
+
+    def far(u, v):
+        return np.abs(u - v).sum() + 1.0
+
+    np.testing.assert_allclose(
+        linkage(values, "average", far), scipy_linkage(values, "average", far)
+    )
+
+
+def test_a_tree_of_distances_keeps_to_the_memory():
+    d = pdist(np.random.default_rng(0).normal(size=(400, 3)))
+    with pytest.raises(MemoryLimitError, match=r"square matrix of 400 observations takes 1.28 MB"):
+        linkage(d, memory="1MB")
+
+
+def test_a_lazy_matrix_may_be_larger_than_memory():
+    lazy = xr.DataArray(dask.array.zeros((20_000, 500_000), chunks=(1_000, 5_000), dtype="f4"))
+    planned = plan(lazy, memory="16GB", col_cluster=False)
+    assert planned.peak_memory_bytes < 16 * 10**9 < lazy.nbytes
+
+
+def test_the_picture_of_lazy_data_is_made_on_the_active_client(fresh_client):
+    import matplotlib.pyplot as plt
+
+    lazy = xr.DataArray(
+        dask.array.from_array(np.random.default_rng(0).normal(size=(40, 12)), chunks=(10, 12)),
+        dims=("gene", "sample"),
+    )
+    with plt.rc_context({"backend": "agg"}):
+        grid = lazy.clustergrid.clustermap(figsize=(3, 3))
+    plt.close(grid.figure)
+    ran = " ".join(tasks_run_on(fresh_client))
+    assert all(stage in ran for stage in ("statistics", "distance-tile", "downsample"))
+
+
+def test_what_is_wrong_with_the_columns_is_said_before_the_rows_are_clustered(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("something was computed")
+
+    monkeypatch.setattr("clustergrid.pipeline.stages.Stages.linkage", refuse)
+    values = np.random.default_rng(0).normal(size=(6, 5))
+    with pytest.raises(ValueError, match="Unknown Distance Metric"):
+        clustermap(values, col_metric="typo")
+    with pytest.raises(ValueError, match="requires the distance metric to be Euclidean"):
+        clustermap(values, col_method="ward", col_metric="cosine")

@@ -22,6 +22,7 @@ from clustergrid.pipeline.metrics import METRICS, engine_for, get_metric
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import Normalization, matrix_statistics
 from clustergrid.storage.condensed import create_condensed, open_condensed
+from clustergrid.storage.errors import IntegrityError
 from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, TriangleGrid
 from clustergrid.storage.source import ArraySource
 
@@ -381,7 +382,9 @@ def test_tiles_at_rest_are_those_in_memory(use_engine, small_blocks, tmp_path, k
             name="distance",
         )
 
-    write(frozenset({3, 7}), ThreadsExecutor(2))
+    # Tiles that are said to be finished and are not there would be read as zeros.
+    with pytest.raises(IntegrityError, match="2 of 10 tiles"):
+        write(frozenset({3, 7}), ThreadsExecutor(2))
     assert sorted(written) == [p for p in range(10) if p not in (3, 7)]
     i, j = condensed.grid.tile(7)
     assert not open_condensed(store, "d").tile(i, j).any()
@@ -428,3 +431,50 @@ def test_rows_without_a_distance_are_named(use_engine, metric, engine):
     ) as caught:
         distances(values, metric)
     np.testing.assert_array_equal(caught.value.rows, [3, 11])
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3, 5.123])
+@pytest.mark.parametrize("k", [3_000, 20_000])
+def test_constant_rows_have_no_correlation_however_long_they_are(value, k):
+    values = np.random.default_rng(0).normal(size=(4, k))
+    values[2] = value
+    with pytest.raises(UndefinedRowsError) as caught:
+        pdist_api(values, "correlation")
+    assert caught.value.rows.tolist() == [2]
+
+
+def pdist_api(values, metric, **kwargs):
+    source, executor, progress = ArraySource(np.asarray(values)), SerialExecutor(), Progress()
+    return distance_input(
+        source,
+        matrix_statistics(source, executor, progress),
+        Normalization(),
+        metric,
+        dtype=np.dtype(np.float64),
+        features_at_once=BLOCK_FEATURES,
+        executor=executor,
+        progress=progress,
+        name="distance",
+    )
+
+
+def test_tiles_that_do_not_arrive_are_missed(tmp_path):
+    values = np.random.default_rng(0).normal(size=(1_100, 4))
+    given = pdist_api(values, "euclidean")
+    condensed = create_condensed(tmp_path, "d", n=1_100, tile_edge=512, dtype="float64")
+
+    def lose(position):
+        if position == 2:
+            (tmp_path / "d" / "c" / "2" / "0" / "0").unlink()
+
+    with pytest.raises(IntegrityError, match="1 of 6 tiles"):
+        write_distances(
+            given,
+            condensed,
+            str(tmp_path),
+            "d",
+            on_tile=lose,
+            executor=SerialExecutor(),
+            progress=Progress(),
+            name="distance",
+        )

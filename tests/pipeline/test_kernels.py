@@ -65,7 +65,7 @@ def test_products_become_squared_distances(dtype):
     products = left @ right.T
     squares = [(x.astype(np.float64) ** 2).sum(1) for x in (left, right)]
     flagged = np.zeros((6, 5), bool)
-    kernels.finish_products_euclidean(products, *squares, 1e-2, flagged)
+    kernels.finish_products_euclidean(products, *squares, 1e-2, 0.0, flagged)
     expected = ((left[:, None].astype(np.float64) - right[None]) ** 2).sum(2)
     assert flagged[1, 2]
     assert flagged.sum() == 1

@@ -230,7 +230,7 @@ def test_tiles_of_tasks_elsewhere_fit_their_workers():
         return tile_the_triangle(200_000, 2_000, 4, resources, held_bytes=3 * 10**9)
 
     assert tiling(10**9).task_bytes <= 10**9
-    assert tiling(10**8).tile_edge < tiling(10**9).tile_edge
+    assert tiling(10**8, threads=16).tile_edge < tiling(10**9, threads=16).tile_edge
     # A thousand threads elsewhere take nothing of this machine's memory.
     assert tiling(10**9, threads=16_000).task_bytes <= 10**9
     with pytest.raises(MemoryLimitError, match="workers have 1 MB for each"):

@@ -145,3 +145,13 @@ def test_what_is_not_distances_is_refused(tmp_path):
     )
     with pytest.raises(StorageError, match="does not say its n and tile_edge"):
         open_condensed(store, "y")
+
+
+def test_an_array_of_somebody_else_is_not_replaced(tmp_path):
+    import zarr
+
+    zarr.create_array(str(tmp_path), name="d", shape=(3,), dtype="f8", zarr_format=3)
+    with pytest.raises(OSError, match="did not write and would replace"):
+        create_condensed(tmp_path, "d", n=5, tile_edge=512, dtype="f8", overwrite=True)
+    create_condensed(tmp_path, "e", n=5, tile_edge=512, dtype="f8", overwrite=True)
+    create_condensed(tmp_path, "e", n=6, tile_edge=512, dtype="f8", overwrite=True)

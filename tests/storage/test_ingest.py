@@ -114,7 +114,13 @@ def test_on_both_schedulers(tmp_path, client, where, with_progress):
             source = ingest(matrix, tmp_path, chunks=(16, 4), progress=progress)
     np.testing.assert_array_equal(source.read(slice(None), slice(None)), matrix.to_numpy())
     record = stored_record(tmp_path)
-    assert record == {"complete": True, "name": "counts", "missing": 1, "infinite": 1}
+    assert record == {
+        "complete": True,
+        "name": "counts",
+        "labels": ["gene", "sample"],
+        "missing": 1,
+        "infinite": 1,
+    }
     assert calls == ([(i, 6) for i in range(1, 7)] if with_progress else [])
 
 
@@ -155,7 +161,8 @@ def test_an_unfinished_store_is_refused(tmp_path):
     broken = matrix.copy(data=matrix.data.map_blocks(lambda block: 1 / 0, dtype=float))
     with pytest.raises(ZeroDivisionError):
         ingest(broken, tmp_path)
-    assert stored_record(tmp_path) == {"complete": False, "name": "counts"}
+    record = stored_record(tmp_path)
+    assert record == {"complete": False, "name": "counts", "labels": ["gene", "sample"]}
     with pytest.raises(IntegrityError, match="not written to its end"):
         open_matrix(tmp_path)
     ingest(matrix, tmp_path)
@@ -392,3 +399,15 @@ def test_aligned_chunks(shape, stored, itemsize):
     assert rows % stored[0] == 0 or rows == shape[0]
     assert columns % stored[1] == 0 or columns == shape[1]
     assert rows * columns * itemsize <= max(2**26, stored[0] * stored[1] * itemsize)
+
+
+def test_arrays_of_somebody_else_are_not_replaced(tmp_path):
+    theirs = xarray.DataArray(np.ones((6, 4)), dims=("gene", "sample"), name="matrix")
+    theirs.to_zarr(tmp_path, zarr_format=3, consolidated=False)
+    with pytest.raises(OSError, match="holds 'matrix', which clustergrid did not write"):
+        ingest(example(), tmp_path)
+    np.testing.assert_array_equal(zarr.open_array(tmp_path, path="matrix", mode="r")[:], 1)
+    labels = tmp_path / "labels"
+    xarray.Dataset(coords={"gene": [1, 2]}).to_zarr(labels, zarr_format=3, consolidated=False)
+    with pytest.raises(OSError, match="holds 'gene'"):
+        ingest(example(), labels)

@@ -207,3 +207,11 @@ def test_the_bare_grid_has_default_ratios(table: pd.DataFrame) -> None:
 def test_a_colormap_is_given_away_as_a_copy() -> None:
     assert get_colormap("rocket") == get_colormap("rocket")
     assert get_colormap("rocket") is not get_colormap("rocket")
+
+
+@pytest.mark.parametrize(("value", "n_columns"), [(0.3, 10), (7.7, 115), (0.1, 1000)])
+def test_a_constant_row_whose_mean_is_rounded(value: float, n_columns: int) -> None:
+    values = np.random.default_rng(0).normal(size=(5, n_columns))
+    values[2] = value
+    with pytest.raises(ValueError, match="must contain only finite values"):
+        clustermap(values, z_score=0)
