@@ -138,8 +138,9 @@ def _draw_files(
         "pdf.fonttype": 42,
     }
     with rc_context(style):
-        grid = _grid(directory, options, stages)
+        grid = _open_grid(directory, options, stages)
         try:
+            _plot(grid, directory, options, stages)
             for name in names:
                 with directory.publish(name) as path:
                     grid.savefig(path)
@@ -148,11 +149,10 @@ def _draw_files(
             plt.close(grid.figure)
 
 
-def _grid(directory: RunDirectory, options: FigureOptions, stages: RunStages) -> ClusterGrid:
+def _open_grid(directory: RunDirectory, options: FigureOptions, stages: RunStages) -> ClusterGrid:
     from clustergrid.pipeline.render import ClusterGrid
 
-    trees = [stored_linkage(directory, axis, stages.shape[axis]) for axis in (0, 1)]
-    grid = ClusterGrid(
+    return ClusterGrid(
         None,
         figsize=options.figsize_inches,
         row_colors=stored_colors(directory, 0, stages.matrix),
@@ -162,6 +162,12 @@ def _grid(directory: RunDirectory, options: FigureOptions, stages: RunStages) ->
         cbar_pos=(0.02, 0.8, 0.05, 0.18),
         stages=stages,
     )
+
+
+def _plot(
+    grid: ClusterGrid, directory: RunDirectory, options: FigureOptions, stages: RunStages
+) -> None:
+    trees = [stored_linkage(directory, axis, stages.shape[axis]) for axis in (0, 1)]
     grid.plot(
         "euclidean",
         "average",
@@ -175,7 +181,6 @@ def _grid(directory: RunDirectory, options: FigureOptions, stages: RunStages) ->
     )
     for title, entries in options.legends.items():
         grid.add_legend(entries, title=title or None)
-    return grid
 
 
 def plot_run(
