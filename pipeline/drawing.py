@@ -18,7 +18,8 @@ from clustergrid.pipeline.monitor import Listener, Progress
 from clustergrid.pipeline.outputs import stored_colors, stored_linkage
 from clustergrid.pipeline.planning import Resources
 from clustergrid.pipeline.request import FigureOptions, RunRequest
-from clustergrid.storage.errors import RunDirectoryError
+from clustergrid.storage.chunks import is_whole
+from clustergrid.storage.errors import IntegrityError, RunDirectoryError
 from clustergrid.storage.matrix import open_matrix
 from clustergrid.storage.rundir import RunDirectory, stage_key
 
@@ -208,6 +209,8 @@ def plot_run(
     ------
     RunDirectoryError
         It is not a run directory, or its run is not finished.
+    IntegrityError
+        A part of the run's copy of the matrix is missing.
     """
     directory = RunDirectory(path)
     check_figure(options)
@@ -223,6 +226,12 @@ def plot_run(
             bind_input(directory, describe_input(request))
             matrix = open_matrix(asked["input"], layer=asked["layer"])
         else:
+            if not is_whole(directory.matrix, "matrix"):
+                # Zarr would read what is missing as zeros, and they would be drawn.
+                raise IntegrityError(
+                    f"chunks of the matrix in {directory.matrix} are missing: the same "
+                    "`clustergrid run` again copies it again"
+                )
             matrix = open_matrix(directory.matrix, layer="matrix")
         normalization = {name: asked[name] for name in ("z_score", "standard_scale")}
         stages = RunStages(

@@ -761,6 +761,13 @@ def test_an_unfinished_run_is_not_drawn(copied):
         plot_run(copied.directory.parent, SMALL)
 
 
+def test_a_matrix_that_lost_a_chunk_is_not_drawn(copied):
+    chunk = next(f for f in (copied.directory / "matrix.zarr/matrix/c").rglob("*") if f.is_file())
+    chunk.unlink()
+    with pytest.raises(IntegrityError, match=r"chunks of the matrix .* are missing"):
+        plot_run(copied.directory, dataclasses.replace(SMALL, dpi=60))
+
+
 def test_a_run_that_was_started_with_other_options_is_not_finished(copied):
     with pytest.raises(KeyboardInterrupt):
         run(dataclasses.replace(copied, row=AxisSpec(method="ward")), Log(stop_at=4))
