@@ -9,18 +9,15 @@ import xarray as xr
 
 from clustergrid.pipeline.distance import UndefinedRowsError
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization
+from clustergrid.pipeline.spec import AXIS_NAMES
 from clustergrid.storage.errors import DataValueError
 
 __all__ = [
-    "AXIS_NAMES",
     "labels_of",
     "refuse_not_finite",
     "refuse_one_observation",
     "undefined_rows",
 ]
-
-AXIS_NAMES = ("row", "col")
-"""Of the axes, as in seaborn's arguments and in the names of stages and files."""
 
 _WORDS = ("row", "column")
 _NOT_FINITE = "The condensed distance matrix must contain only finite values."

@@ -15,12 +15,12 @@ from clustergrid.pipeline._jit import jit
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization
-from clustergrid.storage.grid import round_up, slabs
+from clustergrid.storage.grid import READ_BLOCK, round_up, slabs
 from clustergrid.storage.source import ArraySource, MatrixSource
 
 __all__ = ["Cells", "ReducedImage", "pixel_edges", "reduce_image", "value_limits"]
 
-_BLOCK = 2048
+_BLOCK = READ_BLOCK
 _MOST_PARTIAL_IMAGES = 64
 _HISTOGRAM_BINS = 2**16
 _SMALL_CELLS = 2**18

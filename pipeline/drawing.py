@@ -13,11 +13,12 @@ from clustergrid.pipeline.execution import (
     available_memory_bytes,
 )
 from clustergrid.pipeline.intake import bind_input, describe_input, matrix_key
-from clustergrid.pipeline.kept import AXES, RunStages, array_digest
+from clustergrid.pipeline.kept import RunStages, array_digest
 from clustergrid.pipeline.monitor import Listener, Progress
 from clustergrid.pipeline.outputs import stored_colors, stored_linkage
 from clustergrid.pipeline.planning import Resources
 from clustergrid.pipeline.request import FigureOptions, RunRequest
+from clustergrid.pipeline.spec import AXIS_NAMES
 from clustergrid.storage.chunks import is_whole
 from clustergrid.storage.errors import IntegrityError, RunDirectoryError
 from clustergrid.storage.matrix import open_matrix
@@ -101,7 +102,7 @@ def _results_key(directory: RunDirectory, stages: RunStages) -> str:
     """Key of all that a picture shows, whatever it looks like."""
     trees = [stored_linkage(directory, axis, stages.shape[axis]) for axis in (0, 1)]
     tables = []
-    for axis in AXES:
+    for axis in AXIS_NAMES:
         file = directory.file(f"{axis}_colors.tsv")
         tables.append(file.read_text(encoding="utf-8") if file.exists() else None)
     return stage_key(matrix=stages.key, trees=array_digest(*trees), colors=tables)

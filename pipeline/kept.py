@@ -10,6 +10,7 @@ import numpy as np
 from clustergrid.pipeline.distance import write_distances
 from clustergrid.pipeline.downsample import ReducedImage
 from clustergrid.pipeline.execution import available_cores
+from clustergrid.pipeline.spec import AXIS_NAMES
 from clustergrid.pipeline.stages import Stages
 from clustergrid.pipeline.tiles import DistanceInput
 from clustergrid.storage.arrays import create_array, open_array, write_block
@@ -19,10 +20,8 @@ from clustergrid.storage.errors import StorageError
 from clustergrid.storage.grid import TriangleGrid
 from clustergrid.storage.rundir import RunDirectory, stage_key
 
-__all__ = ["AXES", "RunStages", "array_digest"]
+__all__ = ["RunStages", "array_digest"]
 
-AXES = ("row", "col")
-"""What files and stages of rows and of columns are called."""
 
 _IMAGE = ("image", "image_row_edges", "image_column_edges")
 
@@ -67,7 +66,7 @@ class RunStages(Stages):
         self, axis: int, given: DistanceInput, grid: TriangleGrid
     ) -> CondensedDistances:
         """Compute the tiles that no earlier run left whole."""
-        name = AXES[axis]
+        name = AXIS_NAMES[axis]
         stage, path = f"distance-{name}", f"condensed_{name}"
         key = stage_key(
             matrix=self.key, axis=name, metric=given.metric, engine=given.engine, dtype=given.dtype
@@ -120,7 +119,7 @@ class RunStages(Stages):
             return None, frozenset()
         tiles = range(condensed.grid.n_tiles) if is_finished else sorted(noted)
         with self._progress.stage(
-            f"verify-{AXES[path.endswith('col')]}", total=len(tiles), unit="tiles"
+            f"verify-{AXIS_NAMES[path.endswith('col')]}", total=len(tiles), unit="tiles"
         ) as verified:
             damaged = damaged_chunks(
                 self._directory.arrays,

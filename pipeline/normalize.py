@@ -15,12 +15,12 @@ from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.kernels import STATISTICS, block_statistics
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.spec import check_normalization
-from clustergrid.storage.grid import slabs
+from clustergrid.storage.grid import READ_BLOCK, slabs
 from clustergrid.storage.source import MatrixSource
 
 __all__ = ["AxisStatistics", "MatrixStatistics", "Normalization", "matrix_statistics"]
 
-STATISTICS_BLOCK = 2048
+STATISTICS_BLOCK = READ_BLOCK
 """Rows and columns of one block of the statistics pass."""
 
 

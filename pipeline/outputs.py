@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clustergrid.pipeline.kept import AXES
 from clustergrid.pipeline.order import check_linkage, cut
 from clustergrid.pipeline.request import RunRequest
+from clustergrid.pipeline.spec import AXIS_NAMES
 from clustergrid.storage.errors import DataValueError, StorageError
 from clustergrid.storage.rundir import RunDirectory
 
@@ -52,7 +52,7 @@ def escape_label(label: str) -> str:
 
 def write_order(directory: RunDirectory, axis: int, labels: list[str], order: np.ndarray) -> str:
     """Write labels in leaf order, one a line; return the file's name."""
-    name = f"order_{AXES[axis]}.txt"
+    name = f"order_{AXIS_NAMES[axis]}.txt"
     directory.write_text(name, "".join(f"{escape_label(labels[leaf])}\n" for leaf in order))
     return name
 
@@ -65,7 +65,7 @@ def write_clusters(
     clusters: np.ndarray,
 ) -> str:
     """Write which cluster each leaf is in, in leaf order; return the file's name."""
-    name = f"clusters_{AXES[axis]}.tsv"
+    name = f"clusters_{AXIS_NAMES[axis]}.tsv"
     lines = [
         f"{escape_label(labels[leaf])}\t{place}\t{clusters[leaf]}\n"
         for place, leaf in enumerate(order)
@@ -82,7 +82,7 @@ def stored_linkage(directory: RunDirectory, axis: int, n: int) -> np.ndarray | N
     DataValueError
         What is there is no tree of `n` leaves.
     """
-    file = directory.file(f"linkage_{AXES[axis]}.npy")
+    file = directory.file(f"linkage_{AXIS_NAMES[axis]}.npy")
     return _load_linkage(file, n) if file.exists() else None
 
 
@@ -137,7 +137,7 @@ def copy_colors(directory: RunDirectory, request: RunRequest, matrix: Any) -> di
 
     files = {}
     for axis, source in enumerate((request.row_colors, request.col_colors)):
-        name = f"{AXES[axis]}_colors"
+        name = f"{AXIS_NAMES[axis]}_colors"
         if source is None:
             directory.file(f"{name}.tsv").unlink(missing_ok=True)
             continue
@@ -196,7 +196,7 @@ def match_labels(colors: pd.DataFrame, labels: pd.Index, source: object) -> pd.D
 
 def stored_colors(directory: RunDirectory, axis: int, matrix: Any) -> Any:
     """Colours that were copied into the run, as `ClusterGrid` takes them; None where none were."""
-    file = directory.file(f"{AXES[axis]}_colors.tsv")
+    file = directory.file(f"{AXIS_NAMES[axis]}_colors.tsv")
     if not file.exists():
         return None
     dimension = matrix.dims[axis]

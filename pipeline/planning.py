@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.metrics import check_metric, engine_for
-from clustergrid.pipeline.spec import AxisSpec, RunSpec
-from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, TriangleGrid, round_up
+from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec, RunSpec
+from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, READ_BLOCK, TriangleGrid, round_up
 
 __all__ = [
     "Plan",
@@ -26,10 +26,7 @@ __all__ = [
 ]
 
 _LARGEST_EDGE = 4096
-READ_BLOCK = 2048
-"""Rows and columns of a block that the passes over the matrix read at once."""
 _MOST_TASKS = 50_000
-_AXES = ("row", "col")
 _OVERHEAD_BYTES = 250_000_000
 """What the interpreter and the libraries weigh."""
 
@@ -260,7 +257,7 @@ class Plan:
 
     def tiling(self, axis: int) -> Tiling:
         """How the distances of the rows (0) or the columns (1) are cut."""
-        name = f"distance-{_AXES[axis]}"
+        name = f"distance-{AXIS_NAMES[axis]}"
         found = next(stage.tiling for stage in self.stages if stage.name == name)
         assert found is not None
         return found
@@ -369,7 +366,7 @@ def plan_run(
     )
     axes = [
         _Axis(
-            name=_AXES[axis],
+            name=AXIS_NAMES[axis],
             spec=spec.axis(axis),
             n=shape[axis],
             k=shape[1 - axis],

@@ -33,7 +33,7 @@ from clustergrid.pipeline.intake import (
     open_input,
     verify_matrix,
 )
-from clustergrid.pipeline.kept import AXES, RunStages
+from clustergrid.pipeline.kept import RunStages
 from clustergrid.pipeline.monitor import JsonLines, Listener, Progress
 from clustergrid.pipeline.order import leaf_order
 from clustergrid.pipeline.outputs import (
@@ -47,7 +47,7 @@ from clustergrid.pipeline.outputs import (
 )
 from clustergrid.pipeline.planning import Plan, Resources, plan_run
 from clustergrid.pipeline.request import RunRequest
-from clustergrid.pipeline.spec import distance_dtype
+from clustergrid.pipeline.spec import AXIS_NAMES, distance_dtype
 from clustergrid.storage.readers.location import Location
 from clustergrid.storage.rundir import RunDirectory, stage_key
 
@@ -188,14 +188,14 @@ class _Run:
     def _is_finished(self, axis: int) -> bool:
         if not self.spec.axis(axis).cluster:
             return True
-        return self.directory.is_finished(f"linkage-{AXES[axis]}", self._tree_key(axis))
+        return self.directory.is_finished(f"linkage-{AXIS_NAMES[axis]}", self._tree_key(axis))
 
     def _tree_key(self, axis: int) -> str:
         spec = self.spec.axis(axis)
         if axis in self._given:
-            return stage_key(given=self._given[axis][1], axis=AXES[axis])
+            return stage_key(given=self._given[axis][1], axis=AXIS_NAMES[axis])
         asked = {name: value for name, value in asdict(spec).items() if name != "linkage"}
-        return stage_key(matrix=self._key, axis=AXES[axis], **asked)
+        return stage_key(matrix=self._key, axis=AXIS_NAMES[axis], **asked)
 
     @property
     def _is_small(self) -> bool:
@@ -250,7 +250,7 @@ class _Run:
     def _tree(self, axis: int, stages: RunStages) -> np.ndarray | None:
         """Tree of an axis: kept, given or computed; None if the axis is not clustered."""
         directory, spec = self.directory, self.spec.axis(axis)
-        stage, file = f"linkage-{AXES[axis]}", f"linkage_{AXES[axis]}.npy"
+        stage, file = f"linkage-{AXIS_NAMES[axis]}", f"linkage_{AXIS_NAMES[axis]}.npy"
         if not spec.cluster:
             directory.begin(stage)
             directory.file(file).unlink(missing_ok=True)
@@ -261,7 +261,7 @@ class _Run:
         if axis in self._given:
             linkage = self._given[axis][0]
         else:
-            with self._report(f"tree_{AXES[axis]}"):
+            with self._report(f"tree_{AXIS_NAMES[axis]}"):
                 linkage = stages.linkage(
                     axis,
                     method=spec.method,
@@ -278,7 +278,7 @@ class _Run:
         self, axis: int, linkage: np.ndarray | None, stages: RunStages
     ) -> dict[str, str]:
         """Write what is told of a tree; remove what an earlier run told of another."""
-        name, directory = AXES[axis], self.directory
+        name, directory = AXIS_NAMES[axis], self.directory
         everything = np.arange(self.shape[axis])
         labels = stages.labels(axis, everything)
         order = everything if linkage is None else leaf_order(linkage)

@@ -10,7 +10,10 @@ from clustergrid.pipeline.hierarchy.methods import check_method
 from clustergrid.pipeline.metrics import Function, check_metric
 from clustergrid.storage.errors import DataTypeError, DataValueError
 
-__all__ = ["AxisSpec", "RunSpec", "check_normalization", "distance_dtype"]
+__all__ = ["AXIS_NAMES", "AxisSpec", "RunSpec", "check_normalization", "distance_dtype"]
+
+AXIS_NAMES = ("row", "col")
+"""Of the axes, as in seaborn's arguments and in the names of stages and files."""
 
 
 def distance_dtype(matrix_dtype: np.dtype[np.generic], dtype: object = None) -> str:

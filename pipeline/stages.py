@@ -19,7 +19,6 @@ import xarray as xr
 
 from clustergrid.pipeline._jit import load_compiler
 from clustergrid.pipeline.checks import (
-    AXIS_NAMES,
     labels_of,
     refuse_not_finite,
     refuse_one_observation,
@@ -53,7 +52,13 @@ from clustergrid.pipeline.order import check_optimal_ordering
 from clustergrid.pipeline.order import optimal_ordering as order_optimally
 from clustergrid.pipeline.planning import Resources, parse_bytes, plan_run
 from clustergrid.pipeline.reorder import reordered_matrix
-from clustergrid.pipeline.spec import AxisSpec, RunSpec, check_normalization, distance_dtype
+from clustergrid.pipeline.spec import (
+    AXIS_NAMES,
+    AxisSpec,
+    RunSpec,
+    check_normalization,
+    distance_dtype,
+)
 from clustergrid.pipeline.trees import merge_square
 from clustergrid.storage.condensed import (
     CondensedDistances,
@@ -354,8 +359,8 @@ class Stages:
     def _stored_distances(
         self, axis: int, given: DistanceInput, grid: TriangleGrid
     ) -> CondensedDistances:
-        assert self.store is not None
         """Put the distances at rest; a run directory does this so that it can be resumed."""
+        assert self.store is not None
         path = f"condensed_{AXIS_NAMES[axis]}"
         condensed = create_condensed(
             self.store,

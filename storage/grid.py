@@ -11,13 +11,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isqrt
 
-__all__ = ["BLOCK_FEATURES", "BLOCK_ROWS", "TriangleGrid", "is_aligned", "round_up", "slabs"]
+__all__ = [
+    "BLOCK_FEATURES",
+    "BLOCK_ROWS",
+    "READ_BLOCK",
+    "TriangleGrid",
+    "is_aligned",
+    "round_up",
+    "slabs",
+]
 
 BLOCK_ROWS = 512
 """Rows of one product. Results depend on this number's value in their last bits: it is fixed."""
 
 BLOCK_FEATURES = 2048
 """Features of one product, summed in order. Fixed for the same reason."""
+
+READ_BLOCK = 2048
+"""Rows and columns that a pass over the matrix reads at once. Fixed for the same reason."""
 
 
 def round_up(value: int, multiple: int) -> int:
