@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from clustergrid.pipeline._blas import single_blas_thread
-from clustergrid.pipeline.planning import Resources
+from clustergrid.pipeline.resources import Resources
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -6,15 +6,29 @@ runs, with the least memory that would do.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from clustergrid.pipeline.errors import MemoryLimitError
+from clustergrid.pipeline.footprint import (
+    AxisWork,
+    Footprint,
+    Ground,
+    distance_footprint,
+    downsample_footprint,
+    ingest_footprint,
+    least_distance_bytes,
+    linkage_footprint,
+    statistics_footprint,
+)
 from clustergrid.pipeline.metrics import check_metric, engine_for
+from clustergrid.pipeline.resources import DescribedCluster, Resources
+from clustergrid.pipeline.sizes import format_bytes, parse_bytes
 from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec, RunSpec
-from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, READ_BLOCK, TriangleGrid, round_up
+from clustergrid.pipeline.tiling import Tiling, tile_the_triangle
+from clustergrid.storage.grid import READ_BLOCK, TriangleGrid, round_up
 
 __all__ = [
+    "DescribedCluster",
     "Plan",
     "Resources",
     "StagePlan",
@@ -24,177 +38,6 @@ __all__ = [
     "plan_run",
     "tile_the_triangle",
 ]
-
-_LARGEST_EDGE = 4096
-_MOST_TASKS = 50_000
-_OVERHEAD_BYTES = 250_000_000
-"""What the interpreter and the libraries weigh."""
-
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_BINARY_UNITS = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-
-
-def parse_bytes(text: str | int) -> int:
-    """Read a size as people write it.
-
-    Raises
-    ------
-    ValueError
-        It is not a positive size.
-
-    Examples
-    --------
-    >>> parse_bytes("8GB"), parse_bytes("1.5 GiB"), parse_bytes(1000)
-    (8000000000, 1610612736, 1000)
-    """
-    if isinstance(text, int) and not isinstance(text, bool) and text > 0:
-        return text
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]i?|)b?\s*", str(text).lower())
-    size = float(match[1]) * {**_UNITS, **_BINARY_UNITS}[match[2]] if match else 0.0
-    if size < 1:
-        raise ValueError(f"not a size in bytes: {text!r}. Write it like '8GB' or '512MiB'")
-    return round(size)
-
-
-def format_bytes(size: float) -> str:
-    """Write a size as people read it.
-
-    Examples
-    --------
-    >>> format_bytes(3_149_000_000), format_bytes(512)
-    ('3.15 GB', '512 B')
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB" if size < 999.5 else f"{size:.0f} TB"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resources:
-    """What a run may use.
-
-    Attributes
-    ----------
-    memory_bytes
-        Of this machine, by the whole local process tree.
-    threads
-        Tasks that run at once.
-    task_bytes
-        Most that one task may take, where tasks run on other machines; None where they run here
-        and share `memory_bytes`.
-    """
-
-    memory_bytes: int
-    threads: int
-    task_bytes: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.memory_bytes <= 0 or self.threads <= 0:
-            raise ValueError(
-                f"memory and threads must be positive, got {self.memory_bytes} bytes and "
-                f"{self.threads} threads"
-            )
-        if self.task_bytes is not None and self.task_bytes <= 0:
-            raise ValueError(f"memory of a task must be positive, got {self.task_bytes} bytes")
-
-    @property
-    def local_threads(self) -> int:
-        """Tasks that run at once in the memory of this machine."""
-        return self.threads if self.task_bytes is None else 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tiling:
-    """How the distance stage cuts its work.
-
-    Attributes
-    ----------
-    tile_edge
-        Observations along a tile's edge: a multiple of `BLOCK_ROWS`.
-    features_at_once
-        Features a task holds in memory: a multiple of `BLOCK_FEATURES`.
-    task_bytes
-        Most memory that one task takes.
-    """
-
-    tile_edge: int
-    features_at_once: int
-    task_bytes: int
-
-
-def tile_the_triangle(
-    n: int, k: int, itemsize: int, resources: Resources, *, held_bytes: int = 0
-) -> Tiling:
-    """Choose tiles as large as half of the memory allows, but enough of them for every thread.
-
-    Parameters
-    ----------
-    n, k
-        Observations and features.
-    itemsize
-        Bytes of a distance.
-    resources
-        Memory and threads that the stage may use.
-    held_bytes
-        What is held besides the tasks; tiles take no more than it leaves.
-
-    Raises
-    ------
-    MemoryLimitError
-        Not even the smallest tile fits.
-
-    Examples
-    --------
-    >>> tile_the_triangle(28_057, 115, 8, Resources(memory_bytes=8 * 10**9, threads=2)).tile_edge
-    2048
-    """
-    needed = _least_bytes(n, k, itemsize, resources.local_threads, held_bytes)
-    _refuse_too_large({"distance": needed}, resources)
-    budget = resources.task_bytes
-    if budget is None:
-        left = resources.memory_bytes - held_bytes
-        budget = min(resources.memory_bytes // 2, left) // resources.threads
-    smallest = _task_bytes(min(BLOCK_ROWS, n), min(BLOCK_FEATURES, k), itemsize)
-    if smallest > budget:
-        raise MemoryLimitError(
-            f"the smallest task of {n:,} x {k:,} takes {format_bytes(smallest)}, and the workers "
-            f"have {format_bytes(budget)} for each. Start workers with more memory a thread.",
-            needed_bytes=smallest,
-            limit_bytes=budget,
-        )
-    edge = BLOCK_ROWS
-    while edge < _LARGEST_EDGE and _is_worth_doubling(edge, n, k, itemsize, resources, budget):
-        edge *= 2
-    features = BLOCK_FEATURES
-    while features < k and _task_bytes(edge, 2 * features, itemsize) <= budget:
-        features *= 2
-    return Tiling(
-        tile_edge=edge,
-        features_at_once=features,
-        task_bytes=_task_bytes(min(edge, n), min(features, k), itemsize),
-    )
-
-
-def _least_bytes(n: int, k: int, itemsize: int, threads: int, held_bytes: int) -> int:
-    """Memory with which the smallest tiles fit: in half of it, and beside what is held."""
-    smallest = threads * _task_bytes(min(BLOCK_ROWS, n), min(BLOCK_FEATURES, k), itemsize)
-    return max(2 * smallest, held_bytes + smallest)
-
-
-def _task_bytes(edge: int, features: int, itemsize: int) -> int:
-    """Sum the tile, its flags and what its write holds; two operands and a block of values."""
-    return edge * edge * (2 * itemsize + 2) + 2 * edge * features * (itemsize + 8)
-
-
-def _is_worth_doubling(
-    edge: int, n: int, k: int, itemsize: int, resources: Resources, budget: int
-) -> bool:
-    tasks_now = TriangleGrid(n=n, tile_edge=edge).n_tiles
-    tasks_then = TriangleGrid(n=n, tile_edge=2 * edge).n_tiles
-    fits = _task_bytes(2 * edge, min(BLOCK_FEATURES, k), itemsize) <= budget
-    return fits and (tasks_now > _MOST_TASKS or tasks_then >= 16 * resources.threads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,8 +52,8 @@ class StagePlan:
         How many.
     bytes_read, bytes_written
         From and to the store, all tasks together.
-    peak_memory_bytes
-        Of this machine's processes while the stage runs.
+    footprint
+        Memory of the driver and of each worker.
     tiling
         How a stage of distances cuts its work.
     """
@@ -220,8 +63,23 @@ class StagePlan:
     tasks: int
     bytes_read: int = 0
     bytes_written: int = 0
-    peak_memory_bytes: int
+    footprint: Footprint
     tiling: Tiling | None = None
+
+    @property
+    def driver_memory_bytes(self) -> int:
+        """Of the process that drives the run."""
+        return self.footprint.driver_bytes
+
+    @property
+    def worker_memory_bytes(self) -> int:
+        """Of each worker process; 0 where tasks run in the driver."""
+        return self.footprint.worker_bytes
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """Of this machine's whole process tree while the stage runs."""
+        return self.footprint.peak_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,18 +191,14 @@ def plan_run(
     matrix_bytes = n * k * itemsize
     if matrix_bytes_held is None:
         matrix_bytes_held = matrix_bytes if in_memory else 0
-    held = _OVERHEAD_BYTES + matrix_bytes_held
-    block_bytes = max(1, resources.local_threads) * 4 * min(n, READ_BLOCK) * min(k, READ_BLOCK) * 8
-    n_blocks = -(-n // READ_BLOCK) * -(-k // READ_BLOCK)
-    # Seven statistics of every row in every block of columns, and of every column likewise.
-    partial_bytes = 2 * 56 * (n * -(-k // READ_BLOCK) + k * -(-n // READ_BLOCK))
+    ground = Ground(resources=resources, matrix_bytes_held=matrix_bytes_held)
     before = [
         StagePlan(
             name="statistics",
             engine="one pass",
-            tasks=n_blocks,
+            tasks=-(-n // READ_BLOCK) * -(-k // READ_BLOCK),
             bytes_read=0 if in_memory else matrix_bytes,
-            peak_memory_bytes=held + block_bytes + partial_bytes,
+            footprint=statistics_footprint(ground, n, k),
         )
     ]
     if ingest:
@@ -354,7 +208,7 @@ def plan_run(
             tasks=max(1, matrix_bytes // 2**25),
             bytes_read=matrix_bytes,
             bytes_written=matrix_bytes,
-            peak_memory_bytes=held + 2 * max(1, resources.local_threads) * min(matrix_bytes, 2**26),
+            footprint=ingest_footprint(ground, matrix_bytes),
         )
         before.insert(0, write)
     after = StagePlan(
@@ -362,7 +216,7 @@ def plan_run(
         engine="one pass",
         tasks=min(64, -(-n // READ_BLOCK)),
         bytes_read=0 if in_memory else matrix_bytes,
-        peak_memory_bytes=held + block_bytes,
+        footprint=downsample_footprint(ground, n, k),
     )
     axes = [
         _Axis(
@@ -370,8 +224,7 @@ def plan_run(
             spec=spec.axis(axis),
             n=shape[axis],
             k=shape[1 - axis],
-            threads=resources.local_threads,
-            base_bytes=held,
+            ground=ground,
             in_memory=in_memory,
             tree=trees,
         )
@@ -381,7 +234,7 @@ def plan_run(
     needed = {stage.name: stage.peak_memory_bytes for stage in (*before, after)}
     needed |= {axis.hungriest: axis.least_bytes for axis in axes}
     _refuse_too_large(needed, resources)
-    between = [stage for axis in axes for stage in axis.stages(resources)]
+    between = [stage for axis in axes for stage in axis.stages()]
     stages = (*before, *between, after)
     return Plan(shape=shape, in_memory=in_memory, stages=stages, resources=resources)
 
@@ -394,24 +247,24 @@ class _Axis:
     spec: AxisSpec
     n: int
     k: int
-    threads: int
-    base_bytes: int
+    ground: Ground
     in_memory: bool
     tree: bool
 
     @property
-    def itemsize(self) -> int:
-        return 4 if self.spec.dtype == "float32" else 8
-
-    @property
-    def square_bytes(self) -> int:
-        return self.n * self.n * self.itemsize
+    def work(self) -> AxisWork:
+        return AxisWork(
+            n=self.n,
+            k=self.k,
+            itemsize=4 if self.spec.dtype == "float32" else 8,
+            in_memory=self.in_memory,
+            tree=self.tree,
+        )
 
     @property
     def held_bytes(self) -> int:
         """What is held beside the tasks, by the hungrier of the two stages."""
-        square = self.square_bytes if self.in_memory or self.tree else 0
-        return self.base_bytes + square + (200 * self.n if self.tree else 0)
+        return self.ground.footprint(held_bytes=self.work.held_bytes, task_bytes=0).peak_bytes
 
     @property
     def hungriest(self) -> str:
@@ -419,24 +272,25 @@ class _Axis:
 
     @property
     def least_bytes(self) -> int:
-        return _least_bytes(self.n, self.k, self.itemsize, self.threads, self.held_bytes)
+        threads = self.ground.resources.local_threads
+        return least_distance_bytes(self.n, self.k, self.work.itemsize, threads, self.held_bytes)
 
-    def stages(self, resources: Resources) -> list[StagePlan]:
-        n, k = self.n, self.k
+    def stages(self) -> list[StagePlan]:
+        n, k, work = self.n, self.k, self.work
         metric = check_metric(self.spec.metric, self.spec.method)
-        tiling = tile_the_triangle(n, k, self.itemsize, resources, held_bytes=self.held_bytes)
+        tiling = tile_the_triangle(
+            n, k, work.itemsize, self.ground.resources, held_bytes=self.held_bytes
+        )
         grid = TriangleGrid(n=n, tile_edge=tiling.tile_edge)
-        slab = min(tiling.tile_edge, n) * self.itemsize
+        slab = min(tiling.tile_edge, n) * work.itemsize
         tiles_bytes = 0 if self.in_memory else grid.n_tiles * min(tiling.tile_edge, n) * slab
-        in_flight = self.threads * tiling.task_bytes
-        square = self.square_bytes if self.in_memory else 0
         distance = StagePlan(
             name=f"distance-{self.name}",
             engine=f"{metric.name}, {engine_for(metric, n, k)}",
             tasks=grid.n_tiles,
             bytes_read=0 if self.in_memory else 2 * grid.n_tiles * slab * k,
             bytes_written=tiles_bytes,
-            peak_memory_bytes=self.base_bytes + in_flight + square,
+            footprint=distance_footprint(self.ground, work, tiling.task_bytes),
             tiling=tiling,
         )
         if not self.tree:
@@ -447,7 +301,7 @@ class _Axis:
             tasks=1,
             bytes_read=tiles_bytes,
             bytes_written=(n - 1) * 32,
-            peak_memory_bytes=self.held_bytes + (0 if self.in_memory else in_flight),
+            footprint=linkage_footprint(self.ground, work, tiling.task_bytes),
         )
         return [distance, linkage]
 
