@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from clustergrid.pipeline.planning import Resources
 from clustergrid.pipeline.request import ClusterChoice
+from clustergrid.pipeline.resources import Resources, local_worker_processes
 from clustergrid.storage.errors import StorageError
 from clustergrid.storage.rundir import RunDirectory
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["connect", "dashboard_lines", "stage_report"]
 
-_THREADS_A_WORKER = 4
 _KEPT_BYTES = 2**28
 _CONNECT_SECONDS = 30
 _WORKERS_SECONDS = 300
@@ -102,7 +101,7 @@ def _start(choice: ClusterChoice, resources: Resources) -> Iterator[Client]:
 
     from clustergrid.pipeline.worker import DeafToCtrlC
 
-    n_workers = -(-resources.threads // _THREADS_A_WORKER)
+    n_workers = local_worker_processes(resources.threads)
     settings = {
         # A run that waits for workers which never come is worse than one that stops.
         "distributed.scheduler.no-workers-timeout": "300s",

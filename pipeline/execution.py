@@ -249,8 +249,14 @@ _UNLIMITED_BYTES = 4 * 10**9
 
 def resources_of(executor: Executor, memory_bytes: int) -> Resources:
     """Say what tasks may use, here and on the workers."""
-    task_bytes = executor.task_bytes() if isinstance(executor, DaskExecutor) else None
-    return Resources(memory_bytes=memory_bytes, threads=executor.threads, task_bytes=task_bytes)
+    if not isinstance(executor, DaskExecutor):
+        return Resources(memory_bytes=memory_bytes, threads=executor.threads)
+    return Resources(
+        memory_bytes=memory_bytes,
+        threads=executor.threads,
+        worker_processes=len(executor.client.nthreads()),
+        task_bytes=executor.task_bytes(),
+    )
 
 
 def _identity(value: Shared) -> Shared:
