@@ -5,7 +5,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from clustergrid.pipeline.monitor import Event, Listener, PlainLines
+from clustergrid.pipeline.monitor import (
+    Event,
+    Listener,
+    PlainLines,
+    format_amount,
+    format_seconds,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -40,7 +46,7 @@ class Bars:
             self._display = self._make_display()
             self._display.start()
         if event.stage not in self._open:
-            self._open[event.stage] = self._display.add_task(event.stage, amount="")
+            self._open[event.stage] = self._display.add_task(event.stage, amount="", left="")
         task = self._open[event.stage]
         # The length of a stream is not known before its end.
         total = event.total or (1 if event.state == "finished" else None)
@@ -48,7 +54,8 @@ class Bars:
             task,
             total=total,
             completed=total if event.state == "finished" else event.done,
-            amount=f"of {event.total:,} {event.unit}" if event.total else "",
+            amount=_amount(event),
+            left="" if event.seconds_left is None else f"{format_seconds(event.seconds_left)} left",
         )
         if event.state in ("finished", "failed"):
             self._display.stop_task(task)
@@ -64,7 +71,6 @@ class Bars:
             TaskProgressColumn,
             TextColumn,
             TimeElapsedColumn,
-            TimeRemainingColumn,
         )
 
         return Progress(
@@ -72,10 +78,23 @@ class Bars:
             BarColumn(),
             TaskProgressColumn(),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            # Not rich's own estimate, which takes what was kept for work of a moment.
+            TextColumn("{task.fields[left]}", markup=False),
             TextColumn("{task.fields[amount]}", markup=False),
             console=self._console,
         )
+
+
+def _amount(event: Event) -> str:
+    """Of how much, how fast, and what is there from an earlier run."""
+    parts = []
+    if event.total:
+        parts.append(f"of {format_amount(event.total, event.unit)}")
+    if event.rate and event.state == "running":
+        parts.append(f"{format_amount(event.rate, event.unit)}/s")
+    if event.kept:
+        parts.append(f"{event.kept:,} kept")
+    return ", ".join(parts)
 
 
 def terminal_listener(stream: TextIO | None = None) -> Listener:

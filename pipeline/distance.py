@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from clustergrid.storage.condensed import (
 )
 from clustergrid.storage.errors import DataValueError, IntegrityError
 from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, TriangleGrid, slabs
+from clustergrid.storage.manifest import Entry, chunk_entry
 from clustergrid.storage.source import MatrixSource
 
 _SMALL_TILE = 2**19
@@ -93,7 +95,8 @@ def distance_input(
         return given
     totals = np.empty((n, 2))
     rows_at_once = max(BLOCK_ROWS, 2**22 // max(1, min(k, features_at_once)))
-    with progress.stage(f"{name}-norms", total=n, unit="rows") as stage:
+    row_bytes = k * source.dtype.itemsize
+    with progress.stage(f"{name}-norms", total=n, unit="rows", unit_bytes=row_bytes) as stage:
         for rows, part in executor.map(
             _row_totals, executor.share(given), slabs(n, rows_at_once), name=f"{name}-norms"
         ):
@@ -183,6 +186,8 @@ class UndefinedRowsError(DataValueError):
 
 
 TileCallback = Callable[[slice, slice, np.ndarray], None]
+Tile = tuple[int, int]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +195,7 @@ class _TileOnly:
     given: DistanceInput
     grid: TriangleGrid
 
-    def __call__(self, tile: tuple[int, int]) -> tuple[int, int, np.ndarray]:
+    def __call__(self, tile: Tile) -> tuple[int, int, np.ndarray]:
         i, j = tile
         return i, j, tile_distances(self.given, self.grid.rows(i), self.grid.rows(j))
 
@@ -201,7 +206,7 @@ class _TileInto:
     grid: TriangleGrid
     take: TileCallback
 
-    def __call__(self, tile: tuple[int, int]) -> tuple[int, int, None]:
+    def __call__(self, tile: Tile) -> tuple[int, int, None]:
         i, j = tile
         rows, columns = self.grid.rows(i), self.grid.rows(j)
         self.take(rows, columns, tile_distances(self.given, rows, columns))
@@ -215,16 +220,14 @@ class _TileToStore:
     store: str
     path: str
 
-    def __call__(self, tile: tuple[int, int]) -> tuple[int, int, None]:
+    def __call__(self, tile: Tile) -> Entry:
         i, j = tile
         distances = tile_distances(self.given, self.grid.rows(i), self.grid.rows(j))
         write_tile(open_condensed(self.store, self.path, mode="r+"), i, j, distances)
-        return i, j, None
+        return chunk_entry(self.store, self.path, (self.grid.position(i, j), 0, 0))
 
 
-def _run_tile(
-    task: Callable[[tuple[int, int]], tuple[int, int, np.ndarray | None]], tile: tuple[int, int]
-) -> tuple[int, int, np.ndarray | None]:
+def _run_tile(task: Callable[[Tile], Result], tile: Tile) -> Result:
     return task(tile)
 
 
@@ -252,7 +255,8 @@ def compute_distances(
     task: _TileInto | _TileOnly
     task = _TileInto(given, grid, take) if executor.in_process else _TileOnly(given, grid)
     tiles = [grid.tile(position) for position in range(grid.n_tiles)]
-    with progress.stage(name, total=grid.n_tiles, unit="tiles") as stage:
+    tile_bytes = grid.tile_edge**2 * np.dtype(given.dtype).itemsize
+    with progress.stage(name, total=grid.n_tiles, unit="tiles", unit_bytes=tile_bytes) as stage:
         for i, j, tile in executor.map(
             _run_tile, executor.share(task), tiles, name="distance-tile"
         ):
@@ -268,7 +272,7 @@ def write_distances(
     path: str,
     *,
     finished: frozenset[int] = frozenset(),
-    on_tile: Callable[[int], None] | None = None,
+    on_tile: Callable[[Entry], None] | None = None,
     executor: Executor,
     progress: Progress,
     name: str,
@@ -284,18 +288,23 @@ def write_distances(
     finished
         Positions of tiles that an earlier run wrote.
     on_tile
-        Called with the position of every tile, once its bytes are at rest.
+        Called with the manifest's entry of every tile, once its bytes are at rest.
     executor, progress, name
         Where, who is told, and as which stage.
     """
     grid = condensed.grid
     task = _TileToStore(given, grid, store, path)
     tiles = [grid.tile(p) for p in range(grid.n_tiles) if p not in finished]
-    with progress.stage(name, total=grid.n_tiles, unit="tiles") as stage:
-        stage.advance(len(finished))
-        for i, j, _ in executor.map(_run_tile, executor.share(task), tiles, name="distance-tile"):
+    with progress.stage(
+        name,
+        total=grid.n_tiles,
+        unit="tiles",
+        kept=len(finished),
+        unit_bytes=grid.tile_edge**2 * condensed.dtype.itemsize,
+    ) as stage:
+        for entry in executor.map(_run_tile, executor.share(task), tiles, name="distance-tile"):
             if on_tile is not None:
-                on_tile(grid.position(i, j))
+                on_tile(entry)
             stage.advance()
     lost = missing_chunks(store, path)
     if lost:
@@ -363,7 +372,8 @@ def read_square(
     square = np.empty((len(kept), len(kept)), dtype=condensed.dtype)
     task = _TileFromStore(condensed, square, kept)
     positions = range(condensed.grid.n_tiles)
-    with progress.stage(name, total=len(positions), unit="tiles") as stage:
+    tile_bytes = condensed.grid.tile_edge**2 * condensed.dtype.itemsize
+    with progress.stage(name, total=len(positions), unit="tiles", unit_bytes=tile_bytes) as stage:
         for _ in ThreadsExecutor().map(_TileFromStore.fill, task, positions, name="read-tile"):
             stage.advance()
     return square

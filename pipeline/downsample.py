@@ -166,7 +166,8 @@ def reduce_image(
     step = round_up(-(-n // _MOST_PARTIAL_IMAGES), _BLOCK)
     waiting: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     due = 0
-    with progress.stage("downsample", total=n, unit="rows") as stage:
+    row_bytes = k * cells.source.dtype.itemsize
+    with progress.stage("downsample", total=n, unit="rows", unit_bytes=row_bytes) as stage:
         for rows, part_total, part_count in executor.map(
             _partial_image, executor.share(work), slabs(n, step), name="downsample"
         ):
@@ -253,9 +254,10 @@ def _extremes(cells: Cells, rows: slice) -> tuple[float, float]:
 
 
 def _limits_from_pass(cells: Cells, executor: Executor, progress: Progress) -> tuple[float, float]:
-    n = cells.source.shape[0]
+    n, k = cells.source.shape
     low, high = np.inf, -np.inf
-    with progress.stage("limits", total=n, unit="rows") as stage:
+    row_bytes = k * cells.source.dtype.itemsize
+    with progress.stage("limits", total=n, unit="rows", unit_bytes=row_bytes) as stage:
         for part in executor.map(_extremes, executor.share(cells), slabs(n, _BLOCK), name="limits"):
             low, high = min(low, part[0]), max(high, part[1])
             stage.advance(min(_BLOCK, n - stage.done))
@@ -280,8 +282,9 @@ def _robust_limits(
 ) -> tuple[float, float]:
     edges = np.linspace(low, high, _HISTOGRAM_BINS + 1)
     counts = np.zeros(_HISTOGRAM_BINS, dtype=np.int64)
-    n = cells.source.shape[0]
-    with progress.stage("quantiles", total=n, unit="rows") as stage:
+    n, k = cells.source.shape
+    row_bytes = k * cells.source.dtype.itemsize
+    with progress.stage("quantiles", total=n, unit="rows", unit_bytes=row_bytes) as stage:
         for part in executor.map(
             _Histogram.of,
             executor.share(_Histogram(cells, edges)),

@@ -62,7 +62,8 @@ def find_duplicates(
     n, k = source.shape
     digests = np.empty((n, 2), dtype=np.uint64)
     rows_at_once = max(1, 2**22 // max(1, min(k, _FEATURES)))
-    with progress.stage(name, total=n, unit="rows") as stage:
+    row_bytes = k * source.dtype.itemsize
+    with progress.stage(name, total=n, unit="rows", unit_bytes=row_bytes) as stage:
         for rows, part in executor.map(
             _Digests.of,
             executor.share(_Digests(source)),

@@ -9,13 +9,30 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TextIO
 
-__all__ = ["Event", "JsonLines", "Listener", "PlainLines", "Progress", "Stage", "make_progress"]
+from clustergrid.pipeline.memory import MemoryPeak, MemorySampler, MemoryWatch
+from clustergrid.pipeline.sizes import format_bytes
+from clustergrid.storage.errors import StorageError
+
+__all__ = [
+    "Event",
+    "JsonLines",
+    "Listener",
+    "PlainLines",
+    "Progress",
+    "Stage",
+    "format_amount",
+    "format_seconds",
+    "make_progress",
+]
+
+State = Literal["started", "running", "finished", "kept", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,33 +47,95 @@ class Event:
         ``"started"``, ``"running"``, ``"finished"``, ``"kept"`` (from an earlier run) or
         ``"failed"``.
     done, total, unit
-        How far, of how much, in what.
+        How far, of how much, in what; the total is 0 where it is not known.
+    kept
+        How much of what is done an earlier run did.
+    bytes
+        How many bytes that is; 0 where a unit has no size.
+    rate
+        Units a second that were done since the stage started, without what was kept.
     seconds
         Since the stage started.
+    seconds_left
+        At the rate of late; None where it is not known.
+    peak_memory_bytes, peak_driver_bytes, peak_worker_bytes
+        Most memory since the stage started: of all local processes, of this one, and of the
+        largest of the others. 0 where it is not measured.
     time
         Unix time of the event.
     """
 
     stage: str
-    state: Literal["started", "running", "finished", "kept", "failed"]
+    state: State
     done: int
     total: int
     unit: str
+    kept: int = 0
+    bytes: int = 0
+    rate: float = 0.0
     seconds: float
+    seconds_left: float | None = None
+    peak_memory_bytes: int = 0
+    peak_driver_bytes: int = 0
+    peak_worker_bytes: int = 0
     time: float
 
 
 Listener = Callable[[Event], None]
 
 
-class Stage:
-    """A stage under way; made by `Progress.stage`."""
+class _Pace:
+    """How fast a stage has been of late: over its last quarter, or half a minute if that is more.
 
-    def __init__(self, progress: Progress, name: str, total: int, unit: str) -> None:
-        self.name, self.total, self.unit = name, total, unit
-        self.done = 0
+    Pieces of work may take seconds or an hour, and the first ones are the slowest: they load
+    libraries and fill caches.
+    """
+
+    def __init__(self, started: float, kept: int) -> None:
+        self._started = started
+        self._marks = deque([(started, kept)])
+
+    def units_a_second(self, now: float, done: int) -> float:
+        """Note what is done now, and return the rate of late."""
+        elapsed = now - self._started
+        since = now - max(30.0, elapsed / 4)
+        while len(self._marks) > 1 and self._marks[1][0] <= since:
+            self._marks.popleft()
+        (then, before), (latest, _) = self._marks[0], self._marks[-1]
+        if now - latest >= max(0.2, elapsed / 200):
+            self._marks.append((now, done))
+        return (done - before) / (now - then) if now > then else 0.0
+
+
+class Stage:
+    """A stage under way; made by `Progress.stage`.
+
+    Attributes
+    ----------
+    total
+        How much there is to do; may be set later, where it is not known before.
+    done
+        How much is done, what an earlier run did included.
+    """
+
+    def __init__(
+        self,
+        progress: Progress,
+        name: str,
+        *,
+        total: int,
+        unit: str,
+        kept: int = 0,
+        unit_bytes: int = 0,
+        memory: MemoryWatch | None = None,
+    ) -> None:
+        self.name, self.total, self.unit, self.kept = name, total, unit, kept
+        self.done = kept
+        self._unit_bytes = 1 if unit == "bytes" else unit_bytes
         self._progress = progress
+        self._memory = memory
         self._started = self._told = time.monotonic()
+        self._pace = _Pace(self._started, kept)
 
     def advance(self, amount: int = 1) -> None:
         """Say that so much more is done; listeners hear of it a few times a second."""
@@ -66,8 +145,13 @@ class Stage:
             self._told = now
             self.tell("running")
 
-    def tell(self, state: Literal["started", "running", "finished", "kept", "failed"]) -> None:
+    def tell(self, state: State) -> None:
         """Send an event to the listeners."""
+        seconds = time.monotonic() - self._started
+        pace = self._pace.units_a_second(self._started + seconds, self.done)
+        left = max(0, self.total - self.done)
+        is_known = state == "running" and pace > 0 and self.total > 0
+        memory = MemoryPeak() if self._memory is None else self._memory.look()
         self._progress.tell(
             Event(
                 stage=self.name,
@@ -75,10 +159,22 @@ class Stage:
                 done=self.done,
                 total=self.total,
                 unit=self.unit,
-                seconds=round(time.monotonic() - self._started, 3),
+                kept=self.kept,
+                bytes=self.done * self._unit_bytes,
+                rate=_rounded((self.done - self.kept) / seconds if seconds > 0 else 0.0),
+                seconds=round(seconds, 3),
+                seconds_left=round(left / pace, 1) if is_known else None,
+                peak_memory_bytes=memory.total_bytes,
+                peak_driver_bytes=memory.driver_bytes,
+                peak_worker_bytes=memory.worker_bytes,
                 time=round(time.time(), 3),
             )
         )
+
+
+def _rounded(rate: float) -> float:
+    """Four digits: a rate is no more exact, and the log is for people too."""
+    return float(f"{rate:.4g}")
 
 
 class Progress:
@@ -90,11 +186,19 @@ class Progress:
         Called with every `Event`, in the thread that drives the run.
     interval_seconds
         Least time between two events of a running stage.
+    memory
+        Measures the peak of each stage, once it is entered.
     """
 
-    def __init__(self, *listeners: Listener, interval_seconds: float = 0.2) -> None:
+    def __init__(
+        self,
+        *listeners: Listener,
+        interval_seconds: float = 0.2,
+        memory: MemorySampler | None = None,
+    ) -> None:
         self._listeners = listeners
         self.interval_seconds = interval_seconds
+        self._memory = memory
 
     def tell(self, event: Event) -> None:
         """Send an event to every listener."""
@@ -102,21 +206,48 @@ class Progress:
             listener(event)
 
     @contextmanager
-    def stage(self, name: str, *, total: int, unit: str) -> Iterator[Stage]:
-        """Open a stage; it ends as finished, or as failed when an exception leaves it."""
-        stage = Stage(self, name, total, unit)
-        stage.tell("started")
-        try:
-            yield stage
-        except BaseException:
-            stage.tell("failed")
-            raise
-        stage.done = stage.total
-        stage.tell("finished")
+    def stage(
+        self, name: str, *, total: int, unit: str, kept: int = 0, unit_bytes: int = 0
+    ) -> Iterator[Stage]:
+        """Open a stage; it ends as finished, or as failed when an exception leaves it.
+
+        Parameters
+        ----------
+        name
+            Of the stage.
+        total, unit
+            How much there is to do, in what; 0 where it is not known.
+        kept
+            How much of that an earlier run did. It counts as done, and not for the rate.
+        unit_bytes
+            Bytes of a unit, on average; where the unit is bytes it is known.
+        """
+        watch: AbstractContextManager[MemoryWatch | None]
+        watch = nullcontext() if self._memory is None else self._memory.watch()
+        with watch as memory:
+            stage = Stage(
+                self,
+                name,
+                total=total,
+                unit=unit,
+                kept=kept,
+                unit_bytes=unit_bytes,
+                memory=memory,
+            )
+            stage.tell("started")
+            try:
+                yield stage
+            except BaseException:
+                # The disk that cannot take this event may be what ended the stage.
+                with suppress(OSError):
+                    stage.tell("failed")
+                raise
+            stage.done = stage.total
+            stage.tell("finished")
 
     def kept(self, name: str) -> None:
         """Say that a stage's result of an earlier run is used."""
-        Stage(self, name, 0, "").tell("kept")
+        Stage(self, name, total=0, unit="").tell("kept")
 
 
 class JsonLines:
@@ -126,9 +257,23 @@ class JsonLines:
         self._path = path
 
     def __call__(self, event: Event) -> None:
-        """Append the event."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(event)) + "\n")
+        """Append the event.
+
+        Raises
+        ------
+        StorageError
+            The file cannot be written, for instance because the disk is full.
+        """
+        line = json.dumps(asdict(event)) + "\n"
+        try:
+            # Opened each time: whoever moves or removes the file is not surprised, and it takes
+            # a tenth of a millisecond a few times a second.
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            raise StorageError(
+                f"cannot write {len(line)} bytes to {self._path}: {error}"
+            ) from error
 
 
 class PlainLines:
@@ -152,15 +297,63 @@ class PlainLines:
         if event.state == "running" and event.seconds - self._printed < self._every:
             return
         self._printed = event.seconds if event.state == "running" else 0.0
-        if event.state == "kept":
-            text = "kept from the earlier run"
-        elif event.state == "running" and event.total:
-            text = f"{100 * event.done // event.total} % of {event.total:,} {event.unit}"
-        elif event.state == "started":
-            text = f"{event.total:,} {event.unit}" if event.total else "started"
-        else:
-            text = f"{event.state} in {event.seconds:.1f} s"
-        print(f"{event.stage}: {text}", file=self._stream, flush=True)
+        print(f"{event.stage}: {_describe(event)}", file=self._stream, flush=True)
+
+
+def _describe(event: Event) -> str:
+    """Say in words what an event says."""
+    if event.state == "kept":
+        return "kept from the earlier run"
+    if event.state == "started":
+        text = format_amount(event.total, event.unit) if event.total else "started"
+        return f"{text}, {event.kept:,} of them kept" if event.kept else text
+    if event.state != "running":
+        return f"{event.state} in {event.seconds:.1f} s"
+    parts = [format_amount(event.done, event.unit)]
+    if event.total:
+        share = 100 * event.done // event.total
+        parts = [f"{share} % of {format_amount(event.total, event.unit)}"]
+    if event.rate:
+        parts.append(f"{format_amount(event.rate, event.unit)}/s")
+    if event.seconds_left is not None:
+        parts.append(f"{format_seconds(event.seconds_left)} left")
+    return ", ".join(parts)
+
+
+def format_amount(amount: float, unit: str) -> str:
+    """Write an amount with its unit; bytes as people read them.
+
+    Examples
+    --------
+    >>> format_amount(28057, "rows"), format_amount(3.149e9, "bytes"), format_amount(0.25, "tiles")
+    ('28,057 rows', '3.15 GB', '0.25 tiles')
+    """
+    if unit == "bytes":
+        return format_bytes(amount)
+    if isinstance(amount, int) or amount >= 100:
+        return f"{round(amount):,} {unit}"
+    return f"{amount:.3g} {unit}"
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a time as people read it, in two units at most.
+
+    Examples
+    --------
+    >>> [format_seconds(s) for s in (0.31, 42, 95, 7322, 200_000)]
+    ['0.3 s', '42 s', '1 min 35 s', '2 h 2 min', '2 d 7 h']
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for large, small, size, part in (
+        ("d", "h", 86_400, 3600),
+        ("h", "min", 3600, 60),
+        ("min", "s", 60, 1),
+    ):
+        if whole >= size:
+            return f"{whole // size} {large} {whole % size // part} {small}"
+    return f"{whole} s"
 
 
 def make_progress(progress: Progress | Listener | bool | None) -> Progress:

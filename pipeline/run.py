@@ -34,6 +34,7 @@ from clustergrid.pipeline.intake import (
     verify_matrix,
 )
 from clustergrid.pipeline.kept import RunStages
+from clustergrid.pipeline.memory import MemorySampler
 from clustergrid.pipeline.monitor import JsonLines, Listener, Progress
 from clustergrid.pipeline.order import leaf_order
 from clustergrid.pipeline.outputs import (
@@ -48,6 +49,7 @@ from clustergrid.pipeline.outputs import (
 from clustergrid.pipeline.planning import Plan, Resources, plan_run
 from clustergrid.pipeline.request import RunRequest
 from clustergrid.pipeline.spec import AXIS_NAMES, distance_dtype
+from clustergrid.storage.errors import StorageError
 from clustergrid.storage.readers.location import Location
 from clustergrid.storage.rundir import RunDirectory, stage_key
 
@@ -77,12 +79,15 @@ class RunResult:
         What had been planned.
     seconds
         Wall time of this call.
+    peak_memory_bytes
+        Most memory of this process and all it started, pages that they share counted once.
     """
 
     directory: Path
     files: dict[str, str]
     plan: Plan
     seconds: float
+    peak_memory_bytes: int
 
 
 Notice = Callable[[str], None]
@@ -111,17 +116,19 @@ def run(request: RunRequest, *listeners: Listener, notice: Notice | None = None)
     described = describe_input(request)
     check_figure(request.figure)
     directory = RunDirectory(request.directory, create=True)
-    with directory.locked():
-        progress = Progress(JsonLines(_new_log(directory)), *listeners)
+    with directory.locked(), MemorySampler() as memory:
+        progress = Progress(JsonLines(_new_log(directory)), *listeners, memory=memory)
         bind_input(directory, described)
         under_way = _Run(request, directory, progress, tell)
         files = under_way.finish()
-        directory.update(finished=round(time.time(), 3), files=files)
+        peak = memory.peak.total_bytes
+        directory.update(finished=round(time.time(), 3), files=files, peak_memory_bytes=peak)
     return RunResult(
         directory=directory.path,
         files=files,
         plan=under_way.plan,
         seconds=time.monotonic() - started,
+        peak_memory_bytes=peak,
     )
 
 
@@ -129,10 +136,13 @@ def _new_log(directory: RunDirectory) -> Path:
     """Mark in the log where this run begins; a line that a kill left torn is ended."""
     log = directory.file("progress.jsonl")
     before = log.read_bytes()[-1:] if log.exists() else b""
-    with log.open("a", encoding="utf-8") as file:
-        if before not in (b"", b"\n"):
-            file.write("\n")
-        file.write(json.dumps({"run": "started", "time": round(time.time(), 3)}) + "\n")
+    try:
+        with log.open("a", encoding="utf-8") as file:
+            if before not in (b"", b"\n"):
+                file.write("\n")
+            file.write(json.dumps({"run": "started", "time": round(time.time(), 3)}) + "\n")
+    except OSError as error:
+        raise StorageError(f"cannot write to {log}: {error}") from error
     return log
 
 

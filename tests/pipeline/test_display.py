@@ -1,6 +1,7 @@
 """Bars on a terminal, one a stage, also of stages within stages; plain lines elsewhere."""
 
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -37,6 +38,22 @@ def test_a_bar_of_a_stage(terminal):
     assert "100%" in shown
     assert "of 4 tiles" in shown
     assert "linkage-row      kept from the earlier run" in shown
+
+
+def test_a_bar_tells_the_rate_and_what_was_kept(terminal):
+    events = []
+    with Progress(events.append, interval_seconds=0).stage(
+        "distance-row", total=8, unit="tiles", kept=4
+    ) as stage:
+        stage.advance(2)
+    bars = Bars(terminal)
+    for event in events:
+        bars(replace(event, rate=0.5, seconds_left=4.0 if event.state == "running" else None))
+        if bars._display is not None:
+            bars._display.refresh()
+    shown = terminal.getvalue()
+    assert "4.0 s left of 8 tiles, 0.5 tiles/s, 4 kept" in shown
+    assert "of 8 tiles, 4 kept" in shown
 
 
 def test_stages_within_stages_and_of_unknown_length(terminal):
@@ -78,7 +95,7 @@ def test_plain_lines():
     with progress.stage("distance-row", total=4, unit="tiles") as stage:
         stage.advance(2)
     progress.kept("linkage-row")
-    assert [line.split(" in ")[0] for line in stream.getvalue().splitlines()] == [
+    assert [line.split(" in ")[0].split(",")[0] for line in stream.getvalue().splitlines()] == [
         "ingest: started",
         "ingest: finished",
         "distance-row: 4 tiles",

@@ -2,11 +2,16 @@
 
 import io
 import json
+import os
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from clustergrid.pipeline import monitor
+from clustergrid.pipeline.memory import MemorySampler
 from clustergrid.pipeline.monitor import JsonLines, PlainLines, Progress, make_progress
+from clustergrid.storage.errors import StorageError
 
 
 @pytest.fixture
@@ -81,7 +86,94 @@ def test_events_are_kept_as_json_lines(tmp_path):
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     states = ["started", "finished", "kept"]
     assert [line["state"] for line in lines] == states * 2
-    assert set(lines[0]) == {"stage", "state", "done", "total", "unit", "seconds", "time"}
+    assert set(lines[0]) == {
+        *("stage", "state", "done", "total", "unit", "kept", "bytes", "rate", "time"),
+        *("seconds", "seconds_left"),
+        *("peak_memory_bytes", "peak_driver_bytes", "peak_worker_bytes"),
+    }
+
+
+def test_what_an_earlier_run_did_counts_as_done_and_not_for_the_rate(clock):
+    events = []
+    progress = Progress(events.append, interval_seconds=1)
+    with progress.stage("distance-row", total=100, unit="tiles", kept=60, unit_bytes=8) as stage:
+        for _ in range(20):
+            clock.now += 1
+            stage.advance(1)
+    assert [event.done for event in events[:3]] == [60, 61, 62]
+    assert {event.kept for event in events} == {60}
+    assert events[0].rate == 0
+    assert {event.rate for event in events[1:-1]} == {1.0}
+    assert events[10].bytes == 70 * 8
+    assert events[10].seconds_left == 30
+    # Where the end is known there is no time left, and where nothing is done nobody knows it.
+    assert events[0].seconds_left is None
+    assert events[-1].seconds_left is None
+
+
+def test_the_time_left_follows_the_rate_of_late(clock):
+    events = []
+    with Progress(events.append, interval_seconds=0).stage(
+        "linkage-row", total=1000, unit="merges"
+    ) as stage:
+        for step in [10.0] * 10 + [1.0] * 100:  # it warms up
+            clock.now += step
+            stage.advance()
+    last = events[-2]
+    assert last.rate == pytest.approx(110 / 200)
+    assert last.seconds_left == pytest.approx(890, rel=0.02)
+
+
+def test_the_rate_of_late_is_kept_in_little_memory():
+    pace = monitor._Pace(0.0, 0)
+    for second in range(1, 200_000):
+        rate = pace.units_a_second(float(second), 3 * second)
+    assert rate == pytest.approx(3)
+    assert len(pace._marks) < 1000
+
+
+def test_the_unit_of_bytes_is_a_byte():
+    events = []
+    with Progress(events.append).stage("ingest", total=5, unit="bytes"):
+        pass
+    assert [event.bytes for event in events] == [0, 5]
+
+
+def test_the_peak_of_a_stage_is_measured():
+    events = []
+    with MemorySampler() as memory:
+        progress = Progress(events.append, interval_seconds=0, memory=memory)
+        with progress.stage("ingest", total=1, unit="blocks") as stage:
+            block = np.ones(20_000_000)
+            stage.advance()
+            del block
+        with progress.stage("statistics", total=1, unit="blocks"):
+            pass
+    base = events[0].peak_memory_bytes
+    assert base > 10_000_000
+    assert [event.peak_memory_bytes > base + 150_000_000 for event in events] == [
+        *(False, True, True),
+        *(False, False),
+    ]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full device")
+def test_a_full_disk_is_named():
+    progress = Progress(JsonLines(Path("/dev/full")), interval_seconds=0)
+    with (
+        pytest.raises(StorageError, match=r"cannot write \d+ bytes to /dev/full: .*No space left"),
+        progress.stage("ingest", total=1, unit="blocks"),
+    ):
+        pass
+
+
+def test_a_full_disk_does_not_hide_why_a_stage_failed():
+    def full(event):
+        if event.state == "failed":
+            raise StorageError("full")
+
+    with pytest.raises(KeyboardInterrupt), Progress(full).stage("x", total=1, unit="tiles"):
+        raise KeyboardInterrupt
 
 
 def test_plain_lines_are_few(clock):
@@ -94,10 +186,30 @@ def test_plain_lines_are_few(clock):
     progress.kept("linkage-row")
     assert stream.getvalue().splitlines() == [
         "distance-row: 2,000 tiles",
-        "distance-row: 40 % of 2,000 tiles",
-        "distance-row: 80 % of 2,000 tiles",
+        "distance-row: 40 % of 2,000 tiles, 80 tiles/s, 15 s left",
+        "distance-row: 80 % of 2,000 tiles, 80 tiles/s, 5.0 s left",
         "distance-row: finished in 25.0 s",
         "linkage-row: kept from the earlier run",
+    ]
+
+
+def test_plain_lines_say_what_was_kept_and_how_much_there_is(clock):
+    stream = io.StringIO()
+    progress = Progress(PlainLines(stream, every_seconds=0), interval_seconds=0)
+    with progress.stage("distance-row", total=105, unit="tiles", kept=21) as stage:
+        clock.now += 4
+        stage.advance(21)
+    with progress.stage("ingest", total=0, unit="bytes") as stage:
+        clock.now += 2
+        stage.advance(3 * 10**9)
+        stage.total = stage.done
+    assert stream.getvalue().splitlines() == [
+        "distance-row: 105 tiles, 21 of them kept",
+        "distance-row: 40 % of 105 tiles, 5.25 tiles/s, 12 s left",
+        "distance-row: finished in 4.0 s",
+        "ingest: started",
+        "ingest: 3 GB, 1.5 GB/s",
+        "ingest: finished in 2.0 s",
     ]
 
 

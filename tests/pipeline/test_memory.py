@@ -1,0 +1,96 @@
+"""Memory of the process tree: what the sampler sees."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from clustergrid.pipeline import memory as memory_module
+from clustergrid.pipeline.memory import MemorySampler
+
+MEGABYTE = 1_000_000
+
+
+def test_the_peak_is_that_of_the_watch():
+    with MemorySampler(interval_seconds=10) as memory:
+        large = np.ones(30 * MEGABYTE)
+        with memory.watch() as before:
+            pass
+        del large
+        with memory.watch() as after:
+            assert after.look().total_bytes < before.peak.total_bytes - 200 * MEGABYTE
+        assert memory.peak.total_bytes == before.peak.total_bytes
+
+
+def test_a_peak_between_two_looks_is_seen():
+    """A kernel that holds the interpreter's lock keeps the thread from looking."""
+    np.ones(60 * MEGABYTE)  # of earlier, and greater
+    with MemorySampler(interval_seconds=100) as memory:
+        with memory.watch() as watch:
+            before = watch.peak.driver_bytes
+            np.ones(100 * MEGABYTE)
+            assert watch.look().driver_bytes > before + 790 * MEGABYTE
+        with memory.watch() as later:
+            assert later.look().driver_bytes < before + 400 * MEGABYTE
+
+
+@pytest.mark.parametrize("read", [memory_module._read_status, memory_module._read_with_psutil])
+def test_worker_processes_count_and_what_they_share_counts_once(read):
+    hold = "import numpy, sys; held = numpy.ones({}); print(1, flush=True); sys.stdin.read()"
+    with MemorySampler(interval_seconds=10) as memory:
+        memory._read = read
+        memory._listed = -np.inf
+        with memory.watch() as watch:
+            alone = watch.peak
+            workers = [
+                subprocess.Popen(
+                    [sys.executable, "-c", hold.format(size * MEGABYTE // 8)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                )
+                for size in (100, 200)
+            ]
+            for worker in workers:
+                worker.stdout.readline()
+            memory._listed = -np.inf
+            seen = watch.look()
+            exact = sum(proportional_bytes(pid) for pid in memory._processes)
+            for worker in workers:
+                worker.communicate()
+        memory._listed = -np.inf
+        with memory.watch() as ended:
+            assert ended.look().worker_bytes == 0
+    assert alone.worker_bytes == 0
+    assert 200 * MEGABYTE < seen.worker_bytes < 260 * MEGABYTE
+    assert seen.total_bytes > alone.total_bytes + 300 * MEGABYTE
+    if sys.platform == "linux":
+        assert seen.total_bytes == pytest.approx(exact, abs=25 * MEGABYTE)
+
+
+def proportional_bytes(pid):
+    """PSS of a process, which the kernel counts page by page."""
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("Pss:"))
+
+
+def test_looking_costs_little():
+    looks = []
+    with MemorySampler(interval_seconds=10) as memory:
+        for _ in range(20):
+            started = time.thread_time()
+            memory.look()
+            looks.append(time.thread_time() - started)
+    assert sorted(looks)[10] < 0.001
+
+
+def test_processes_that_ended_are_left_out():
+    worker = subprocess.Popen([sys.executable, "-c", ""])
+    time.sleep(0.3)  # it is a zombie now
+    assert memory_module._read_status(worker.pid) is None
+    worker.wait()
+    assert memory_module._read_status(worker.pid) is None
+    assert memory_module._read_with_psutil(worker.pid) is None
+    assert memory_module._descendants(worker.pid) == []
+    assert list(memory_module._children(worker.pid)) == []
