@@ -71,6 +71,10 @@ def _open_file(location: Location, suffix: str) -> RandomAccess | Stream:
         from clustergrid.storage.readers.npy import open_npy
 
         return open_npy(location)
+    if location.is_compressed and suffix in SUFFIXES:
+        raise DataValueError(
+            f"{location.url}: of compressed files, only text is read: decompress it (gunzip)"
+        )
     raise DataValueError(
         f"{location.url}: the format is told from the suffix, and {suffix or 'none'!r} is not one "
         f"of {', '.join(SUFFIXES)} (text also with .gz)"

@@ -115,6 +115,28 @@ def test_dialects_of_text(tmp_path, text, rows, columns, values):
     np.testing.assert_array_equal(matrix.to_numpy(), values)
 
 
+def test_quoted_labels_may_span_lines_and_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_module, "_BLOCK_BYTES", 40)
+    labels = [f"gene {i}" + "\n" * (i % 4) + '"' * (i % 3) for i in range(60)]
+    pd.DataFrame({"a": np.arange(60.0)}, index=labels).to_csv(tmp_path / "m.csv")
+    matrix = open_matrix(tmp_path / "m.csv")
+    assert matrix["row"].to_numpy().tolist() == labels
+    np.testing.assert_array_equal(matrix.to_numpy()[:, 0], np.arange(60))
+
+
+def test_wide_tables_are_parsed_as_narrow_ones_are(tmp_path, frame, monkeypatch):
+    table = frame.copy()
+    table.iloc[3, 2], table.iloc[4, 1] = np.nan, np.inf
+    table.index = [f'{label}\n"x", ü' for label in ROWS]
+    table.to_csv(tmp_path / "m.csv")
+    narrow = open_matrix(tmp_path / "m.csv")
+    monkeypatch.setattr(text_module, "_WIDE", 2)
+    wide = open_matrix(tmp_path / "m.csv")
+    assert wide["row"].to_numpy().tolist() == narrow["row"].to_numpy().tolist() == [*table.index]
+    np.testing.assert_array_equal(wide.to_numpy(), narrow.to_numpy())
+    np.testing.assert_array_equal(wide.to_numpy(), table.to_numpy())
+
+
 def test_large_text_goes_block_by_block_to_a_store(tmp_path, frame, monkeypatch):
     monkeypatch.setattr(matrix_module, "SMALL_BYTES", 1000)
     monkeypatch.setattr(text_module, "_BLOCK_BYTES", 400)
@@ -145,7 +167,7 @@ def test_a_store_is_used_again_until_the_input_changes(tmp_path, frame, monkeypa
     ("name", "content", "message"),
     [
         ("a.csv", b"g,a,b\nx,1,2\ny,3,zz\n", r"a.csv: 'zz' in column 'b', row 'y' .row 2"),
-        ("a.csv", b"g,a,b\nx,1,2\ny,3\n", "a.csv is not a table.*Expected 3 columns, got 2"),
+        ("a.csv", b"g,a,b\nx,1,2\ny,3\n", "a.csv: row 2 below the header, 'y,3', has 2 fields instead of 3"),
         ("a.csv", b"", "a.csv is empty"),
         ("a.csv", b"g,a\n", "no rows"),
         ("a.csv", b"g\nx\n", "no column of numbers"),
