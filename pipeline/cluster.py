@@ -12,6 +12,14 @@ from typing import TYPE_CHECKING
 
 from clustergrid.pipeline.request import ClusterChoice
 from clustergrid.pipeline.resources import Resources, local_worker_processes
+from clustergrid.pipeline.security import (
+    check_hosts,
+    dashboard_origins,
+    make_security,
+    refuse_plain,
+    why_closed,
+    wrong_certificate,
+)
 from clustergrid.storage.errors import StorageError
 from clustergrid.storage.rundir import RunDirectory
 
@@ -32,7 +40,8 @@ def connect(choice: ClusterChoice, resources: Resources) -> Iterator[Client | No
     Raises
     ------
     StorageError
-        The named scheduler cannot be reached.
+        The named scheduler cannot be reached, is not trusted or does not trust us, or would be
+        joined in the open.
     """
     if choice.is_remote:
         with _join(choice) as client:
@@ -48,28 +57,60 @@ def connect(choice: ClusterChoice, resources: Resources) -> Iterator[Client | No
 def _join(choice: ClusterChoice) -> Iterator[Client]:
     from distributed import Client
 
-    where = choice.scheduler or choice.scheduler_file
+    where = choice.scheduler or str(choice.scheduler_file)
+    address = choice.scheduler or _read_address(where)
+    refuse_plain(address, choice)
+    security = make_security(address, choice)
     try:
-        address = choice.scheduler or _read_address(str(choice.scheduler_file))
-        client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError, TimeoutError) as error:
-        raise StorageError(f"cannot reach the Dask scheduler {where}: {error}") from error
+        wrong = security and wrong_certificate(address, security, _CONNECT_SECONDS)
+        if wrong:
+            raise StorageError(f"cannot join the Dask scheduler {where}: {wrong}")
+        client = Client(address, timeout=_CONNECT_SECONDS, security=security, set_as_default=False)
+    except StorageError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        raise StorageError(
+            f"cannot reach the Dask scheduler {where}: {why_closed(address, error)}"
+        ) from error
     with client:
+        refuse_plain(str(client.scheduler_info(n_workers=0)["address"]), choice)
         try:
             client.wait_for_workers(1, timeout=_WORKERS_SECONDS)
         except TimeoutError as error:
             raise StorageError(
                 f"no worker joined the Dask scheduler {where} within {_WORKERS_SECONDS} s"
             ) from error
+        check_hosts(client.scheduler_info(n_workers=-1)["workers"], choice)
+        _warn_of_endless_waiting(client, where)
         yield client
+
+
+def _warn_of_endless_waiting(client: Client, where: str) -> None:
+    """Say so where a run could hang: the settings of a scheduler are its owner's."""
+    import dask
+
+    name = "distributed.scheduler.no-workers-timeout"
+    try:
+        timeout = client.run_on_scheduler(dask.config.get, name, None)
+    except ValueError:  # a scheduler that unpickles nothing
+        return
+    if timeout is None:
+        warnings.warn(
+            f"the Dask scheduler {where} lets a run wait for ever when its workers are gone: "
+            f"start it with {name} set, as in deploy/dask.yaml",
+            stacklevel=2,
+        )
 
 
 def _read_address(scheduler_file: str) -> str:
     """Read what ``dask scheduler --scheduler-file`` wrote."""
-    with open(scheduler_file, encoding="utf-8") as file:
-        content = json.load(file)
+    try:
+        with open(scheduler_file, encoding="utf-8") as file:
+            content = json.load(file)
+    except (OSError, ValueError) as error:
+        raise StorageError(f"cannot read the scheduler file {scheduler_file}: {error}") from error
     if not (isinstance(content, dict) and isinstance(content.get("address"), str)):
-        raise ValueError("there is no address in the file")
+        raise StorageError(f"there is no address in the scheduler file {scheduler_file}")
     return str(content["address"])
 
 
@@ -102,10 +143,14 @@ def _start(choice: ClusterChoice, resources: Resources) -> Iterator[Client]:
     from clustergrid.pipeline.worker import DeafToCtrlC
 
     n_workers = local_worker_processes(resources.threads)
+    port = _free_port(choice.dashboard_port)
     settings = {
         # A run that waits for workers which never come is worse than one that stops.
         "distributed.scheduler.no-workers-timeout": "300s",
         "distributed.worker.memory.max-spill": f"{resources.memory_bytes}B",
+        "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin": (
+            dashboard_origins(port)
+        ),
     }
     with (
         dask.config.set(settings),
@@ -115,7 +160,7 @@ def _start(choice: ClusterChoice, resources: Resources) -> Iterator[Client]:
             threads_per_worker=-(-resources.threads // n_workers),
             memory_limit=resources.memory_bytes // n_workers,
             host="127.0.0.1",
-            dashboard_address=f"127.0.0.1:{_free_port(choice.dashboard_port)}",
+            dashboard_address=f"127.0.0.1:{port}",
             silence_logs=40,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
@@ -125,14 +170,16 @@ def _start(choice: ClusterChoice, resources: Resources) -> Iterator[Client]:
 
 
 def _free_port(wanted: int) -> int:
-    """Return the wanted port, or 0 (any) when somebody listens there."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            return 0
-    return wanted
+    """Return the wanted port, or another one when somebody listens there (or 0 is wanted)."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    return 0
 
 
 def dashboard_lines(client: Client) -> list[str]:

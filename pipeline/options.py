@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -155,8 +156,16 @@ cluster_options = _apply(
     click.option("--cluster", type=click.Choice(CLUSTERS), default="local", show_default=True,
                  help="local: worker processes with a dashboard, unless the work is small; "
                  "none: threads of this process."),
-    click.option("--scheduler", metavar="ADDRESS", help="Use a running Dask scheduler."),
+    click.option("--scheduler", metavar="ADDRESS",
+                 help="Use a running Dask scheduler: tls://HOST:PORT, or tcp:// on this machine."),
     click.option("--scheduler-file", type=_FILE, help="The same, by its file."),
+    click.option("--tls-ca-file", "--tls-ca", "tls_ca_file", type=_FILE,
+                 help="Certificate of the authority that the scheduler's certificate is of (PEM)."),
+    click.option("--tls-cert", type=_FILE, help="Our certificate of that authority (PEM)."),
+    click.option("--tls-key", type=_FILE, help="The private key of our certificate (PEM)."),
+    click.option("--insecure", is_flag=True,
+                 help="Join a scheduler on other hosts without TLS: whoever reaches it can run "
+                 "code as you."),
     click.option("--dashboard-port", type=click.IntRange(0, 65535), default=8787,
                  show_default=True, help="0 takes any that is free."),
 )  # fmt: skip
@@ -201,9 +210,9 @@ def make_figure(options: dict[str, Any]) -> FigureOptions:
 
 def cluster_choice(options: dict[str, Any]) -> ClusterChoice:
     """Make what `cluster_options` ask for."""
-    names = ("cluster", "scheduler", "scheduler_file", "dashboard_port")
+    names = {field.name for field in fields(ClusterChoice)} & options.keys()
     with as_usage_errors():
-        return ClusterChoice(**{name: options[name] for name in names if name in options})
+        return ClusterChoice(**{name: options[name] for name in names})
 
 
 def make_request(input: str, output: str, options: dict[str, Any]) -> RunRequest:

@@ -34,12 +34,21 @@ class ClusterChoice:
         File in which a running scheduler wrote its address.
     dashboard_port
         Port of the dashboard of a local cluster; another one is taken when it is in use.
+    tls_ca_file, tls_cert, tls_key
+        PEM files for a scheduler with TLS: the authority's certificate, this client's, and its
+        private key. None: what Dask's configuration says.
+    insecure
+        Whether a scheduler on other hosts may be joined without TLS.
     """
 
     cluster: str = "local"
     scheduler: str | None = None
     scheduler_file: str | None = None
     dashboard_port: int = 8787
+    tls_ca_file: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    insecure: bool = False
 
     def __post_init__(self) -> None:
         if self.cluster not in CLUSTERS:
@@ -48,6 +57,12 @@ class ClusterChoice:
             )
         if self.scheduler and self.scheduler_file:
             raise DataValueError("give a scheduler or a scheduler file, not both")
+        has_tls = self.tls_ca_file or self.tls_cert or self.tls_key
+        if (has_tls or self.insecure) and not self.is_remote:
+            raise DataValueError(
+                "TLS files and --insecure belong to a running scheduler: name it with --scheduler "
+                "or --scheduler-file"
+            )
 
     @property
     def is_remote(self) -> bool:
