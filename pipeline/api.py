@@ -20,14 +20,14 @@ from clustergrid.pipeline.hierarchy import (
 from clustergrid.pipeline.hierarchy.small import condensed_of
 from clustergrid.pipeline.metrics import Function
 from clustergrid.pipeline.monitor import Listener, Progress, make_progress
+from clustergrid.pipeline.opening import open_stages
 from clustergrid.pipeline.order import check_optimal_ordering
 from clustergrid.pipeline.order import optimal_ordering as order_optimally
 from clustergrid.pipeline.planning import Plan, format_bytes, parse_bytes, plan_run
 from clustergrid.pipeline.spec import AxisSpec, RunSpec, distance_dtype
-from clustergrid.pipeline.stages import open_stages
 from clustergrid.pipeline.trees import merge_square
 from clustergrid.storage.condensed import CondensedDistances
-from clustergrid.storage.ingest import matrix_source
+from clustergrid.storage.identity import matrix_source
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -7,13 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clustergrid.pipeline.digests import array_digest
 from clustergrid.pipeline.execution import (
     ThreadsExecutor,
     available_cores,
     available_memory_bytes,
 )
 from clustergrid.pipeline.intake import bind_input, describe_input, matrix_key
-from clustergrid.pipeline.kept import RunStages, array_digest
+from clustergrid.pipeline.kept import RunStages
 from clustergrid.pipeline.monitor import Listener, Progress
 from clustergrid.pipeline.outputs import stored_colors, stored_linkage
 from clustergrid.pipeline.planning import Resources
@@ -27,14 +28,9 @@ from clustergrid.storage.rundir import RunDirectory, stage_key
 if TYPE_CHECKING:
     from clustergrid.pipeline.render import ClusterGrid
 
-__all__ = ["check_figure", "draw", "normalization_key", "plot_run"]
+__all__ = ["check_figure", "draw", "plot_run"]
 
 _STAGE = "picture"
-
-
-def normalization_key(key: str, z_score: int | None, standard_scale: int | None) -> str:
-    """Key of what the stages see: the matrix, normalized."""
-    return stage_key(matrix=key, z_score=z_score, standard_scale=standard_scale)
 
 
 def check_figure(options: FigureOptions) -> None:
@@ -86,7 +82,7 @@ def draw(
     key = stage_key(results=results, options=asdict(options), output=output)
     names = [f"{output}.{suffix}" for suffix in options.formats]
     files = {f"{output}_{suffix}": f"{output}.{suffix}" for suffix in options.formats}
-    if directory.is_finished(_STAGE, key):
+    if directory.is_finished(_STAGE, key) and _has_image(directory):
         progress.kept(_STAGE)
         return files
     if output == "figure":
@@ -94,8 +90,17 @@ def draw(
     with progress.stage(_STAGE, total=len(names), unit="files") as stage:
         _draw_files(directory, options, stages, names, stage.advance)
     if output == "figure":
-        directory.finish(_STAGE, key, files=names, results=results)
+        image = directory.state["stages"].get("image", {}).get("key")
+        directory.finish(_STAGE, key, files=names, results=results, image=image)
+    else:
+        directory.finish(f"{_STAGE}-{output}", key, files=names)
     return files
+
+
+def _has_image(directory: RunDirectory) -> bool:
+    """Whether the reduced image that the picture was drawn from is there too."""
+    key = directory.state["stages"][_STAGE].get("image")
+    return key is None or directory.is_finished("image", key)
 
 
 def _results_key(directory: RunDirectory, stages: RunStages) -> str:
@@ -234,12 +239,12 @@ def plot_run(
                     "`clustergrid run` again copies it again"
                 )
             matrix = open_matrix(directory.matrix, layer="matrix")
-        normalization = {name: asked[name] for name in ("z_score", "standard_scale")}
         stages = RunStages(
             directory,
-            normalization_key(matrix_key(directory), **normalization),
+            matrix_key(directory),
             matrix,
-            **normalization,
+            z_score=asked["z_score"],
+            standard_scale=asked["standard_scale"],
             dtype=asked["dtype"],
             executor=ThreadsExecutor(),
             resources=Resources(memory_bytes=available_memory_bytes(), threads=available_cores()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,15 +10,12 @@ from typing import TYPE_CHECKING, Any
 from clustergrid.pipeline.execution import Executor, available_cores
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.request import RunRequest
-from clustergrid.storage.chunks import damaged_chunks
-from clustergrid.storage.errors import RunDirectoryError
-from clustergrid.storage.ingest import (
-    fingerprint,
-    ingest,
-    ingest_stream,
-    matrix_source,
-    stored_record,
-)
+from clustergrid.storage.arrays import open_array
+from clustergrid.storage.chunks import chunk_grid, chunk_of, damaged_chunks
+from clustergrid.storage.errors import RunDirectoryError, StorageError
+from clustergrid.storage.identity import fingerprint, matrix_source, stored_record
+from clustergrid.storage.ingest import ingest, ingest_stream
+from clustergrid.storage.manifest import Manifest
 from clustergrid.storage.matrix import open_matrix
 from clustergrid.storage.readers.base import Stream
 from clustergrid.storage.readers.location import Location
@@ -103,14 +101,20 @@ def open_input(
     found = open_location(location, request.layer)
     if not isinstance(found, Stream):
         return open_matrix(request.input, layer=request.layer), False
-    _begin(directory)
+    manifest = _begin_anew(directory)
     with progress.stage("ingest", total=0, unit="blocks") as stage:
 
         def tell(done: int, total: int) -> None:
             stage.total = max(total, done)
             stage.advance(done - stage.done)
 
-        ingest_stream(found, directory.matrix, identity=directory.state["input"], progress=tell)
+        ingest_stream(
+            found,
+            directory.matrix,
+            identity=directory.state["input"],
+            manifest=manifest,
+            progress=tell,
+        )
     _finish(directory)
     return open_matrix(directory.matrix, layer="matrix"), False
 
@@ -126,14 +130,17 @@ def keep_matrix(
     """Return the matrix as a lazy view of a chunked Zarr array, copied into the run if need be."""
     source = matrix_source(matrix)
     if needs_copy(matrix) or not isinstance(source, ZarrSource):
-        _begin(directory)
+        manifest, kept = _kept_chunks(directory, progress)
         total = int(matrix.nbytes)
-        with executor.active(), progress.stage("ingest", total=total, unit="bytes") as stage:
+        with (
+            executor.active(),
+            progress.stage("ingest", total=total, unit="bytes", kept=int(total * kept)) as stage,
+        ):
 
             def tell(done: int, blocks: int) -> None:
-                stage.advance(total * done // max(blocks, done) - stage.done)
+                stage.advance(max(0, total * done // max(blocks, done) - stage.done))
 
-            source = ingest(matrix, directory.matrix, progress=tell)
+            source = ingest(matrix, directory.matrix, manifest=manifest, progress=tell)
         _finish(directory)
         matrix = open_matrix(directory.matrix, layer="matrix")
     where = {"store": source.store, "path": source.path}
@@ -145,19 +152,48 @@ def keep_matrix(
 
 
 def verify_matrix(directory: RunDirectory, progress: Progress) -> bool:
-    """Read the run's copy of the matrix; forget it if a chunk is damaged, and say so."""
-    with progress.stage("verify-matrix", total=0, unit="chunks") as stage:
-
-        def tell(done: int) -> None:
-            stage.total += done
-            stage.advance(done)
-
-        damaged = damaged_chunks(
-            directory.matrix, "matrix", threads=available_cores(), progress=tell
-        )
+    """Read the run's copy of the matrix; forget the chunks that are damaged, and say so."""
+    manifest = directory.manifest(_STAGE)
+    damaged = _damaged_files(directory, manifest, progress)
     if damaged:
         directory.begin(_STAGE)
+        manifest.forget(damaged)
     return not damaged
+
+
+def _damaged_files(directory: RunDirectory, manifest: Manifest, progress: Progress) -> list[str]:
+    """Names of the matrix's chunks, among those in the manifest, that are not as they were."""
+    noted = {
+        chunk: entry.file
+        for entry in manifest.entries.values()
+        if (chunk := chunk_of(entry.file, "matrix.zarr/matrix")) is not None
+    }
+    with progress.stage("verify-matrix", total=len(noted), unit="chunks") as stage:
+        damaged = damaged_chunks(
+            directory.matrix,
+            "matrix",
+            noted,
+            entries=manifest.entries,
+            threads=available_cores(),
+            progress=stage.advance,
+        )
+    return [noted[chunk] for chunk in damaged]
+
+
+def _kept_chunks(directory: RunDirectory, progress: Progress) -> tuple[Manifest, float]:
+    """Begin the copy, or go on with the one that an earlier run began; return how much is there."""
+    manifest = directory.manifest(_STAGE)
+    if manifest.key != matrix_key(directory):
+        return _begin_anew(directory), 0.0
+    directory.begin(_STAGE)
+    manifest.restore_metadata()
+    try:
+        manifest.forget(_damaged_files(directory, manifest, progress))
+        array = open_array(directory.matrix, "matrix")
+    except StorageError:
+        return _begin_anew(directory), 0.0
+    chunks = [name for name in manifest.entries if name.startswith("matrix.zarr/matrix/c/")]
+    return manifest, len(chunks) / max(1, math.prod(chunk_grid(array)))
 
 
 def _is_complete(directory: RunDirectory) -> bool:
@@ -165,10 +201,13 @@ def _is_complete(directory: RunDirectory) -> bool:
     return bool(record and record.get("complete"))
 
 
-def _begin(directory: RunDirectory) -> None:
+def _begin_anew(directory: RunDirectory) -> Manifest:
     """Make room for the copy: labels of an earlier one would be taken for those of this one."""
     directory.begin(_STAGE)
+    manifest = directory.manifest(_STAGE)
+    manifest.begin(matrix_key(directory))
     shutil.rmtree(directory.matrix, ignore_errors=True)
+    return manifest
 
 
 def _finish(directory: RunDirectory) -> None:

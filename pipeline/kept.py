@@ -2,136 +2,229 @@
 
 from __future__ import annotations
 
-import hashlib
-from typing import Any
+import shutil
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clustergrid.pipeline.digests import array_digest
 from clustergrid.pipeline.distance import write_distances
 from clustergrid.pipeline.downsample import ReducedImage
-from clustergrid.pipeline.execution import available_cores
+from clustergrid.pipeline.execution import Executor, available_cores
+from clustergrid.pipeline.metrics import engine_for, get_metric
+from clustergrid.pipeline.normalize import AxisStatistics, MatrixStatistics, matrix_statistics
+from clustergrid.pipeline.passes import ResumedExecutor
 from clustergrid.pipeline.spec import AXIS_NAMES
 from clustergrid.pipeline.stages import Stages
 from clustergrid.pipeline.tiles import DistanceInput
-from clustergrid.storage.arrays import create_array, open_array, write_block
-from clustergrid.storage.chunks import damaged_chunks
+from clustergrid.storage.arrays import open_array, write_array
+from clustergrid.storage.chunks import chunk_of, damaged_chunks, stored_entries
 from clustergrid.storage.condensed import CondensedDistances, create_condensed, open_condensed
 from clustergrid.storage.errors import StorageError
 from clustergrid.storage.grid import TriangleGrid
+from clustergrid.storage.manifest import Manifest, metadata_entry
 from clustergrid.storage.rundir import RunDirectory, stage_key
 
-__all__ = ["RunStages", "array_digest"]
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["RunStages", "distance_key", "normalization_key"]
 
 
 _IMAGE = ("image", "image_row_edges", "image_column_edges")
+_STATISTICS = ("statistics_row", "statistics_col")
 
 
-def array_digest(*arrays: np.ndarray | None) -> str:
-    """Digest of some arrays' bytes, to make keys of.
+def normalization_key(key: str, z_score: int | None, standard_scale: int | None) -> str:
+    """Key of what the stages see: the matrix, normalized."""
+    return stage_key(matrix=key, z_score=z_score, standard_scale=standard_scale)
 
-    Examples
-    --------
-    >>> array_digest(np.arange(3)) == array_digest(np.arange(3), None)
-    False
+
+def distance_key(key: str, axis: int, shape: tuple[int, int], metric: str, dtype: str) -> str:
+    """Key of the distances of an axis: of what their bits depend on, and nothing else.
+
+    Parameters
+    ----------
+    key
+        Of the normalized matrix.
+    axis, shape
+        Which axis, and the matrix's rows and columns.
+    metric, dtype
+        As in `AxisSpec`.
     """
-    digest = hashlib.sha256()
-    for array in arrays:
-        if array is None:
-            digest.update(b"none")
-        else:
-            digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+    found = get_metric(metric)
+    return stage_key(
+        matrix=key,
+        axis=AXIS_NAMES[axis],
+        metric=found.name,
+        engine=engine_for(found, shape[axis], shape[1 - axis]),
+        dtype=dtype,
+    )
 
 
 class RunStages(Stages):
-    """Stages whose distances, limits and image are kept in a run directory.
+    """Stages whose results are kept in a run directory, their parts while they are made.
 
     Parameters
     ----------
     directory
         The run directory, locked.
-    key
-        Of the matrix and its normalization.
-    *args, **kwargs
+    matrix_key
+        Key of the matrix, before its normalization.
+    matrix
+        As of `Stages`.
+    z_score, standard_scale, **kwargs
         As of `Stages`; the store is the run directory's.
     """
 
-    def __init__(self, directory: RunDirectory, key: str, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, store=directory.arrays, **kwargs)
-        self.key = key
+    def __init__(
+        self,
+        directory: RunDirectory,
+        matrix_key: str,
+        matrix: xr.DataArray,
+        *,
+        z_score: int | None = None,
+        standard_scale: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            matrix,
+            z_score=z_score,
+            standard_scale=standard_scale,
+            store=directory.arrays,
+            **kwargs,
+        )
+        self.matrix_key = matrix_key
+        self.key = normalization_key(matrix_key, z_score, standard_scale)
         self._directory = directory
+
+    def _resumed(self, key: str) -> ResumedExecutor:
+        return ResumedExecutor(self.executor, self._directory, key, self._progress)
+
+    def _pass_executor(self, name: str, **parts: Any) -> Executor:
+        """Keep the parts of a pass, which depend on the normalized matrix and on these."""
+        return self._resumed(stage_key(matrix=self.key, passes=name, **parts))
+
+    @cached_property
+    def statistics(self) -> MatrixStatistics:
+        """Statistics of the matrix as it was given: those at rest, or from one pass."""
+        key = stage_key(matrix=self.matrix_key, stage="statistics")
+        kept = self._kept_arrays("statistics", key, _STATISTICS)
+        if kept is not None:
+            self._progress.kept("statistics")
+            rows, columns = (AxisStatistics.from_array(values) for values in kept)
+            return MatrixStatistics(rows=rows, columns=columns)
+        found = matrix_statistics(self.source, self._resumed(key), self._progress)
+        self._keep_arrays(
+            "statistics", key, _STATISTICS, [found.rows.to_array(), found.columns.to_array()]
+        )
+        return found
+
+    def _keep_arrays(
+        self, stage: str, key: str, paths: Sequence[str], values: Sequence[np.ndarray]
+    ) -> None:
+        """Put a stage's small arrays at rest, a chunk each."""
+        group = self._directory.arrays
+        self._directory.begin(stage)
+        manifest = self._directory.manifest(stage)
+        manifest.begin(key)
+        for path, array in zip(paths, values, strict=True):
+            write_array(group, path, array)
+            manifest.record(*stored_entries(group, path))
+        manifest.record(metadata_entry(group))
+        self._directory.finish(stage, key, arrays=[("arrays.zarr", path) for path in paths])
+
+    def _kept_arrays(self, stage: str, key: str, paths: Sequence[str]) -> list[np.ndarray] | None:
+        if not self._directory.is_finished(stage, key):
+            return None
+        try:
+            return [np.asarray(open_array(self._directory.arrays, path)[:]) for path in paths]
+        except (OSError, ValueError):  # a checksum
+            return None
 
     def _stored_distances(
         self, axis: int, given: DistanceInput, grid: TriangleGrid
     ) -> CondensedDistances:
         """Compute the tiles that no earlier run left whole."""
         name = AXIS_NAMES[axis]
-        stage, path = f"distance-{name}", f"condensed_{name}"
-        key = stage_key(
-            matrix=self.key, axis=name, metric=given.metric, engine=given.engine, dtype=given.dtype
-        )
-        condensed, kept = self._kept_tiles(stage, key, path, grid)
+        stage, group = f"distance-{name}", self._directory.arrays
+        assert isinstance(given.metric, str)
+        key = distance_key(self.key, axis, self.shape, given.metric, self.dtype)
+        # An array of its own for every key: on a cluster that outlives its driver, a task of a
+        # killed run may still write its tile into the array of the question that was asked then.
+        path = f"condensed_{name}_{key[:12]}"
+        manifest = self._directory.manifest(stage)
+        condensed, kept = self._kept_tiles(stage, manifest, key, path, grid)
         if condensed is not None and len(kept) == condensed.grid.n_tiles:
             self._progress.kept(stage)
         else:
-            self._directory.begin_pieces(stage, key, kept)
-            if condensed is None or not kept:
+            self._directory.begin(stage)
+            if condensed is None:
+                manifest.begin(key)
+                self._remove_arrays(f"condensed_{name}_*")
                 condensed = create_condensed(
-                    self._directory.arrays,
-                    path,
-                    n=grid.n,
-                    tile_edge=grid.tile_edge,
-                    dtype=self.dtype,
-                    overwrite=True,
+                    group, path, n=grid.n, tile_edge=grid.tile_edge, dtype=self.dtype
                 )
+                manifest.record(metadata_entry(group), metadata_entry(group, path))
             write_distances(
                 given,
                 condensed,
-                self._directory.arrays,
+                group,
                 path,
                 finished=kept,
-                on_tile=lambda piece: self._directory.record_piece(stage, key, piece),
+                on_tile=manifest.record,
                 executor=self.executor,
                 progress=self._progress,
                 name=stage,
             )
         self._directory.finish(stage, key, arrays=[("arrays.zarr", path)])
-        return open_condensed(self._directory.arrays, path)
+        return open_condensed(group, path)
+
+    def _remove_arrays(self, pattern: str) -> None:
+        for array in Path(self._directory.arrays).glob(pattern):
+            shutil.rmtree(array, ignore_errors=True)
 
     def _kept_tiles(
-        self, stage: str, key: str, path: str, grid: TriangleGrid
+        self, stage: str, manifest: Manifest, key: str, path: str, grid: TriangleGrid
     ) -> tuple[CondensedDistances | None, frozenset[int]]:
         """Tiles of an earlier run that are whole; values do not depend on how they were cut."""
-        entry = self._directory.state["stages"].get(stage)
-        is_finished = entry is not None and entry["key"] == key
-        noted = self._directory.pieces(stage, key)
-        if not (is_finished or noted):
+        if manifest.key != key:
             return None, frozenset()
+        manifest.restore_metadata()
         try:
             condensed = open_condensed(self._directory.arrays, path, mode="r+")
         except StorageError:
             return None, frozenset()
-        # Tiles that were cut for more memory than there is now could not be finished.
-        if condensed.n != grid.n or condensed.dtype != self.dtype:
+        noted = {
+            chunk: entry.file
+            for entry in manifest.entries.values()
+            if (chunk := chunk_of(entry.file, f"arrays.zarr/{path}")) is not None
+        }
+        if not noted or condensed.n != grid.n or condensed.dtype != self.dtype:
             return None, frozenset()
-        if not is_finished and condensed.grid.tile_edge > grid.tile_edge:
-            return None, frozenset()
-        tiles = range(condensed.grid.n_tiles) if is_finished else sorted(noted)
         with self._progress.stage(
-            f"verify-{AXIS_NAMES[path.endswith('col')]}", total=len(tiles), unit="tiles"
+            f"verify-{stage.removeprefix('distance-')}",
+            total=len(noted),
+            unit="tiles",
+            unit_bytes=condensed.grid.tile_edge**2 * condensed.dtype.itemsize,
         ) as verified:
             damaged = damaged_chunks(
                 self._directory.arrays,
                 path,
-                [(tile, 0, 0) for tile in tiles],
+                noted,
+                entries=manifest.entries,
                 threads=available_cores(),
                 progress=verified.advance,
             )
-        whole = frozenset(tiles) - {tile for tile, _, _ in damaged}
-        if damaged and condensed.grid.tile_edge > grid.tile_edge:
+        # Tiles that were cut for more memory than there is now could not be finished.
+        is_complete = not damaged and len(noted) == condensed.grid.n_tiles
+        if not is_complete and condensed.grid.tile_edge > grid.tile_edge:
             return None, frozenset()
-        return condensed, whole
+        manifest.forget(noted.pop(chunk) for chunk in damaged)
+        return condensed, frozenset(position for position, _, _ in noted)
 
     def limits(self, *, robust: bool = False, mask: Any = None) -> tuple[float, float]:
         """As in `Stages`; kept where there is no mask."""
@@ -160,33 +253,11 @@ class RunStages(Stages):
             return super().reduced_image(row_order, column_order, shape, mask)
         orders = array_digest(*(np.asarray(order, np.int64) for order in (row_order, column_order)))
         key = stage_key(matrix=self.key, stage="image", shape=list(shape), orders=orders)
-        kept = self._kept_image(key)
+        kept = self._kept_arrays("image", key, _IMAGE)
         if kept is not None:
             self._progress.kept("downsample")
-            return kept
+            values, row_edges, column_edges = kept
+            return ReducedImage(values=values, row_edges=row_edges, column_edges=column_edges)
         image = super().reduced_image(row_order, column_order, shape)
-        self._directory.begin("image")
-        parts = (image.values, image.row_edges, image.column_edges)
-        for path, values in zip(_IMAGE, parts, strict=True):
-            array = create_array(
-                self._directory.arrays,
-                path,
-                shape=values.shape,
-                dtype=values.dtype,
-                chunks=values.shape,
-                overwrite=True,
-            )
-            write_block(array, (0,) * values.ndim, values)
-        self._directory.finish("image", key, arrays=[("arrays.zarr", path) for path in _IMAGE])
+        self._keep_arrays("image", key, _IMAGE, [image.values, image.row_edges, image.column_edges])
         return image
-
-    def _kept_image(self, key: str) -> ReducedImage | None:
-        if not self._directory.is_finished("image", key):
-            return None
-        try:
-            values, row_edges, column_edges = (
-                np.asarray(open_array(self._directory.arrays, path)[:]) for path in _IMAGE
-            )
-        except (OSError, ValueError):  # a checksum
-            return None
-        return ReducedImage(values=values, row_edges=row_edges, column_edges=column_edges)

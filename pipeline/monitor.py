@@ -91,9 +91,9 @@ class _Pace:
     libraries and fill caches.
     """
 
-    def __init__(self, started: float, kept: int) -> None:
+    def __init__(self, started: float) -> None:
         self._started = started
-        self._marks = deque([(started, kept)])
+        self._marks = deque([(started, 0)])
 
     def units_a_second(self, now: float, done: int) -> float:
         """Note what is done now, and return the rate of late."""
@@ -135,11 +135,13 @@ class Stage:
         self._progress = progress
         self._memory = memory
         self._started = self._told = time.monotonic()
-        self._pace = _Pace(self._started, kept)
+        self._pace = _Pace(self._started)
 
     def advance(self, amount: int = 1) -> None:
         """Say that so much more is done; listeners hear of it a few times a second."""
         self.done += amount
+        if self._progress.is_resuming:
+            self.kept += amount
         now = time.monotonic()
         if now - self._told >= self._progress.interval_seconds:
             self._told = now
@@ -148,7 +150,7 @@ class Stage:
     def tell(self, state: State) -> None:
         """Send an event to the listeners."""
         seconds = time.monotonic() - self._started
-        pace = self._pace.units_a_second(self._started + seconds, self.done)
+        pace = self._pace.units_a_second(self._started + seconds, self.done - self.kept)
         left = max(0, self.total - self.done)
         is_known = state == "running" and pace > 0 and self.total > 0
         memory = MemoryPeak() if self._memory is None else self._memory.look()
@@ -188,6 +190,11 @@ class Progress:
         Least time between two events of a running stage.
     memory
         Measures the peak of each stage, once it is entered.
+
+    Attributes
+    ----------
+    is_resuming
+        While it is set, what a stage advances by was done by an earlier run.
     """
 
     def __init__(
@@ -199,6 +206,7 @@ class Progress:
         self._listeners = listeners
         self.interval_seconds = interval_seconds
         self._memory = memory
+        self.is_resuming = False
 
     def tell(self, event: Event) -> None:
         """Send an event to every listener."""

@@ -7,7 +7,7 @@ to the bit whatever the chunks and however many tasks ran at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -46,6 +46,23 @@ class AxisStatistics:
     minimum: np.ndarray
     maximum: np.ndarray
     infinite: np.ndarray
+
+    def to_array(self) -> np.ndarray:
+        """Return ``(6, n)`` float64: the attributes in their order, for a store."""
+        return np.stack([np.asarray(getattr(self, each.name), np.float64) for each in fields(self)])
+
+    @classmethod
+    def from_array(cls, values: np.ndarray) -> AxisStatistics:
+        """Make statistics of what `to_array` gave."""
+        count, mean, m2, minimum, maximum, infinite = values
+        return cls(
+            count=count.astype(np.int64),
+            mean=mean,
+            m2=m2,
+            minimum=minimum,
+            maximum=maximum,
+            infinite=infinite.astype(np.int64),
+        )
 
     @property
     def standard_deviation(self) -> np.ndarray:
@@ -99,15 +116,15 @@ class Normalization:
 
         Returns the block itself where nothing is to be done and it is float64 already.
         """
-        values = np.ascontiguousarray(block, dtype=np.float64)
         if self.axis is None or self.shift is None or self.scale is None:
-            return values
+            return np.ascontiguousarray(block, dtype=np.float64)
         part = rows if self.axis == 0 else columns
         shift, scale = self.shift[part], self.scale[part]
         if self.axis == 0:
             shift, scale = shift[:, None], scale[:, None]
         with np.errstate(divide="ignore", invalid="ignore"):
-            normalized: np.ndarray = (values - shift) / scale
+            normalized: np.ndarray = np.subtract(block, shift, dtype=np.float64, order="C")
+            normalized /= scale
         return normalized
 
     def transpose(self) -> Normalization:
@@ -147,16 +164,11 @@ class Normalization:
         return cls()
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    rows: slice
-    columns: slice
-
-
-def _statistics_of(source: MatrixSource, block: _Block) -> tuple[_Block, np.ndarray, np.ndarray]:
-    values = np.ascontiguousarray(source.read(block.rows, block.columns), dtype=np.float64)
-    rows, columns = block_statistics(values)
-    return block, rows, columns
+def _statistics_of(
+    source: MatrixSource, block: tuple[slice, slice]
+) -> tuple[slice, slice, np.ndarray, np.ndarray]:
+    values = np.ascontiguousarray(source.read(*block), dtype=np.float64)
+    return *block, *block_statistics(values)
 
 
 def matrix_statistics(
@@ -177,14 +189,14 @@ def matrix_statistics(
     row_slabs, column_slabs = list(slabs(n, STATISTICS_BLOCK)), list(slabs(k, STATISTICS_BLOCK))
     by_rows = np.empty((len(column_slabs), n, len(STATISTICS)))
     by_columns = np.empty((len(row_slabs), k, len(STATISTICS)))
-    blocks = [_Block(rows, columns) for rows in row_slabs for columns in column_slabs]
+    blocks = [(rows, columns) for rows in row_slabs for columns in column_slabs]
     with progress.stage("statistics", total=n * k * source.dtype.itemsize, unit="bytes") as stage:
-        for block, rows, columns in executor.map(
+        for rows, columns, of_rows, of_columns in executor.map(
             _statistics_of, executor.share(source), blocks, name="statistics"
         ):
-            by_rows[block.columns.start // STATISTICS_BLOCK, block.rows] = rows
-            by_columns[block.rows.start // STATISTICS_BLOCK, block.columns] = columns
-            stage.advance(len(rows) * len(columns) * source.dtype.itemsize)
+            by_rows[columns.start // STATISTICS_BLOCK, rows] = of_rows
+            by_columns[rows.start // STATISTICS_BLOCK, columns] = of_columns
+            stage.advance(len(of_rows) * len(of_columns) * source.dtype.itemsize)
     return MatrixStatistics(rows=_merge(by_rows), columns=_merge(by_columns))
 
 

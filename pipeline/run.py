@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clustergrid.pipeline.changes import describe_changes
 from clustergrid.pipeline.cluster import connect, dashboard_lines, stage_report
-from clustergrid.pipeline.drawing import check_figure, draw, normalization_key
+from clustergrid.pipeline.drawing import check_figure, draw
 from clustergrid.pipeline.execution import (
     DaskExecutor,
     Executor,
@@ -33,7 +34,7 @@ from clustergrid.pipeline.intake import (
     open_input,
     verify_matrix,
 )
-from clustergrid.pipeline.kept import RunStages
+from clustergrid.pipeline.kept import RunStages, distance_key, normalization_key
 from clustergrid.pipeline.memory import MemorySampler
 from clustergrid.pipeline.monitor import JsonLines, Listener, Progress
 from clustergrid.pipeline.order import leaf_order
@@ -46,6 +47,7 @@ from clustergrid.pipeline.outputs import (
     write_clusters,
     write_order,
 )
+from clustergrid.pipeline.passes import drop_pieces
 from clustergrid.pipeline.planning import Plan, Resources, plan_run
 from clustergrid.pipeline.request import RunRequest
 from clustergrid.pipeline.spec import AXIS_NAMES, distance_dtype
@@ -121,6 +123,7 @@ def run(request: RunRequest, *listeners: Listener, notice: Notice | None = None)
         bind_input(directory, described)
         under_way = _Run(request, directory, progress, tell)
         files = under_way.finish()
+        drop_pieces(directory)
         peak = memory.peak.total_bytes
         directory.update(finished=round(time.time(), 3), files=files, peak_memory_bytes=peak)
     return RunResult(
@@ -164,12 +167,16 @@ class _Run:
         self._given = self._check_options(matrix)
         self.plan = self._make_plan(matrix)
         tell(str(self.plan))
-        # From here on the results may be of other options than those that were finished.
-        directory.update(finished=None, files=None, **_provenance(request, self.plan))
+        asked = _provenance(request, self.plan)
+        before = directory.state.get("request")
         self._key = normalization_key(
             matrix_key(directory), request.z_score, request.standard_scale
         )
         self._unfinished = [axis for axis in (0, 1) if not self._is_finished(axis)]
+        if before is not None:
+            self._tell_changes(describe_changes(before, asked["request"]))
+        # From here on the results may be of other options than those that were finished.
+        directory.update(finished=None, files=None, **asked)
         if is_kept and self._unfinished and not verify_matrix(directory, progress):
             matrix, _ = open_input(directory, request, progress)
         self._matrix = matrix
@@ -196,9 +203,36 @@ class _Run:
         )
 
     def _is_finished(self, axis: int) -> bool:
+        """Whether there is nothing to compute for the tree of an axis."""
         if not self.spec.axis(axis).cluster:
             return True
+        return self._has_tree(axis) and (axis in self._given or self._has_distances(axis))
+
+    def _has_tree(self, axis: int) -> bool:
         return self.directory.is_finished(f"linkage-{AXIS_NAMES[axis]}", self._tree_key(axis))
+
+    def _has_distances(self, axis: int) -> bool:
+        spec = self.spec.axis(axis)
+        assert isinstance(spec.metric, str)
+        assert spec.dtype is not None
+        key = distance_key(self._key, axis, self.shape, spec.metric, spec.dtype)
+        return self.directory.is_finished(f"distance-{AXIS_NAMES[axis]}", key)
+
+    def _tell_changes(self, changes: list[str]) -> None:
+        """Say what of an earlier run is kept, and what is made anew because of which options."""
+        clustered = [axis for axis in (0, 1) if self.spec.axis(axis).cluster]
+        kept = {
+            **{f"distance-{AXIS_NAMES[axis]}": self._has_distances(axis) for axis in clustered},
+            **{f"linkage-{AXIS_NAMES[axis]}": self._has_tree(axis) for axis in clustered},
+        }
+        there = [name for name, is_there in kept.items() if is_there]
+        missing = [name for name, is_there in kept.items() if not is_there]
+        if changes:
+            self._tell(f"options that changed since the last run: {'; '.join(changes)}")
+        if there:
+            self._tell(f"kept from the last run: {', '.join(there)}")
+        if missing:
+            self._tell(f"to be made or gone on with: {', '.join(missing)}")
 
     def _tree_key(self, axis: int) -> str:
         spec = self.spec.axis(axis)
@@ -241,7 +275,7 @@ class _Run:
             matrix = keep_matrix(directory, self._matrix, executor, self.progress)
         stages = RunStages(
             directory,
-            self._key,
+            matrix_key(directory),
             matrix,
             z_score=request.z_score,
             standard_scale=request.standard_scale,
@@ -255,6 +289,9 @@ class _Run:
             files |= self._axis_files(axis, self._tree(axis, stages), stages)
         with self._report("picture"):
             files |= draw(directory, request.figure, stages, self.progress)
+        reports = directory.path.glob("report/*.html")
+        names = [*files.values(), "README.txt", *(f"report/{report.name}" for report in reports)]
+        directory.finish("outputs", "", files=sorted(names))
         return files
 
     def _tree(self, axis: int, stages: RunStages) -> np.ndarray | None:
@@ -265,7 +302,10 @@ class _Run:
             directory.begin(stage)
             directory.file(file).unlink(missing_ok=True)
             return None
-        if axis not in self._unfinished:
+        if self._has_tree(axis):
+            if axis in self._unfinished:
+                # Tiles that were found damaged after the tree had been made of them.
+                stages.distances(axis, metric=spec.metric)
             self.progress.kept(stage)
             return stored_linkage(directory, axis, self.shape[axis])
         if axis in self._given:
@@ -317,4 +357,6 @@ def _provenance(request: RunRequest, plan: Plan) -> dict[str, Any]:
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in packages},
         },
+        # Nothing in a run is drawn at random.
+        "seeds": {},
     }

@@ -7,12 +7,11 @@ command are made of these.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import weakref
 from collections.abc import Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -24,6 +23,7 @@ from clustergrid.pipeline.checks import (
     refuse_one_observation,
     undefined_rows,
 )
+from clustergrid.pipeline.digests import array_digest
 from clustergrid.pipeline.distance import (
     DistanceInput,
     UndefinedRowsError,
@@ -36,21 +36,16 @@ from clustergrid.pipeline.distance import (
 from clustergrid.pipeline.downsample import Cells, ReducedImage, reduce_image, value_limits
 from clustergrid.pipeline.duplicates import find_duplicates
 from clustergrid.pipeline.execution import (
-    DaskExecutor,
     Executor,
-    ThreadsExecutor,
-    active_client,
-    available_memory_bytes,
-    resources_of,
 )
 from clustergrid.pipeline.hierarchy import Duplicates
 from clustergrid.pipeline.hierarchy.small import condensed_of
 from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Function
-from clustergrid.pipeline.monitor import Listener, Progress, make_progress
+from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, matrix_statistics
 from clustergrid.pipeline.order import check_optimal_ordering
 from clustergrid.pipeline.order import optimal_ordering as order_optimally
-from clustergrid.pipeline.planning import Resources, parse_bytes, plan_run
+from clustergrid.pipeline.planning import Resources, plan_run
 from clustergrid.pipeline.reorder import reordered_matrix
 from clustergrid.pipeline.spec import (
     AXIS_NAMES,
@@ -68,15 +63,11 @@ from clustergrid.storage.condensed import (
 )
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import TriangleGrid
-from clustergrid.storage.ingest import ingest, matrix_source
-from clustergrid.storage.matrix import open_matrix
-from clustergrid.storage.readers.location import Location
+from clustergrid.storage.identity import matrix_source
+from clustergrid.storage.ingest import ingest
 from clustergrid.storage.source import ArraySource, MatrixSource
 
-if TYPE_CHECKING:
-    from distributed import Client
-
-__all__ = ["Stages", "open_stages"]
+__all__ = ["Stages"]
 
 # An array up to this size travels to a Dask cluster inside a task; a larger one is put at rest.
 _SHIPPED_BYTES = 8_000_000
@@ -186,6 +177,11 @@ class Stages:
         weakref.finalize(self, directory.cleanup)
         return directory.name
 
+    def _pass_executor(self, name: str, **parts: Any) -> Executor:
+        """Where a pass runs; a run directory keeps its parts, which depend on the named ones."""
+        del name, parts
+        return self.executor
+
     @cached_property
     def statistics(self) -> MatrixStatistics:
         """Statistics of the matrix as it was given, from one pass."""
@@ -293,8 +289,9 @@ class Stages:
             return None
         if given.source.shape[0] <= SMALL_OBSERVATIONS:
             return None
+        name = f"duplicates-{AXIS_NAMES[axis]}"
         duplicates = find_duplicates(
-            given.source, self.executor, self._progress, name=f"duplicates-{AXIS_NAMES[axis]}"
+            given.source, self._pass_executor(name), self._progress, name=name
         )
         # A tree needs two different observations to be computed at all.
         return None if duplicates is None or len(duplicates.kept) < 2 else duplicates
@@ -336,6 +333,7 @@ class Stages:
         ).tiling(axis)
         refuse_not_finite(self.matrix, self.statistics, self.normalization, axis)
         source, statistics, normalization = self.source, self.statistics, self.normalization
+        name = f"distance-{AXIS_NAMES[axis]}"
         if axis == 1:
             source, statistics = source.transpose(), statistics.transpose()
             normalization = normalization.transpose()
@@ -347,9 +345,11 @@ class Stages:
                 spec.metric,
                 dtype=np.dtype(self.dtype),
                 features_at_once=tiling.features_at_once,
-                executor=self.executor,
+                executor=self._pass_executor(
+                    name, metric=spec.metric, dtype=self.dtype, features=tiling.features_at_once
+                ),
                 progress=self._progress,
-                name=f"distance-{AXIS_NAMES[axis]}",
+                name=name,
             )
         except UndefinedRowsError as error:
             raise undefined_rows(self.matrix, axis, error) from None
@@ -398,7 +398,7 @@ class Stages:
             self._cells(self._mask_source(mask)),
             self.statistics,
             robust=robust,
-            executor=self.executor,
+            executor=self._pass_executor("limits") if mask is None else self.executor,
             progress=self._progress,
         )
 
@@ -420,12 +420,17 @@ class Stages:
         mask
             ``(n, k)`` bool array or DataArray, in the order of the data: cells to leave out.
         """
+        rows, columns = np.asarray(row_order, np.int64), np.asarray(column_order, np.int64)
+        executor = self.executor
+        if mask is None:
+            orders = array_digest(rows, columns)
+            executor = self._pass_executor("downsample", shape=list(shape), orders=orders)
         return reduce_image(
             self._cells(self._mask_source(mask)),
-            np.asarray(row_order),
-            np.asarray(column_order),
+            rows,
+            columns,
             shape,
-            executor=self.executor,
+            executor=executor,
             progress=self._progress,
         )
 
@@ -443,54 +448,3 @@ class Stages:
         return reordered_matrix(
             self.matrix, np.asarray(row_order), np.asarray(column_order), self.normalization
         )
-
-
-def open_stages(
-    data: Any,
-    *,
-    pivot_kws: dict[str, Any] | None = None,
-    z_score: int | None = None,
-    standard_scale: int | None = None,
-    dtype: object = None,
-    memory: str | int | None = None,
-    store: str | os.PathLike[str] | None = None,
-    client: Client | None = None,
-    progress: Progress | Listener | bool | None = None,
-) -> Stages:
-    """Open whatever the user has and bind the stages to it.
-
-    Parameters
-    ----------
-    data
-        Anything that `open_matrix` takes.
-    pivot_kws
-        For tidy data: keywords of `pandas.DataFrame.pivot`.
-    z_score, standard_scale, dtype
-        As in `Stages`.
-    memory
-        What the run may use, as ``"8GB"`` or bytes; by default most of what is free.
-    store
-        Directory in which intermediate arrays are put at rest.
-    client
-        Dask client to run on. Without it, lazy data run on the active client if there is one,
-        and everything else in this process.
-    progress
-        True for bars, a callback, or a `Progress`.
-    """
-    # Absolute: workers have working directories of their own.
-    where = None if store is None else Location.parse(store).url
-    matrix = open_matrix(data, pivot_kws=pivot_kws, store=where)
-    if client is None and not isinstance(matrix.variable._data, np.ndarray):
-        client = active_client()
-    executor: Executor = ThreadsExecutor() if client is None else DaskExecutor(client)
-    memory_bytes = available_memory_bytes() if memory is None else parse_bytes(memory)
-    return Stages(
-        matrix,
-        z_score=z_score,
-        standard_scale=standard_scale,
-        dtype=dtype,
-        executor=executor,
-        resources=resources_of(executor, memory_bytes),
-        store=where,
-        progress=make_progress(progress),
-    )

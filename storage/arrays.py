@@ -19,7 +19,7 @@ from clustergrid.storage.grid import is_aligned
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["create_array", "open_array", "write_block"]
+__all__ = ["create_array", "open_array", "write_array", "write_block"]
 
 _WRITTEN_WHOLE: Any = {"write_empty_chunks": True}
 """A chunk of zeros is written too, so that a missing chunk is one that was lost."""
@@ -136,3 +136,17 @@ def write_block(array: zarr.Array[Any], origin: tuple[int, ...], block: np.ndarr
         raise StorageError(
             f"cannot write {block.nbytes:,} bytes to {array.store_path}: {error}"
         ) from error
+
+
+def write_array(store: str | PurePath, path: str, values: np.ndarray) -> None:
+    """Put a small array at rest as one chunk, in place of one that is there.
+
+    Raises
+    ------
+    StorageError
+        The store refused the bytes.
+    """
+    array = create_array(
+        store, path, shape=values.shape, dtype=values.dtype, chunks=values.shape, overwrite=True
+    )
+    write_block(array, (0,) * values.ndim, values)

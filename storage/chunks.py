@@ -8,23 +8,48 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from clustergrid.storage.arrays import open_array
 from clustergrid.storage.errors import StorageError
+from clustergrid.storage.manifest import Entry, chunk_entry, chunk_file, metadata_entry
 
-__all__ = ["Chunk", "damaged_chunks", "is_whole", "missing_chunks"]
+__all__ = [
+    "Chunk",
+    "chunk_grid",
+    "chunk_of",
+    "damaged_chunks",
+    "is_whole",
+    "missing_chunks",
+    "stored_entries",
+]
 
 Chunk = tuple[int, ...]
 """Place of a chunk (a shard, where there are any) in the grid of them."""
 
 
-def _grid(array: Any) -> Chunk:
+def chunk_grid(array: Any) -> Chunk:
+    """Count the chunks (shards, where there are any) of a Zarr array along each axis."""
     unit = array.shards or array.chunks
     return tuple(-(-length // step) for length, step in zip(array.shape, unit, strict=True))
+
+
+def chunk_of(file: str, array: str) -> Chunk | None:
+    """Place of a chunk by the name of its file; None of a file that is no chunk of this array.
+
+    Examples
+    --------
+    >>> chunk_of("arrays.zarr/image/c/0/12", "arrays.zarr/image")
+    (0, 12)
+    """
+    prefix = f"{array}/c/"
+    numbers = file.removeprefix(prefix).split("/")
+    if not file.startswith(prefix) or not all(number.isdigit() for number in numbers):
+        return None
+    return tuple(int(number) for number in numbers)
 
 
 def missing_chunks(store: str | os.PathLike[str], path: str) -> list[Chunk]:
@@ -43,9 +68,7 @@ def missing_chunks(store: str | os.PathLike[str], path: str) -> list[Chunk]:
     array = open_array(os.fspath(store), path)
     stored = _stored(Path(store) / path / "c", array.ndim)
     return [
-        chunk
-        for chunk in itertools.product(*(range(count) for count in _grid(array)))
-        if chunk not in stored
+        chunk for chunk in itertools.product(*map(range, chunk_grid(array))) if chunk not in stored
     ]
 
 
@@ -66,6 +89,7 @@ def damaged_chunks(
     path: str,
     chunks: Iterable[Chunk] | None = None,
     *,
+    entries: Mapping[str, Entry] | None = None,
     threads: int = 2,
     progress: Callable[[int], None] | None = None,
 ) -> set[Chunk]:
@@ -77,6 +101,9 @@ def damaged_chunks(
         As in `missing_chunks`.
     chunks
         Which to look at; by default all.
+    entries
+        What a manifest says of them, by the names of their files: a chunk that is whole and is
+        another one is damaged too.
     threads
         How many are read at once.
     progress
@@ -89,11 +116,15 @@ def damaged_chunks(
     """
     array = open_array(os.fspath(store), path)
     missing = set(missing_chunks(store, path))
-    wanted = list(
-        itertools.product(*(range(count) for count in _grid(array))) if chunks is None else chunks
-    )
-    grid = _grid(array)
+    wanted = list(itertools.product(*map(range, chunk_grid(array))) if chunks is None else chunks)
+    grid = chunk_grid(array)
     damaged = {chunk for chunk in wanted if chunk in missing or not _is_inside(chunk, grid)}
+    if entries is not None:
+        root = Path(store).parent
+        for chunk in set(wanted) - damaged:
+            entry = entries.get(f"{Path(store).name}/{chunk_file(path, chunk)}")
+            if entry is None or not entry.is_noted_in(root):
+                damaged.add(chunk)
     present = [chunk for chunk in wanted if chunk not in damaged]
     if progress is not None and damaged:
         progress(len(damaged))
@@ -120,6 +151,16 @@ def _is_inside(chunk: Chunk, grid: Chunk) -> bool:
     return len(chunk) == len(grid) and all(
         0 <= c < count for c, count in zip(chunk, grid, strict=True)
     )
+
+
+def stored_entries(store: str | os.PathLike[str], path: str) -> list[Entry]:
+    """Describe an array that was just written as a whole: its metadata and all its chunks."""
+    array = open_array(os.fspath(store), path)
+    chunks = itertools.product(*map(range, chunk_grid(array)))
+    return [
+        metadata_entry(store, path),
+        *(chunk_entry(store, path, chunk) for chunk in chunks),
+    ]
 
 
 def is_whole(store: str | os.PathLike[str], path: str) -> bool:

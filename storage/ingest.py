@@ -6,7 +6,7 @@ labelled dimension, and a record in the group's attributes that says whether it 
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import os
 import sys
 from collections.abc import Callable, Hashable
@@ -18,24 +18,27 @@ import pandas as pd
 import xarray
 
 from clustergrid.storage.arrays import create_array, open_array, write_block
+from clustergrid.storage.chunks import Chunk, chunk_grid, stored_entries
 from clustergrid.storage.errors import DataValueError, StorageError
 from clustergrid.storage.grid import slabs
+from clustergrid.storage.identity import RECORD, labels_along, stored_record
+from clustergrid.storage.manifest import Manifest, chunk_entry, chunk_file, metadata_entry
 from clustergrid.storage.readers.base import Stream
 from clustergrid.storage.readers.chunking import storage_chunks
 from clustergrid.storage.readers.labels import dimension_names, plain_labels
-from clustergrid.storage.readers.lazy import ZARR_ARRAY, zarr_arrays_read
+from clustergrid.storage.readers.lazy import zarr_arrays_read
 from clustergrid.storage.readers.location import Location
-from clustergrid.storage.source import ArraySource, ZarrSource
+from clustergrid.storage.source import ZarrSource
 
-__all__ = ["fingerprint", "ingest", "ingest_stream", "matrix_source", "stored_record"]
+__all__ = ["ingest", "ingest_stream"]
 
 Progress = Callable[[int, int], None]
 """Called with the blocks that are written and their number (0 if it is not known)."""
 
-_RECORD = "clustergrid"
 _LABEL_CHUNK = 2**18
 _RETRIES = 3
-_BLOCK_RECORD = np.dtype([("missing", np.int64), ("infinite", np.int64)])
+_DIMS = ("row", "column")
+_COUNTS = np.dtype([("missing", np.int64), ("infinite", np.int64)])
 
 
 def ingest(
@@ -44,6 +47,7 @@ def ingest(
     path: str = "matrix",
     *,
     chunks: tuple[int, int] | None = None,
+    manifest: Manifest | None = None,
     progress: Progress | None = None,
 ) -> ZarrSource:
     """Write a matrix and its labels to a Zarr group.
@@ -60,6 +64,9 @@ def ingest(
         there is replaced.
     chunks
         Rows and columns of a chunk; by default as `storage_chunks` says.
+    manifest
+        Begun under the key of this matrix: every chunk is noted in it, and those that it holds are
+        not written again. The store is then a directory beside it.
     progress
         Called after every block.
 
@@ -79,8 +86,9 @@ def ingest(
         raise DataValueError(f"a matrix of shape {matrix.shape} cannot be stored")
     shape = (int(matrix.shape[0]), int(matrix.shape[1]))
     chunks = chunks or storage_chunks(shape, matrix.dtype.itemsize)
-    labels = tuple(_labels(matrix, dim) for dim in matrix.dims)
-    target = _Target(store, path, dimension_names(matrix.dims[0], matrix.dims[1], _DIMS))
+    labels = tuple(labels_along(matrix, dim) for dim in matrix.dims)
+    dims = dimension_names(matrix.dims[0], matrix.dims[1], _DIMS)
+    target = _Target(store, path, dims, manifest)
     if matrix.chunks is not None and (target.store, path) in zarr_arrays_read(matrix.data):
         raise DataValueError(
             f"the matrix is read from {path!r} in {target.store}, which would be replaced while it "
@@ -88,10 +96,10 @@ def ingest(
         )
     target.create(shape, matrix.dtype, chunks, name=matrix.name)
     if matrix.chunks is None:
-        counts = _write_array(np.asarray(matrix.data), target, chunks, progress)
+        _write_array(np.asarray(matrix.data), target, progress)
     else:
-        counts = _write_lazy(matrix.data, target, chunks, progress)
-    target.finish(labels, counts, {})
+        _write_lazy(matrix.data, target, progress)
+    target.finish(labels, {})
     return target.source
 
 
@@ -101,6 +109,7 @@ def ingest_stream(
     path: str = "matrix",
     *,
     identity: dict[str, Any] | None = None,
+    manifest: Manifest | None = None,
     progress: Progress | None = None,
 ) -> ZarrSource:
     """Write a stream of rows to a Zarr group, in one pass and in bounded memory.
@@ -113,6 +122,9 @@ def ingest_stream(
         As in `ingest`.
     identity
         Describes the input; kept in the record, to know the copy again.
+    manifest
+        Begun under the key of this matrix: every chunk is noted in it. A stream has no place to go
+        on from, so it is written from its beginning.
 
     Raises
     ------
@@ -122,7 +134,7 @@ def ingest_stream(
     # The number of rows is not known before the end: the array grows, a row of chunks at a time.
     chunks = storage_chunks((2**40, stream.n_columns), stream.dtype.itemsize)
     names = (stream.row_name, getattr(stream.column_labels, "name", None))
-    target = _Target(store, path, dimension_names(*names, stream.dims))
+    target = _Target(store, path, dimension_names(*names, stream.dims), manifest)
     target.create((0, stream.n_columns), stream.dtype, chunks, name=stream.name)
     writer = _RowWriter(target, progress)
     labels: list[pd.Index] = []
@@ -134,89 +146,30 @@ def ingest_stream(
     if not writer.written:
         raise DataValueError("the input has a header and no rows: there is nothing to read")
     row_labels = plain_labels(labels[0].append(labels[1:])) if labels else None
-    target.finish((row_labels, stream.column_labels), writer.counts, {"input": identity})
+    target.finish((row_labels, stream.column_labels), {"input": identity})
     return target.source
-
-
-def stored_record(store: str | os.PathLike[str], path: str = "matrix") -> dict[str, Any] | None:
-    """Return what `ingest` noted about an array, or None if there is none.
-
-    Returns
-    -------
-    dict
-        ``complete``; and if that is true, ``missing`` and ``infinite``, the numbers of such values.
-    """
-    import zarr
-
-    try:
-        group = zarr.open_group(str(store), mode="r")
-    except (OSError, ValueError, KeyError):
-        return None
-    records = group.attrs.asdict().get(_RECORD, {})
-    record = records.get(path) if isinstance(records, dict) else None
-    return record if isinstance(record, dict) else None
-
-
-def matrix_source(matrix: xarray.DataArray) -> ArraySource | ZarrSource | None:
-    """Source of a matrix that need not be stored first.
-
-    Returns
-    -------
-    ArraySource, ZarrSource or None
-        The values in memory; the Zarr array that `open_matrix` opened, if the matrix is still the
-        whole of it and its chunks suit; otherwise None: `ingest` it.
-    """
-    if matrix.chunks is None:
-        return ArraySource(np.asarray(matrix.data))
-    place = matrix.encoding.get(ZARR_ARRAY)
-    if not isinstance(place, dict) or place.get("dask_name") != matrix.data.name:
-        return None
-    source = ZarrSource(place["store"], place["path"])
-    if source.shape != matrix.shape or source.dtype != matrix.dtype:
-        return None
-    return source if _chunks_suit(source) else None
-
-
-def fingerprint(data: xarray.DataArray | np.ndarray | str | os.PathLike[str]) -> dict[str, Any]:
-    """Describe an input so that a change of it is noticed, as JSON.
-
-    Parameters
-    ----------
-    data
-        A path or URL: its size, time and a digest of its first and last megabyte (of a directory,
-        a digest of the names, sizes and times of its files). An array in memory: a digest of all
-        values and labels. A Dask-backed matrix: the name Dask gives it, which is the same in
-        another process only for matrices that `open_matrix` opened.
-    """
-    if isinstance(data, str | os.PathLike):
-        return Location.parse(data).fingerprint()
-    described: dict[str, Any] = {"shape": list(data.shape), "dtype": str(data.dtype)}
-    if isinstance(data, xarray.DataArray):
-        digest = hashlib.sha256(repr(data.dims).encode())
-        for dim in data.dims:
-            labels = _labels(data, dim)
-            digest.update(repr(None if labels is None else labels.to_list()).encode())
-        described["sha256_of_labels"] = digest.hexdigest()
-        if data.chunks is not None:
-            return {**described, "dask_name": data.data.name}
-        data = np.asarray(data.data)
-    content = hashlib.sha256()
-    for part in slabs(data.shape[0], 4096):
-        content.update(np.ascontiguousarray(data[part]).data)
-    return {**described, "sha256": content.hexdigest()}
 
 
 _DIMS = ("row", "column")
 
 
 class _Target:
-    """The group that is being written: its arrays and its record."""
+    """The group that is being written: its arrays, its record and its manifest."""
 
-    def __init__(self, store: str | os.PathLike[str], path: str, dims: tuple[str, str]) -> None:
+    def __init__(
+        self,
+        store: str | os.PathLike[str],
+        path: str,
+        dims: tuple[str, str],
+        manifest: Manifest | None,
+    ) -> None:
         self.store = Location.parse(store).url
         self.path = path
         self.dims = dims
         self.source = ZarrSource(self.store, path)
+        self.counts = np.zeros((), _COUNTS)
+        self.finished: frozenset[Chunk] = frozenset()
+        self.manifest = manifest
 
     def create(
         self,
@@ -233,6 +186,8 @@ class _Target:
         except (OSError, ValueError) as error:
             raise StorageError(f"cannot write to {self.store}: {error}") from error
         self._refuse_foreign(group)
+        if self._goes_on(shape, dtype, chunks):
+            return
         self._note(
             group,
             {
@@ -250,10 +205,43 @@ class _Target:
             dimension_names=self.dims,
             overwrite=True,
         )
+        if self.manifest is not None and self.manifest.key is not None:
+            metadata = [metadata_entry(self.store, array) for array in ("", self.path)]
+            self.manifest.begin(self.manifest.key, metadata)
+
+    def _goes_on(
+        self, shape: tuple[int, int], dtype: np.dtype[Any], chunks: tuple[int, int]
+    ) -> bool:
+        """Take over the chunks that the manifest holds, if they are of such an array."""
+        if self.manifest is None or not self.manifest.entries:
+            return False
+        try:
+            array = open_array(self.store, self.path)
+        except StorageError:
+            return False
+        if (array.shape, array.dtype, array.chunks) != (shape, dtype, chunks):
+            return False
+        entries = {
+            chunk: self.manifest.entries.get(self._file(chunk)) for chunk in _chunks_of(array)
+        }
+        found = {chunk: entry.facts for chunk, entry in entries.items() if entry is not None}
+        self.finished = frozenset(found)
+        self.counts = _add(*found.values())
+        return True
+
+    def _file(self, chunk: Chunk) -> str:
+        return f"{os.path.basename(self.store)}/{chunk_file(self.path, chunk)}"
+
+    def note(self, chunk: Chunk, counts: Any) -> None:
+        """Note a chunk whose bytes are at rest."""
+        self.counts = _add(self.counts, counts)
+        if self.manifest is not None:
+            facts = {name: int(counts[name]) for name in _COUNTS.names or ()}
+            self.manifest.record(chunk_entry(self.store, self.path, chunk, **facts))
 
     def _refuse_foreign(self, group: Any) -> None:
         """Refuse to replace arrays that somebody else put into the group."""
-        records: Any = group.attrs.asdict().get(_RECORD, {})
+        records: Any = group.attrs.asdict().get(RECORD, {})
         ours = {*records, *(dim for record in records.values() for dim in record.get("labels", []))}
         foreign = [name for name in (self.path, *self.dims) if name in group and name not in ours]
         if foreign:
@@ -262,9 +250,7 @@ class _Target:
                 "write and would replace: name another store"
             )
 
-    def finish(
-        self, labels: tuple[pd.Index | None, ...], counts: Any, more: dict[str, Any]
-    ) -> None:
+    def finish(self, labels: tuple[pd.Index | None, ...], more: dict[str, Any]) -> None:
         """Write the labels, and note that everything is there."""
         import zarr
 
@@ -275,8 +261,15 @@ class _Target:
             elif dim in group:
                 del group[dim]  # of a matrix that was here before
         record = stored_record(self.store, self.path) or {}
-        numbers = {name: int(counts[name]) for name in _BLOCK_RECORD.names or ()}
+        numbers = {name: int(self.counts[name]) for name in _COUNTS.names or ()}
         self._note(group, {**record, **numbers, **more, "complete": True})
+        if self.manifest is not None:
+            written = [
+                dim for dim, index in zip(self.dims, labels, strict=True) if index is not None
+            ]
+            for dim in written:
+                self.manifest.record(*stored_entries(self.store, dim))
+            self.manifest.record(*(metadata_entry(self.store, array) for array in ("", self.path)))
 
     def _write_labels(self, dim: str, index: pd.Index) -> None:
         """Write the labels of a dimension as a coordinate that xarray finds."""
@@ -297,16 +290,16 @@ class _Target:
 
     def _note(self, group: Any, record: dict[str, Any]) -> None:
         """Replace the record of this array in the group's attributes."""
-        records: Any = group.attrs.asdict().get(_RECORD, {})
-        group.attrs[_RECORD] = {**records, self.path: record}
+        records: Any = group.attrs.asdict().get(RECORD, {})
+        group.attrs[RECORD] = {**records, self.path: record}
 
 
 class _RowWriter:
     """Gathers blocks of rows, and writes them a row of chunks at a time."""
 
     def __init__(self, target: _Target, progress: Progress | None) -> None:
-        self.counts = np.zeros((), _BLOCK_RECORD)
         self.written = 0
+        self._target = target
         self._array = open_array(target.store, target.path, mode="r+")
         self._slab = np.empty((self._array.chunks[0], self._array.shape[1]), self._array.dtype)
         self._filled = 0
@@ -327,73 +320,82 @@ class _RowWriter:
         if not self._filled:
             return
         values = self._slab[: self._filled]
+        row = self.written // len(self._slab)
         self._array.resize((self.written + self._filled, self._array.shape[1]))
         write_block(self._array, (self.written, 0), values)
-        self.counts = _add(self.counts, _count(values))
+        for column, part in enumerate(slabs(values.shape[1], self._array.chunks[1])):
+            self._target.note((row, column), _count(values[:, part]))
         self.written += self._filled
         self._filled = 0
         if self._progress is not None:
-            self._progress(-(-self.written // len(self._slab)), 0)
+            self._progress(row + 1, 0)
 
 
-def _write_array(
-    values: np.ndarray, target: _Target, chunks: tuple[int, int], progress: Progress | None
-) -> Any:
-    """Write an array that is in memory, a row of chunks at a time."""
+def _chunks_of(array: Any) -> list[Chunk]:
+    return list(itertools.product(*map(range, chunk_grid(array))))
+
+
+def _write_array(values: np.ndarray, target: _Target, progress: Progress | None) -> None:
+    """Write an array that is in memory, a chunk at a time."""
     array = open_array(target.store, target.path, mode="r+")
-    total = -(-len(values) // chunks[0])
-    counts = np.zeros((), _BLOCK_RECORD)
-    for done, part in enumerate(slabs(len(values), chunks[0]), start=1):
-        write_block(array, (part.start, 0), values[part])
-        counts = _add(counts, _count(values[part]))
+    places = _chunks_of(array)
+    for done, chunk in enumerate(places, start=1):
+        if chunk not in target.finished:
+            origin = tuple(place * step for place, step in zip(chunk, array.chunks, strict=True))
+            region = tuple(
+                slice(start, start + step) for start, step in zip(origin, array.chunks, strict=True)
+            )
+            write_block(array, origin, values[region])
+            target.note(chunk, _count(values[region]))
         if progress is not None:
-            progress(done, total)
-    return counts
+            progress(done, len(places))
 
 
-def _write_lazy(
-    values: Any, target: _Target, chunks: tuple[int, int], progress: Progress | None
-) -> Any:
+def _write_lazy(values: Any, target: _Target, progress: Progress | None) -> None:
     """Write a Dask array through the caller's scheduler; each task writes one chunk."""
-    from dask.base import compute
-
-    aligned = values.rechunk(chunks, method="tasks")
+    array = open_array(target.store, target.path)
+    aligned = values.rechunk(array.chunks, method="tasks")
     written = aligned.map_blocks(
         write_chunk,
         store=target.store,
         path=target.path,
         chunks=tuple((1,) * count for count in aligned.numblocks),
-        dtype=_BLOCK_RECORD,
-        meta=np.empty((0, 0), _BLOCK_RECORD),
+        dtype=_COUNTS,
+        meta=np.empty((0, 0), _COUNTS),
         token="matrix-ingest",
     )
-    if progress is None:
-        (records,) = compute(written, retries=_RETRIES)
-        return _add(*np.asarray(records).ravel())
-    return _compute_with_progress(written, progress)
+    total = len(_chunks_of(array))
+    done = itertools.count(len(target.finished) + 1)
+
+    def note(chunk: Chunk, counts: Any) -> None:
+        target.note(chunk, np.asarray(counts).ravel()[0])
+        if progress is not None:
+            progress(next(done), total)
+
+    _compute_blocks(written, target.finished, note)
 
 
-def _compute_with_progress(written: Any, progress: Progress) -> Any:
-    """Compute the blocks and tell after each of them."""
+def _compute_blocks(
+    written: Any, finished: frozenset[Chunk], note: Callable[[Chunk, Any], None]
+) -> None:
+    """Compute the blocks that are not finished, and note each as soon as it is."""
     from dask.base import compute
     from dask.callbacks import Callback
 
-    total = int(np.prod(written.numblocks))
+    delayed = written.to_delayed()
+    blocks = {chunk: delayed[chunk] for chunk in np.ndindex(delayed.shape) if chunk not in finished}
     client = _active_client()
     if client is not None:
         from distributed import as_completed
 
-        blocks = list(written.to_delayed().ravel())
-        counts = np.zeros((), _BLOCK_RECORD)
-        futures = client.compute(blocks, retries=_RETRIES)
-        for done, future in enumerate(as_completed(futures, loop=client.loop), start=1):
-            counts = _add(counts, *np.asarray(future.result()).ravel())
-            progress(done, total)
-        return counts
-    tell = partial(_tell, name=written.name, total=total, progress=progress, seen=[])
-    with Callback(posttask=tell):
-        (records,) = compute(written, retries=_RETRIES)
-    return _add(*np.asarray(records).ravel())
+        places = dict(
+            zip(client.compute(list(blocks.values()), retries=_RETRIES), blocks, strict=True)
+        )
+        for future in as_completed(list(places), loop=client.loop):
+            note(places[future], future.result())
+        return
+    with Callback(posttask=partial(_tell, name=written.name, note=note)):
+        compute(*blocks.values(), retries=_RETRIES)
 
 
 def _active_client() -> Any:
@@ -408,20 +410,17 @@ def _active_client() -> Any:
 
 def _tell(
     key: Any,
-    _result: Any,
+    result: Any,
     _graph: Any,
     _state: Any,
     _worker: Any,
     *,
     name: str,
-    total: int,
-    progress: Progress,
-    seen: list[Any],
+    note: Callable[[Chunk, Any], None],
 ) -> None:
-    """Count a block, when one of Dask's threads finished it."""
+    """Note a block, when one of Dask's threads finished it."""
     if isinstance(key, tuple) and key[0] == name:
-        seen.append(key)
-        progress(len(seen), total)
+        note(key[1:], result)
 
 
 def write_chunk(block: np.ndarray, *, store: str, path: str, block_info: Any = None) -> np.ndarray:
@@ -434,7 +433,7 @@ def write_chunk(block: np.ndarray, *, store: str, path: str, block_info: Any = N
 
 def _count(values: np.ndarray) -> np.ndarray:
     """Count missing and infinite values."""
-    counts = np.zeros((), _BLOCK_RECORD)
+    counts = np.zeros((), _COUNTS)
     if values.dtype.kind == "f":
         counts["missing"] = np.count_nonzero(np.isnan(values))
         counts["infinite"] = np.count_nonzero(np.isinf(values))
@@ -443,23 +442,7 @@ def _count(values: np.ndarray) -> np.ndarray:
 
 def _add(*records: Any) -> Any:
     """Add records field by field."""
-    total = np.zeros((), _BLOCK_RECORD)
-    for name in _BLOCK_RECORD.names or ():
+    total = np.zeros((), _COUNTS)
+    for name in _COUNTS.names or ():
         total[name] = sum(int(record[name]) for record in records)
     return total
-
-
-def _labels(matrix: xarray.DataArray, dim: Hashable) -> pd.Index | None:
-    """Labels along a dimension, if it has any."""
-    return plain_labels(matrix.get_index(dim)) if dim in matrix.coords else None
-
-
-def _chunks_suit(source: ZarrSource) -> bool:
-    """Whether blocks of rows and tiles can be read without reading much else."""
-    (rows, columns), (n_rows, n_columns) = source.chunks, source.shape
-    itemsize = source.dtype.itemsize
-    chunk_bytes = min(rows, n_rows) * min(columns, n_columns) * itemsize
-    row_of_chunks = min(rows, n_rows) * n_columns * itemsize
-    n_chunks = -(-n_rows // rows) * -(-n_columns // columns)
-    is_large_enough = chunk_bytes >= 2**20 or n_chunks <= 16
-    return is_large_enough and chunk_bytes <= 2**27 and (row_of_chunks <= 2**28 or rows <= 512)

@@ -185,7 +185,8 @@ def _open_stored(
     stream: Stream, store: str, chunks: Chunks, identity: dict[str, Any]
 ) -> xarray.DataArray:
     """Write a stream to Zarr, unless it is there already, and open that."""
-    from clustergrid.storage.ingest import ingest_stream, stored_record
+    from clustergrid.storage.identity import stored_record
+    from clustergrid.storage.ingest import ingest_stream
     from clustergrid.storage.readers.zarr_store import open_zarr
 
     record = stored_record(store)

@@ -7,17 +7,20 @@
         run.json            what was asked, of which input, with which versions; finished stages
         progress.jsonl      one event a line, for `tail -f` and `clustergrid status`
         run.lock            host and process of the run under way
-        pieces/STAGE.jsonl  finished pieces of a stage that is not finished as a whole
+        manifest/           one file a stage: every file it has at rest, with size and digest
+        pieces/             results of parts of a pass that is not finished
         matrix.zarr/        the matrix with its labels, where the input is not used in place
-        arrays.zarr/        condensed_row, condensed_col, image
+        arrays.zarr/        condensed distances, statistics, image
         linkage_row.npy  order_row.txt  clusters_row.tsv  (and _col)
         figure.png
         report/             one performance report a stage
 
 A stage is finished when `run.json` says so, under a key made of everything its result depends on,
-and what it left is still there: files have the digest that was noted, arrays all their chunks.
-Files appear under their name only when they are whole. Before a result is replaced, the note that
-it is there goes (`begin`), so whatever moment a run is killed at, no note is of another result.
+and what it left is still there: files have the digest that was noted, arrays all the chunks of the
+stage's manifest. Files appear under their name only when they are whole. Before a result is
+replaced, the note that it is there goes (`begin`), so whatever moment a run is killed at, no note
+is of another result. `run.json` carries a digest of itself; where it is damaged, a run begins it
+anew, and the manifests, which carry keys, tell what is at rest.
 """
 
 from __future__ import annotations
@@ -31,8 +34,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from clustergrid.storage.chunks import is_whole
 from clustergrid.storage.errors import ClustergridError, RunDirectoryError, StorageError
+from clustergrid.storage.manifest import Manifest, sha256_of
 from clustergrid.storage.runlock import LOCK, Holder, holder_of, lock_directory
 
 __all__ = ["ALGORITHM", "FORMAT", "RunDirectory", "stage_key"]
@@ -41,11 +44,13 @@ ALGORITHM = 1
 """Version of the arithmetic: raised with every change that may alter a bit of a result, so that
 what an older version left is computed again."""
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout; a run directory of another one is refused."""
 
 _UNFINISHED = ".writing-"
 _OURS = ("README.txt", LOCK)
+_NEW_STATE: dict[str, Any] = {"format": FORMAT, "stages": {}}
+_MENDS = "The same `clustergrid run` again makes it anew, and keeps what is at rest."
 
 _README = """This directory was made by clustergrid (clustergrid run).
 
@@ -53,7 +58,8 @@ run.json         what was asked, of which input, with which versions, and which 
 progress.jsonl   progress, one event a line
 matrix.zarr      the matrix and its labels, which xarray opens. It is not here if the input is a
                  Zarr array that was used where it is; "matrix" in run.json says so
-arrays.zarr      Zarr arrays: the condensed distance matrices (packed tiles of the upper triangle),
+arrays.zarr      Zarr arrays: the condensed distance matrices (packed tiles of the upper triangle;
+                 run.json says which array is of which stage), the statistics of rows and columns,
                  the reduced image of the clustered matrix
 linkage_*.npy    trees of rows and columns in SciPy's convention, float64 (n - 1, 4)
 order_*.txt      labels in leaf order, one a line (backslash and line ends escaped as in C)
@@ -61,10 +67,11 @@ clusters_*.tsv   label, place in the leaf order, cluster; where a cut was asked 
 *_colors.tsv     colours of the strips beside rows and columns
 figure.*         the picture
 report/          Dask performance reports, one a stage, where the run used a cluster
-pieces/          which pieces of an unfinished stage are at rest
+manifest/        every file that a stage has at rest, with its size and digest, one a line
+pieces/          results of parts of a pass over the matrix that is not finished
 
 The same command again goes on where the run stopped. `clustergrid status` tells where it stands,
-`clustergrid plot` draws it again.
+`clustergrid verify` checks every byte and what the results mean, `clustergrid plot` draws it again.
 """
 
 
@@ -83,6 +90,15 @@ def stage_key(**parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _state_digest(state: Any) -> str:
+    text = json.dumps(state, sort_keys=True, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+class _DamagedStateError(RunDirectoryError):
+    """What run.json says cannot be relied upon."""
+
+
 class RunDirectory:
     """A run directory on a local or shared file system.
 
@@ -91,12 +107,14 @@ class RunDirectory:
     path
         The directory.
     create
-        Whether it may be made.
+        Whether it may be made, and made anew from its manifests where run.json is damaged.
 
     Attributes
     ----------
     state : dict
-        What ``run.json`` holds.
+        What ``run.json`` holds, without the digest of itself.
+    mended : str or None
+        What was wrong with ``run.json``, where it had to be made anew.
 
     Raises
     ------
@@ -108,9 +126,11 @@ class RunDirectory:
 
     def __init__(self, path: str | os.PathLike[str], *, create: bool = False) -> None:
         self.path = Path(path)
+        self.mended: str | None = None
+        self._may_mend = create
         if create:
             self._create()
-        self.state = self._read_state()
+        self.state = self._read_or_mend(write=False)
 
     def _create(self) -> None:
         if self.path.exists() and not self.path.is_dir():
@@ -120,7 +140,7 @@ class RunDirectory:
             found = set(os.listdir(self.path))
         except OSError as error:
             raise StorageError(f"cannot make the run directory {self.path}: {error}") from error
-        if "run.json" in found:
+        if "run.json" in found or self._has_our_readme():
             return
         # A run killed as it began may have left some of its own.
         ours = (".run.", _UNFINISHED)
@@ -131,28 +151,55 @@ class RunDirectory:
                 "Name an empty or a new directory."
             )
         self.write_text("README.txt", _README)
-        self._write_state({"format": FORMAT, "stages": {}})
+        self._write_state(_NEW_STATE)
+
+    def _has_our_readme(self) -> bool:
+        try:
+            return (self.path / "README.txt").read_text(encoding="utf-8") == _README
+        except (OSError, ValueError):
+            return False
+
+    def _read_or_mend(self, *, write: bool) -> dict[str, Any]:
+        """Read the state; where it is damaged, begin anew, since manifests tell what is at rest."""
+        try:
+            return self._read_state()
+        except _DamagedStateError as error:
+            if not (self._may_mend and self._has_our_readme()):
+                raise
+            self.mended = str(error)
+        if write:
+            with suppress(OSError):
+                (self.path / "run.json").replace(self.path / "run.json.damaged")
+            self._write_state(_NEW_STATE)
+        return dict(_NEW_STATE, stages={})
 
     def _read_state(self) -> dict[str, Any]:
         file = self.path / "run.json"
         try:
             state = json.loads(file.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
+            if self._has_our_readme():
+                raise _DamagedStateError(f"{file} is missing. {_MENDS}") from None
             raise RunDirectoryError(
                 f"{self.path} is not a run directory: it has no run.json"
             ) from None
         except (OSError, ValueError) as error:
-            raise RunDirectoryError(f"{file} cannot be read: {error}") from error
+            raise _DamagedStateError(f"{file} cannot be read: {error}. {_MENDS}") from error
+        noted = state.pop("digest", None) if isinstance(state, dict) else None
         found = state.get("format") if isinstance(state, dict) else None
-        if found != FORMAT or not isinstance(state.get("stages"), dict):
+        is_as_written = noted == _state_digest(state)
+        if found != FORMAT and (noted is None or is_as_written):
             raise RunDirectoryError(
                 f"{self.path} has format {found!r}, and this clustergrid reads format {FORMAT}. "
                 "Use a new run directory, or the version that made this one."
             )
+        if not is_as_written:
+            raise _DamagedStateError(f"{file} is not as it was written. {_MENDS}")
         return dict(state)
 
     def _write_state(self, state: dict[str, Any]) -> None:
-        self.write_text("run.json", json.dumps(state, indent=2) + "\n")
+        whole = {**state, "digest": _state_digest(state)}
+        self.write_text("run.json", json.dumps(whole, indent=2) + "\n")
 
     def update(self, **entries: Any) -> None:
         """Set top-level entries of ``run.json``; None removes one."""
@@ -209,20 +256,31 @@ class RunDirectory:
         with self.publish(name) as path:
             path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
-    def is_finished(self, stage: str, key: str) -> bool:
-        """Whether a stage's result of this very key is there: its files unchanged, arrays whole."""
-        entry = self.state["stages"].get(stage)
-        return (
-            entry is not None
-            and entry["key"] == key
-            and all(self._digest(name) == digest for name, digest in entry["files"].items())
-            and all(is_whole(self.file(store), path) for store, path in entry["arrays"])
-        )
+    def manifest(self, stage: str) -> Manifest:
+        """Read what a stage has at rest."""
+        return Manifest(self.path, stage)
 
-    def _digest(self, name: str) -> str | None:
+    def is_finished(self, stage: str, key: str) -> bool:
+        """Whether a stage's result of this very key is there.
+
+        Its files have their digests; the chunks of its arrays are there with the lengths and the
+        checksums that were noted. That their bytes are those of the checksums is found when they
+        are read, and by ``clustergrid verify``.
+        """
+        entry = self.state["stages"].get(stage)
+        if entry is None or entry["key"] != key:
+            return False
+        if not all(self.digest(name) == digest for name, digest in entry["files"].items()):
+            return False
+        if entry.get("manifest") is None:
+            return True
+        manifest = self.manifest(stage)
+        return self.digest(manifest.name) == entry["manifest"] and manifest.is_whole
+
+    def digest(self, name: str) -> str | None:
+        """SHA-256 of a file of the run directory; None where it cannot be read."""
         try:
-            with self.file(name).open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return sha256_of(self.file(name))
         except OSError:
             return None
 
@@ -240,7 +298,7 @@ class RunDirectory:
         arrays: Iterable[tuple[str, str]] = (),
         **facts: Any,
     ) -> None:
-        """Note that a stage is finished, and drop the note of its pieces.
+        """Note that a stage is finished.
 
         Parameters
         ----------
@@ -249,63 +307,27 @@ class RunDirectory:
         files
             Names of the files it left; their digests are noted.
         arrays
-            Its arrays: Zarr group in the run directory, and name in that.
+            Its arrays: Zarr group in the run directory, and name in that. What is in them is in
+            the stage's manifest.
         **facts
             What else is worth knowing, as JSON.
         """
+        manifest = self.manifest(stage)
         self.state["stages"][stage] = {
             "key": key,
-            "files": {name: self._digest(name) for name in files},
+            "files": {name: self.digest(name) for name in files},
             "arrays": [list(array) for array in arrays],
+            "manifest": self.digest(manifest.name) if manifest.key == key else None,
             "time": round(time.time(), 3),
             **facts,
         }
         self._write_state(self.state)
-        self._pieces_file(stage).unlink(missing_ok=True)
-
-    def _pieces_file(self, stage: str) -> Path:
-        return self.file(f"pieces/{stage}.jsonl")
-
-    def pieces(self, stage: str, key: str) -> frozenset[int]:
-        """Pieces of a stage that were noted under this key; a torn line is left out."""
-        try:
-            lines = self._pieces_file(stage).read_text(encoding="utf-8").splitlines()
-        except (OSError, ValueError):
-            return frozenset()
-        found: set[int] = set()
-        for line in lines:
-            try:
-                entry = json.loads(line)
-                if entry["key"] == key:
-                    found.add(int(entry["piece"]))
-            except (ValueError, KeyError, TypeError):
-                continue
-        return frozenset(found)
-
-    def begin_pieces(self, stage: str, key: str, pieces: Iterable[int] = ()) -> None:
-        """Start the notes of a stage anew, with the pieces of this key that can be trusted.
-
-        Whatever was noted before is dropped: it may be of bytes that are about to be replaced.
-        """
-        self.begin(stage)
-        self.write_text(f"pieces/{stage}.jsonl", "".join(_note(key, p) for p in sorted(pieces)))
-
-    def record_piece(self, stage: str, key: str, piece: int) -> None:
-        """Note a piece whose bytes are at rest."""
-        file = self._pieces_file(stage)
-        try:
-            with file.open("a", encoding="utf-8") as stream:
-                stream.write(_note(key, piece))
-        except OSError as error:
-            raise StorageError(f"cannot write {file}: {error}") from error
 
     @property
     def has_results(self) -> bool:
         """Whether anything was computed here, besides a copy of the matrix."""
-        pieces = self.path / "pieces"
-        return bool(self.state["stages"].keys() - {"matrix"}) or (
-            pieces.is_dir() and any(file.stat().st_size for file in pieces.iterdir())
-        )
+        begun = {file.stem for file in (self.path / "manifest").glob("*.jsonl")}
+        return bool((begun | self.state["stages"].keys()) - {"matrix"})
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -317,8 +339,10 @@ class RunDirectory:
             Another process runs here; the message names its host and process.
         """
         with lock_directory(self.path):
-            self.state = self._read_state()  # another process may have been here
-            for folder in (self.path, self.path / "pieces", self.path / "report"):
+            self.state = self._read_or_mend(write=True)  # another process may have been here
+            if self._may_mend and not self._has_our_readme():
+                self.write_text("README.txt", _README)
+            for folder in (self.path, self.path / "manifest", self.path / "report"):
                 for left in folder.glob(f"{_UNFINISHED}*"):
                     left.unlink(missing_ok=True)
             yield
@@ -326,7 +350,3 @@ class RunDirectory:
     def holder(self) -> Holder | None:
         """Process that holds the directory; None where nobody living does."""
         return holder_of(self.path)
-
-
-def _note(key: str, piece: int) -> str:
-    return json.dumps({"key": key, "piece": piece}) + "\n"

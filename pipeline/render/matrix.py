@@ -94,7 +94,7 @@ class TableMatrix(_ComputedMatrix):
     @cached_property
     def stages(self) -> Stages:  # type: ignore[override]
         """The stages on the normalized table, opened when something is to be computed."""
-        from clustergrid.pipeline.stages import open_stages
+        from clustergrid.pipeline.opening import open_stages
 
         return open_stages(self.normalized, **self._options)
 
@@ -273,7 +273,7 @@ def open_drawn(
             options=options,
         )
     if stages is None:
-        from clustergrid.pipeline.stages import open_stages
+        from clustergrid.pipeline.opening import open_stages
 
         stages = open_stages(
             data, pivot_kws=pivot_kws, z_score=z_score, standard_scale=standard_scale, **options

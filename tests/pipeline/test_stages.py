@@ -15,8 +15,9 @@ from scipy.spatial.distance import pdist
 from clustergrid.pipeline import stages as stages_module
 from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.monitor import Progress
+from clustergrid.pipeline.opening import open_stages
 from clustergrid.pipeline.planning import Resources
-from clustergrid.pipeline.stages import Stages, open_stages
+from clustergrid.pipeline.stages import Stages
 from clustergrid.storage.condensed import open_condensed
 from clustergrid.storage.errors import DataTypeError, DataValueError
 from clustergrid.storage.source import ArraySource, ZarrSource

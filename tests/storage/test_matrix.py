@@ -51,7 +51,7 @@ def test_small_inputs_import_no_dask():
     code = """
 import sys, numpy as np, pandas as pd
 from clustergrid.storage import open_matrix
-from clustergrid.storage.ingest import matrix_source
+from clustergrid.storage.identity import matrix_source
 for data in (pd.DataFrame(np.eye(3)), np.eye(3), [[1, 2], [3, 4]]):
     matrix_source(open_matrix(data)).read(slice(0, 1), slice(0, 1))
 heavy = {"dask", "distributed", "zarr", "anndata", "h5py", "scipy"}.intersection(sys.modules)

@@ -20,9 +20,9 @@ from matplotlib.image import PcolorImage
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from clustergrid.pipeline.opening import open_stages
 from clustergrid.pipeline.render import ClusterGrid, clustermap
 from clustergrid.pipeline.render.body import MESH_CELLS
-from clustergrid.pipeline.stages import open_stages
 
 NO_TREES = {"row_cluster": False, "col_cluster": False}
 

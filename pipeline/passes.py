@@ -1,0 +1,170 @@
+"""Driver: passes over a matrix that go on where they stopped.
+
+A pass hands one function and many blocks to an executor, and gets a small result for each:
+statistics, digests, a partial image. `ResumedExecutor` puts every result into a file of the run
+directory, and does not compute again what is there. Files are NumPy's ``.npz`` without pickles,
+whose members carry checksums.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, suppress
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+
+from clustergrid.pipeline.execution import Executor
+from clustergrid.pipeline.monitor import Progress
+from clustergrid.storage.rundir import RunDirectory
+
+__all__ = ["ResumedExecutor", "drop_pieces", "pack", "unpack"]
+
+Item = TypeVar("Item")
+Shared = TypeVar("Shared")
+Result = TypeVar("Result")
+
+QUICK_SECONDS = 1.0
+"""Results of a pass's first moments are not kept: a short pass is sooner made than kept."""
+
+
+def pack(result: Any) -> dict[str, np.ndarray]:
+    """Turn a tuple of arrays, numbers and slices, or one of them, into what ``np.savez`` writes.
+
+    Raises
+    ------
+    TypeError
+        There is something else in it.
+
+    Examples
+    --------
+    >>> unpack(pack((slice(0, 4), np.arange(3), 0.5)))
+    (slice(0, 4, None), array([0, 1, 2]), 0.5)
+    """
+    parts = result if isinstance(result, tuple) else (result,)
+    kinds = [_kind(part) for part in parts]
+    packed = {"kinds": np.array(kinds), "is_tuple": np.array(isinstance(result, tuple))}
+    for position, (kind, part) in enumerate(zip(kinds, parts, strict=True)):
+        packed[f"part{position}"] = np.asarray((part.start, part.stop) if kind == "slice" else part)
+    return packed
+
+
+def _kind(part: Any) -> str:
+    if isinstance(part, slice):
+        return "slice"
+    if isinstance(part, np.ndarray):
+        return "array"
+    if isinstance(part, int | float | np.generic):
+        return "number"
+    raise TypeError(f"a {type(part).__name__} cannot be kept: {part!r}")
+
+
+def unpack(packed: Any) -> Any:
+    """Put together what `pack` took apart."""
+    parts = []
+    for position, kind in enumerate(packed["kinds"].tolist()):
+        part = np.asarray(packed[f"part{position}"])
+        parts.append(
+            part if kind == "array" else part.item() if kind == "number" else slice(*part.tolist())
+        )
+    return tuple(parts) if packed["is_tuple"] else parts[0]
+
+
+def _numbered(
+    function: Callable[[Shared, Item], Result], shared: Shared, item: tuple[int, Item]
+) -> tuple[int, Result]:
+    position, content = item
+    return position, function(shared, content)
+
+
+class ResumedExecutor:
+    """An executor whose results are kept in a run directory until their pass is finished.
+
+    Parameters
+    ----------
+    executor
+        Where what is not there is computed.
+    directory
+        The run directory, locked.
+    key
+        Digest of all that the results depend on, besides the position of an item.
+    progress
+        Is told when what a pass advances by was done by an earlier run.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        directory: RunDirectory,
+        key: str,
+        progress: Progress,
+    ) -> None:
+        self._executor = executor
+        self._directory = directory
+        self._key = key
+        self._progress = progress
+
+    @property
+    def threads(self) -> int:
+        """Tasks that run at once."""
+        return self._executor.threads
+
+    @property
+    def in_process(self) -> bool:
+        """Whether tasks share the memory of this process."""
+        return self._executor.in_process
+
+    def active(self) -> AbstractContextManager[Any]:
+        """Let lazy arrays that are computed inside the context run there."""
+        return self._executor.active()
+
+    def share(self, value: Shared) -> Shared:
+        """Prepare a value that every task of a `map` reads."""
+        return self._executor.share(value)
+
+    def map(
+        self,
+        function: Callable[[Shared, Item], Result],
+        shared: Shared,
+        items: Iterable[Item],
+        *,
+        name: str,
+    ) -> Iterator[Result]:
+        """Yield the results that are there, then compute the others and keep them."""
+        folder = f"pieces/{name}-{self._key[:16]}"
+        missing = []
+        for position, item in enumerate(items):
+            kept = self._load(f"{folder}/{position}.npz")
+            if kept is None:
+                missing.append((position, item))
+                continue
+            self._progress.is_resuming = True
+            yield kept[0]
+            self._progress.is_resuming = False
+        started = time.monotonic()
+        for position, result in self._executor.map(
+            partial(_numbered, function), shared, missing, name=name
+        ):
+            if time.monotonic() - started > QUICK_SECONDS:
+                with self._directory.publish(f"{folder}/{position}.npz") as path:
+                    packed: Any = {"key": np.array(self._key), **pack(result)}
+                    np.savez(path, **packed)
+            yield result
+
+    def _load(self, name: str) -> tuple[Any] | None:
+        path = self._directory.file(name)
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return (unpack(arrays),) if str(arrays["key"]) == self._key else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile):
+            return None
+
+
+def drop_pieces(directory: RunDirectory) -> None:
+    """Remove the results of parts of passes: the results of the wholes are there."""
+    with suppress(OSError):
+        shutil.rmtree(directory.file("pieces"))

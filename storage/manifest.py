@@ -1,0 +1,307 @@
+"""Driver: what a stage has at rest, file by file with sizes and digests, noted piece by piece.
+
+A manifest is a file of JSON lines. The first names the stage and its key; every other is one file:
+its name in the run directory, its bytes, and a digest. A line carries a check of itself, so that a
+line torn by a kill, or with a flipped bit, is no note: the piece is looked upon as not done.
+
+A chunk's digest is the CRC-32C that Zarr's ``crc32c`` codec writes as the last four bytes of it;
+noting it costs a read of four bytes, and comparing it tells a chunk from another one that is whole
+too. Everything else has a SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from clustergrid.storage.errors import StorageError
+
+__all__ = [
+    "Entry",
+    "Manifest",
+    "chunk_entry",
+    "chunk_file",
+    "file_entry",
+    "metadata_entry",
+    "sha256_of",
+]
+
+_CHECKSUM_BYTES = 4
+"""The Zarr codec ``crc32c`` appends its checksum, little-endian."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One file at rest.
+
+    Attributes
+    ----------
+    file
+        Its name in the run directory, with slashes.
+    size_bytes
+        Its length.
+    digest
+        ``"crc32c:"`` and 8 hexadecimal digits of a chunk, ``"sha256:"`` and 64 of another file.
+    text
+        What is in it, of Zarr's small metadata files: they are put back from here.
+    facts
+        What the stage wants to know of the piece again, as JSON.
+    """
+
+    file: str
+    size_bytes: int
+    digest: str
+    text: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_chunk(self) -> bool:
+        """Whether it is a chunk of a Zarr array."""
+        return self.digest.startswith("crc32c:")
+
+    def is_noted_in(self, root: Path) -> bool:
+        """Whether the file is there with its length, and its cheap digest: no chunk is read."""
+        path = root / self.file
+        try:
+            if path.stat().st_size != self.size_bytes:
+                return False
+            found = _tail_checksum(path) if self.is_chunk else sha256_of(path)
+        except OSError:
+            return False
+        return found == self.digest
+
+
+def sha256_of(path: Path) -> str:
+    """Digest of a file's bytes, with the name of the algorithm.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    with path.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _tail_checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        file.seek(-_CHECKSUM_BYTES, 2)
+        return f"crc32c:{int.from_bytes(file.read(_CHECKSUM_BYTES), 'little'):08x}"
+
+
+def chunk_file(array: str, chunk: Iterable[int]) -> str:
+    """Name of a chunk's file under a Zarr v3 group.
+
+    Examples
+    --------
+    >>> chunk_file("matrix", (3, 0))
+    'matrix/c/3/0'
+    """
+    return "/".join([array, "c", *(str(index) for index in chunk)])
+
+
+def chunk_entry(
+    group: str | os.PathLike[str], array: str, chunk: Iterable[int], **facts: Any
+) -> Entry:
+    """Describe a chunk that `write_block` wrote; its file's name is relative to the group's parent.
+
+    Parameters
+    ----------
+    group
+        Directory of the Zarr group.
+    array, chunk
+        Name of the array, and the chunk's place in its grid.
+    **facts
+        What to note with it.
+
+    Raises
+    ------
+    StorageError
+        It is not there.
+    """
+    root = Path(group)
+    path = root / chunk_file(array, chunk)
+    try:
+        size, digest = path.stat().st_size, _tail_checksum(path)
+    except OSError as error:
+        raise StorageError(f"the chunk {path} is not there after it was written: {error}") from None
+    name = path.relative_to(root.parent).as_posix()
+    return Entry(file=name, size_bytes=size, digest=digest, facts=facts)
+
+
+def file_entry(root: Path, name: str) -> Entry:
+    """Describe a whole file of the run directory `root`."""
+    path = root / name
+    return Entry(file=name, size_bytes=path.stat().st_size, digest=sha256_of(path))
+
+
+def metadata_entry(group: str | os.PathLike[str], array: str = "") -> Entry:
+    """Describe the metadata of a Zarr group, or of an array in it."""
+    root = Path(group)
+    path = root / array / "zarr.json"
+    entry = file_entry(root.parent, path.relative_to(root.parent).as_posix())
+    return Entry(
+        file=entry.file,
+        size_bytes=entry.size_bytes,
+        digest=entry.digest,
+        text=path.read_text(encoding="utf-8"),
+    )
+
+
+class Manifest:
+    """The manifest of one stage.
+
+    Parameters
+    ----------
+    root
+        The run directory, which names of files are relative to.
+    stage
+        Name of the stage.
+
+    Attributes
+    ----------
+    name, file : str, pathlib.Path
+        Where it is, or will be: in the run directory, and as a path.
+    key : str or None
+        Key under which the stage wrote; None where nothing readable is there.
+    entries : dict
+        Entries by the names of their files; of several, the last.
+    torn : int
+        Lines that are no notes.
+    """
+
+    def __init__(self, root: Path, stage: str) -> None:
+        self.root = root
+        self.name = f"manifest/{stage}.jsonl"
+        self.file = root / self.name
+        self.key: str | None = None
+        self.entries: dict[str, Entry] = {}
+        self.torn = 0
+        self._read()
+
+    def _read(self) -> None:
+        try:
+            lines = self.file.read_bytes().split(b"\n")
+        except OSError:
+            return
+        for number, line in enumerate(lines):
+            if number == len(lines) - 1 and not line:
+                continue
+            note = _checked(line)
+            if note is None:
+                self.torn += 1
+            elif "key" in note:
+                # Whoever begins anew writes a new file: one key a file.
+                self.key = str(note["key"])
+            elif _is_inside(note["file"]):
+                entry = Entry(**note)
+                self.entries[entry.file] = entry
+            else:
+                self.torn += 1
+        if self.key is None:
+            self.entries = {}
+
+    def begin(self, key: str, entries: Iterable[Entry] = ()) -> None:
+        """Write the manifest anew, with what can be trusted of an earlier one.
+
+        Raises
+        ------
+        StorageError
+            It cannot be written.
+        """
+        self.key = key
+        self.entries = {entry.file: entry for entry in entries}
+        self.torn = 0
+        text = "".join([_line({"key": key}), *map(_entry_line, self.entries.values())])
+        temporary = self.file.with_name(f".writing-{self.file.name}")
+        try:
+            self.file.parent.mkdir(exist_ok=True)
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(self.file)
+        except OSError as error:
+            raise StorageError(f"cannot write {self.file}: {error}") from error
+
+    def record(self, *entries: Entry) -> None:
+        """Note files whose bytes are at rest.
+
+        Raises
+        ------
+        StorageError
+            The notes cannot be written.
+        """
+        try:
+            with self.file.open("a", encoding="utf-8") as stream:
+                stream.write("".join(map(_entry_line, entries)))
+        except OSError as error:
+            raise StorageError(f"cannot write {self.file}: {error}") from error
+        self.entries.update({entry.file: entry for entry in entries})
+
+    def restore_metadata(self) -> None:
+        """Put back metadata files of Zarr that are missing or changed.
+
+        Raises
+        ------
+        StorageError
+            They cannot be written.
+        """
+        for entry in self.entries.values():
+            if entry.text is not None and not entry.is_noted_in(self.root):
+                path = self.root / entry.file
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(entry.text, encoding="utf-8", newline="")
+                except OSError as error:
+                    raise StorageError(f"cannot write {path}: {error}") from error
+
+    def forget(self, files: Iterable[str]) -> None:
+        """Take back the notes of some files."""
+        gone = set(files)
+        if self.key is not None and not gone.isdisjoint(self.entries):
+            self.begin(self.key, [e for e in self.entries.values() if e.file not in gone])
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every file is there with its length and its cheap digest; no chunk is read."""
+        return self.key is not None and all(
+            entry.is_noted_in(self.root) for entry in self.entries.values()
+        )
+
+
+def _line(note: Mapping[str, Any]) -> str:
+    text = json.dumps(note, separators=(", ", ": "))
+    return f'{text[:-1]}, "check": "{zlib.crc32(text.encode()):08x}"}}\n'
+
+
+def _entry_line(entry: Entry) -> str:
+    note: dict[str, Any] = {
+        "file": entry.file,
+        "size_bytes": entry.size_bytes,
+        "digest": entry.digest,
+    }
+    if entry.text is not None:
+        note["text"] = entry.text
+    if entry.facts:
+        note["facts"] = dict(entry.facts)
+    return _line(note)
+
+
+def _checked(line: bytes) -> dict[str, Any] | None:
+    """Return what a line says; None if that is not what was written."""
+    try:
+        note = json.loads(line)
+        note.pop("check")
+        return note if _line(note).encode() == line + b"\n" else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a name leads nowhere but into the directory it is relative to."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
