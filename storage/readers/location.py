@@ -5,15 +5,21 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from clustergrid.storage.errors import MissingExtraError, MissingFileError, StorageError
+from clustergrid.storage.errors import (
+    DataValueError,
+    MissingExtraError,
+    MissingFileError,
+    StorageError,
+)
 
-__all__ = ["ZARR_METADATA", "Location"]
+__all__ = ["ZARR_METADATA", "Location", "check_regular_file"]
 
 ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zmetadata")
 """Files that a directory has if it is a Zarr array or group."""
@@ -37,13 +43,24 @@ class Location:
 
     @classmethod
     def parse(cls, path: str | os.PathLike[str]) -> Location:
-        """Make relative paths absolute, so that tasks on other working directories find them."""
+        """Make relative paths absolute, so that tasks on other working directories find them.
+
+        Raises
+        ------
+        DataValueError
+            It is empty, or no file can have such a name.
+        """
         text = os.fspath(path)
+        if not text or "\0" in text:
+            raise DataValueError(f"{text!r} is not a path, nor a URL")
         if text.startswith("file://"):
             text = text.removeprefix("file://")
         if "://" in text or "::" in text:
             return cls(text)
-        return cls(str(Path(text).expanduser().absolute()))
+        try:
+            return cls(str(Path(text).expanduser().absolute()))
+        except RuntimeError as error:  # ~somebody
+            raise MissingFileError(f"no such file or directory: {text} ({error})") from error
 
     @property
     def is_local(self) -> bool:
@@ -69,15 +86,15 @@ class Location:
         """Whether there is a file or directory."""
         if self.is_local:
             return os.path.exists(self.url)
-        filesystem, path = self._filesystem()
-        return bool(filesystem.exists(path))
+        with self._remote() as (filesystem, path):
+            return bool(filesystem.exists(path))
 
     def is_directory(self) -> bool:
         """Whether it is a directory, or a prefix that objects share."""
         if self.is_local:
             return os.path.isdir(self.url)
-        filesystem, path = self._filesystem()
-        return bool(filesystem.isdir(path))
+        with self._remote() as (filesystem, path):
+            return bool(filesystem.isdir(path))
 
     @contextmanager
     def open(self, *, decompress: bool = False) -> Iterator[IO[bytes]]:
@@ -88,13 +105,15 @@ class Location:
         MissingFileError
             There is no such file.
         StorageError
-            It cannot be read.
+            It cannot be read, or is no regular file.
         """
         with ExitStack() as stack:
             try:
                 file = stack.enter_context(self._open())
             except FileNotFoundError as error:
                 raise self.missing() from error
+            except StorageError:
+                raise
             except OSError as error:
                 raise StorageError(f"cannot read {self.url}: {error}") from error
             if decompress and self.is_compressed:
@@ -141,35 +160,77 @@ class Location:
 
     def _list_remote(self) -> Iterator[tuple[str, int, str]]:
         """Yield names, sizes and whatever tells versions apart."""
-        filesystem, path = self._filesystem()
-        for name, entry in filesystem.find(path, detail=True).items():
+        with self._remote() as (filesystem, path):
+            found = filesystem.find(path, detail=True)
+        for name, entry in found.items():
             stamp = entry.get("ETag") or entry.get("mtime") or entry.get("created") or ""
             yield name, int(entry["size"] or 0), str(stamp)
 
     def _open(self) -> IO[bytes]:
         """Open the file as it is."""
         if self.is_local:
+            check_regular_file(self.url)
             return open(self.url, "rb")
-        filesystem, path = self._filesystem()
-        return cast("IO[bytes]", filesystem.open(path, "rb"))
+        with self._remote() as (filesystem, path):
+            return cast("IO[bytes]", filesystem.open(path, "rb"))
 
-    def _filesystem(self) -> tuple[Any, str]:
-        """Return the fsspec file system and the path in it."""
+    @contextmanager
+    def _remote(self) -> Iterator[tuple[Any, str]]:
+        """Give the fsspec file system and the path in it; name the URL in whatever they raise."""
         import fsspec
 
         try:
-            filesystem, path = fsspec.core.url_to_fs(self.url)
+            yield fsspec.core.url_to_fs(self.url)
+        except FileNotFoundError as error:
+            raise self.missing() from error
         except ImportError as error:
             raise MissingExtraError(f"cannot open {self.url}: {error}") from error
-        except ValueError as error:
-            raise StorageError(f"cannot open {self.url}: {error}") from error
-        return filesystem, path
+        except Exception as error:  # every file system has errors of its own
+            raise StorageError(
+                f"cannot open {self.url}: {type(error).__name__}: {error}"
+            ) from error
+
+
+def check_regular_file(path: str | os.PathLike[str]) -> None:
+    """Refuse pipes, sockets and devices, which have no end or wait for ever.
+
+    Raises
+    ------
+    StorageError
+        It is one.
+    OSError
+        There is nothing.
+    """
+    mode = os.stat(path).st_mode
+    kinds = (
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+        (stat.S_ISDIR, "a directory"),
+    )
+    for is_kind, kind in kinds:
+        if is_kind(mode):
+            raise StorageError(
+                f"{os.fspath(path)} is {kind}, not a regular file. It would be read more than "
+                "once: write it to a file first."
+            )
 
 
 def _list_local(folder: str) -> Iterator[tuple[str, int, str]]:
     """Yield paths, sizes and times of the files below a directory; links are not followed."""
-    for parent, _, names in os.walk(folder):
+
+    def fail(error: OSError) -> None:
+        raise StorageError(f"cannot list {folder}: {error}") from error
+
+    for parent, _, names in os.walk(folder, onerror=fail):
         for name in names:
             path = os.path.join(parent, name)
-            status = os.stat(path)
+            try:
+                check_regular_file(path)
+                status = os.stat(path)
+            except StorageError:
+                raise
+            except OSError as error:  # a link to nothing, or in a circle
+                raise StorageError(f"cannot read {path}: {error}") from error
             yield path, status.st_size, str(status.st_mtime_ns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -13,6 +14,9 @@ from clustergrid.storage.readers.frame import check_number_dtype
 from clustergrid.storage.readers.location import Location
 
 __all__ = ["open_npy"]
+
+_VERSIONS = ((1, 0), (2, 0), (3, 0))
+_LONGEST_HEADER_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,10 @@ class _NpyFile:
             )
         except FileNotFoundError as error:
             raise self.location.missing() from error
+        except (OSError, ValueError) as error:
+            raise IntegrityError(
+                f"{self.location.url} is not what it was when it was opened: {error}"
+            ) from error
         # A copy: the map, and with it the file, is closed here.
         return np.array(mapped[rows, columns])
 
@@ -52,6 +60,8 @@ class _NpyFile:
         with self.location.open() as file:
             file.seek(self.offset + start * line)
             content = file.read((stop - start) * line)
+        if len(content) < (stop - start) * line:
+            raise IntegrityError(f"{self.location.url} is cut short since it was opened")
         block = np.frombuffer(content, self.dtype).reshape(stop - start, shape[1])[:, inner]
         return block.T if self.is_fortran else block
 
@@ -72,6 +82,8 @@ def open_npy(location: Location) -> RandomAccess:
     check_number_dtype(dtype, location.url)
     if len(shape) != 2:
         raise DataValueError(f"{location.url} has shape {shape}: a matrix has two dimensions")
+    if min(shape) < 0:
+        raise DataValueError(f"{location.url} is not a .npy file: its header says shape {shape}")
     needed = offset + shape[0] * shape[1] * dtype.itemsize
     if size < needed:
         raise IntegrityError(
@@ -87,10 +99,20 @@ def _read_header(location: Location, file: IO[bytes]) -> tuple[tuple[int, ...], 
     """Parse the header, and leave the file at the first value."""
     try:
         version = np.lib.format.read_magic(file)
+        if version not in _VERSIONS:
+            raise ValueError(f"version {version[0]}.{version[1]} of the format is unknown")
+        n_bytes = 2 if version == (1, 0) else 4
+        length = int.from_bytes(file.read(n_bytes), "little")
+        if length > _LONGEST_HEADER_BYTES:
+            raise ValueError(f"its header claims {length:,} bytes")
+        file.seek(-n_bytes, os.SEEK_CUR)
         if version == (1, 0):
             return np.lib.format.read_array_header_1_0(file)
         return np.lib.format.read_array_header_2_0(file)
-    except (ValueError, EOFError) as error:
-        if isinstance(error, StorageError):
-            raise
-        raise DataValueError(f"{location.url} is not a .npy file: {error}") from error
+    except StorageError:
+        raise
+    # NumPy evaluates the header as Python's literals, with whatever that raises.
+    except Exception as error:
+        raise DataValueError(
+            f"{location.url} is not a .npy file: {str(error)[:200] or type(error).__name__}"
+        ) from error

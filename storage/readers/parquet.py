@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clustergrid.storage.errors import DataValueError, StorageError
+from clustergrid.storage.errors import (
+    ClustergridError,
+    DataTypeError,
+    DataValueError,
+    IntegrityError,
+)
 from clustergrid.storage.readers.base import RowBlock, Stream
 from clustergrid.storage.readers.chunking import BLOCK_BYTES
 from clustergrid.storage.readers.frame import matrix_dtype
@@ -17,6 +22,8 @@ from clustergrid.storage.readers.labels import plain_labels
 from clustergrid.storage.readers.location import Location
 
 __all__ = ["open_parquet"]
+
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -28,10 +35,10 @@ class _Table:
     value_fields: tuple[str, ...]
     index_range: range | None
     dtype: np.dtype[Any]
+    n_rows: int
 
     def blocks(self) -> Iterator[RowBlock]:
         """Read the file from its first row to its last."""
-        import pyarrow
         from pyarrow import parquet
 
         rows = max(1, BLOCK_BYTES // (self.dtype.itemsize * len(self.value_fields)))
@@ -44,10 +51,17 @@ class _Table:
             ):
                 fields = [*self.index_fields, *self.value_fields]
                 for batch in file.iter_batches(rows, columns=fields, use_threads=False):
-                    yield self._labels(batch, start), self._values(batch)
+                    labels, values = self._labels(batch, start), self._values(batch, start)
                     start += batch.num_rows
-        except (pyarrow.ArrowException, OSError) as error:
-            raise _damaged(self.location, error) from error
+                    if batch.num_rows:
+                        yield labels, values
+        except Exception as error:
+            raise _damaged(self.location, error, f" from row {start}") from error
+        if start != self.n_rows:
+            raise IntegrityError(
+                f"{self.location.url} has {start:,} rows, of {self.n_rows:,} that its metadata "
+                "promises"
+            )
 
     def _labels(self, batch: Any, start: int) -> pd.Index | None:
         """Labels of the rows of a batch."""
@@ -60,11 +74,17 @@ class _Table:
             return plain_labels(pd.Index(columns[0]))
         return plain_labels(pd.MultiIndex.from_arrays(columns))
 
-    def _values(self, batch: Any) -> np.ndarray:
+    def _values(self, batch: Any, start: int) -> np.ndarray:
         """Return the numbers of a batch as a matrix."""
         values = np.empty((batch.num_rows, len(self.value_fields)), self.dtype)
         for j, name in enumerate(self.value_fields):
             column = batch.column(name)
+            if column.null_count and self.dtype.kind != "f":  # the statistics said there is none
+                row = start + column.is_null().index(True).as_py()
+                raise IntegrityError(
+                    f"{self.location.url}: row {row} of column {name!r} is missing, and the "
+                    "statistics of the file say that none is: write it again"
+                )
             if column.null_count and str(column.type) == "bool":
                 column = column.cast("uint8")  # a boolean with nulls would come as objects
             values[:, j] = column.to_numpy(zero_copy_only=False)
@@ -84,22 +104,21 @@ def open_parquet(location: Location) -> Stream:
     DataValueError
         The file is damaged, or is not Parquet.
     """
-    import pyarrow
     from pyarrow import parquet
 
     try:
         with location.open() as raw, parquet.ParquetFile(raw) as file:
             schema, n_rows = file.schema_arrow, file.metadata.num_rows
             nulls = _columns_with_nulls(file)
-    except (pyarrow.ArrowException, OSError) as error:
-        if isinstance(error, StorageError):
-            raise
+            _check_fields(location, schema)
+            empty = schema.empty_table().to_pandas()
+            index = _find_index(schema, empty, n_rows)
+    # Whatever the footer holds, also what pandas noted in it, in JSON.
+    except Exception as error:
         raise _damaged(location, error) from error
-    empty = schema.empty_table().to_pandas()
-    index = _find_index(schema, empty, n_rows)
     values = empty.drop(columns=index.column) if index.column is not None else empty
     value_fields = tuple(name for name in schema.names if name not in index.fields)
-    if n_rows == 0 or not value_fields:
+    if n_rows <= 0 or not value_fields:
         raise DataValueError(
             f"{location.url} has {n_rows} rows and {len(value_fields)} columns of numbers: there "
             "is nothing to read"
@@ -108,7 +127,7 @@ def open_parquet(location: Location) -> Stream:
     if dtype.kind != "f" and nulls.intersection(value_fields):
         dtype = np.dtype(np.float64)
     return Stream(
-        blocks=_Table(location, index.fields, value_fields, index.numbers, dtype).blocks,
+        blocks=_Table(location, index.fields, value_fields, index.numbers, dtype, n_rows).blocks,
         n_columns=len(value_fields),
         dtype=dtype,
         row_name=index.name,
@@ -132,8 +151,8 @@ def _find_index(schema: Any, empty: pd.DataFrame, n_rows: int) -> _Index:
     fields = tuple(name for name in described if isinstance(name, str))
     if fields:
         return _Index(fields=fields, name=plain_labels(empty.index).name)
-    for i, dtype in enumerate(empty.dtypes):
-        if not pd.api.types.is_numeric_dtype(dtype):
+    for i, field in enumerate(schema):
+        if _is_label(field.type):
             label = empty.columns[i]
             return _Index(fields=(schema.names[i],), name=label, column=label)
     if described:
@@ -141,6 +160,55 @@ def _find_index(schema: Any, empty: pd.DataFrame, n_rows: int) -> _Index:
         if len(numbers) == n_rows:
             return _Index(numbers=numbers, name=described[0]["name"])
     return _Index()
+
+
+def _is_label(kind: Any) -> bool:
+    """Whether a column of this type labels rows: text, categories, dates."""
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+        return _is_text(kind) or types.is_integer(kind)
+    return _is_text(kind) or types.is_temporal(kind)
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
+def _check_fields(location: Location, schema: Any) -> None:
+    """Refuse what cannot be a column of numbers, nor of labels.
+
+    Raises
+    ------
+    DataTypeError, DataValueError
+        There is a column of such a type; two have one name.
+    """
+    from pyarrow import types
+
+    bad = [
+        f"{field.name!r} ({field.type})"
+        for field in schema
+        if not (
+            types.is_integer(field.type)
+            or types.is_floating(field.type)
+            or types.is_boolean(field.type)
+            or _is_label(field.type)
+        )
+    ]
+    if bad:
+        more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+        raise DataTypeError(
+            f"{location.url}: {len(bad)} of {len(schema)} columns hold neither real numbers nor "
+            f"labels: {', '.join(bad[:_SHOWN])}{more}. Drop them, or cast them to float64."
+        )
+    if len(set(schema.names)) < len(schema):
+        name = next(name for name in schema.names if schema.names.count(name) > 1)
+        raise DataValueError(
+            f"{location.url} has the column {name!r} more than once: give each a name of its own"
+        )
 
 
 def _columns_with_nulls(file: Any) -> set[str]:
@@ -154,8 +222,10 @@ def _columns_with_nulls(file: Any) -> set[str]:
     return found
 
 
-def _damaged(location: Location, error: Exception) -> Exception:
+def _damaged(location: Location, error: Exception, where: str = "") -> Exception:
     """Say that a file cannot be read as Parquet."""
-    if isinstance(error, StorageError):
+    if isinstance(error, ClustergridError):
         return error
-    return DataValueError(f"{location.url} is not a readable Parquet file: {error}")
+    return DataValueError(
+        f"{location.url} is not a readable Parquet file{where}: {str(error)[:300]}"
+    )
