@@ -25,7 +25,7 @@ from clustergrid.storage.condensed import (
     write_tile,
 )
 from clustergrid.storage.errors import DataValueError, IntegrityError
-from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, TriangleGrid, slabs
+from clustergrid.storage.grid import BLOCK_FEATURES, TriangleGrid, pass_block, round_up, slabs
 from clustergrid.storage.manifest import Entry, chunk_entry
 from clustergrid.storage.source import MatrixSource
 
@@ -94,11 +94,12 @@ def distance_input(
     if not centred and found.totals == "none":
         return given
     totals = np.empty((n, 2))
-    rows_at_once = max(BLOCK_ROWS, 2**22 // max(1, min(k, features_at_once)))
+    rows_at_once, width = pass_block((n, k), source.chunks)
+    passing = replace(given, features_at_once=round_up(width, BLOCK_FEATURES))
     row_bytes = k * source.dtype.itemsize
     with progress.stage(f"{name}-norms", total=n, unit="rows", unit_bytes=row_bytes) as stage:
         for rows, part in executor.map(
-            _row_totals, executor.share(given), slabs(n, rows_at_once), name=f"{name}-norms"
+            _row_totals, executor.share(passing), slabs(n, rows_at_once), name=f"{name}-norms"
         ):
             totals[rows] = part
             stage.advance(rows.stop - rows.start)

@@ -14,25 +14,25 @@ import numpy as np
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.hierarchy import Duplicates
 from clustergrid.pipeline.monitor import Progress
-from clustergrid.storage.grid import slabs
+from clustergrid.storage.grid import pass_block, slabs
 from clustergrid.storage.source import MatrixSource
 
 __all__ = ["find_duplicates"]
 
 _DIGEST_BYTES = 16
-_FEATURES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class _Digests:
     source: MatrixSource
+    features_at_once: int
 
     def of(self, rows: slice) -> tuple[slice, np.ndarray]:
         """Return one digest a row, ``(rows, 2)`` uint64."""
         hashes = [blake2b(digest_size=_DIGEST_BYTES) for _ in range(rows.stop - rows.start)]
-        for features in slabs(self.source.shape[1], _FEATURES):
+        for features in slabs(self.source.shape[1], self.features_at_once):
             # Adding zero makes -0.0 the same bytes as 0.0.
-            values = np.ascontiguousarray(self.source.read(rows, features) + 0)
+            values = np.add(self.source.read(rows, features), 0, order="C")
             for row, digest in zip(values, hashes, strict=True):
                 digest.update(row)
         joined = b"".join(digest.digest() for digest in hashes)
@@ -61,12 +61,12 @@ def find_duplicates(
     """
     n, k = source.shape
     digests = np.empty((n, 2), dtype=np.uint64)
-    rows_at_once = max(1, 2**22 // max(1, min(k, _FEATURES)))
+    rows_at_once, features_at_once = pass_block((n, k), source.chunks)
     row_bytes = k * source.dtype.itemsize
     with progress.stage(name, total=n, unit="rows", unit_bytes=row_bytes) as stage:
         for rows, part in executor.map(
             _Digests.of,
-            executor.share(_Digests(source)),
+            executor.share(_Digests(source, features_at_once)),
             slabs(n, rows_at_once),
             name="duplicates",
         ):

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from clustergrid.pipeline._blas import single_blas_thread
+from clustergrid.pipeline._malloc import release_memory
 from clustergrid.pipeline.resources import Resources
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ class ThreadsExecutor:
             finally:
                 for future in under_way:
                     future.cancel()
+        release_memory()
 
 
 class DaskExecutor:
@@ -226,6 +228,9 @@ class DaskExecutor:
                     running.add(submit(*pair))
         finally:
             self.client.cancel(list(running.futures))
+        # The next stage may need other amounts, and the memory of the driver.
+        self.client.run(release_memory, on_error="ignore")
+        release_memory()
 
     def task_bytes(self) -> int | None:
         """Memory that a worker has for each of its tasks; None where workers are on this machine.

@@ -17,6 +17,7 @@ __all__ = [
     "READ_BLOCK",
     "TriangleGrid",
     "is_aligned",
+    "pass_block",
     "round_up",
     "slabs",
 ]
@@ -29,6 +30,8 @@ BLOCK_FEATURES = 2048
 
 READ_BLOCK = 2048
 """Rows and columns that a pass over the matrix reads at once. Fixed for the same reason."""
+
+_PASS_VALUES = 2**21
 
 
 def round_up(value: int, multiple: int) -> int:
@@ -54,6 +57,26 @@ def slabs(length: int, step: int) -> Iterator[slice]:
         raise ValueError(f"step must be positive, got {step}")
     for start in range(0, length, step):
         yield slice(start, min(start + step, length))
+
+
+def pass_block(shape: tuple[int, int], chunks: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns that a pass along the rows reads at once: some 2 million values.
+
+    They are whole chunks where these are no larger, and at least `BLOCK_ROWS` rows: fewer would
+    read the same chunks again for the next rows.
+
+    Examples
+    --------
+    >>> pass_block((28_057, 115), (8704, 115)), pass_block((100_000, 5_000), (512, 5_000))
+    ((17408, 115), (512, 5000))
+    >>> pass_block((1000, 100_000), (512, 8192)), pass_block((60, 100_000), (60, 2048))
+    ((512, 8192), (60, 4096))
+    """
+    rows, columns = shape
+    chunk_rows, chunk_columns = (max(1, chunk) for chunk in chunks)
+    width = min(columns, round_up(_PASS_VALUES // BLOCK_ROWS, chunk_columns))
+    height = _PASS_VALUES // max(1, width)
+    return min(rows, max(height // chunk_rows * chunk_rows, BLOCK_ROWS)), width
 
 
 def is_aligned(region: slice, chunk: int, length: int) -> bool:
