@@ -62,8 +62,8 @@ def slabs(length: int, step: int) -> Iterator[slice]:
 def pass_block(shape: tuple[int, int], chunks: tuple[int, int]) -> tuple[int, int]:
     """Rows and columns that a pass along the rows reads at once: some 2 million values.
 
-    They are whole chunks where these are no larger, and at least `BLOCK_ROWS` rows: fewer would
-    read the same chunks again for the next rows.
+    They are whole chunks where these are not much larger, and at least `BLOCK_ROWS` rows: fewer
+    would read the same chunks again for the next rows.
 
     Examples
     --------
@@ -71,10 +71,15 @@ def pass_block(shape: tuple[int, int], chunks: tuple[int, int]) -> tuple[int, in
     ((17408, 115), (512, 5000))
     >>> pass_block((1000, 100_000), (512, 8192)), pass_block((60, 100_000), (60, 2048))
     ((512, 8192), (60, 4096))
+    >>> pass_block((1000, 100_000), (1000, 100_000))
+    (512, 4096)
     """
     rows, columns = shape
     chunk_rows, chunk_columns = (max(1, chunk) for chunk in chunks)
-    width = min(columns, round_up(_PASS_VALUES // BLOCK_ROWS, chunk_columns))
+    least = _PASS_VALUES // BLOCK_ROWS
+    width = min(columns, round_up(least, chunk_columns))
+    if width > 4 * least:
+        width = least
     height = _PASS_VALUES // max(1, width)
     return min(rows, max(height // chunk_rows * chunk_rows, BLOCK_ROWS)), width
 
