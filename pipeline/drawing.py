@@ -138,11 +138,14 @@ def _draw_files(
     from matplotlib import rc_context
 
     # The body is reduced for the resolution the figure is saved at; text stays text in vectors.
+    # Labels are data: nothing in them is a formula for mathtext or a program for TeX.
     style: Any = {
         "figure.dpi": options.dpi,
         "savefig.dpi": options.dpi,
         "svg.fonttype": "none",
         "pdf.fonttype": 42,
+        "text.parse_math": False,
+        "text.usetex": False,
     }
     with rc_context(style):
         grid = _open_grid(directory, options, stages)
@@ -174,6 +177,8 @@ def _open_grid(directory: RunDirectory, options: FigureOptions, stages: RunStage
 def _plot(
     grid: ClusterGrid, directory: RunDirectory, options: FigureOptions, stages: RunStages
 ) -> None:
+    from matplotlib import rc_context
+
     trees = [stored_linkage(directory, axis, stages.shape[axis]) for axis in (0, 1)]
     grid.plot(
         "euclidean",
@@ -186,8 +191,13 @@ def _plot(
         None,
         **options.heatmap,
     )
-    for title, entries in options.legends.items():
-        grid.add_legend(entries, title=title or None)
+    # What the user writes in an option is their own, and may hold mathtext.
+    with rc_context({"text.parse_math": True}):
+        for title, entries in options.legends.items():
+            grid.add_legend(entries, title=title or None)
+    if grid.ax_cbar is not None:
+        for bar_axis in (grid.ax_cbar.xaxis, grid.ax_cbar.yaxis):
+            bar_axis.label.set_parse_math(True)
 
 
 def plot_run(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from clustergrid.pipeline.escapes import escape_field, escape_label, unescape_field
 from clustergrid.pipeline.order import check_linkage, cut
 from clustergrid.pipeline.request import RunRequest
 from clustergrid.pipeline.spec import AXIS_NAMES
@@ -19,35 +20,12 @@ __all__ = [
     "check_cut",
     "copy_colors",
     "cut_tree",
-    "escape_label",
     "given_linkage",
     "stored_colors",
     "stored_linkage",
     "write_clusters",
     "write_order",
 ]
-
-_ESCAPES = {
-    "\\": "\\\\",
-    "\n": "\\n",
-    "\r": "\\r",
-    "\t": "\\t",
-    # What else some readers end a line at, or cannot show.
-    **{chr(code): f"\\x{code:02x}" for code in (*range(9), 11, 12, *range(14, 32), 127, 0x85)},
-    **{chr(code): f"\\u{code:04x}" for code in (0x2028, 0x2029)},
-}
-_ESCAPE_TABLE = str.maketrans(_ESCAPES)
-
-
-def escape_label(label: str) -> str:
-    r"""Write a label so that it takes one line and one field, whatever it holds.
-
-    Examples
-    --------
-    >>> print(escape_label("a\tb\nc"))
-    a\tb\nc
-    """
-    return label.translate(_ESCAPE_TABLE)
 
 
 def write_order(directory: RunDirectory, axis: int, labels: list[str], order: np.ndarray) -> str:
@@ -64,10 +42,13 @@ def write_clusters(
     order: np.ndarray,
     clusters: np.ndarray,
 ) -> str:
-    """Write which cluster each leaf is in, in leaf order; return the file's name."""
+    """Write which cluster each leaf is in, in leaf order; return the file's name.
+
+    `clustergrid.pipeline.escapes.unescape_field` reads its labels.
+    """
     name = f"clusters_{AXIS_NAMES[axis]}.tsv"
     lines = [
-        f"{escape_label(labels[leaf])}\t{place}\t{clusters[leaf]}\n"
+        f"{escape_field(labels[leaf])}\t{place}\t{clusters[leaf]}\n"
         for place, leaf in enumerate(order)
     ]
     directory.write_text(name, "label\tposition\tcluster\n" + "".join(lines))
@@ -144,8 +125,12 @@ def copy_colors(directory: RunDirectory, request: RunRequest, matrix: Any) -> di
         colors = read_colors(Path(source))
         labels = matrix.get_index(matrix.dims[axis])
         prepare_colors(match_labels(colors, labels, source), labels, len(labels), source)
+        # What is not drawn was not looked at, and stays out.
+        kept = colors[colors.index.isin([str(label) for label in labels])]
         with directory.publish(f"{name}.tsv") as path:
-            colors.to_csv(path, sep="\t")
+            kept.rename(index=escape_field, columns=escape_field).to_csv(
+                path, sep="\t", index_label="label", lineterminator="\n"
+            )
         files[name] = f"{name}.tsv"
     return files
 
@@ -201,7 +186,8 @@ def stored_colors(directory: RunDirectory, axis: int, matrix: Any) -> Any:
         return None
     dimension = matrix.dims[axis]
     labels = matrix.get_index(dimension)
-    colors = match_labels(read_colors(file), labels, file)
+    kept = read_colors(file).rename(index=unescape_field, columns=unescape_field)
+    colors = match_labels(kept, labels, file)
     if dimension in matrix.indexes:
         return colors
     # Rows without labels are matched by their numbers.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from clustergrid.pipeline.escapes import drawable
 from clustergrid.pipeline.render.body import Pixels
 from clustergrid.pipeline.render.tables import (
     format_table,
@@ -210,7 +211,7 @@ class StagedMatrix(_ComputedMatrix):
     def axis_label(self, axis: int) -> Hashable:
         """Name of the dimension, empty where it has no labels."""
         dim = self.source.dims[axis]
-        return dim if dim in self.source.indexes and dim not in UNNAMED else ""
+        return drawable(str(dim)) if dim in self.source.indexes and dim not in UNNAMED else ""
 
     def match_index(self, axis: int) -> pd.Index | None:
         """Labels that Series of colours are matched with; None where the data came without."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clustergrid.pipeline.escapes import drawable
 from clustergrid.pipeline.render.body import (
     ColorScale,
     FittedImage,
@@ -91,6 +92,7 @@ class Strips:
     def write_labels(self, ax: Axes, labels: Sequence[Hashable]) -> None:
         """Name the strips, below those of rows and to the right of those of columns."""
         ticks = np.arange(len(labels)) + 0.5
+        labels = [drawable(label) if isinstance(label, str) else label for label in labels]
         if self.axis == 0:
             ax.set(xticks=ticks, yticks=[])
             ax.set_xticklabels(labels, rotation=90)  # type: ignore[arg-type]

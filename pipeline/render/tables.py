@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from clustergrid.pipeline.escapes import drawable
 from clustergrid.storage.errors import DataValueError
 
 __all__ = [
@@ -160,15 +161,21 @@ def mask_values(mask: object, shape: tuple[int, int], labels: Sequence[pd.Index]
 def index_label(index: pd.Index) -> Hashable:
     """Name of an index as the label of an axis; empty where it has none."""
     if isinstance(index, pd.MultiIndex):
-        return "-".join(_text(name) for name in index.names)
-    return "" if index.name is None else index.name
+        return drawable("-".join(_text(name) for name in index.names))
+    name: Hashable = "" if index.name is None else index.name
+    return drawable(name) if isinstance(name, str) else name
 
 
 def index_tick_labels(index: pd.Index) -> Sequence[Any]:
     """Labels of an index as tick labels; the levels of a MultiIndex are joined by hyphens."""
     if isinstance(index, pd.MultiIndex):
-        return ["-".join(_text(level) for level in entry) for entry in index]
-    return index.to_numpy()  # type: ignore[return-value]
+        return [drawable("-".join(_text(level) for level in entry)) for entry in index]
+    labels = index.to_numpy()
+    text = [label for label in labels if isinstance(label, str)]
+    # One look at all of them: there may be millions, and next to none is odd.
+    if drawable(together := "".join(text)) == together:
+        return labels  # type: ignore[return-value]
+    return [drawable(label) if isinstance(label, str) else label for label in labels]
 
 
 def _text(value: object) -> str:

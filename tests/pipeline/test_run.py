@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import dask
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,8 +20,8 @@ import clustergrid.pipeline.distance
 import clustergrid.pipeline.run as run_module
 from clustergrid.pipeline.drawing import plot_run
 from clustergrid.pipeline.errors import MemoryLimitError
+from clustergrid.pipeline.escapes import escape_label
 from clustergrid.pipeline.kept import RunStages
-from clustergrid.pipeline.outputs import escape_label
 from clustergrid.pipeline.request import ClusterChoice, Cut, FigureOptions, RunRequest
 from clustergrid.pipeline.run import run
 from clustergrid.pipeline.spec import AxisSpec
@@ -37,6 +38,7 @@ from clustergrid.storage.errors import (
 from clustergrid.storage.grid import TriangleGrid
 from clustergrid.storage.ingest import ingest
 from clustergrid.storage.matrix import open_matrix
+from clustergrid.storage.rundir import RunDirectory
 
 SMALL = FigureOptions(figsize_inches=(3.0, 3.0), dpi=40)
 N_TILES = 10  # of 1,600 rows
@@ -139,7 +141,7 @@ def test_a_finished_run_holds_what_the_design_lists(tmp_path, name):
             figsize_inches=(3, 3), dpi=40, formats=("png", "pdf", "svg"))), log
     )  # fmt: skip
     expected = {
-        *("README.txt", "run.json", "progress.jsonl", "arrays.zarr", "pieces"),
+        *("README.txt", "run.json", "progress.jsonl", "arrays.zarr", "manifest"),
         *("linkage_row.npy", "linkage_col.npy", "order_row.txt", "order_col.txt"),
         *("clusters_row.tsv", "figure.png", "figure.pdf", "figure.svg"),
     }
@@ -147,8 +149,15 @@ def test_a_finished_run_holds_what_the_design_lists(tmp_path, name):
     assert set(os.listdir(result.directory)) == expected | (set() if in_place else {"matrix.zarr"})
     assert set(result.files.values()) == {n for n in expected if "_" in n or "figure" in n}
     group = zarr.open_group(result.directory / "arrays.zarr", mode="r")
-    assert set(group) >= {"condensed_row", "condensed_col", "image"}
     state = state_of(result.directory)
+    arrays = {stage: entry["arrays"] for stage, entry in state["stages"].items()}
+    assert set(group) == {
+        name for each in arrays.values() for store, name in each if store == "arrays.zarr"
+    }
+    assert [name[:14] for _, name in arrays["distance-row"]] == ["condensed_row_"]
+    assert arrays["statistics"] == [
+        ["arrays.zarr", f"statistics_{axis}"] for axis in ("row", "col")
+    ]
     assert state["matrix"]["used_in_place"] == in_place
     assert state["matrix"]["store"] == (path if in_place else "matrix.zarr")
     assert state["request"]["input"] == path
@@ -224,7 +233,9 @@ def test_the_same_command_again_computes_nothing(copied, tiles):
     before = results(copied.directory)
     log = Log()
     run(copied, log)
-    assert log.stages("kept") == {"ingest", "linkage-row", "linkage-col", "picture"}
+    assert log.stages("kept") == {
+        *("ingest", "statistics", "linkage-row", "linkage-col", "picture"),
+    }
     assert log.stages("started", "running", "finished") == set()
     assert tiles == []
     assert results(copied.directory) == before
@@ -241,7 +252,9 @@ def test_another_look_keeps_every_tree(copied, tiles):
     log = Log()
     figure = dataclasses.replace(SMALL, heatmap={"cmap": "mako"})
     run(dataclasses.replace(copied, figure=figure), log)
-    assert log.stages("kept") == {"ingest", "linkage-row", "linkage-col", "downsample"}
+    assert log.stages("kept") == {
+        *("ingest", "statistics", "linkage-row", "linkage-col", "downsample"),
+    }
     assert log.stages("finished") == {"picture"}
     after = results(copied.directory)
     assert after.pop("figure.png") != before.pop("figure.png")
@@ -263,7 +276,7 @@ def test_another_method_keeps_the_distances(copied, tiles):
 def test_normalizing_keeps_only_the_matrix(copied):
     log = Log()
     run(dataclasses.replace(copied, z_score=1), log)
-    assert log.stages("kept") == {"ingest"}
+    assert log.stages("kept") == {"ingest", "statistics"}
     values = pd.DataFrame(np.load(copied.input))
     tree = scipy_linkage(((values - values.mean()) / values.std()).to_numpy(), "average")
     ours = np.load(copied.directory / "linkage_row.npy")
@@ -315,29 +328,36 @@ def test_a_damaged_result_is_made_again(copied, name, damage, tiles):
 
 def forget(directory, *stages):
     """Undo what a run killed before these stages would not have noted."""
-    state = state_of(directory)
+    opened = RunDirectory(directory)
     for stage in stages:
-        state["stages"].pop(stage, None)
-    state.pop("finished", None)
-    (directory / "run.json").write_text(json.dumps(state))
+        opened.state["stages"].pop(stage, None)
+    opened.update(finished=None)
 
 
 def killed_after(directory, n_tiles):
     """Bring a finished run to where a kill would have left it after some tiles of the rows."""
-    key = state_of(directory)["stages"]["distance-row"]["key"]
     forget(directory, "distance-row", "distance-col", "linkage-row", "linkage-col", "limits",
-           "image", "picture")  # fmt: skip
-    lines = [json.dumps({"key": key, "piece": piece}) + "\n" for piece in range(n_tiles)]
-    torn = json.dumps({"key": key, "piece": n_tiles})[:-4]
-    (directory / "pieces" / "distance-row.jsonl").write_text("".join(lines) + torn)
+           "image", "picture", "outputs")  # fmt: skip
+    (directory / "manifest" / "distance-col.jsonl").unlink()
+    notes = directory / "manifest" / "distance-row.jsonl"
+    lines = notes.read_text().splitlines(keepends=True)
+    tiles = [line for line in lines if "/c/" in line]
+    assert len(tiles) == N_TILES
+    kept = [line for line in lines if "/c/" not in line] + sorted(tiles, key=_tile)[:n_tiles]
+    notes.write_text("".join(kept) + tiles[0][:-9])
     for name in ("linkage_row.npy", "linkage_col.npy", "figure.png", "order_row.txt"):
         (directory / name).unlink()
     for tile in range(n_tiles, N_TILES):
         chunk(directory, tile).unlink()
 
 
+def _tile(line):
+    return int(json.loads(line)["file"].split("/")[3])
+
+
 def chunk(directory, tile, axis="row"):
-    return directory / "arrays.zarr" / f"condensed_{axis}" / "c" / str(tile) / "0" / "0"
+    (array,) = directory.glob(f"arrays.zarr/condensed_{axis}_*")
+    return array / "c" / str(tile) / "0" / "0"
 
 
 @pytest.mark.parametrize("n_tiles", [0, 1, 7, 10])
@@ -403,7 +423,7 @@ def test_interrupted_anywhere_the_results_are_the_same(finished, tmp_path):
 
 
 def test_distances_replaced_by_others_are_not_taken_for_the_first(copied, finished):
-    """Euclidean, then cityblock killed half-way, then euclidean again, in one array."""
+    """Euclidean, then cityblock killed half-way, then euclidean again."""
 
     def stop(event):
         if event.stage == "distance-row" and event.state == "finished":
@@ -422,18 +442,14 @@ def test_distances_replaced_by_others_are_not_taken_for_the_first(copied, finish
 
 def test_an_image_replaced_by_another_is_not_taken_for_the_first(copied, finished, monkeypatch):
     (copied.directory / "figure.png").unlink()
-    real = RunStages._kept_image
+    real = RunDirectory.finish
 
-    def stop(self, key):
-        kept = real(self, key)
-        if kept is None:
-            monkeypatch.setattr(self._directory, "finish", interrupt)
-        return kept
+    def stop(self, stage, *args, **kwargs):
+        if stage == "image":
+            raise KeyboardInterrupt
+        real(self, stage, *args, **kwargs)
 
-    def interrupt(*_args, **_kwargs):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(RunStages, "_kept_image", stop)
+    monkeypatch.setattr(RunDirectory, "finish", stop)
     larger = dataclasses.replace(SMALL, dpi=55)
     with pytest.raises(KeyboardInterrupt):
         run(dataclasses.replace(copied, figure=larger))
@@ -707,7 +723,7 @@ def test_colours_that_are_none_are_refused_first(tmp_path, rows, header, says):
 
 def test_drawing_again_recomputes_nothing(copied, tiles):
     before = results(copied.directory)
-    shutil.rmtree(copied.directory / "arrays.zarr" / "condensed_row")
+    shutil.rmtree(chunk(copied.directory, 0).parents[3])
     log = Log()
     figure = dataclasses.replace(SMALL, heatmap={"cmap": "mako"}, formats=("png", "svg"))
     files = plot_run(copied.directory, figure, log, output="again")
@@ -788,9 +804,13 @@ def test_a_small_run_starts_no_scheduler(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("how", ["address", "file"])
 def test_a_scheduler_is_joined_and_gives_the_same_bits(finished, tmp_path, how):
-    with LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0"
-    ) as cluster:
+    patient = {"distributed.scheduler.no-workers-timeout": "300s"}
+    with (
+        dask.config.set(patient),
+        LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0"
+        ) as cluster,
+    ):
         if how == "address":
             choice = ClusterChoice(scheduler=cluster.scheduler_address)
         else:
