@@ -2,7 +2,7 @@
 
 from clustergrid.storage.errors import ClustergridError
 
-__all__ = ["MemoryLimitError"]
+__all__ = ["DiskSpaceError", "MemoryLimitError"]
 
 
 class MemoryLimitError(ClustergridError, RuntimeError):
@@ -18,3 +18,19 @@ class MemoryLimitError(ClustergridError, RuntimeError):
         super().__init__(message)
         self.needed_bytes = needed_bytes
         self.limit_bytes = limit_bytes
+
+
+class DiskSpaceError(ClustergridError, OSError):
+    """A plan cannot be kept on a file system that has too little room.
+
+    Attributes
+    ----------
+    needed_bytes, free_bytes, path
+        The least that would do, what is free, and a directory of the file system.
+    """
+
+    def __init__(self, message: str, *, needed_bytes: int, free_bytes: int, path: str) -> None:
+        super().__init__(message)
+        self.needed_bytes = needed_bytes
+        self.free_bytes = free_bytes
+        self.path = path

@@ -30,6 +30,7 @@ __all__ = [
     "ingest_footprint",
     "least_distance_bytes",
     "linkage_footprint",
+    "picture_footprint",
     "smallest_task_bytes",
     "statistics_footprint",
     "tile_task_bytes",
@@ -44,6 +45,8 @@ WORKER_BYTES = 200_000_000
 _INGEST_BLOCK_BYTES = 2**26
 _STATISTICS_BYTES = 56
 """Seven numbers of every row in every block of columns, and of every column likewise."""
+_PICTURE_BYTES = 50_000_000
+_LEAF_BYTES = 500
 _TREE_BYTES = 200
 """A merge and the vectors of the engines, an observation."""
 
@@ -185,6 +188,12 @@ def linkage_footprint(ground: Ground, work: AxisWork, task_bytes: int) -> Footpr
 def downsample_footprint(ground: Ground, n: int, k: int) -> Footprint:
     """Of the picture's pass."""
     return ground.footprint(held_bytes=0, task_bytes=_block_task_bytes(n, k))
+
+
+def picture_footprint(ground: Ground, leaves: int) -> Footprint:
+    """Of the figure: matplotlib, the image in a few forms, a path of every leaf."""
+    held = _PICTURE_BYTES + _LEAF_BYTES * leaves
+    return ground.footprint(held_bytes=held, task_bytes=0)
 
 
 def _block_task_bytes(n: int, k: int) -> int:

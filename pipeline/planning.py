@@ -1,31 +1,47 @@
-"""Plan: pure arithmetic from what was asked to stages, tasks, bytes and peak memory.
+"""Plan: pure arithmetic from what was asked to stages, tasks, bytes, peak memory and seconds.
 
 Nothing here reads a file or starts a task. A plan that cannot be kept is refused before anything
-runs, with the least memory that would do.
+runs, with the least memory that would do, and what else would (`refusal.py`). What a stage holds
+is in `footprint.py`, how long it takes in `estimate.py`, and what comes of it all is a `Plan`
+(`planned.py`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from clustergrid.pipeline.errors import MemoryLimitError
+from clustergrid.pipeline.estimate import (
+    ASSUMED_RATES,
+    distance_work,
+    downsample_work,
+    ingest_work,
+    linkage_work,
+    picture_work,
+    startup_seconds,
+    statistics_work,
+)
 from clustergrid.pipeline.footprint import (
     AxisWork,
-    Footprint,
     Ground,
     distance_footprint,
     downsample_footprint,
     ingest_footprint,
     least_distance_bytes,
     linkage_footprint,
+    picture_footprint,
     statistics_footprint,
 )
-from clustergrid.pipeline.metrics import check_metric, engine_for
-from clustergrid.pipeline.resources import DescribedCluster, Resources
+from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, check_metric, engine_for
+from clustergrid.pipeline.planned import Plan, StagePlan
+from clustergrid.pipeline.reasons import distance_reason, linkage_engine, linkage_reason
+from clustergrid.pipeline.refusal import Alternative, refuse_too_little_memory
+from clustergrid.pipeline.resources import DescribedCluster, Resources, local_worker_processes
 from clustergrid.pipeline.sizes import format_bytes, parse_bytes
 from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec, RunSpec
 from clustergrid.pipeline.tiling import Tiling, tile_the_triangle
-from clustergrid.storage.grid import READ_BLOCK, TriangleGrid, round_up
+from clustergrid.storage.grid import READ_BLOCK, TriangleGrid
 
 __all__ = [
     "DescribedCluster",
@@ -39,117 +55,11 @@ __all__ = [
     "tile_the_triangle",
 ]
 
+_MERGE_BYTES = 32
+_PICTURE_BYTES = 5_000_000
+"""Of one file with its figure, and the performance reports beside it."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StagePlan:
-    """One stage of a plan.
-
-    Attributes
-    ----------
-    name, engine
-        The stage, and what does its work.
-    tasks
-        How many.
-    bytes_read, bytes_written
-        From and to the store, all tasks together.
-    footprint
-        Memory of the driver and of each worker.
-    tiling
-        How a stage of distances cuts its work.
-    """
-
-    name: str
-    engine: str
-    tasks: int
-    bytes_read: int = 0
-    bytes_written: int = 0
-    footprint: Footprint
-    tiling: Tiling | None = None
-
-    @property
-    def driver_memory_bytes(self) -> int:
-        """Of the process that drives the run."""
-        return self.footprint.driver_bytes
-
-    @property
-    def worker_memory_bytes(self) -> int:
-        """Of each worker process; 0 where tasks run in the driver."""
-        return self.footprint.worker_bytes
-
-    @property
-    def peak_memory_bytes(self) -> int:
-        """Of this machine's whole process tree while the stage runs."""
-        return self.footprint.peak_bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a run would do and cost.
-
-    Attributes
-    ----------
-    shape
-        Rows and columns of the matrix.
-    in_memory
-        Whether the run stays in this process, without a scheduler.
-    stages
-        In their order.
-    resources
-        What it was planned for.
-    """
-
-    shape: tuple[int, int]
-    in_memory: bool
-    stages: tuple[StagePlan, ...]
-    resources: Resources
-
-    @property
-    def peak_memory_bytes(self) -> int:
-        """Of the hungriest stage."""
-        return max(stage.peak_memory_bytes for stage in self.stages)
-
-    @property
-    def disk_bytes(self) -> int:
-        """What the run leaves on disk."""
-        return sum(stage.bytes_written for stage in self.stages)
-
-    def tiling(self, axis: int) -> Tiling:
-        """How the distances of the rows (0) or the columns (1) are cut."""
-        name = f"distance-{AXIS_NAMES[axis]}"
-        found = next(stage.tiling for stage in self.stages if stage.name == name)
-        assert found is not None
-        return found
-
-    def __str__(self) -> str:
-        """Return a table for people."""
-        where = "stages meet in memory" if self.in_memory else "stages meet in the store"
-        header = ("stage", "engine", "tasks", "reads", "writes", "peak memory")
-        rows = [
-            (
-                stage.name,
-                stage.engine,
-                f"{stage.tasks:,}",
-                format_bytes(stage.bytes_read),
-                format_bytes(stage.bytes_written),
-                format_bytes(stage.peak_memory_bytes),
-            )
-            for stage in self.stages
-        ]
-        widths = [max(len(row[c]) for row in (header, *rows)) for c in range(len(header))]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if c < 2 else cell.rjust(width)
-                for c, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in (header, *rows)
-        ]
-        total = (
-            f"{self.shape[0]:,} rows x {self.shape[1]:,} columns, {where}; "
-            f"peak {format_bytes(self.peak_memory_bytes)} of "
-            f"{format_bytes(self.resources.memory_bytes)}, "
-            f"disk {format_bytes(self.disk_bytes)}, {self.resources.threads} threads"
-        )
-        return "\n".join([*lines, total])
+Ingest = bool | Literal["text"]
 
 
 def plan_run(
@@ -159,11 +69,12 @@ def plan_run(
     resources: Resources,
     *,
     in_memory: bool,
-    ingest: bool,
+    ingest: Ingest,
     trees: bool = True,
     matrix_bytes_held: int | None = None,
+    pictures: int = 1,
 ) -> Plan:
-    """Plan every stage of a run.
+    """Plan every stage of a run; its seconds are estimated with `ASSUMED_RATES`.
 
     Parameters
     ----------
@@ -176,67 +87,168 @@ def plan_run(
     in_memory
         Whether the matrix and the distances stay in this process.
     ingest
-        Whether the matrix has to be written to the store first.
-    matrix_bytes_held
-        Bytes of the matrix that are in this process; by default all of them where `in_memory`.
+        Whether the matrix has to be written to the store first; ``"text"``: and parsed for that.
     trees
         Whether trees are made of the distances, which takes their square in memory.
+    matrix_bytes_held
+        Bytes of the matrix that are in this process; by default all of them where `in_memory`.
+    pictures
+        Files that the picture is drawn into; 0: it is not.
 
     Raises
     ------
     MemoryLimitError
-        A stage needs more memory than there is; the message says how much would do.
+        A stage needs more memory than there is; the message says how much would do, and what
+        would need less.
     """
-    n, k = shape
-    matrix_bytes = n * k * itemsize
     if matrix_bytes_held is None:
-        matrix_bytes_held = matrix_bytes if in_memory else 0
-    ground = Ground(resources=resources, matrix_bytes_held=matrix_bytes_held)
-    before = [
-        StagePlan(
+        matrix_bytes_held = shape[0] * shape[1] * itemsize if in_memory else 0
+    planner = _Planner(
+        spec=spec,
+        shape=shape,
+        itemsize=itemsize,
+        resources=resources,
+        in_memory=in_memory,
+        ingest=ingest,
+        trees=trees,
+        matrix_bytes_held=matrix_bytes_held,
+        pictures=pictures,
+    )
+    refuse_too_little_memory(planner.needed(), resources, planner.alternatives())
+    return Plan(
+        shape=shape,
+        in_memory=in_memory,
+        stages=(*planner.before(), *planner.between(), *planner.after()),
+        resources=resources,
+        rates=ASSUMED_RATES,
+        startup_seconds=startup_seconds(shape, resources, whole_run=not in_memory),
+    ).with_rates(ASSUMED_RATES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Planner:
+    """What was asked, from which stages follow; alternatives are others of it."""
+
+    spec: RunSpec
+    shape: tuple[int, int]
+    itemsize: int
+    resources: Resources
+    in_memory: bool
+    ingest: Ingest
+    trees: bool
+    matrix_bytes_held: int
+    pictures: int
+
+    @property
+    def matrix_bytes(self) -> int:
+        return self.shape[0] * self.shape[1] * self.itemsize
+
+    @property
+    def stored_bytes(self) -> int:
+        """Of the matrix, where a pass over it reads the store."""
+        return 0 if self.in_memory else self.matrix_bytes
+
+    @property
+    def ground(self) -> Ground:
+        return Ground(resources=self.resources, matrix_bytes_held=self.matrix_bytes_held)
+
+    def before(self) -> Iterator[StagePlan]:
+        n, k = self.shape
+        if self.ingest:
+            from_text = self.ingest == "text"
+            yield StagePlan(
+                name="ingest",
+                engine="parsed stream" if from_text else "copy",
+                reason="tasks read slabs of it from chunks with checksums",
+                tasks=1 if from_text else max(1, self.matrix_bytes // 2**25),
+                bytes_read=self.matrix_bytes,
+                bytes_written=self.matrix_bytes,
+                footprint=ingest_footprint(self.ground, self.matrix_bytes),
+                work=ingest_work(self.matrix_bytes, from_text=from_text),
+            )
+        yield StagePlan(
             name="statistics",
             engine="one pass",
+            reason="mean, range and missing values of every row and column",
             tasks=-(-n // READ_BLOCK) * -(-k // READ_BLOCK),
-            bytes_read=0 if in_memory else matrix_bytes,
-            footprint=statistics_footprint(ground, n, k),
+            bytes_read=self.stored_bytes,
+            footprint=statistics_footprint(self.ground, n, k),
+            work=statistics_work(n * k, self.stored_bytes),
         )
-    ]
-    if ingest:
-        write = StagePlan(
-            name="ingest",
-            engine="stream",
-            tasks=max(1, matrix_bytes // 2**25),
-            bytes_read=matrix_bytes,
-            bytes_written=matrix_bytes,
-            footprint=ingest_footprint(ground, matrix_bytes),
+
+    def between(self) -> Iterator[StagePlan]:
+        for axis in self.axes():
+            yield from axis.stages()
+
+    def after(self) -> Iterator[StagePlan]:
+        n, k = self.shape
+        yield StagePlan(
+            name="downsample",
+            engine="one pass",
+            reason="every value is added to its pixel; nothing reordered is written",
+            tasks=min(64, -(-n // READ_BLOCK)),
+            bytes_read=self.stored_bytes,
+            footprint=downsample_footprint(self.ground, n, k),
+            work=downsample_work(n * k, self.stored_bytes),
         )
-        before.insert(0, write)
-    after = StagePlan(
-        name="downsample",
-        engine="one pass",
-        tasks=min(64, -(-n // READ_BLOCK)),
-        bytes_read=0 if in_memory else matrix_bytes,
-        footprint=downsample_footprint(ground, n, k),
-    )
-    axes = [
-        _Axis(
-            name=AXIS_NAMES[axis],
-            spec=spec.axis(axis),
-            n=shape[axis],
-            k=shape[1 - axis],
-            ground=ground,
-            in_memory=in_memory,
-            tree=trees,
-        )
-        for axis in (0, 1)
-        if spec.axis(axis).cluster and spec.axis(axis).linkage is None
-    ]
-    needed = {stage.name: stage.peak_memory_bytes for stage in (*before, after)}
-    needed |= {axis.hungriest: axis.least_bytes for axis in axes}
-    _refuse_too_large(needed, resources)
-    between = [stage for axis in axes for stage in axis.stages()]
-    stages = (*before, *between, after)
-    return Plan(shape=shape, in_memory=in_memory, stages=stages, resources=resources)
+        if self.pictures:
+            leaves = sum(axis.n for axis in self.axes())
+            yield StagePlan(
+                name="picture",
+                engine="matplotlib",
+                reason="the reduced image, dendrograms and labels",
+                tasks=self.pictures,
+                bytes_written=0 if self.in_memory else self.pictures * _PICTURE_BYTES,
+                footprint=picture_footprint(self.ground, leaves),
+                work=picture_work(leaves, self.pictures),
+            )
+
+    def axes(self) -> list[_Axis]:
+        return [
+            _Axis(
+                name=AXIS_NAMES[axis],
+                spec=self.spec.axis(axis),
+                n=self.shape[axis],
+                k=self.shape[1 - axis],
+                stored_bytes=self.stored_bytes,
+                ground=self.ground,
+                in_memory=self.in_memory,
+                tree=self.trees,
+            )
+            for axis in (0, 1)
+            if self.spec.axis(axis).cluster and self.spec.axis(axis).linkage is None
+        ]
+
+    def needed(self) -> dict[str, int]:
+        """Least memory of this machine that each stage can do with."""
+        needed = {s.name: s.peak_memory_bytes for s in (*self.before(), *self.after())}
+        return needed | {axis.hungriest: axis.least_bytes for axis in self.axes()}
+
+    def alternatives(self) -> Iterator[Alternative]:
+        """Yield what else could be asked, and the memory it would need."""
+        others: dict[str, _Planner] = {}
+        if any(axis.spec.dtype == "float64" for axis in self.axes()):
+            row, column = (replace(self.spec.axis(a), dtype="float32") for a in (0, 1))
+            others["dtype='float32'"] = replace(
+                self, spec=replace(self.spec, row=row, column=column)
+            )
+        if self.resources.local_threads > 1:
+            fewer = replace(
+                self.resources,
+                threads=1,
+                worker_processes=local_worker_processes(1) if self.resources.local_workers else 0,
+            )
+            others["one thread (taskset -c 0)"] = replace(self, resources=fewer)
+        if self.resources.local_workers:
+            threads = replace(self.resources, worker_processes=0)
+            others["cluster='none'"] = replace(self, resources=threads)
+        no_tree = AxisSpec(cluster=False)
+        if self.spec.row.cluster:
+            others["row_cluster=False"] = replace(self, spec=replace(self.spec, row=no_tree))
+        if self.spec.column.cluster:
+            others["col_cluster=False"] = replace(self, spec=replace(self.spec, column=no_tree))
+        for change, planner in others.items():
+            yield Alternative(change=change, needed_bytes=max(planner.needed().values()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +259,7 @@ class _Axis:
     spec: AxisSpec
     n: int
     k: int
+    stored_bytes: int
     ground: Ground
     in_memory: bool
     tree: bool
@@ -275,53 +288,51 @@ class _Axis:
         threads = self.ground.resources.local_threads
         return least_distance_bytes(self.n, self.k, self.work.itemsize, threads, self.held_bytes)
 
-    def stages(self) -> list[StagePlan]:
+    def stages(self) -> Iterator[StagePlan]:
         n, k, work = self.n, self.k, self.work
         metric = check_metric(self.spec.metric, self.spec.method)
+        engine = engine_for(metric, n, k)
         tiling = tile_the_triangle(
             n, k, work.itemsize, self.ground.resources, held_bytes=self.held_bytes
         )
-        grid = TriangleGrid(n=n, tile_edge=tiling.tile_edge)
-        slab = min(tiling.tile_edge, n) * work.itemsize
-        tiles_bytes = 0 if self.in_memory else grid.n_tiles * min(tiling.tile_edge, n) * slab
-        distance = StagePlan(
+        grid = TriangleGrid(n=n, tile_edge=min(tiling.tile_edge, n))
+        tiles_bytes = 0 if self.in_memory else grid.n_tiles * grid.tile_edge**2 * work.itemsize
+        # Every slab of rows meets every other and itself, after the pass for its norms.
+        bytes_read = self.stored_bytes * (grid.n_edges + 1)
+        yield StagePlan(
             name=f"distance-{self.name}",
-            engine=f"{metric.name}, {engine_for(metric, n, k)}",
+            engine=f"{metric.name}, {engine}",
+            reason=distance_reason(metric.name, engine, n, k),
             tasks=grid.n_tiles,
-            bytes_read=0 if self.in_memory else 2 * grid.n_tiles * slab * k,
+            bytes_read=bytes_read,
             bytes_written=tiles_bytes,
             footprint=distance_footprint(self.ground, work, tiling.task_bytes),
+            work=distance_work(
+                self.spec,
+                n,
+                k,
+                itemsize=work.itemsize,
+                bytes_read=bytes_read,
+                tiles_bytes=tiles_bytes,
+            ),
             tiling=tiling,
         )
         if not self.tree:
-            return [distance]
-        linkage = StagePlan(
+            return
+        yield StagePlan(
             name=f"linkage-{self.name}",
-            engine=f"{self.spec.method}, in memory",
-            tasks=1,
-            bytes_read=tiles_bytes,
-            bytes_written=(n - 1) * 32,
+            engine=f"{self.spec.method}, {linkage_engine(self.spec.method, n)}",
+            reason=linkage_reason(self.spec.method, n, work.square_bytes),
+            tasks=1 if self.in_memory else grid.n_tiles,
+            bytes_read=tiles_bytes + (self.stored_bytes if n > SMALL_OBSERVATIONS else 0),
+            bytes_written=0 if self.in_memory else (n - 1) * _MERGE_BYTES,
             footprint=linkage_footprint(self.ground, work, tiling.task_bytes),
+            work=linkage_work(
+                self.spec,
+                n,
+                k,
+                itemsize=work.itemsize,
+                tiles_bytes=tiles_bytes,
+                matrix_bytes=self.stored_bytes,
+            ),
         )
-        return [distance, linkage]
-
-
-def _refuse_too_large(needed: dict[str, int], resources: Resources) -> None:
-    """Refuse when a stage needs more memory than there is, and say how much would do."""
-    limit = resources.memory_bytes
-    stage = max(needed, key=lambda name: needed[name])
-    if needed[stage] <= limit:
-        return
-    # Rounded up to the three digits that the message shows.
-    digit = 10 ** max(0, len(str(needed[stage])) - 3)
-    enough = round_up(needed[stage], digit)
-    square = stage.startswith("linkage")
-    reason = ": the square matrix of its distances is held in memory" if square else ""
-    advice = "use float32 (dtype='float32'), or cluster fewer observations"
-    raise MemoryLimitError(
-        f"the stage {stage} needs {format_bytes(enough)} with {resources.threads} threads, and the "
-        f"run may use {format_bytes(limit)}{reason}. memory={format_bytes(enough)!r} would do. "
-        f"Give that much{', ' + advice if square else ', or use fewer threads'}.",
-        needed_bytes=enough,
-        limit_bytes=limit,
-    )

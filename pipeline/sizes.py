@@ -1,10 +1,10 @@
-"""Plan: sizes in bytes, as people write and read them."""
+"""Plan: sizes and times, as people write and read them."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["format_bytes", "parse_bytes"]
+__all__ = ["format_bytes", "format_seconds", "parse_bytes"]
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY_UNITS = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -45,3 +45,22 @@ def format_bytes(size: float) -> str:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.3g} TB" if size < 999.5 else f"{size:.0f} TB"
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a time as people say it, no more exactly than an estimate deserves.
+
+    Examples
+    --------
+    >>> format_seconds(0.04), format_seconds(12.3), format_seconds(200), format_seconds(9000)
+    ('0.04 s', '12 s', '3.3 min', '2.5 h')
+    >>> format_seconds(400_000)
+    '4.6 days'
+    """
+    if seconds < 0.005:
+        return "0 s"
+    for unit, length in (("s", 60.0), ("min", 60.0), ("h", 48.0)):
+        if seconds < length:
+            return f"{seconds:.2g} {unit}"
+        seconds /= 24.0 if unit == "h" else length
+    return f"{seconds:,.0f} days" if seconds >= 9.5 else f"{seconds:.2g} days"

@@ -1,5 +1,9 @@
 """Plans: sizes, tiles that fit, refusals that say what would do."""
 
+import json
+import re
+from dataclasses import replace
+
 import dask
 import dask.array
 import numpy as np
@@ -9,14 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clustergrid.pipeline import plan
-from clustergrid.pipeline.errors import MemoryLimitError
+from clustergrid.pipeline.errors import DiskSpaceError, MemoryLimitError
 from clustergrid.pipeline.planning import (
+    DescribedCluster,
     Resources,
     format_bytes,
     parse_bytes,
     plan_run,
     tile_the_triangle,
 )
+from clustergrid.pipeline.refusal import refuse_too_little_disk
 from clustergrid.pipeline.spec import AxisSpec, RunSpec
 from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, TriangleGrid
 
@@ -162,7 +168,7 @@ def test_stages_are_in_the_order_of_the_data(spec, shape, way):
     for axis, name in ((spec.row, "row"), (spec.column, "col")):
         if axis.cluster:
             expected += [f"distance-{name}"] + [f"linkage-{name}"] * way["trees"]
-    assert names == [*expected, "downsample"]
+    assert names == [*expected, "downsample", "picture"]
     assert all(stage.tasks >= 1 for stage in found.stages)
     assert found.peak_memory_bytes == max(stage.peak_memory_bytes for stage in found.stages)
     assert found.disk_bytes == sum(stage.bytes_written for stage in found.stages)
@@ -209,19 +215,155 @@ def test_a_plan_reads_nothing():
 
 def test_a_plan_is_a_table_for_people():
     text = str(plan(np.zeros((3000, 40)), memory="4GB", method="ward"))
-    lines = text.splitlines()
-    assert lines[0].split() == ["stage", "engine", "tasks", "reads", "writes", "peak", "memory"]
-    assert len({len(line) for line in lines[:-1]}) == 1
-    assert "ward, in memory" in text
-    assert lines[-1].startswith("3,000 rows x 40 columns, stages meet in memory; peak ")
-    assert "of 4 GB" in lines[-1]
+    table, reasons, total = (part.splitlines() for part in text.split("\n\n"))
+    assert " ".join(table[0].split()) == "stage engine tasks reads writes driver seconds"
+    assert len({len(line) for line in table}) == 1
+    assert len(table) == len(reasons) + 1
+    assert all(len(line) <= 100 for line in text.splitlines())
+    assert "ward, chain" in text
+    assert "ward is reducible: a chain of nearest neighbours" in text
+    assert total[0].startswith("3,000 rows x 40 columns, ")
+    assert "stages meet in memory" in total[0]
+    assert "of 4 GB memory" in total[1]
+    assert total[2].startswith("about ")
+
+
+def test_the_table_shows_what_a_worker_takes():
+    resources = Resources(memory_bytes=10**10, threads=8, worker_processes=2)
+    found = plan_run(RunSpec(), (30_000, 500), 8, resources, in_memory=False, ingest=True)
+    assert "each worker" in str(found).splitlines()[0]
+    assert "8 threads in 2 worker processes" in str(found)
+    assert all(len(line) <= 100 for line in str(found).splitlines())
+    for stage in found.stages:
+        assert stage.worker_memory_bytes > 0
+        assert stage.peak_memory_bytes == (
+            stage.driver_memory_bytes + 2 * stage.worker_memory_bytes
+        )
+
+
+def test_a_plan_is_json():
+    found = plan(np.zeros((3000, 40)), memory="4GB")
+    told = json.loads(json.dumps(found.as_dict()))
+    assert told["shape"] == [3000, 40]
+    assert told["seconds"] == pytest.approx(found.seconds, abs=1e-3)
+    assert told["disk_bytes"] == found.disk_bytes
+    assert [stage["name"] for stage in told["stages"]] == [stage.name for stage in found.stages]
+    for stage in told["stages"]:
+        assert stage["reason"]
+        assert stage["seconds"] >= 0
+        assert stage["peak_memory_bytes"] <= told["peak_memory_bytes"]
 
 
 def test_the_stage_that_needs_most_is_named():
-    with pytest.raises(MemoryLimitError, match=r"the stage linkage-row needs .*use float32"):
+    with pytest.raises(
+        MemoryLimitError, match=r"the stage linkage-row needs .*: the square matrix"
+    ):
         plan(np.zeros((9000, 4)), memory="500MB")
-    with pytest.raises(MemoryLimitError, match=r"the stage statistics needs .*fewer threads"):
-        plan(np.zeros((9, 4)), memory="10MB", row_cluster=False, col_cluster=False)
+    with pytest.raises(
+        MemoryLimitError, match=r"needs .* with 2 threads, .* would do; or: one thr"
+    ):
+        plan_run(
+            RunSpec(row=AxisSpec(cluster=False), column=AxisSpec(cluster=False)),
+            (5000, 5000),
+            8,
+            Resources(memory_bytes=10**8, threads=2),
+            in_memory=False,
+            ingest=False,
+        )
+
+
+def test_alternatives_say_what_they_need_and_whether_it_fits():
+    shape, resources = (30_000, 500), Resources(memory_bytes=5 * 10**9, threads=2)
+
+    def planned(spec, using=resources):
+        return plan_run(spec, shape, 8, using, in_memory=False, ingest=False)
+
+    with pytest.raises(MemoryLimitError) as refused:
+        planned(RunSpec())
+    found = re.findall(r"(\S+) needs ([\d.]+ .B) \((.*?)\)", str(refused.value).split("; or: ")[1])
+    told = {change: (parse_bytes(size), verdict) for change, size, verdict in found}
+    assert told["dtype='float32'"][1] == told["row_cluster=False"][1] == "that fits"
+    assert "col_cluster=False" not in told  # it saves nothing
+    no_rows = RunSpec(row=AxisSpec(cluster=False))
+    single = RunSpec(row=AxisSpec(dtype="float32"), column=AxisSpec(dtype="float32"))
+    for spec, change in ((no_rows, "row_cluster=False"), (single, "dtype='float32'")):
+        enough = told[change][0]
+        assert planned(spec, replace(resources, memory_bytes=enough)).peak_memory_bytes <= enough
+        with pytest.raises(MemoryLimitError):
+            planned(spec, replace(resources, memory_bytes=enough * 9 // 10))
+
+
+def test_workers_of_ones_own_cost_memory_that_threads_do_not():
+    def least(workers):
+        resources = Resources(memory_bytes=10**6, threads=8, worker_processes=workers)
+        with pytest.raises(MemoryLimitError) as refused:
+            plan_run(RunSpec(), (5000, 5000), 8, resources, in_memory=False, ingest=False)
+        return refused.value
+
+    assert least(2).needed_bytes > least(0).needed_bytes
+    assert "cluster='none' needs" in str(least(2))
+    assert "cluster='none'" not in str(least(0))
+
+
+def test_a_described_cluster_sizes_tiles_by_its_workers():
+    def planned(memory_bytes):
+        cluster = DescribedCluster(workers=100, cores=16, memory_bytes=memory_bytes)
+        resources = cluster.resources(driver_memory_bytes=200 * 10**9)
+        return plan_run(RunSpec(), (150_000, 3_000), 4, resources, in_memory=False, ingest=True)
+
+    large, small = planned(64 * 10**9), planned(8 * 10**9)
+    for found, limit in ((large, 64 * 10**9), (small, 8 * 10**9)):
+        assert found.worker_memory_bytes <= limit
+        assert found.driver_memory_bytes <= 200 * 10**9
+        assert found.peak_memory_bytes == found.driver_memory_bytes
+    assert small.tiling(0).task_bytes <= large.tiling(0).task_bytes
+    assert large.resources.threads == 1600
+    with pytest.raises(MemoryLimitError, match="workers have"):
+        planned(10**8)
+
+
+@pytest.mark.parametrize("missing", ["workers", "cores", "memory_bytes"])
+def test_a_cluster_has_workers_cores_and_memory(missing):
+    described = {"workers": 2, "cores": 2, "memory_bytes": 10**9, missing: 0}
+    with pytest.raises(ValueError, match="a cluster has workers, cores and memory"):
+        DescribedCluster(**described)
+
+
+def disk_plan(**options):
+    resources = Resources(memory_bytes=10**11, threads=2, worker_processes=1)
+    return plan_run(RunSpec(), (40_000, 500), 8, resources, in_memory=False, ingest=True, **options)
+
+
+def test_too_little_disk_is_refused_with_what_would_do():
+    found = disk_plan()
+    needed = found.disk_bytes
+    refuse_too_little_disk(found, free_bytes=needed, kept_bytes={}, path="/runs/a")
+    with pytest.raises(DiskSpaceError, match=r"to /runs/a .* are free there") as refused:
+        refuse_too_little_disk(found, free_bytes=needed // 10 * 6, kept_bytes={}, path="/runs/a")
+    assert refused.value.path == "/runs/a"
+    assert needed <= refused.value.needed_bytes <= needed * 1.01
+    text = str(refused.value)
+    assert isinstance(refused.value, OSError)
+    assert "in the stage distance-row" in text
+    assert re.search(r"dtype='float32' needs [\d.]+ GB \(that fits\)", text)
+    assert re.search(r"row_cluster=False needs [\d.]+ .B \(that fits\)", text)
+    assert re.search(r"in Zarr, used where it is, needs [\d.]+ GB \(still too much\)", text)
+
+
+def test_what_is_written_already_needs_no_room():
+    found = disk_plan()
+    stages = {stage.name: stage.disk_bytes for stage in found.stages}
+    refuse_too_little_disk(found, free_bytes=0, kept_bytes=stages, path="/")
+    # More than planned in one place leaves no room for another.
+    more = {"distance-row": 10 * stages["distance-row"]}
+    with pytest.raises(DiskSpaceError):
+        refuse_too_little_disk(found, free_bytes=0, kept_bytes=more, path="/")
+    half = {"distance-row": stages["distance-row"] // 2}
+    with pytest.raises(DiskSpaceError) as refused:
+        refuse_too_little_disk(found, free_bytes=0, kept_bytes=half, path="/")
+    assert refused.value.needed_bytes == pytest.approx(
+        sum(stages.values()) - half["distance-row"], rel=0.01
+    )
 
 
 def test_tiles_of_tasks_elsewhere_fit_their_workers():

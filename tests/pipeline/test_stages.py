@@ -205,7 +205,7 @@ def test_who_runs_it(client):
         assert open_stages(lazy).executor.client is client
         assert isinstance(open_stages(VALUES).executor, ThreadsExecutor)
     found = open_stages(VALUES, memory="3GB", client=client)
-    assert found.resources == Resources(memory_bytes=3 * 10**9, threads=2)
+    assert found.resources == Resources(memory_bytes=3 * 10**9, threads=2, worker_processes=1)
 
 
 # What is left at rest.

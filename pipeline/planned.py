@@ -1,0 +1,177 @@
+"""Plan: what comes of planning: stages with their engines, tasks, bytes, memory and seconds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from clustergrid.pipeline.estimate import MachineRates, StageWork, estimate_seconds
+from clustergrid.pipeline.footprint import Footprint
+from clustergrid.pipeline.plan_table import plan_table
+from clustergrid.pipeline.resources import Resources
+from clustergrid.pipeline.spec import AXIS_NAMES
+from clustergrid.pipeline.tiling import Tiling
+
+__all__ = ["Plan", "StagePlan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagePlan:
+    """One stage of a plan.
+
+    Attributes
+    ----------
+    name, engine, reason
+        The stage, what does its work, and why that.
+    tasks
+        How many.
+    bytes_read, bytes_written
+        From and to the store, all tasks together. What is written stays there.
+    footprint
+        Memory of the driver and of each worker.
+    work
+        What it has to do, for the estimate.
+    seconds
+        How long that takes, about.
+    tiling
+        How a stage of distances cuts its work.
+    """
+
+    name: str
+    engine: str
+    reason: str
+    tasks: int
+    bytes_read: int = 0
+    bytes_written: int = 0
+    footprint: Footprint
+    work: StageWork
+    seconds: float = 0.0
+    tiling: Tiling | None = None
+
+    @property
+    def driver_memory_bytes(self) -> int:
+        """Of the process that drives the run."""
+        return self.footprint.driver_bytes
+
+    @property
+    def worker_memory_bytes(self) -> int:
+        """Of each worker process; 0 where tasks run in the driver."""
+        return self.footprint.worker_bytes
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """Of this machine's whole process tree while the stage runs."""
+        return self.footprint.peak_bytes
+
+    @property
+    def disk_bytes(self) -> int:
+        """What it leaves in the store."""
+        return self.bytes_written
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return {
+            "name": self.name,
+            "engine": self.engine,
+            "reason": self.reason,
+            "tasks": self.tasks,
+            "bytes_read": self.bytes_read,
+            "bytes_written": self.bytes_written,
+            "disk_bytes": self.disk_bytes,
+            "driver_memory_bytes": self.driver_memory_bytes,
+            "worker_memory_bytes": self.worker_memory_bytes,
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "seconds": self.seconds,
+            "tiling": None if self.tiling is None else asdict(self.tiling),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run would do and cost.
+
+    Attributes
+    ----------
+    shape
+        Rows and columns of the matrix.
+    in_memory
+        Whether the run stays in this process, without a store.
+    stages
+        In their order.
+    resources
+        What it was planned for.
+    rates
+        What the seconds were estimated with.
+    startup_seconds
+        Before the first stage: libraries, the compiler, worker processes.
+    notes
+        Lines about what the plan assumes.
+    """
+
+    shape: tuple[int, int]
+    in_memory: bool
+    stages: tuple[StagePlan, ...]
+    resources: Resources
+    rates: MachineRates
+    startup_seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """Of the hungriest stage, on this machine."""
+        return max(stage.peak_memory_bytes for stage in self.stages)
+
+    @property
+    def driver_memory_bytes(self) -> int:
+        """Of the process that drives the run."""
+        return max(stage.driver_memory_bytes for stage in self.stages)
+
+    @property
+    def worker_memory_bytes(self) -> int:
+        """Of each worker process; 0 where tasks run in the driver."""
+        return max(stage.worker_memory_bytes for stage in self.stages)
+
+    @property
+    def disk_bytes(self) -> int:
+        """What the run leaves on disk."""
+        return sum(stage.disk_bytes for stage in self.stages)
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole run, about."""
+        return self.startup_seconds + sum(stage.seconds for stage in self.stages)
+
+    def tiling(self, axis: int) -> Tiling:
+        """How the distances of the rows (0) or the columns (1) are cut."""
+        name = f"distance-{AXIS_NAMES[axis]}"
+        found = next(stage.tiling for stage in self.stages if stage.name == name)
+        assert found is not None
+        return found
+
+    def with_rates(self, rates: MachineRates) -> Plan:
+        """Return the same plan, its seconds estimated anew."""
+
+        def timed(stage: StagePlan) -> StagePlan:
+            seconds = estimate_seconds(stage.work, stage.tasks, rates, self.resources)
+            return replace(stage, seconds=round(seconds, 3))
+
+        return replace(self, rates=rates, stages=tuple(timed(stage) for stage in self.stages))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        totals = ("peak_memory_bytes", "driver_memory_bytes", "worker_memory_bytes", "disk_bytes")
+        return {
+            "shape": list(self.shape),
+            "in_memory": self.in_memory,
+            "resources": asdict(self.resources),
+            "stages": [stage.as_dict() for stage in self.stages],
+            **{name: getattr(self, name) for name in totals},
+            "startup_seconds": self.startup_seconds,
+            "seconds": round(self.seconds, 3),
+            "rates": asdict(self.rates),
+            "notes": list(self.notes),
+        }
+
+    def __str__(self) -> str:
+        """Return a table for people."""
+        return plan_table(self)

@@ -1,0 +1,156 @@
+"""Plan: refusals of plans that cannot be kept, with what would do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clustergrid.pipeline.errors import DiskSpaceError, MemoryLimitError
+from clustergrid.pipeline.resources import Resources
+from clustergrid.pipeline.sizes import format_bytes
+from clustergrid.storage.grid import round_up
+
+if TYPE_CHECKING:
+    from clustergrid.pipeline.planned import Plan
+
+__all__ = ["Alternative", "refuse_too_little_disk", "refuse_too_little_memory"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """Something else that could be asked, and the bytes that it would need.
+
+    Attributes
+    ----------
+    change
+        What to ask instead, as an argument.
+    needed_bytes
+        With that change.
+    """
+
+    change: str
+    needed_bytes: int
+
+
+def refuse_too_little_memory(
+    needed: Mapping[str, int], resources: Resources, alternatives: Iterable[Alternative]
+) -> None:
+    """Refuse when a stage needs more memory than there is, and say what would do.
+
+    Parameters
+    ----------
+    needed
+        Bytes that each stage needs on this machine.
+    resources
+        What there is.
+    alternatives
+        What else could be asked; looked at only where the plan is refused.
+
+    Raises
+    ------
+    MemoryLimitError
+        A stage needs more than there is.
+    """
+    limit = resources.memory_bytes
+    stage = max(needed, key=lambda name: needed[name])
+    if needed[stage] <= limit:
+        return
+    enough = _rounded_up(needed[stage])
+    square = stage.startswith("linkage")
+    reason = ": the square matrix of its distances is held in memory" if square else ""
+    raise MemoryLimitError(
+        f"the stage {stage} needs {format_bytes(enough)}{_with(resources)}, and the run may use "
+        f"{format_bytes(limit)}{reason}. memory={format_bytes(enough)!r} would do"
+        f"{_others(alternatives, needed[stage], limit)}.",
+        needed_bytes=enough,
+        limit_bytes=limit,
+    )
+
+
+def _with(resources: Resources) -> str:
+    threads = resources.local_threads
+    if not threads:
+        return " on the driver's machine"
+    return f" with {threads} thread{'s' if threads > 1 else ''}"
+
+
+def _others(alternatives: Iterable[Alternative], needed_bytes: int, limit_bytes: int) -> str:
+    """List what needs less, and whether it is little enough."""
+    told = [
+        f"{other.change} needs {format_bytes(_rounded_up(other.needed_bytes))}"
+        f" ({'that fits' if _rounded_up(other.needed_bytes) <= limit_bytes else 'still too much'})"
+        for other in alternatives
+        # What saves next to nothing is no alternative.
+        if other.needed_bytes < 0.99 * needed_bytes
+    ]
+    return "; or: " + ", ".join(told) if told else ""
+
+
+def _rounded_up(size: int) -> int:
+    """Round up to the three digits that a message shows."""
+    return round_up(size, 10 ** max(0, len(str(size)) - 3))
+
+
+def refuse_too_little_disk(
+    plan: Plan, *, free_bytes: int, kept_bytes: Mapping[str, int], path: str
+) -> None:
+    """Refuse when a file system has no room for what a run still has to write.
+
+    Parameters
+    ----------
+    plan
+        What the run will write.
+    free_bytes
+        Of the file system.
+    kept_bytes
+        What each stage has there already, by its name: it is kept, or goes before it is replaced.
+    path
+        A directory of the file system.
+
+    Raises
+    ------
+    DiskSpaceError
+        There is too little; the message says how much would do, and what would need less.
+    """
+    still = {s.name: max(0, s.disk_bytes - kept_bytes.get(s.name, 0)) for s in plan.stages}
+    needed = sum(still.values())
+    if needed <= free_bytes:
+        return
+    enough = _rounded_up(needed)
+    largest = max(still, key=lambda name: still[name])
+    raise DiskSpaceError(
+        f"the run still writes {format_bytes(enough)} to {path} ({format_bytes(still[largest])} of "
+        f"it in the stage {largest}), and {format_bytes(free_bytes)} are free there. Free that "
+        "much, or name a directory on a file system that has it"
+        f"{_others(_disk_alternatives(plan, still), needed, free_bytes)}.",
+        needed_bytes=enough,
+        free_bytes=free_bytes,
+        path=path,
+    )
+
+
+def _disk_alternatives(plan: Plan, still: Mapping[str, int]) -> Iterable[Alternative]:
+    needed = sum(still.values())
+    halved = sum(
+        stage.disk_bytes // 2
+        for stage in plan.stages
+        if stage.name.startswith("distance") and stage.work.product_itemsize == 8
+    )
+    if halved:
+        # Tiles of another type replace all that are there.
+        whole = {s.name: s.disk_bytes for s in plan.stages if s.name.startswith("distance")}
+        yield Alternative(
+            change="dtype='float32'",
+            needed_bytes=max(0, sum({**still, **whole}.values()) - halved),
+        )
+    if still.get("ingest"):
+        yield Alternative(
+            change="an input in Zarr, used where it is,", needed_bytes=needed - still["ingest"]
+        )
+    for name in ("row", "col"):
+        if still.get(f"distance-{name}"):
+            yield Alternative(
+                change=f"{name}_cluster=False",
+                needed_bytes=needed - still[f"distance-{name}"] - still[f"linkage-{name}"],
+            )
