@@ -33,6 +33,7 @@ __all__ = [
     "matrix_key",
     "needs_copy",
     "open_input",
+    "refuse_overlap",
     "verify_matrix",
 ]
 
@@ -48,6 +49,22 @@ def describe_input(request: RunRequest) -> dict[str, Any]:
         It is not there, or cannot be read.
     """
     return {**fingerprint(request.input), "layer": request.layer}
+
+
+def refuse_overlap(request: RunRequest) -> None:
+    """Refuse an input in the run directory, which would be replaced, and one that the run is in.
+
+    Raises
+    ------
+    RunDirectoryError
+        One is the other, or in it.
+    """
+    if Location.parse(request.input).overlaps(request.directory):
+        raise RunDirectoryError(
+            f"the input {request.input} and the run directory {request.directory} are one "
+            "directory, or one is in the other: results would be taken for input. Choose a run "
+            "directory beside the input."
+        )
 
 
 def bind_input(directory: RunDirectory, now: dict[str, Any]) -> None:

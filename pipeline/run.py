@@ -32,6 +32,7 @@ from clustergrid.pipeline.intake import (
     matrix_key,
     needs_copy,
     open_input,
+    refuse_overlap,
     verify_matrix,
 )
 from clustergrid.pipeline.kept import RunStages, distance_key, normalization_key
@@ -115,6 +116,7 @@ def run(request: RunRequest, *listeners: Listener, notice: Notice | None = None)
     started = time.monotonic()
     tell = notice or (lambda line: None)
     # Before there is a directory: what is wrong with these leaves nothing behind.
+    refuse_overlap(request)
     described = describe_input(request)
     check_figure(request.figure)
     directory = RunDirectory(request.directory, create=True)
@@ -284,6 +286,8 @@ class _Run:
             resources=resources_of(executor, self.resources.memory_bytes),
             progress=self.progress,
         )
+        # What a resumed run lost of them is made again, whoever wants them.
+        _ = stages.statistics
         files = dict(self._copied)
         for axis in (0, 1):
             files |= self._axis_files(axis, self._tree(axis, stages), stages)

@@ -325,9 +325,9 @@ class RunDirectory:
 
     @property
     def has_results(self) -> bool:
-        """Whether anything was computed here, besides a copy of the matrix."""
+        """Whether anything was computed here that an input cannot be put under any more."""
         begun = {file.stem for file in (self.path / "manifest").glob("*.jsonl")}
-        return bool((begun | self.state["stages"].keys()) - {"matrix"})
+        return bool((begun | self.state["stages"].keys()) - {"matrix", "statistics"})
 
     @contextmanager
     def locked(self) -> Iterator[None]:

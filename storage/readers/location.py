@@ -82,6 +82,13 @@ class Location:
         """Location of a file in this directory."""
         return Location(f"{self.url.rstrip('/')}/{name}")
 
+    def overlaps(self, folder: str | os.PathLike[str]) -> bool:
+        """Whether it is a folder of this machine, is in it, or is a directory that it is in."""
+        if not self.is_local:
+            return False
+        ours, theirs = (Path(os.path.realpath(path)) for path in (self.url, folder))
+        return ours.is_relative_to(theirs) or (theirs.is_relative_to(ours) and ours.is_dir())
+
     def exists(self) -> bool:
         """Whether there is a file or directory."""
         if self.is_local:
