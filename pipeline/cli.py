@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import click
 
+from clustergrid.pipeline.escapes import escape_terminal
 from clustergrid.pipeline.monitor import Event, Listener
 from clustergrid.pipeline.options import (
     cluster_choice,
@@ -40,6 +41,7 @@ __all__ = ["cli", "main"]
 _RUN_DIRECTORY = click.Path(exists=True, file_okay=False)
 _COLORS = click.Path(exists=True, dir_okay=False)
 _STOPPED = "the same command goes on from here"
+_LONGEST_LINE = 2000
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -51,6 +53,11 @@ def cli() -> None:
 
 def _print_json(**entry: Any) -> None:
     print(json.dumps(entry), flush=True)
+
+
+def _tell(text: str) -> None:
+    """Print for people: paths, and what a run directory holds, may come from somebody else."""
+    click.echo(escape_terminal(text))
 
 
 def _json_listener(event: Event) -> None:
@@ -70,7 +77,7 @@ def _run_and_tell(request: RunRequest, as_json: bool) -> None:
         if as_json:
             _print_json(notice=line)
         else:
-            print(line, file=sys.stderr, flush=True)
+            print(escape_terminal(line), file=sys.stderr, flush=True)
 
     result = run(request, _listener(as_json), notice=notice)
     if as_json:
@@ -82,9 +89,9 @@ def _run_and_tell(request: RunRequest, as_json: bool) -> None:
             }
         )
         return
-    click.echo(f"finished in {result.seconds:.1f} s; results in {result.directory}:")
+    _tell(f"finished in {result.seconds:.1f} s; results in {result.directory}:")
     for what, name in sorted(result.files.items()):
-        click.echo(f"  {what:<14} {result.directory / name}")
+        _tell(f"  {what:<14} {result.directory / name}")
 
 
 @cli.command(name="run")
@@ -131,7 +138,7 @@ def plan_command(input: str, as_json: bool, **options: Any) -> None:
         in_memory=False,
         ingest=needs_copy(matrix),
     )
-    click.echo(json.dumps(asdict(planned)) if as_json else str(planned))
+    _tell(json.dumps(asdict(planned)) if as_json else str(planned))
 
 
 @cli.command(name="plot")
@@ -152,7 +159,7 @@ def plot_command(run: str, name: str, as_json: bool, **options: Any) -> None:
         if as_json:
             _print_json(figure=path)
         else:
-            click.echo(path)
+            _tell(path)
 
 
 @cli.command(name="status")
@@ -164,7 +171,7 @@ def status_command(run: str, as_json: bool) -> None:
     from clustergrid.pipeline.status import read_status
 
     status = read_status(Path(run))
-    click.echo(json.dumps(status.as_dict()) if as_json else str(status))
+    _tell(json.dumps(status.as_dict()) if as_json else str(status))
 
 
 @cli.command(name="demo")
@@ -328,7 +335,18 @@ def _warnings_of_ours(debug: bool) -> Iterator[None]:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """Make one line of it, of bounded length, that a terminal shows as it is.
+
+    Names and cells of somebody else's file are quoted in messages, and may hold escape sequences.
+    """
+    line = " ".join(text.split())
+    if len(line) > _LONGEST_LINE:
+        half = _LONGEST_LINE // 2
+        line = f"{line[:half]} [...] {line[-half:]}"
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in line
+    )
 
 
 def _end(message: str | None, status: int) -> NoReturn:
