@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,13 +58,18 @@ def refuse_overlap(request: RunRequest) -> None:
     Raises
     ------
     RunDirectoryError
-        One is the other, or in it.
+        One is the other, or in it; or the run directory is a URL.
     """
-    if Location.parse(request.input).overlaps(request.directory):
+    directory = str(request.directory)
+    if re.match(r"[a-z][a-z0-9+.-]+:/", directory):  # pathlib took one slash away
         raise RunDirectoryError(
-            f"the input {request.input} and the run directory {request.directory} are one "
-            "directory, or one is in the other: results would be taken for input. Choose a run "
-            "directory beside the input."
+            f"the run directory {directory} is a URL: it has to be on a local or shared file system"
+        )
+    if Location.parse(request.input).overlaps(directory):
+        raise RunDirectoryError(
+            f"the input {request.input} and the run directory {directory} are one directory, or "
+            "one is in the other: results would be taken for input. Choose a run directory beside "
+            "the input."
         )
 
 

@@ -133,12 +133,13 @@ class RunDirectory:
         self.state = self._read_or_mend(write=False)
 
     def _create(self) -> None:
-        if self.path.exists() and not self.path.is_dir():
+        # pathlib raises where a name is too long.
+        if os.path.exists(self.path) and not os.path.isdir(self.path):
             raise StorageError(f"cannot make the run directory {self.path}: it is a file")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             found = set(os.listdir(self.path))
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a NUL in the name
             raise StorageError(f"cannot make the run directory {self.path}: {error}") from error
         if "run.json" in found or self._has_our_readme():
             return

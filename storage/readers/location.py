@@ -53,8 +53,8 @@ class Location:
         text = os.fspath(path)
         if not text or "\0" in text:
             raise DataValueError(f"{text!r} is not a path, nor a URL")
-        if text.startswith("file://"):
-            text = text.removeprefix("file://")
+        for local in ("file://", "local://"):
+            text = text.removeprefix(local)
         if "://" in text or "::" in text:
             return cls(text)
         try:
@@ -84,7 +84,7 @@ class Location:
 
     def overlaps(self, folder: str | os.PathLike[str]) -> bool:
         """Whether it is a folder of this machine, is in it, or is a directory that it is in."""
-        if not self.is_local:
+        if not self.is_local or "\0" in os.fspath(folder):
             return False
         ours, theirs = (Path(os.path.realpath(path)) for path in (self.url, folder))
         return ours.is_relative_to(theirs) or (theirs.is_relative_to(ours) and ours.is_dir())

@@ -123,7 +123,10 @@ def open_parquet(location: Location) -> Stream:
             f"{location.url} has {n_rows} rows and {len(value_fields)} columns of numbers: there "
             "is nothing to read"
         )
-    dtype = matrix_dtype(values)
+    try:
+        dtype = matrix_dtype(values)
+    except DataTypeError as error:
+        raise DataTypeError(f"{location.url}: {error}") from error
     if dtype.kind != "f" and nulls.intersection(value_fields):
         dtype = np.dtype(np.float64)
     return Stream(
