@@ -75,6 +75,8 @@ class Stream:
         Starts reading; yields ``(labels, values)`` of consecutive rows, each of bounded size.
     n_columns, dtype
         Of the values of every block.
+    n_rows
+        Of all blocks, where the format says it at its beginning.
     row_name
         Name of the rows' labels, which come with the blocks.
     column_labels, dims, name
@@ -84,6 +86,7 @@ class Stream:
     blocks: Callable[[], Iterator[RowBlock]]
     n_columns: int
     dtype: np.dtype[Any]
+    n_rows: int | None = None
     row_name: Hashable = None
     column_labels: pd.Index | None = None
     dims: tuple[str, str] = ("row", "column")
