@@ -180,9 +180,9 @@ class DaskExecutor:
 
     def active(self) -> AbstractContextManager[Any]:
         """Make the client Dask's scheduler."""
-        import dask
-
-        context: AbstractContextManager[Any] = dask.config.set(scheduler=self.client)
+        # Not `dask.config.set(scheduler=client)`: a nanny sends the whole configuration to the
+        # worker it starts in place of a dead one, a client cannot be sent, and the nanny gives up.
+        context: AbstractContextManager[Any] = self.client.as_current()
         return context
 
     def share(self, value: Shared) -> Shared:
