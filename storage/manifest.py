@@ -20,11 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from clustergrid.storage.errors import StorageError
+from clustergrid.storage.errors import RunDirectoryError, StorageError
+from clustergrid.storage.links import leads_out
 
 __all__ = [
     "Entry",
     "Manifest",
+    "chunk_checksum",
     "chunk_entry",
     "chunk_file",
     "file_entry",
@@ -93,6 +95,22 @@ def _tail_checksum(path: Path) -> str:
     with path.open("rb") as file:
         file.seek(-_CHECKSUM_BYTES, 2)
         return f"crc32c:{int.from_bytes(file.read(_CHECKSUM_BYTES), 'little'):08x}"
+
+
+def chunk_checksum(path: Path) -> tuple[str, str]:
+    """Checksum that a chunk carries, and that of its bytes, as digests of an `Entry`.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    import google_crc32c
+
+    content = path.read_bytes()
+    body, tail = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
+    stored, computed = int.from_bytes(tail, "little"), google_crc32c.value(body)
+    return f"crc32c:{stored:08x}", f"crc32c:{computed:08x}"
 
 
 def chunk_file(array: str, chunk: Iterable[int]) -> str:
@@ -253,6 +271,11 @@ class Manifest:
         for entry in self.entries.values():
             if entry.text is not None and not entry.is_noted_in(self.root):
                 path = self.root / entry.file
+                if path.name != "zarr.json" or leads_out(self.root, path):
+                    raise RunDirectoryError(
+                        f"{self.file} would put back {entry.file!r}, which is no metadata of Zarr "
+                        f"in {self.root}"
+                    )
                 try:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_text(entry.text, encoding="utf-8", newline="")

@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from clustergrid.storage.errors import ClustergridError, RunDirectoryError, StorageError
+from clustergrid.storage.links import leads_out, refuse_links_out
 from clustergrid.storage.manifest import Manifest, sha256_of
 from clustergrid.storage.runlock import LOCK, Holder, holder_of, lock_directory
 
@@ -63,7 +64,8 @@ arrays.zarr      Zarr arrays: the condensed distance matrices (packed tiles of t
                  the reduced image of the clustered matrix
 linkage_*.npy    trees of rows and columns in SciPy's convention, float64 (n - 1, 4)
 order_*.txt      labels in leaf order, one a line (backslash and line ends escaped as in C)
-clusters_*.tsv   label, place in the leaf order, cluster; where a cut was asked for
+clusters_*.tsv   label, place in the leaf order, cluster; where a cut was asked for. Labels as in
+                 order_*.txt, and ' before what a spreadsheet would compute
 *_colors.tsv     colours of the strips beside rows and columns
 figure.*         the picture
 report/          Dask performance reports, one a stage, where the run used a cluster
@@ -221,10 +223,10 @@ class RunDirectory:
 
     def file(self, name: str) -> Path:
         """Path of a file in the run directory; names that lead out of it are refused."""
-        path = (self.path / name).resolve()
-        if not path.is_relative_to(self.path.resolve()):
+        path = self.path / name
+        if leads_out(self.path, path):
             raise RunDirectoryError(f"{name!r} leads out of the run directory {self.path}")
-        return path
+        return path.resolve()
 
     @contextmanager
     def publish(self, name: str) -> Iterator[Path]:
@@ -236,8 +238,8 @@ class RunDirectory:
             The bytes could not be written, for instance because the disk is full.
         """
         final = self.file(name)
-        # Keeps the suffix: writers choose the format by it.
-        temporary = final.with_name(f"{_UNFINISHED}{os.getpid()}-{final.name}")
+        # Keeps the suffix: writers choose the format by it. Nobody can have guessed the name.
+        temporary = final.with_name(f"{_UNFINISHED}{os.urandom(4).hex()}-{final.name}")
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
@@ -337,8 +339,10 @@ class RunDirectory:
         Raises
         ------
         RunDirectoryError
-            Another process runs here; the message names its host and process.
+            Another process runs here (the message names its host and process), or something in the
+            directory leads out of it.
         """
+        refuse_links_out(self.path)
         with lock_directory(self.path):
             self.state = self._read_or_mend(write=True)  # another process may have been here
             if self._may_mend and not self._has_our_readme():
