@@ -20,7 +20,7 @@ from clustergrid.pipeline.security import (
     why_closed,
     wrong_certificate,
 )
-from clustergrid.storage.errors import StorageError
+from clustergrid.storage.errors import ClustergridError, StorageError
 from clustergrid.storage.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["connect", "dashboard_lines", "stage_report"]
 
+_RESUMABLE = "the same command goes on from here"
 _KEPT_BYTES = 2**28
 _CONNECT_SECONDS = 30
 _WORKERS_SECONDS = 300
@@ -41,16 +42,38 @@ def connect(choice: ClusterChoice, resources: Resources) -> Iterator[Client | No
     ------
     StorageError
         The named scheduler cannot be reached, is not trusted or does not trust us, or would be
-        joined in the open.
+        joined in the open; or it is lost, or all workers are, while the run lasts.
     """
     if choice.is_remote:
-        with _join(choice) as client:
+        with _join(choice) as client, _losses_said_plainly(client):
             yield client
     elif choice.cluster == "none":
         yield None
     else:
-        with _start(choice, resources) as client:
+        with _start(choice, resources) as client, _losses_said_plainly(client):
             yield client
+
+
+@contextmanager
+def _losses_said_plainly(client: Client) -> Iterator[None]:
+    """Turn what Dask raises when workers or the scheduler are gone into one line about that.
+
+    A client that lost its scheduler raises whatever the call stumbles over, also AttributeError.
+    """
+    from distributed.scheduler import NoWorkerError
+
+    try:
+        yield
+    except ClustergridError:
+        raise
+    except NoWorkerError as error:
+        raise StorageError(
+            f"no Dask worker was left for {error.timeout:.0f} s. Start workers; {_RESUMABLE}"
+        ) from error
+    except Exception as error:
+        if client.status == "running":
+            raise
+        raise StorageError(f"the Dask cluster was lost; {_RESUMABLE}") from error
 
 
 @contextmanager
