@@ -1,12 +1,13 @@
 """SIGKILL of driver, worker, nanny and scheduler, in every stage: the same bits in the end.
 
-A kill strikes in a stage that was chosen, a seeded moment after it began, or at a random moment. The
-same command then goes on; what it leaves in the end is compared with an undisturbed run, file by
-file. `PLANS` is what is killed, and where.
+A kill strikes in a stage that was chosen, a seeded moment after it began, or at a random moment.
+The same command then goes on; what it leaves in the end is compared with an undisturbed run, file
+by file. `PLANS` is what is killed, and where.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from tests.faults.harness import (
     assert_session_is_gone,
     one_line,
     tile_files,
-    until,
     worker_processes,
 )
 
@@ -94,7 +94,7 @@ PLANS: dict[str, list[tuple[str, str]]] = {
     ],
     "local": [
         *(("driver", stage) for stage in ("ingest", "distance-row", "linkage-row", "picture")),
-        *(("worker", stage) for stage in ("ingest", "distance-row", "distance-row")),
+        *(("worker", stage) for stage in ("ingest", "distance-row", "downsample")),
     ],
     "external": [
         ("driver", "ingest"), ("worker", "ingest"), ("scheduler", "ingest"),
@@ -149,7 +149,9 @@ class Chain:
         if not strikes or self.run.process.poll() is not None:
             self.end()
             return False
+        started = time.monotonic()
         getattr(self, f"_kill_{role}")()
+        print(f"\nkilled {role} in {stage}: {time.monotonic() - started:.1f} s", flush=True)
         self.killed.append((role, stage))
         return True
 
@@ -208,7 +210,7 @@ def seconds_of(ended):
 
 @pytest.fixture(scope="module")
 def undisturbed(make_input, tmp_path_factory):
-    """Runs that nothing happens to, made when they are asked for: directory, and seconds a stage."""
+    """Runs that nothing happens to, made when asked for: directory, and seconds a stage."""
     made = {}
 
     def get(name, start, processes):
@@ -248,3 +250,49 @@ def test_killed_in_every_stage_the_bits_are_the_same(
     assert chain.killed == plan
     assert_same(chain.directory, whole)
     print(f"\n{len(chain.killed)} of {len(plan)} kills survived, {name}, bit-identical")
+
+
+def threads_of(where):
+    """Tasks that run at once on this machine, as runs plan it."""
+    cores = len(os.sched_getaffinity(0))
+    if where == "none":
+        return cores
+    n_workers = -(-cores // 4)
+    return n_workers * -(-cores // n_workers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["none", "local"])
+def test_a_kill_among_the_tiles_repeats_at_most_those_in_flight(make_input, start, tmp_path, where):
+    job = Job(input="a.npy", shape=(5010, 16), options=("--no-col-cluster",), where=where)
+    command = [*job.command(make_input(job.input, *job.shape)), "-o", tmp_path / "run"]
+    run = start(*command)
+    assert any(event.stage == "distance-row" and event.done >= 12 for event in run.events())
+    run.kill()
+    before = tile_files(tmp_path / "run")
+    assert 12 <= len(before) < 55
+    ended = start(*command).end()
+    assert ended.status == 0, ended.err
+    after = tile_files(tmp_path / "run")
+    assert len(after) == 55
+    repeated = [tile for tile, file in before.items() if after[tile] != file]
+    print(f"\n{len(repeated)} of {len(before)} tiles at rest were computed again ({where})")
+    assert len(repeated) <= AT_ONCE_A_THREAD[where] * threads_of(where)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_among_the_tiles_repeats_at_most_those_in_flight(
+    make_input, start, tmp_path
+):
+    job = Job(input="a.npy", shape=(5010, 16), options=("--no-col-cluster",), where="local")
+    run = start(*job.command(make_input(job.input, *job.shape)), "-o", tmp_path / "run")
+    assert any(event.stage == "distance-row" and event.done >= 12 for event in run.events())
+    before = tile_files(tmp_path / "run")
+    for worker in worker_processes(run.children()):
+        worker.kill()
+    ended = run.end()
+    assert ended.status == 0, ended.err
+    after = tile_files(tmp_path / "run")
+    repeated = [tile for tile, file in before.items() if after[tile] != file]
+    print(f"\n{len(repeated)} of {len(before)} tiles at rest were computed again")
+    assert len(repeated) <= AT_ONCE_A_THREAD["local"] * threads_of("local")
