@@ -23,10 +23,12 @@ from clustergrid.pipeline.escapes import escape_terminal
 from clustergrid.pipeline.monitor import Event, Listener
 from clustergrid.pipeline.options import (
     cluster_choice,
+    cluster_description_options,
     cluster_options,
     clustering_options,
     cut_options,
     debug_option,
+    described_cluster,
     figure_options,
     json_option,
     make_figure,
@@ -34,7 +36,7 @@ from clustergrid.pipeline.options import (
     memory_option,
 )
 from clustergrid.pipeline.request import RunRequest
-from clustergrid.storage.errors import ClustergridError
+from clustergrid.storage.errors import ClustergridError, IntegrityError
 
 __all__ = ["cli", "main"]
 
@@ -115,30 +117,22 @@ def run_command(input: str, output: str, as_json: bool, **options: Any) -> None:
 
 @cli.command(name="plan")
 @click.argument("input")
+@click.option("-o", "--output", metavar="RUN", help="The run directory, whose disk is looked at.")
 @clustering_options
+@cluster_description_options
 @json_option
 @debug_option
-def plan_command(input: str, as_json: bool, **options: Any) -> None:
-    """Say what a run of INPUT would do and cost, without running it."""
-    from clustergrid.pipeline.execution import available_cores, available_memory_bytes
-    from clustergrid.pipeline.intake import needs_copy
-    from clustergrid.pipeline.planning import Resources, plan_run
-    from clustergrid.pipeline.spec import distance_dtype
-    from clustergrid.storage.matrix import open_matrix
+def plan_command(input: str, output: str | None, as_json: bool, **options: Any) -> None:
+    """Say what a run of INPUT would do and cost, without running it.
 
-    request = make_request(input, "", options)
-    matrix = open_matrix(input, layer=request.layer)
-    planned = plan_run(
-        request.spec(distance_dtype(matrix.dtype, request.dtype)),
-        (matrix.shape[0], matrix.shape[1]),
-        matrix.dtype.itemsize,
-        Resources(
-            memory_bytes=request.memory_bytes or available_memory_bytes(), threads=available_cores()
-        ),
-        in_memory=False,
-        ingest=needs_copy(matrix),
-    )
-    _tell(json.dumps(asdict(planned)) if as_json else str(planned))
+    With --workers, --cores and --memory-per-worker it is planned for such a cluster; --memory is
+    then that of the driver's machine, by default as much as a worker has.
+    """
+    from clustergrid.pipeline.prospect import prospective_plan
+
+    request = make_request(input, output or ".", options)
+    planned = prospective_plan(request, described_cluster(options), check_disk=output is not None)
+    _tell(json.dumps(planned.as_dict()) if as_json else str(planned))
 
 
 @cli.command(name="plot")
@@ -172,6 +166,27 @@ def status_command(run: str, as_json: bool) -> None:
 
     status = read_status(Path(run))
     _tell(json.dumps(status.as_dict()) if as_json else str(status))
+
+
+@cli.command(name="verify")
+@click.argument("run", type=_RUN_DIRECTORY)
+@json_option
+@debug_option
+def verify_command(run: str, as_json: bool) -> None:
+    """Check every byte of a RUN against its digest, and its results against their meaning.
+
+    What is found damaged, the same `clustergrid run` again makes anew.
+    """
+    from clustergrid.pipeline.verify import verify_run
+
+    report = verify_run(Path(run), _listener(as_json))
+    _tell(json.dumps(report.as_dict()) if as_json else str(report))
+    if report.damages:
+        n_damaged = len({damage.file for damage in report.damages})
+        raise IntegrityError(
+            f"{n_damaged} of the files in {run} {'is' if n_damaged == 1 else 'are'} damaged (see "
+            "above): the same `clustergrid run` again makes anew what is"
+        )
 
 
 @cli.command(name="demo")
@@ -275,6 +290,7 @@ def _explain(error: BaseException) -> str:
 _OPTIONS = (
     (r"row_cluster=False, col_cluster=False", "--no-row-cluster --no-col-cluster"),
     (r"(row|col)_cluster=False", r"--no-\1-cluster"),
+    (r"cluster='none'", "--cluster none"),
     (r"dtype='(float32|float64)'", r"--dtype \1"),
     (r"memory='([^']*)'", r"--memory '\1'"),
     (r"(z_score|standard_scale)=0", lambda m: f"--{m[1].replace('_', '-')} rows"),

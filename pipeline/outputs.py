@@ -18,6 +18,7 @@ from clustergrid.storage.rundir import RunDirectory
 
 __all__ = [
     "check_cut",
+    "cluster_lines",
     "copy_colors",
     "cut_tree",
     "given_linkage",
@@ -47,12 +48,17 @@ def write_clusters(
     `clustergrid.pipeline.escapes.unescape_field` reads its labels.
     """
     name = f"clusters_{AXIS_NAMES[axis]}.tsv"
+    directory.write_text(name, cluster_lines(labels, order, clusters))
+    return name
+
+
+def cluster_lines(labels: list[str], order: np.ndarray, clusters: np.ndarray) -> str:
+    """Text of a table of clusters: label, place in the leaf order, cluster."""
     lines = [
         f"{escape_field(labels[leaf])}\t{place}\t{clusters[leaf]}\n"
         for place, leaf in enumerate(order)
     ]
-    directory.write_text(name, "label\tposition\tcluster\n" + "".join(lines))
-    return name
+    return "label\tposition\tcluster\n" + "".join(lines)
 
 
 def stored_linkage(directory: RunDirectory, axis: int, n: int) -> np.ndarray | None:

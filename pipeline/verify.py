@@ -1,0 +1,359 @@
+"""Driver: is a run what it says it is? Every stored byte, and what every result means.
+
+Bytes are compared with the digests that were noted as they were written. Meaning is checked
+against SciPy and against the matrix, in samples drawn from a fixed seed: a bit may be as it was
+written, and written wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clustergrid.pipeline.escapes import escape_label
+from clustergrid.pipeline.execution import (
+    ThreadsExecutor,
+    available_cores,
+    available_memory_bytes,
+)
+from clustergrid.pipeline.intake import describe_input, matrix_key
+from clustergrid.pipeline.kept import RunStages
+from clustergrid.pipeline.metrics import get_metric
+from clustergrid.pipeline.monitor import Listener, Progress
+from clustergrid.pipeline.order import cut, leaf_order
+from clustergrid.pipeline.outputs import cluster_lines, stored_linkage
+from clustergrid.pipeline.planning import Resources
+from clustergrid.pipeline.request import RunRequest
+from clustergrid.pipeline.spec import AXIS_NAMES
+from clustergrid.storage.arrays import open_array
+from clustergrid.storage.condensed import CondensedDistances, open_condensed
+from clustergrid.storage.errors import ClustergridError
+from clustergrid.storage.matrix import open_matrix
+from clustergrid.storage.rundir import RunDirectory
+from clustergrid.storage.verify import (
+    Damage,
+    noted_bytes,
+    unknown_files,
+    verify_bytes,
+    withdraw,
+)
+
+__all__ = ["VerifyReport", "verify_run"]
+
+_SEED = 20_201
+_TILES = 8
+_ROWS = 32
+_MERGES = 32
+_PIXEL_ROWS = 2
+_MOST_CELLS = 2**24
+_NOT_MONOTONE = ("centroid", "median")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyReport:
+    """What was found in a run directory.
+
+    Attributes
+    ----------
+    directory
+        The run directory.
+    n_files, n_bytes
+        How much was read and compared with its digest.
+    checks
+        What else was checked, in words.
+    damages
+        What is not as it was written, or does not mean what it should.
+    unknown
+        Files that the run did not note; they harm nothing.
+    """
+
+    directory: str
+    n_files: int
+    n_bytes: int
+    checks: tuple[str, ...]
+    damages: tuple[Damage, ...]
+    unknown: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """Return lines for people."""
+        lines = [f"{self.n_files:,} files, {self.n_bytes:,} bytes compared with their digests"]
+        lines += [f"checked: {check}" for check in self.checks]
+        lines += [f"not of this run: {name}" for name in self.unknown]
+        lines += dict.fromkeys(str(damage) for damage in self.damages)
+        return "\n".join(lines)
+
+
+def verify_run(path: Path, *listeners: Listener) -> VerifyReport:
+    """Check every stored byte of a run, and what its results mean.
+
+    What is damaged is withdrawn: the next run of the same command makes just that again.
+
+    Parameters
+    ----------
+    path
+        The run directory.
+    *listeners
+        Called with every progress event.
+
+    Raises
+    ------
+    RunDirectoryError
+        It is not a run directory, its ``run.json`` is damaged, or a process is at work in it.
+    """
+    directory = RunDirectory(path)
+    with directory.locked():
+        progress = Progress(*listeners)
+        total = noted_bytes(directory)
+        with progress.stage("verify-bytes", total=total, unit="bytes") as stage:
+            damages, n_files = verify_bytes(
+                directory, threads=available_cores(), progress=stage.advance
+            )
+        checks: list[str] = []
+        if not damages and "finished" in directory.state:
+            meaning = _Meaning(directory, progress)
+            for name, check in meaning.checks():
+                with progress.stage(f"verify-{name.replace(' ', '-')}", total=1, unit="checks"):
+                    found = list(check())
+                checks.append(name)
+                damages += found
+        unknown = unknown_files(directory)
+        if damages:
+            withdraw(directory, damages)
+    return VerifyReport(
+        directory=str(path),
+        n_files=n_files,
+        n_bytes=total,
+        checks=tuple(checks),
+        damages=tuple(damages),
+        unknown=tuple(unknown),
+    )
+
+
+def _moved(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)
+
+
+Check = Callable[[], Iterator[Damage]]
+
+
+class _Meaning:
+    """What the results of a finished run mean, checked in samples."""
+
+    def __init__(self, directory: RunDirectory, progress: Progress) -> None:
+        self.directory = directory
+        self.asked = directory.state["request"]
+        self.progress = progress
+        self.random = np.random.default_rng(_SEED)
+
+    def checks(self) -> Iterator[tuple[str, Check]]:
+        """Yield what there is to check, with a name for people."""
+        if self.directory.state["matrix"]["used_in_place"]:
+            yield "the input", self._input
+        yield "statistics", self._statistics
+        for axis, name in enumerate(AXIS_NAMES):
+            yield f"order of {name}", partial(self._order, axis)
+            if f"distance-{name}" in self.directory.state["stages"]:
+                yield f"distances of {name}", partial(self._distances, axis)
+            if f"linkage-{name}" in self.directory.state["stages"]:
+                yield f"tree of {name}", partial(self._tree, axis)
+        if "image" in self.directory.state["stages"]:
+            yield "image", self._image
+
+    @cached_property
+    def stages(self) -> RunStages:
+        """The stages of the run, to ask for values and labels."""
+        asked = self.asked
+        if self.directory.state["matrix"]["used_in_place"]:
+            matrix = open_matrix(asked["input"], layer=asked["layer"])
+        else:
+            matrix = open_matrix(self.directory.matrix, layer="matrix")
+        return RunStages(
+            self.directory,
+            matrix_key(self.directory),
+            matrix,
+            z_score=asked["z_score"],
+            standard_scale=asked["standard_scale"],
+            dtype=asked["dtype"],
+            executor=ThreadsExecutor(),
+            resources=Resources(memory_bytes=available_memory_bytes(), threads=available_cores()),
+            progress=self.progress,
+        )
+
+    def _rows(self, axis: int, rows: slice) -> np.ndarray:
+        """Return the normalized values of some observations, ``(len(rows), k)`` float64."""
+        source, normalization = self.stages.source, self.stages.normalization
+        if axis == 1:
+            source, normalization = source.transpose(), normalization.transpose()
+        features = slice(0, source.shape[1])
+        return normalization.apply(source.read(rows, features), rows, features)
+
+    def _sample(self, n: int, size: int) -> np.ndarray:
+        return np.sort(self.random.choice(n, size=min(n, size), replace=False))
+
+    def _window(self, n: int) -> slice:
+        """Choose some neighbours: rows far from one another would each take a chunk."""
+        start = int(self.random.integers(0, max(1, n - _ROWS + 1)))
+        return slice(start, min(n, start + _ROWS))
+
+    def _input(self) -> Iterator[Damage]:
+        """Compare the input that is used in place with the one that the results are of."""
+        request = RunRequest(
+            input=self.asked["input"], directory=self.directory.path, layer=self.asked["layer"]
+        )
+        if describe_input(request) != self.directory.state["input"]:
+            yield Damage(
+                file=self.asked["input"], what="is not what it was for the run", stage="matrix"
+            )
+
+    def _statistics(self) -> Iterator[Damage]:
+        """Compare means and extremes of some rows."""
+        stored = self.stages.statistics.rows
+        source = self.stages.source
+        rows = self._window(source.shape[0])
+        values = np.asarray(source.read(rows, slice(0, source.shape[1])), np.float64)
+        for row, given in zip(range(rows.start, rows.stop), values, strict=True):
+            present = given[~np.isnan(given)]
+            is_right = stored.count[row] == present.size and (
+                not np.isfinite(present).all()
+                or not present.size
+                or (
+                    stored.minimum[row] == present.min()
+                    and stored.maximum[row] == present.max()
+                    and bool(np.isclose(stored.mean[row], present.mean(), rtol=1e-9, atol=1e-9))
+                )
+            )
+            if not is_right:
+                what = f"row {row} of the matrix has other statistics"
+                yield Damage(file="arrays.zarr/statistics_row", what=what, stage="statistics")
+                return
+
+    def _linkage(self, axis: int) -> np.ndarray | None:
+        return stored_linkage(self.directory, axis, self.stages.shape[axis])
+
+    def _order(self, axis: int) -> Iterator[Damage]:
+        """See that the labels are a permutation of the matrix's, in the order of the leaves."""
+        name, n = AXIS_NAMES[axis], self.stages.shape[axis]
+        file = f"order_{name}.txt"
+        labels = [escape_label(label) for label in self.stages.labels(axis, np.arange(n))]
+        written = self.directory.file(file).read_text(encoding="utf-8").split("\n")[:-1]
+        linkage = self._linkage(axis)
+        order = np.arange(n) if linkage is None else leaf_order(linkage)
+        if sorted(written) != sorted(labels):
+            yield Damage(file=file, what="is no permutation of the labels", stage="outputs")
+        elif written != [labels[leaf] for leaf in order]:
+            yield Damage(file=file, what="is not the order of the tree", stage="outputs")
+        where = self.asked[("row_cut", "column_cut")[axis]]
+        if linkage is not None and any(value is not None for value in where.values()):
+            file = f"clusters_{name}.tsv"
+            expected = cluster_lines(
+                self.stages.labels(axis, np.arange(n)), order, cut(linkage, **where)
+            )
+            if self.directory.file(file).read_text(encoding="utf-8") != expected:
+                yield Damage(file=file, what="is not the cut of the tree", stage="outputs")
+
+    def _condensed(self, axis: int) -> CondensedDistances:
+        ((store, path),) = self.directory.state["stages"][f"distance-{AXIS_NAMES[axis]}"]["arrays"]
+        return open_condensed(self.directory.file(store), path)
+
+    def _metric(self, axis: int) -> str:
+        return str(self.asked[("row", "column")[axis]]["metric"])
+
+    def _distances(self, axis: int) -> Iterator[Damage]:
+        """Compare pairs from some tiles with SciPy in float64; look at diagonals and symmetry."""
+        from scipy.spatial.distance import cdist
+
+        condensed = self._condensed(axis)
+        grid = condensed.grid
+        rtol = 1e-4 if condensed.dtype == np.float32 else 1e-7
+        metric: Any = get_metric(self._metric(axis)).name
+        for position in self._sample(grid.n_tiles, _TILES):
+            i, j = grid.tile(int(position))
+            tile = condensed.tile(i, j)
+            rows, columns = self._window(tile.shape[0]), self._window(tile.shape[1])
+            left = self._rows(axis, _moved(rows, grid.rows(i).start))
+            right = self._rows(axis, _moved(columns, grid.rows(j).start))
+            expected, found = cdist(left, right, metric), tile[rows, columns]
+            scale = float(np.abs(expected).max(initial=0.0))
+            what = None
+            if not np.isfinite(tile).all() or (tile < 0).any():
+                what = "holds values that are no distances"
+            elif i == j and not (np.array_equal(tile, tile.T) and not tile.diagonal().any()):
+                what = "is not symmetric with a diagonal of zeros"
+            elif not np.allclose(found, expected, rtol=rtol, atol=rtol * scale):
+                what = f"differs from SciPy's {metric} distances of the same rows"
+            if what is not None:
+                array = self.directory.state["stages"][f"distance-{AXIS_NAMES[axis]}"]["arrays"][0]
+                file = f"{'/'.join(array)}/c/{position}/0/0"
+                yield Damage(file=file, what=what, stage=f"distance-{AXIS_NAMES[axis]}")
+
+    def _tree(self, axis: int) -> Iterator[Damage]:
+        """Ask for SciPy's rules of a tree, rising heights, pairs of leaves at their distance."""
+        name = AXIS_NAMES[axis]
+        stage, file = f"linkage-{name}", f"linkage_{name}.npy"
+        try:
+            linkage = self._linkage(axis)
+        except ClustergridError as error:
+            yield Damage(file=file, what=f"is no tree: {error}", stage=stage)
+            return
+        assert linkage is not None
+        spec = self.asked[("row", "column")[axis]]
+        heights = linkage[:, 2]
+        if spec["linkage"] is not None:
+            return
+        if spec["method"] not in _NOT_MONOTONE and (np.diff(heights) < 0).any():
+            at = int(np.flatnonzero(np.diff(heights) < 0)[0]) + 1
+            yield Damage(file=file, what=f"merge {at} is lower than the one before it", stage=stage)
+        if f"distance-{name}" not in self.directory.state["stages"]:
+            return
+        condensed, n = self._condensed(axis), len(linkage) + 1
+        pairs = np.flatnonzero((linkage[:, :2] < n).all(axis=1))
+        for merge in pairs[self._sample(len(pairs), _MERGES)]:
+            i, j = (int(leaf) for leaf in linkage[merge, :2])
+            distance = condensed[i, j]
+            if not np.isclose(heights[merge], distance, rtol=1e-6, atol=0):
+                what = (
+                    f"merge {merge} joins leaves {i} and {j} at height {heights[merge]:.9g}, and "
+                    f"their distance is {distance:.9g}"
+                )
+                yield Damage(file=file, what=what, stage=stage)
+                return
+
+    def _image(self) -> Iterator[Damage]:
+        """Compare some rows of pixels with the means of the cells that they cover."""
+        group = self.directory.arrays
+        values, row_edges, column_edges = (
+            np.asarray(open_array(group, path)[:])
+            for path in ("image", "image_row_edges", "image_column_edges")
+        )
+        orders = []
+        for axis in (0, 1):
+            linkage = self._linkage(axis)
+            n = self.stages.shape[axis]
+            orders.append(np.arange(n) if linkage is None else leaf_order(linkage))
+        for pixel in map(int, self._sample(len(values), _PIXEL_ROWS)):
+            rows = orders[0][row_edges[pixel] : row_edges[pixel + 1]]
+            if len(rows) * self.stages.shape[1] > _MOST_CELLS:
+                continue  # a pixel of very many rows, that lie anywhere in the matrix
+            cells = np.concatenate([self._rows(0, slice(row, row + 1)) for row in map(int, rows)])
+            cells = cells[:, orders[1]]
+            shown = ~np.isnan(cells)
+            starts = column_edges[:-1]
+            total = np.add.reduceat(np.where(shown, cells, 0.0).sum(axis=0), starts)
+            count = np.add.reduceat(shown.sum(axis=0), starts)
+            expected = total / np.where(count > 0, count, np.nan)
+            scale = float(np.nanmax(np.abs(cells), initial=0.0))
+            if not np.allclose(
+                values[pixel], expected, rtol=1e-7, atol=1e-9 * scale, equal_nan=True
+            ):
+                what = f"row {pixel} of its pixels is not the mean of the matrix's cells"
+                yield Damage(file="arrays.zarr/image", what=what, stage="image")
+                return
