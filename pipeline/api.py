@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from math import isqrt
 from numbers import Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clustergrid.pipeline.calibration import calibrated
 from clustergrid.pipeline.distance import read_square
 from clustergrid.pipeline.errors import MemoryLimitError
-from clustergrid.pipeline.execution import available_memory_bytes
+from clustergrid.pipeline.execution import available_cores, available_memory_bytes
 from clustergrid.pipeline.hierarchy import (
     REDUCIBLE_METHODS,
     cluster_condensed,
@@ -24,10 +27,13 @@ from clustergrid.pipeline.opening import open_stages
 from clustergrid.pipeline.order import check_optimal_ordering
 from clustergrid.pipeline.order import optimal_ordering as order_optimally
 from clustergrid.pipeline.planning import Plan, format_bytes, parse_bytes, plan_run
+from clustergrid.pipeline.prospect import CLUSTER_NOTE, look_at
+from clustergrid.pipeline.resources import DescribedCluster
+from clustergrid.pipeline.run_plan import existing_folder
 from clustergrid.pipeline.spec import AxisSpec, RunSpec, distance_dtype
 from clustergrid.pipeline.trees import merge_square
 from clustergrid.storage.condensed import CondensedDistances
-from clustergrid.storage.identity import matrix_source
+from clustergrid.storage.errors import DataValueError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -210,11 +216,24 @@ def plan(
     memory: str | int | None = None,
     store: Store = None,
     client: Client | None = None,
+    cluster: DescribedCluster | None = None,
 ) -> Plan:
-    """Say what `clustermap` of the same arguments would do: stages, tasks, bytes, peak memory.
+    """Say what `clustermap` of the same arguments would do: stages, tasks, bytes, memory, seconds.
 
-    Nothing is computed. Of files only the description is read, but for text and Parquet, whose
-    shape is not known before their end.
+    Nothing is computed. Of files only the description is read; how many rows a long text has is
+    estimated from its beginning. Where the work is long, this machine is measured for half a
+    second, so that the seconds are its own.
+
+    Parameters
+    ----------
+    data, method, metric, row_cluster, col_cluster, z_score, standard_scale, dtype, store, client
+        As in `clustermap`.
+    memory
+        What may be used on this machine, as ``"8GB"`` or bytes; by default most of what is free.
+        With a described cluster: on the machine of the driver, by default as much as a worker has.
+    cluster
+        A `clustergrid.pipeline.planning.DescribedCluster`, which need not be there. It is planned
+        for as ``clustergrid run`` would use it: stages meet in a store.
 
     Raises
     ------
@@ -227,23 +246,36 @@ def plan(
     >>> p = plan(np.zeros((2000, 50)), memory="2GB")
     >>> [stage.name for stage in p.stages][:3]
     ['statistics', 'distance-row', 'linkage-row']
+    >>> from clustergrid.pipeline.planning import DescribedCluster
+    >>> cluster = DescribedCluster(workers=100, cores=16, memory_bytes=64 * 10**9)
+    >>> plan(np.zeros((2000, 50)), cluster=cluster).resources.threads
+    1600
     """
-    stages = open_stages(data, dtype=dtype, memory=memory, store=store, client=client)
+    if cluster is not None and client is not None:
+        raise DataValueError("give a client or describe a cluster, not both")
+    matrix, resources, held = look_at(data, memory, store, client)
+    if cluster is not None:
+        limit = cluster.memory_bytes if memory is None else parse_bytes(memory)
+        resources, held = cluster.resources(limit), 0
+    distances = distance_dtype(matrix.dtype, dtype)
 
-    def axis(cluster: bool) -> AxisSpec:
-        return AxisSpec(cluster=cluster, method=method, metric=metric, dtype=stages.dtype)
+    def axis(clustered: bool) -> AxisSpec:
+        return AxisSpec(cluster=clustered, method=method, metric=metric, dtype=distances)
 
-    return plan_run(
+    planned = plan_run(
         RunSpec(
             row=axis(row_cluster),
             column=axis(col_cluster),
             z_score=z_score,
             standard_scale=standard_scale,
         ),
-        stages.shape,
-        stages.matrix.dtype.itemsize,
-        stages.resources,
-        in_memory=stages.store is None,
-        ingest=not stages.in_memory and matrix_source(stages.matrix) is None,
-        matrix_bytes_held=stages.matrix_bytes_held,
+        matrix.shape,
+        matrix.dtype.itemsize,
+        resources,
+        in_memory=store is None and cluster is None,
+        ingest=matrix.ingest if cluster is None else True,
+        matrix_bytes_held=held,
     )
+    notes = ([matrix.note] if matrix.note else []) + ([CLUSTER_NOTE] if cluster else [])
+    where = None if store is None else existing_folder(Path(store))
+    return replace(calibrated(planned, where, available_cores()), notes=tuple(notes))

@@ -62,8 +62,8 @@ def measure_rates(directory: Path | None, *, threads: int) -> MachineRates:
     Parameters
     ----------
     directory
-        Where to write a temporary file, or below which that would be; None: the rates of the file
-        system are assumed. They are too where it cannot be written, which the run will say.
+        Where to write a temporary file; None: the rates of the file system are assumed. They are
+        too where it cannot be written, which the run will say.
     threads
         Cores that work at once.
     """
@@ -142,21 +142,13 @@ def _memory_rates() -> tuple[float, float]:
 
 def _file_rates(directory: Path | None) -> tuple[float, float]:
     """Bytes a second to a file, up to the medium, and back from it."""
-    existing = (
-        None
-        if directory is None
-        else next(
-            (folder for folder in (directory, *directory.absolute().parents) if folder.is_dir()),
-            None,
-        )
-    )
     assumed = (ASSUMED_RATES.written_bytes_per_second, ASSUMED_RATES.read_bytes_per_second)
-    if existing is None:
+    if directory is None:
         return assumed
     # Zeros are what some file systems do not write at all.
     part = np.random.default_rng(0).bytes(_WRITE_BYTES)
     try:
-        with tempfile.TemporaryFile(dir=existing) as file:
+        with tempfile.TemporaryFile(dir=directory) as file:
             return _written(file.fileno(), part), _read(file.fileno())
     except OSError:
         return assumed

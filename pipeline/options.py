@@ -12,7 +12,6 @@ import click
 
 from clustergrid.pipeline.hierarchy.methods import METHODS
 from clustergrid.pipeline.metrics import check_metric
-from clustergrid.pipeline.planning import parse_bytes
 from clustergrid.pipeline.request import (
     CLUSTERS,
     FORMATS,
@@ -21,16 +20,20 @@ from clustergrid.pipeline.request import (
     FigureOptions,
     RunRequest,
 )
+from clustergrid.pipeline.resources import DescribedCluster
+from clustergrid.pipeline.sizes import parse_bytes
 from clustergrid.pipeline.spec import AxisSpec
 from clustergrid.storage.errors import ClustergridError
 
 __all__ = [
     "as_usage_errors",
     "cluster_choice",
+    "cluster_description_options",
     "cluster_options",
     "clustering_options",
     "cut_options",
     "debug_option",
+    "described_cluster",
     "figure_options",
     "json_option",
     "make_figure",
@@ -170,6 +173,15 @@ cluster_options = _apply(
                  show_default=True, help="0 takes any that is free."),
 )  # fmt: skip
 
+cluster_description_options = _apply(
+    click.option("--cluster", type=click.Choice(CLUSTERS), default="local", show_default=True,
+                 help="As of `clustergrid run`."),
+    click.option("--workers", type=click.IntRange(1), metavar="N",
+                 help="Plan for a cluster of N worker processes, which need not be there."),
+    click.option("--cores", type=click.IntRange(1), metavar="N", help="Of each worker."),
+    click.option("--memory-per-worker", callback=_bytes, metavar="SIZE", help="As 64GB."),
+)  # fmt: skip
+
 
 def _axis_number(axis: str | None) -> int | None:
     return None if axis is None else ("rows", "columns").index(axis)
@@ -213,6 +225,24 @@ def cluster_choice(options: dict[str, Any]) -> ClusterChoice:
     names = {field.name for field in fields(ClusterChoice)} & options.keys()
     with as_usage_errors():
         return ClusterChoice(**{name: options[name] for name in names})
+
+
+def described_cluster(options: dict[str, Any]) -> DescribedCluster | None:
+    """Make what `cluster_description_options` ask for; None where they describe nothing."""
+    names = {"workers": "--workers", "cores": "--cores", "memory_per_worker": "--memory-per-worker"}
+    missing = [option for name, option in names.items() if options[name] is None]
+    if len(missing) == len(names):
+        return None
+    if missing:
+        raise click.UsageError(
+            f"a cluster is described by {', '.join(names.values())} together: "
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+        )
+    return DescribedCluster(
+        workers=options["workers"],
+        cores=options["cores"],
+        memory_bytes=options["memory_per_worker"],
+    )
 
 
 def make_request(input: str, output: str, options: dict[str, Any]) -> RunRequest:

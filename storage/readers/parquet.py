@@ -133,6 +133,7 @@ def open_parquet(location: Location) -> Stream:
         blocks=_Table(location, index.fields, value_fields, index.numbers, dtype, n_rows).blocks,
         n_columns=len(value_fields),
         dtype=dtype,
+        n_rows=n_rows,
         row_name=index.name,
         column_labels=plain_labels(values.columns),
     )

@@ -40,20 +40,6 @@ def test_rates_are_plausible_and_json(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_that_is_not_there_yet_is_measured_where_it_will_be(tmp_path, monkeypatch):
-    measured = []
-    real = calibration.tempfile.TemporaryFile
-
-    def temporary_file(dir):
-        measured.append(dir)
-        return real(dir=dir)
-
-    monkeypatch.setattr(calibration.tempfile, "TemporaryFile", temporary_file)
-    measure_rates(tmp_path / "not" / "yet", threads=1)
-    assert measured == [tmp_path]
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_file_system_that_cannot_be_written_is_assumed(tmp_path, monkeypatch):
     def refuse(dir):
         raise PermissionError(13, "Permission denied")

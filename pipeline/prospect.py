@@ -1,0 +1,120 @@
+"""Driver: the plan of a run that nobody has started, of an input that is only looked at."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from clustergrid.pipeline.execution import (
+    DaskExecutor,
+    Executor,
+    ThreadsExecutor,
+    available_cores,
+    available_memory_bytes,
+    resources_of,
+)
+from clustergrid.pipeline.opening import open_stages
+from clustergrid.pipeline.planned import Plan
+from clustergrid.pipeline.refusal import refuse_too_little_disk
+from clustergrid.pipeline.request import RunRequest
+from clustergrid.pipeline.resources import DescribedCluster, Resources
+from clustergrid.pipeline.run_plan import (
+    PlannedMatrix,
+    check_room,
+    existing_folder,
+    plan_of,
+    starting_resources,
+)
+from clustergrid.pipeline.sizes import parse_bytes
+from clustergrid.pipeline.survey import survey_input
+from clustergrid.storage.identity import matrix_source
+from clustergrid.storage.readers.chunking import SMALL_BYTES
+from clustergrid.storage.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["CLUSTER_NOTE", "look_at", "prospective_plan"]
+
+CLUSTER_NOTE = (
+    "of a cluster whose cores are like this machine's, and whose one file system is as fast"
+)
+
+
+def prospective_plan(
+    request: RunRequest, cluster: DescribedCluster | None = None, *, check_disk: bool = False
+) -> Plan:
+    """Plan a run of a command, here or on a cluster that is only described.
+
+    Parameters
+    ----------
+    request
+        What would be asked.
+    cluster
+        Where it would run; None: on this machine.
+    check_disk
+        Whether the file system of the run directory must have room for it.
+
+    Raises
+    ------
+    ClustergridError
+        The input, the memory or the disk is not as it has to be.
+    """
+    matrix = survey_input(request.input, request.layer)
+    notes: tuple[str, ...] = ()
+    if cluster is not None:
+        resources = cluster.resources(request.memory_bytes or cluster.memory_bytes)
+        notes = (CLUSTER_NOTE,)
+    else:
+        here = Resources(
+            memory_bytes=request.memory_bytes or available_memory_bytes(), threads=available_cores()
+        )
+        resources = starting_resources(request, matrix, here)
+    plan = plan_of(request, matrix, resources, directory=request.directory, notes=notes)
+    if check_disk:
+        _check_disk(request, plan)
+    return plan
+
+
+def _check_disk(request: RunRequest, plan: Plan) -> None:
+    if (request.directory / "run.json").exists():
+        check_room(RunDirectory(request.directory), plan, ())
+        return
+    free = shutil.disk_usage(existing_folder(request.directory)).free
+    refuse_too_little_disk(plan, free_bytes=free, kept_bytes={}, path=str(request.directory))
+
+
+def look_at(
+    data: Any, memory: str | int | None, store: str | os.PathLike[str] | None, client: Client | None
+) -> tuple[PlannedMatrix, Resources, int]:
+    """Look at what is given to a function of Python, and at what there is for it.
+
+    Parameters
+    ----------
+    data, memory, store, client
+        As in `clustermap`.
+
+    Returns
+    -------
+    matrix
+        What a plan has to know of it.
+    resources
+        Memory and threads, here or of the client's workers.
+    matrix_bytes_held
+        Of the matrix, in this process.
+    """
+    if isinstance(data, str | os.PathLike):
+        matrix = survey_input(data)
+        if matrix.is_stream and (store is not None or matrix.nbytes > SMALL_BYTES):
+            # To open it would be to copy it.
+            executor: Executor = ThreadsExecutor() if client is None else DaskExecutor(client)
+            limit = available_memory_bytes() if memory is None else parse_bytes(memory)
+            return matrix, resources_of(executor, limit), 0
+    stages = open_stages(data, memory=memory, store=store, client=client)
+    found = PlannedMatrix(
+        shape=stages.shape,
+        dtype=stages.matrix.dtype,
+        ingest=not stages.in_memory and matrix_source(stages.matrix) is None,
+    )
+    return found, stages.resources, stages.matrix_bytes_held

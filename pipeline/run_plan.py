@@ -1,0 +1,224 @@
+"""Driver: the plan of a run as it will be - which processes it starts, and what its disk holds.
+
+`planning.py` computes; here is what has to be looked up for it: the input, the machine, the run
+directory, the workers of a scheduler that was joined.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clustergrid.pipeline.calibration import calibrated
+from clustergrid.pipeline.execution import available_cores
+from clustergrid.pipeline.planned import Plan
+from clustergrid.pipeline.planning import Ingest, plan_run
+from clustergrid.pipeline.refusal import refuse_too_little_disk
+from clustergrid.pipeline.request import ClusterChoice, RunRequest
+from clustergrid.pipeline.resources import Resources, local_worker_processes
+from clustergrid.pipeline.spec import AXIS_NAMES, distance_dtype
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from clustergrid.storage.rundir import RunDirectory
+
+__all__ = [
+    "PlannedMatrix",
+    "check_room",
+    "existing_folder",
+    "is_small",
+    "plan_of",
+    "starting_resources",
+]
+
+_SMALL_DISTANCE_BYTES = 100_000_000
+"""A run whose distances are no larger starts no scheduler ..."""
+_SMALL_MATRIX_BYTES = 1_000_000_000
+"""... if its matrix is no larger than this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedMatrix:
+    """What a plan knows of the input.
+
+    Attributes
+    ----------
+    shape, dtype
+        Of the matrix.
+    ingest
+        Whether it is copied first; ``"text"``: and parsed for that.
+    is_stream
+        Whether it can only be read from its beginning to its end.
+    note
+        A line about how it is known; empty where there is nothing to say.
+    """
+
+    shape: tuple[int, int]
+    dtype: np.dtype[np.generic]
+    ingest: Ingest
+    is_stream: bool = False
+    note: str = ""
+
+    @property
+    def nbytes(self) -> int:
+        """Of all values."""
+        return self.shape[0] * self.shape[1] * self.dtype.itemsize
+
+
+def is_small(largest_axis: int, matrix_bytes: int) -> bool:
+    """Whether threads of this process are done before workers would have started.
+
+    Parameters
+    ----------
+    largest_axis
+        Observations along the longer axis that is to be clustered.
+    matrix_bytes
+        Of the matrix.
+
+    Examples
+    --------
+    >>> is_small(5_000, 10**8), is_small(5_001, 10**8)
+    (True, False)
+    """
+    distances = 4 * largest_axis * largest_axis
+    return distances <= _SMALL_DISTANCE_BYTES and matrix_bytes <= _SMALL_MATRIX_BYTES
+
+
+def starting_resources(
+    request: RunRequest, matrix: PlannedMatrix, resources: Resources
+) -> Resources:
+    """Say what tasks of a run will use, before anything is started for it.
+
+    Parameters
+    ----------
+    request, matrix
+        What was asked, of what.
+    resources
+        Memory and threads of this machine.
+
+    Returns
+    -------
+    Resources
+        With the worker processes that it starts. Of a scheduler nothing is known before it is
+        joined, and the plan is of the driver alone.
+    """
+    axes = [
+        matrix.shape[axis]
+        for axis in (0, 1)
+        if request.axis(axis).cluster and request.axis(axis).linkage is None
+    ]
+    choice = request.cluster
+    if choice.is_remote:
+        return replace(resources, worker_processes=1, task_bytes=resources.memory_bytes)
+    return _local_resources(choice, is_small(max(axes, default=0), matrix.nbytes), resources)
+
+
+def _local_resources(choice: ClusterChoice, small: bool, resources: Resources) -> Resources:
+    if choice.cluster == "none" or small:
+        return resources
+    return replace(resources, worker_processes=local_worker_processes(resources.threads))
+
+
+def plan_of(
+    request: RunRequest,
+    matrix: PlannedMatrix,
+    resources: Resources,
+    *,
+    directory: Path | None,
+    measure: bool = True,
+    notes: tuple[str, ...] = (),
+) -> Plan:
+    """Plan a run.
+
+    Parameters
+    ----------
+    request, matrix, resources
+        What was asked, of what, with what.
+    directory
+        Where it writes, or None where nobody knows.
+    measure
+        Whether this machine may be measured for the seconds, where the run is long.
+    notes
+        More lines for people.
+
+    Raises
+    ------
+    MemoryLimitError
+        It does not fit the memory.
+    """
+    plan = plan_run(
+        request.spec(distance_dtype(matrix.dtype, request.dtype)),
+        matrix.shape,
+        matrix.dtype.itemsize,
+        resources,
+        in_memory=False,
+        ingest=matrix.ingest,
+        pictures=len(request.figure.formats),
+    )
+    if measure:
+        where = None if directory is None else existing_folder(directory)
+        plan = calibrated(plan, where, available_cores())
+    return replace(plan, notes=(*([matrix.note] if matrix.note else []), *notes))
+
+
+def check_room(directory: RunDirectory, plan: Plan, finished_axes: Collection[int]) -> None:
+    """Refuse a run whose file system has no room for what it still has to write.
+
+    Parameters
+    ----------
+    directory
+        The run directory.
+    plan
+        The run.
+    finished_axes
+        Axes of which nothing is computed any more.
+
+    Raises
+    ------
+    DiskSpaceError
+        There is too little room; the message says how much would do.
+    """
+    kept = {"ingest": _size(Path(directory.matrix))}
+    if "matrix" in directory.state["stages"]:
+        kept["ingest"] = plan.disk_bytes  # compressed, it is smaller than planned
+    for axis, name in enumerate(AXIS_NAMES):
+        stages = (f"distance-{name}", f"linkage-{name}")
+        if axis in finished_axes:
+            kept |= dict.fromkeys(stages, plan.disk_bytes)
+        else:
+            # Of another question they go before the new ones come.
+            arrays = Path(directory.arrays).glob(f"condensed_{name}*")
+            kept[stages[0]] = sum(_size(array) for array in arrays)
+    free = shutil.disk_usage(directory.path).free
+    refuse_too_little_disk(plan, free_bytes=free, kept_bytes=kept, path=str(directory.path))
+
+
+def existing_folder(path: Path) -> Path:
+    """Return a directory, or the one above it that there is already.
+
+    Examples
+    --------
+    >>> str(existing_folder(Path("/not/yet")))
+    '/'
+    """
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files below a folder, 0 where there is none."""
+    return sum(_sizes(folder))
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                yield os.stat(os.path.join(parent, name)).st_size
+            except FileNotFoundError:  # of a tile that a worker renames just now
+                continue

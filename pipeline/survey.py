@@ -1,0 +1,76 @@
+"""Driver: the shape of an input, without reading all of it."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+from typing import IO, Any, cast
+
+from clustergrid.pipeline.intake import needs_copy
+from clustergrid.pipeline.run_plan import PlannedMatrix
+from clustergrid.pipeline.sizes import format_bytes
+from clustergrid.storage.matrix import open_matrix
+from clustergrid.storage.readers.base import Stream
+from clustergrid.storage.readers.location import Location
+from clustergrid.storage.readers.table import TEXT, open_location
+
+__all__ = ["survey_input"]
+
+_SAMPLE_BYTES = 16_000_000
+
+
+def survey_input(path: str | os.PathLike[str], layer: str | None = None) -> PlannedMatrix:
+    """Say what a plan has to know of an input.
+
+    Formats whose blocks can be read at any place say their shape, and so do Parquet and columns of
+    an AnnData. How many rows a long text has is estimated from its beginning; a short one is read.
+
+    Parameters
+    ----------
+    path, layer
+        As in `open_matrix`.
+
+    Raises
+    ------
+    ClustergridError
+        What `open_matrix` raises of an input that cannot be read, as far as it was looked at.
+    """
+    location = Location.parse(path)
+    found = open_location(location, layer)
+    if isinstance(found, Stream):
+        if found.n_rows is not None:
+            shape = (found.n_rows, found.n_columns)
+            return PlannedMatrix(shape=shape, dtype=found.dtype, ingest=True, is_stream=True)
+        rows = _rows_of_text(location)
+        if rows is not None:
+            return PlannedMatrix(
+                shape=(rows, found.n_columns),
+                dtype=found.dtype,
+                ingest="text",
+                is_stream=True,
+                note=f"the number of rows is estimated from the first "
+                f"{format_bytes(_SAMPLE_BYTES)} of {Path(location.url).name}",
+            )
+    matrix = open_matrix(path, layer=layer)
+    copied = needs_copy(matrix)
+    return PlannedMatrix(
+        shape=(int(matrix.shape[0]), int(matrix.shape[1])),
+        dtype=matrix.dtype,
+        ingest="text" if copied and location.suffix in TEXT else copied,
+        is_stream=isinstance(found, Stream),
+    )
+
+
+def _rows_of_text(location: Location) -> int | None:
+    """Estimate the rows below the header of a text; None where it is short enough to be read."""
+    with location.open() as raw:
+        text: IO[bytes] = raw
+        if location.is_compressed:
+            text = cast("IO[bytes]", gzip.GzipFile(fileobj=cast("Any", raw)))
+        sample = text.read(_SAMPLE_BYTES)
+        if len(sample) < _SAMPLE_BYTES:
+            return None
+        used = raw.tell()
+        size = raw.seek(0, os.SEEK_END)
+    return max(1, round(sample.count(b"\n") * size / used) - 1)
