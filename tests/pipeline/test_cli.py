@@ -121,19 +121,6 @@ def test_json_is_all_there_is_on_standard_output(call, folder):
     assert lines_of(out)[-1] == {"figure": "run/figure.png"}
 
 
-def test_plan_computes_nothing(call, folder):
-    status, out, err = call("plan", "a.csv", "--method", "ward", "--row-metric", "euclidean")
-    assert (status, err) == (0, "")
-    assert "distance-row" in out
-    assert "ward, in memory" in out
-    assert "30 rows x 5 columns" in out
-    assert os.listdir() == ["a.csv"]
-    status, out, err = call("plan", "a.csv", "--no-row-cluster")
-    assert "linkage-row" not in out
-    np.save("tree.npy", scipy_linkage(frame().to_numpy()))
-    assert "linkage-row" not in call("plan", "a.csv", "--row-linkage", "tree.npy")[1]
-
-
 def test_help(call):
     for command in ([], ["run"], ["plan"], ["plot"], ["status"], ["demo"]):
         status, out, err = call(*command, "--help")
