@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clustergrid.storage.codecs import refuse_pickles
 from clustergrid.storage.errors import StorageError
 from clustergrid.storage.grid import is_aligned
 
@@ -97,6 +98,7 @@ def open_array(store: str | PurePath, path: str, *, mode: str = "r") -> zarr.Arr
 
     try:
         array = zarr.open_array(str(store), path=path, mode=mode)
+        refuse_pickles(array, f"the array {path!r} in {store}")
         return array if mode == "r" else array.with_config(_WRITTEN_WHOLE)
     except (OSError, KeyError, ValueError) as error:
         raise StorageError(f"no readable array {path!r} in {store}: {error}") from error

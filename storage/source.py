@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from clustergrid.storage.arrays import open_array
-from clustergrid.storage.errors import IntegrityError
+from clustergrid.storage.errors import ClustergridError, IntegrityError
 
 if TYPE_CHECKING:
     import zarr
@@ -123,7 +123,9 @@ class ZarrSource:
             rows, columns = columns, rows
         try:
             block = np.asarray(self._array[rows, columns])
-        except ValueError as error:
+        except (ClustergridError, MemoryError):
+            raise
+        except Exception as error:  # every codec has its own, besides those of checksums
             raise IntegrityError(
                 f"the array {self.path!r} in {self.store} is damaged in rows {rows.start} to "
                 f"{rows.stop}: {error}"

@@ -10,9 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from clustergrid.storage.errors import DataValueError, MissingExtraError
+from clustergrid.storage.errors import (
+    ClustergridError,
+    DataValueError,
+    IntegrityError,
+    MissingExtraError,
+)
 from clustergrid.storage.readers.annotated import axis_labels, choose_layer, column_stream, describe
 from clustergrid.storage.readers.base import RandomAccess, Stream
+from clustergrid.storage.readers.hdf5 import hdf5_object
 from clustergrid.storage.readers.location import Location
 from clustergrid.storage.readers.sparse import read_compressed_rows
 
@@ -31,11 +37,12 @@ class _Element:
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
         """Open the file, and return the values of a block."""
-        with _open_file(self.location) as file:
-            node = file[self.path]
+        what = f"{self.path} of {self.location.url}"
+        with _open_file(self.location) as file, _readable(f"{what} in rows {rows.start} on"):
+            node = hdf5_object(file, self.path, self.location.url)
             if self.is_dense:
                 return np.asarray(node[rows, columns])
-            return read_compressed_rows(node, rows, self.shape)[:, columns]
+            return read_compressed_rows(node, rows, self.shape, what)[:, columns]
 
 
 def open_h5ad(location: Location, layer: str | None) -> RandomAccess | Stream:
@@ -54,14 +61,18 @@ def open_h5ad(location: Location, layer: str | None) -> RandomAccess | Stream:
         h5py is not installed.
     DataTypeError, DataValueError
         There is no such layer, or it is not a matrix of real numbers.
+    IntegrityError
+        The file is damaged.
     """
-    with _open_file(location) as file:
+    with _open_file(location) as file, _readable(location.url):
         path, table = choose_layer(file, layer, location.url)
-        found = describe(file[path], f"{path} of {location.url}")
-        rows, columns = axis_labels(file["obs"]), axis_labels(file[table])
-        stored = getattr(file[path], "chunks", None) or (1, found.shape[1])
+        node, what = hdf5_object(file, path, location.url), f"{path} of {location.url}"
+        found = describe(node, what)
+        rows = axis_labels(file, "obs", found.shape[0], location.url)
+        columns = axis_labels(file, table, found.shape[1], location.url)
+        stored = getattr(node, "chunks", None) or (1, found.shape[1])
     if found.encoding == "csc":
-        return column_stream(found, partial(_open_node, location, path), rows, columns)
+        return column_stream(found, partial(_open_node, location, path), rows, columns, what)
     return RandomAccess(
         reader=_Element(location, path, found.shape, found.dtype, found.encoding == "dense"),
         stored_chunks=stored,
@@ -72,10 +83,22 @@ def open_h5ad(location: Location, layer: str | None) -> RandomAccess | Stream:
 
 
 @contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Turn what damaged bytes raise into an error that names the place."""
+    try:
+        yield
+    except (ClustergridError, MemoryError):
+        raise
+    # HDF5's library, h5py and NumPy have their own of every kind.
+    except Exception as error:
+        raise IntegrityError(f"{what} cannot be read: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
 def _open_node(location: Location, path: str) -> Iterator[Any]:
     """Open a group of the file."""
-    with _open_file(location) as file:
-        yield file[path]
+    with _open_file(location) as file, _readable(f"{path} of {location.url}"):
+        yield hdf5_object(file, path, location.url)
 
 
 @contextmanager
@@ -91,7 +114,7 @@ def _open_file(location: Location) -> Iterator[Any]:
     with location.open() as raw:
         try:
             file = h5py.File(location.url if location.is_local else raw, "r")
-        except OSError as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise DataValueError(f"{location.url} is not a readable HDF5 file: {error}") from error
         with file:
             yield file

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
+from clustergrid.storage.credentials import hide_credentials, lacks_credentials
 from clustergrid.storage.errors import (
     DataValueError,
     MissingExtraError,
@@ -49,18 +50,30 @@ class Location:
         ------
         DataValueError
             It is empty, or no file can have such a name.
+        StorageError
+            Its login was left out where it was kept.
         """
         text = os.fspath(path)
         if not text or "\0" in text:
             raise DataValueError(f"{text!r} is not a path, nor a URL")
         for local in ("file://", "local://"):
             text = text.removeprefix(local)
+        if lacks_credentials(text):
+            raise StorageError(
+                f"the login of {text} was not kept. Let the store find it elsewhere, in the "
+                "environment or in fsspec's configuration, and give the URL without it"
+            )
         if "://" in text or "::" in text:
             return cls(text)
         try:
             return cls(str(Path(text).expanduser().absolute()))
         except RuntimeError as error:  # ~somebody
             raise MissingFileError(f"no such file or directory: {text} ({error})") from error
+
+    @property
+    def shown(self) -> str:
+        """Without passwords and signatures, as it is written anywhere."""
+        return hide_credentials(self.url)
 
     @property
     def is_local(self) -> bool:
@@ -134,7 +147,7 @@ class Location:
     def fingerprint(self) -> dict[str, Any]:
         """Describe the content well enough to notice that it changed; see `ingest.fingerprint`."""
         if self.is_directory():
-            return {"url": self.url, **self._directory_fingerprint()}
+            return {"url": self.shown, **self._directory_fingerprint()}
         with self.open() as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
@@ -143,7 +156,7 @@ class Location:
             sample.update(file.read(_SAMPLE_BYTES))
         modified = os.stat(self.url).st_mtime_ns if self.is_local else None
         return {
-            "url": self.url,
+            "url": self.shown,
             "size": size,
             "mtime_ns": modified,
             "sha256_of_ends": sample.hexdigest(),
@@ -152,9 +165,9 @@ class Location:
     def identity(self) -> dict[str, Any]:
         """As `fingerprint`, without listing a remote directory, which may hold a million chunks."""
         if self.is_local or not self.is_directory():
-            return self.fingerprint() if self.exists() else {"url": self.url}
+            return self.fingerprint() if self.exists() else {"url": self.shown}
         found = [self.child(name) for name in ZARR_METADATA]
-        return {"url": self.url, "metadata": [f.fingerprint() for f in found if f.exists()]}
+        return {"url": self.shown, "metadata": [f.fingerprint() for f in found if f.exists()]}
 
     def _directory_fingerprint(self) -> dict[str, Any]:
         """Names, sizes and times of all files below a directory, as one digest."""

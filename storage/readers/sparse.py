@@ -8,7 +8,7 @@ into one temporary file for every block of rows.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from clustergrid.storage.errors import DataTypeError, DataValueError
 from clustergrid.storage.readers.base import RowBlock
 from clustergrid.storage.readers.chunking import BLOCK_BYTES, block_rows
 
-__all__ = ["CompressedColumns", "SparseMatrix", "read_compressed_rows"]
+__all__ = ["CompressedColumns", "SparseMatrix", "check_compressed", "read_compressed_rows"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,63 @@ class SparseMatrix:
         return np.asarray(self.matrix[rows, columns].toarray())
 
 
-def read_compressed_rows(group: Any, rows: slice, shape: tuple[int, int]) -> np.ndarray:
+def check_compressed(parts: Mapping[str, Any], n: int, what: str) -> None:
+    """Check what the shapes and types of the parts of a compressed matrix tell.
+
+    Parameters
+    ----------
+    parts
+        The arrays ``data``, ``indices`` and ``indptr``.
+    n
+        Rows of a CSR matrix, columns of a CSC one.
+    what
+        What errors call the matrix.
+
+    Raises
+    ------
+    DataTypeError, DataValueError
+        They are not those of one matrix.
+    """
+    for name, part in parts.items():
+        if not hasattr(part, "dtype") or len(part.shape) != 1:
+            raise DataValueError(f"{name} of {what} is not an array of one dimension")
+        if name != "data" and part.dtype.kind not in "iu":
+            raise DataTypeError(f"{name} of {what} has type {part.dtype}, not whole numbers")
+    n_data, n_indices, n_pointers = (int(part.shape[0]) for part in parts.values())
+    if n_pointers != n + 1:
+        raise DataValueError(
+            f"indptr of {what} has {n_pointers:,} entries, instead of {n + 1:,} for its shape"
+        )
+    if n_data != n_indices:
+        raise DataValueError(f"{what} has {n_data:,} values and {n_indices:,} indices")
+
+
+def _check_pointers(pointers: np.ndarray, first: int, n_entries: int, what: str) -> None:
+    """Refuse pointers that go back, or beyond the entries; `first` is the number of the first."""
+    bad = np.flatnonzero((pointers < 0) | (pointers > n_entries))
+    if len(bad):
+        raise DataValueError(
+            f"indptr of {what} is damaged: entry {first + bad[0]} is {pointers[bad[0]]}, and there "
+            f"are {n_entries:,} values"
+        )
+    bad = np.flatnonzero(np.diff(pointers) < 0)
+    if len(bad):
+        raise DataValueError(
+            f"indptr of {what} is damaged: entry {first + bad[0] + 1} is less than the one before"
+        )
+
+
+def _check_indices(indices: np.ndarray, first: int, n: int, what: str) -> None:
+    """Refuse indices outside of the matrix, where SciPy would write beyond its memory."""
+    bad = np.flatnonzero((indices < 0) | (indices >= n))
+    if len(bad):
+        raise DataValueError(
+            f"indices of {what} are damaged: entry {first + bad[0]} is {indices[bad[0]]}, and the "
+            f"matrix has {n:,}"
+        )
+
+
+def read_compressed_rows(group: Any, rows: slice, shape: tuple[int, int], what: str) -> np.ndarray:
     """Make rows of a CSR group dense.
 
     Parameters
@@ -58,13 +115,26 @@ def read_compressed_rows(group: Any, rows: slice, shape: tuple[int, int]) -> np.
         Which rows.
     shape
         Of the whole matrix.
+    what
+        What errors call the matrix.
+
+    Raises
+    ------
+    DataValueError
+        Its entries do not lie in the matrix.
     """
     from scipy.sparse import csr_matrix
 
     start, stop, _ = rows.indices(shape[0])
     pointers = np.asarray(group["indptr"][start : stop + 1]).astype(np.int64)
+    _check_pointers(pointers, start, int(group["data"].shape[0]), what)
     entries = slice(int(pointers[0]), int(pointers[-1]))
+    if entries.stop - entries.start > (stop - start) * shape[1]:
+        raise DataValueError(
+            f"indptr of {what} is damaged: rows {start} to {stop} have more entries than cells"
+        )
     data, indices = np.asarray(group["data"][entries]), np.asarray(group["indices"][entries])
+    _check_indices(indices, entries.start, shape[1], what)
     block = csr_matrix((data, indices, pointers - pointers[0]), shape=(stop - start, shape[1]))
     return np.asarray(block.toarray())
 
@@ -81,12 +151,15 @@ class CompressedColumns:
         Of the matrix.
     row_labels
         Labels of its rows, dealt out with the blocks.
+    what
+        What errors call the matrix.
     """
 
     open_group: Callable[[], AbstractContextManager[Any]]
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     row_labels: pd.Index
+    what: str
 
     def blocks(self) -> Iterator[RowBlock]:
         """Deal the entries into files by rows, then read these one after another."""
@@ -110,11 +183,15 @@ class CompressedColumns:
     def _entries(self, group: Any, entry: np.dtype[Any]) -> Iterator[np.ndarray]:
         """Read the stored entries in order, some at a time."""
         pointers = np.asarray(group["indptr"][:]).astype(np.int64)
+        _check_pointers(pointers, 0, int(group["data"].shape[0]), self.what)
         step = max(1, BLOCK_BYTES // entry.itemsize)
-        for start in range(0, int(pointers[-1]), step):
+        # Entries before the first pointer belong to no column.
+        for start in range(int(pointers[0]), int(pointers[-1]), step):
             part = slice(start, min(start + step, int(pointers[-1])))
             entries = np.empty(part.stop - part.start, entry)
-            entries["row"] = group["indices"][part]
+            rows = np.asarray(group["indices"][part])
+            _check_indices(rows, start, self.shape[0], self.what)
+            entries["row"] = rows
             entries["value"] = group["data"][part]
             entries["column"] = (
                 np.searchsorted(pointers, np.arange(part.start, part.stop), side="right") - 1

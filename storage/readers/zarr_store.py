@@ -11,9 +11,16 @@ from typing import Any
 import numpy as np
 import xarray
 
-from clustergrid.storage.errors import DataValueError, IntegrityError, StorageError
+from clustergrid.storage.codecs import refuse_pickles
+from clustergrid.storage.errors import (
+    ClustergridError,
+    DataValueError,
+    IntegrityError,
+    StorageError,
+)
 from clustergrid.storage.readers.annotated import (
     axis_labels,
+    child,
     choose_layer,
     column_stream,
     describe,
@@ -23,6 +30,7 @@ from clustergrid.storage.readers.frame import check_number_dtype
 from clustergrid.storage.readers.labels import plain_labels
 from clustergrid.storage.readers.location import ZARR_METADATA, Location
 from clustergrid.storage.readers.sparse import read_compressed_rows
+from clustergrid.storage.readers.zarr_chunks import MOST_LABELS, check_array, check_stored
 from clustergrid.storage.source import ZarrSource
 
 __all__ = ["is_zarr", "open_zarr", "open_zarr_array"]
@@ -72,7 +80,8 @@ class _Variable:
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
         """Return the values of a block."""
-        return np.asarray(self._variable[rows, columns].values)
+        with _readable(self.name, self.url, rows):
+            return np.asarray(self._variable[rows, columns].values)
 
 
 @dataclass(frozen=True)
@@ -86,8 +95,9 @@ class _CompressedRows:
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
         """Return the values of a block."""
-        with _open_node(self.url, self.path) as group:
-            return read_compressed_rows(group, rows, self.shape)[:, columns]
+        what = f"{self.path} of {self.url}"
+        with _open_node(self.url, self.path) as group, _readable(self.path, self.url, rows):
+            return read_compressed_rows(group, rows, self.shape, what)[:, columns]
 
 
 def is_zarr(location: Location) -> bool:
@@ -115,15 +125,27 @@ def open_zarr(location: Location, layer: str | None) -> RandomAccess | Stream:
     import zarr
 
     try:
-        node = zarr.open(location.url, mode="r")
-    except (OSError, KeyError, ValueError) as error:
-        raise StorageError(f"{location.url} is not a readable Zarr store: {error}") from error
-    if isinstance(node, zarr.Array):
-        return open_zarr_array(node, url=location.url)
-    # In a store of ours, whose dimensions may have these names, they are arrays of labels.
-    if all(name in node and isinstance(node[name], zarr.Group) for name in ("obs", "var")):
-        return _open_annotated(location, node, layer)
-    return _open_variable(location, node, layer)
+        node = zarr.open(location.url, mode="r", **_real_metadata(location))
+        if isinstance(node, zarr.Array):
+            if layer is not None:
+                raise DataValueError(f"{location.url} is one array: it has no layer {layer!r}")
+            return open_zarr_array(node, url=location.url)
+        # In a store of ours, whose dimensions may have these names, they are arrays of labels.
+        if all(name in node and isinstance(node[name], zarr.Group) for name in ("obs", "var")):
+            return _open_annotated(location, node, layer)
+        return _open_variable(location, node, layer)
+    except (ClustergridError, MemoryError):
+        raise
+    # Metadata are JSON of anybody's: zarr and xarray raise of every kind where it is not theirs.
+    except Exception as error:
+        raise StorageError(
+            f"{location.url} is not a readable Zarr store: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _real_metadata(location: Location) -> dict[str, Any]:
+    """Options that leave consolidated metadata alone where the real ones are at hand."""
+    return {"use_consolidated": False} if location.is_local else {}
 
 
 def open_zarr_array(array: Any, url: str | None = None) -> RandomAccess:
@@ -139,10 +161,9 @@ def open_zarr_array(array: Any, url: str | None = None) -> RandomAccess:
     from zarr.storage import LocalStore
 
     what = f"the Zarr array {url or array.path or array.store}"
-    check_number_dtype(array.dtype, what)
-    if array.ndim != 2:
-        raise DataValueError(f"{what} has shape {array.shape}: a matrix has two dimensions")
+    check_array(array, what)
     if url is not None:
+        check_stored(Location(url), "", array, what, whole=False)
         place: tuple[str, str] | None = (url, "")
     elif isinstance(array.store, LocalStore):
         place = (str(array.store.root), array.path)
@@ -161,35 +182,49 @@ def open_zarr_array(array: Any, url: str | None = None) -> RandomAccess:
 
 def _open_annotated(location: Location, root: Any, layer: str | None) -> RandomAccess | Stream:
     """Open an AnnData store."""
-    path, table = choose_layer(root, layer, location.url)
-    found = describe(root[path], f"{path} of {location.url}")
-    rows, columns = axis_labels(root["obs"]), axis_labels(root[table])
+    url = location.url
+    path, table = choose_layer(root, layer, url)
+    node, what = child(root, path, url), f"{path} of {url}"
+    found = describe(node, what)
+    if found.encoding == "dense":
+        check_array(node, what)
+        check_stored(location, path, node, what, whole=False)
+    rows = axis_labels(root, "obs", found.shape[0], url)
+    columns = axis_labels(root, table, found.shape[1], url)
     if found.encoding == "csc":
-        return column_stream(found, partial(_open_node, location.url, path), rows, columns)
+        return column_stream(found, partial(_open_node, url, path), rows, columns, what)
     is_dense = found.encoding == "dense"
     return RandomAccess(
-        reader=ZarrSource(location.url, path)
+        reader=ZarrSource(url, path)
         if is_dense
-        else _CompressedRows(location.url, path, found.shape, found.dtype),
-        stored_chunks=(root[path].shards or root[path].chunks) if is_dense else (1, found.shape[1]),
+        else _CompressedRows(url, path, found.shape, found.dtype),
+        stored_chunks=(node.shards or node.chunks) if is_dense else (1, found.shape[1]),
         row_labels=rows,
         column_labels=columns,
         dims=("obs", "var"),
-        zarr_array=(location.url, path) if is_dense else None,
+        zarr_array=(url, path) if is_dense else None,
     )
 
 
 def _open_variable(location: Location, root: Any, layer: str | None) -> RandomAccess:
     """Open a variable of a group that xarray can read."""
+    record = dict(root.attrs).get("clustergrid", {})
+    for name, array in root.arrays():
+        # xarray reads the labels as it opens the group.
+        refuse_pickles(array, f"{name!r} of {location.url}")
+        _check_labels(location, name, array)
     dataset = _open_dataset(location.url)
     name = _choose_variable(dataset, layer, location.url)
     variable, stored = dataset[name], root[name]
-    record = dict(root.attrs).get("clustergrid", {}).get(name, {})
+    record = record.get(name, {})
     if not record.get("complete", True):
         raise IntegrityError(
             f"{location.url} was not written to its end. Run what wrote it again, or delete it."
         )
-    check_number_dtype(variable.dtype, f"{name!r} of {location.url}")
+    what = f"{name!r} of {location.url}"
+    check_number_dtype(variable.dtype, what)
+    check_array(stored, what)
+    check_stored(location, name, stored, what, whole=bool(record))
     shape = (int(variable.shape[0]), int(variable.shape[1]))
     as_stored = variable.dtype == stored.dtype and _is_undecoded(variable)
     return RandomAccess(
@@ -203,6 +238,15 @@ def _open_variable(location: Location, root: Any, layer: str | None) -> RandomAc
         name=record.get("name", None if name == _XARRAY_UNNAMED else name),
         zarr_array=(location.url, name) if as_stored else None,
     )
+
+
+def _check_labels(location: Location, name: str, array: Any) -> None:
+    """Refuse labels that are read at once and cannot be: as many as a damaged shape claims."""
+    if array.ndim == 1 and array.shape[0] > MOST_LABELS:
+        raise DataValueError(
+            f"{name!r} of {location.url} claims {array.shape[0]:,} labels; up to {MOST_LABELS:,} "
+            "are read. Are its metadata damaged?"
+        )
 
 
 def _choose_variable(dataset: xarray.Dataset, layer: str | None, where: str) -> str:
@@ -245,20 +289,34 @@ def _open_dataset(url: str) -> xarray.Dataset:
     """Open a group with xarray, lazily and without Dask."""
     import zarr
 
-    group = zarr.open_group(url, mode="r")
-    consolidated = group.metadata.consolidated_metadata is not None
+    local = _real_metadata(Location(url))
+    group = zarr.open_group(url, mode="r", **local)
+    consolidated = not local and group.metadata.consolidated_metadata is not None
     try:
         dataset: xarray.Dataset = xarray.open_zarr(
             url, chunks=None, consolidated=consolidated, decode_timedelta=False
         )
-    except (KeyError, ValueError) as error:
+    except Exception as error:  # of every kind, as the metadata
         raise DataValueError(f"{url} is not a group that xarray reads: {error}") from error
     return dataset
 
 
 @contextmanager
+def _readable(path: str, url: str, rows: slice) -> Iterator[None]:
+    """Turn what damaged chunks raise into an error that names the place."""
+    try:
+        yield
+    except (ClustergridError, MemoryError):
+        raise
+    except Exception as error:  # every codec has its own
+        raise IntegrityError(
+            f"the array {path!r} in {url} is damaged in rows {rows.start} to {rows.stop}: {error}"
+        ) from error
+
+
+@contextmanager
 def _open_node(url: str, path: str) -> Iterator[Any]:
-    """Open a group."""
+    """Open a group whose arrays `describe` looked at."""
     import zarr
 
-    yield zarr.open_group(url, path=path, mode="r")
+    yield zarr.open_group(url, path=path, mode="r", **_real_metadata(Location(url)))

@@ -167,7 +167,11 @@ def test_a_store_is_used_again_until_the_input_changes(tmp_path, frame, monkeypa
     ("name", "content", "message"),
     [
         ("a.csv", b"g,a,b\nx,1,2\ny,3,zz\n", r"a.csv: 'zz' in column 'b', row 'y' .row 2"),
-        ("a.csv", b"g,a,b\nx,1,2\ny,3\n", "a.csv: row 2 below the header, 'y,3', has 2 fields instead of 3"),
+        (
+            "a.csv",
+            b"g,a,b\nx,1,2\ny,3\n",
+            "a.csv: row 2 below the header, 'y,3', has 2 fields instead of 3",
+        ),
         ("a.csv", b"", "a.csv is empty"),
         ("a.csv", b"g,a\n", "no rows"),
         ("a.csv", b"g\nx\n", "no column of numbers"),
