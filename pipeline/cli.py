@@ -36,6 +36,7 @@ from clustergrid.pipeline.options import (
     memory_option,
 )
 from clustergrid.pipeline.request import RunRequest
+from clustergrid.storage.credentials import hide_credentials
 from clustergrid.storage.errors import ClustergridError, IntegrityError
 
 __all__ = ["cli", "main"]
@@ -355,7 +356,7 @@ def _one_line(text: str) -> str:
 
     Names and cells of somebody else's file are quoted in messages, and may hold escape sequences.
     """
-    line = " ".join(text.split())
+    line = hide_credentials(" ".join(text.split()))
     if len(line) > _LONGEST_LINE:
         half = _LONGEST_LINE // 2
         line = f"{line[:half]} [...] {line[-half:]}"

@@ -13,6 +13,7 @@ from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.request import RunRequest
 from clustergrid.storage.arrays import open_array
 from clustergrid.storage.chunks import chunk_grid, chunk_of, damaged_chunks
+from clustergrid.storage.credentials import hide_credentials
 from clustergrid.storage.errors import RunDirectoryError, StorageError
 from clustergrid.storage.identity import fingerprint, matrix_source, stored_record
 from clustergrid.storage.ingest import ingest, ingest_stream
@@ -166,7 +167,7 @@ def keep_matrix(
             source = ingest(matrix, directory.matrix, manifest=manifest, progress=tell)
         _finish(directory)
         matrix = open_matrix(directory.matrix, layer="matrix")
-    where = {"store": source.store, "path": source.path}
+    where = {"store": hide_credentials(source.store), "path": source.path}
     in_run = Location.parse(source.store).url == directory.matrix
     if in_run:
         where = {"store": "matrix.zarr", "path": source.path}

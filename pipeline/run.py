@@ -351,7 +351,7 @@ def _provenance(request: RunRequest, plan: Plan) -> dict[str, Any]:
     """Entries of ``run.json``: what was asked, with which versions."""
     asked = asdict(request)
     # `plot` may be called from another working directory.
-    asked |= {"directory": str(request.directory), "input": Location.parse(request.input).url}
+    asked |= {"directory": str(request.directory), "input": Location.parse(request.input).shown}
     packages = ("clustergrid", "dask", "matplotlib", "numba", "numpy", "scipy", "xarray", "zarr")
     return {
         "request": json.loads(json.dumps(asked)),

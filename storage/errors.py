@@ -1,5 +1,7 @@
 """Errors of the whole package; each is also a built-in error, so callers need not know ours."""
 
+from clustergrid.storage.credentials import hide_credentials
+
 __all__ = [
     "ClustergridError",
     "DataTypeError",
@@ -15,8 +17,12 @@ __all__ = [
 class ClustergridError(Exception):
     """Base of every error that clustergrid raises on purpose.
 
-    The command prints its text as one line, without a traceback.
+    The command prints its text as one line, without a traceback. Passwords in URLs are not in it:
+    messages go to logs, and from workers to dashboards.
     """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(hide_credentials(a) if isinstance(a, str) else a for a in args))
 
 
 class DataValueError(ClustergridError, ValueError):
