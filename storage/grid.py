@@ -14,6 +14,7 @@ from math import isqrt
 __all__ = [
     "BLOCK_FEATURES",
     "BLOCK_ROWS",
+    "DECODED_BYTES",
     "READ_BLOCK",
     "TriangleGrid",
     "is_aligned",
@@ -30,6 +31,9 @@ BLOCK_FEATURES = 2048
 
 READ_BLOCK = 2048
 """Rows and columns that a pass over the matrix reads at once. Fixed for the same reason."""
+
+DECODED_BYTES = 2**25
+"""Of chunks that are decoded at once, where several are read."""
 
 _PASS_VALUES = 2**21
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from clustergrid.storage.arrays import open_array
 from clustergrid.storage.errors import ClustergridError, IntegrityError
+from clustergrid.storage.reading import read_region
 
 if TYPE_CHECKING:
     import zarr
@@ -122,7 +123,7 @@ class ZarrSource:
         if self.transposed:
             rows, columns = columns, rows
         try:
-            block = np.asarray(self._array[rows, columns])
+            block = read_region(self._array, rows, columns)
         except (ClustergridError, MemoryError):
             raise
         except Exception as error:  # every codec has its own, besides those of checksums
