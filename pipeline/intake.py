@@ -14,7 +14,7 @@ from clustergrid.pipeline.request import RunRequest
 from clustergrid.storage.arrays import open_array
 from clustergrid.storage.chunks import chunk_grid, chunk_of, damaged_chunks
 from clustergrid.storage.credentials import hide_credentials
-from clustergrid.storage.errors import RunDirectoryError, StorageError
+from clustergrid.storage.errors import IntegrityError, RunDirectoryError, StorageError
 from clustergrid.storage.identity import fingerprint, matrix_source, stored_record
 from clustergrid.storage.ingest import ingest, ingest_stream
 from clustergrid.storage.manifest import Manifest
@@ -124,6 +124,10 @@ def open_input(
     location = Location.parse(request.input)
     found = open_location(location, request.layer)
     if not isinstance(found, Stream):
+        if found.is_unwritten:
+            raise IntegrityError(
+                f"{location.url} holds no chunk of its matrix, which was created and never written"
+            )
         return open_matrix(request.input, layer=request.layer), False
     manifest = _begin_anew(directory)
     with progress.stage("ingest", total=0, unit="blocks") as stage:

@@ -53,6 +53,8 @@ class RandomAccess:
         Name of the matrix, if the format gives it one.
     zarr_array
         Location ``(store, path)``, if the values are exactly one Zarr array.
+    is_unwritten
+        Whether nothing of it is stored, so that it reads as fill values everywhere.
     """
 
     reader: BlockReader
@@ -63,6 +65,7 @@ class RandomAccess:
     dims: tuple[str, str] = ("row", "column")
     name: str | None = None
     zarr_array: tuple[str, str] | None = None
+    is_unwritten: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

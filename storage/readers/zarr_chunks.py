@@ -2,7 +2,8 @@
 
 A chunk that is not stored reads as the fill value, without a word. In an array of somebody else
 that may be meant: zarr-python leaves out chunks that hold nothing else. It may also be a copy that
-was cut short. So it is said; and where not one chunk is stored, nothing was ever written.
+was cut short. So it is said; and where not one chunk is stored, which is legal but nothing to
+cluster, a run refuses it.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def check_array(array: Any, what: str) -> None:
         )
 
 
-def check_stored(location: Location, path: str, array: Any, what: str, *, whole: bool) -> None:
+def check_stored(location: Location, path: str, array: Any, what: str, *, whole: bool) -> bool:
     """Say which part of a local array is not stored.
 
     Parameters
@@ -68,10 +69,15 @@ def check_stored(location: Location, path: str, array: Any, what: str, *, whole:
     whole
         Whether it was written by us, every chunk of it.
 
+    Returns
+    -------
+    bool
+        Whether nothing was ever written to it.
+
     Raises
     ------
     IntegrityError
-        A chunk is missing that was there, or none was ever written.
+        A chunk is missing that was there.
 
     Warns
     -----
@@ -79,22 +85,23 @@ def check_stored(location: Location, path: str, array: Any, what: str, *, whole:
         Some chunks are not stored.
     """
     if not location.is_local or not prod(array.shape):
-        return
+        return False
     unit = array.shards or array.chunks
     total = prod(-(-n // step) for n, step in zip(array.shape, unit, strict=True))
     found = _count_chunks(Path(location.url, path))
     if found >= total:
-        return
+        return False
     missing = f"{total - found:,} of the {total:,} chunks of {what} are not stored"
     if whole:
         raise IntegrityError(f"{missing}, and they were: run what wrote it again, or delete it")
     if not found:
-        raise IntegrityError(f"{missing}: it was created, and nothing was ever written to it")
+        return True
     warnings.warn(
         f"{missing}, and read as its fill value, {array.fill_value}. If it is a copy, see whether "
         "it is complete.",
         stacklevel=2,
     )
+    return False
 
 
 def _count_chunks(folder: Path) -> int:

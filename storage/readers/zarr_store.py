@@ -162,8 +162,9 @@ def open_zarr_array(array: Any, url: str | None = None) -> RandomAccess:
 
     what = f"the Zarr array {url or array.path or array.store}"
     check_array(array, what)
+    is_unwritten = False
     if url is not None:
-        check_stored(Location(url), "", array, what, whole=False)
+        is_unwritten = check_stored(Location(url), "", array, what, whole=False)
         place: tuple[str, str] | None = (url, "")
     elif isinstance(array.store, LocalStore):
         place = (str(array.store.root), array.path)
@@ -177,6 +178,7 @@ def open_zarr_array(array: Any, url: str | None = None) -> RandomAccess:
         dim_names=(names[0], names[1]),
         name=array.basename or None,
         zarr_array=place,
+        is_unwritten=is_unwritten,
     )
 
 
@@ -186,9 +188,10 @@ def _open_annotated(location: Location, root: Any, layer: str | None) -> RandomA
     path, table = choose_layer(root, layer, url)
     node, what = child(root, path, url), f"{path} of {url}"
     found = describe(node, what)
+    is_unwritten = False
     if found.encoding == "dense":
         check_array(node, what)
-        check_stored(location, path, node, what, whole=False)
+        is_unwritten = check_stored(location, path, node, what, whole=False)
     rows = axis_labels(root, "obs", found.shape[0], url)
     columns = axis_labels(root, table, found.shape[1], url)
     if found.encoding == "csc":
@@ -203,6 +206,7 @@ def _open_annotated(location: Location, root: Any, layer: str | None) -> RandomA
         column_labels=columns,
         dims=("obs", "var"),
         zarr_array=(url, path) if is_dense else None,
+        is_unwritten=is_unwritten,
     )
 
 
@@ -224,7 +228,7 @@ def _open_variable(location: Location, root: Any, layer: str | None) -> RandomAc
     what = f"{name!r} of {location.url}"
     check_number_dtype(variable.dtype, what)
     check_array(stored, what)
-    check_stored(location, name, stored, what, whole=bool(record))
+    is_unwritten = check_stored(location, name, stored, what, whole=bool(record))
     shape = (int(variable.shape[0]), int(variable.shape[1]))
     as_stored = variable.dtype == stored.dtype and _is_undecoded(variable)
     return RandomAccess(
@@ -237,6 +241,7 @@ def _open_variable(location: Location, root: Any, layer: str | None) -> RandomAc
         dim_names=(variable.dims[0], variable.dims[1]),
         name=record.get("name", None if name == _XARRAY_UNNAMED else name),
         zarr_array=(location.url, name) if as_stored else None,
+        is_unwritten=is_unwritten,
     )
 
 
