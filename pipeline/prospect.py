@@ -23,6 +23,7 @@ from clustergrid.pipeline.run_plan import (
     PlannedMatrix,
     check_room,
     existing_folder,
+    is_small,
     plan_of,
     starting_resources,
 )
@@ -70,7 +71,13 @@ def prospective_plan(
         here = Resources(
             memory_bytes=request.memory_bytes or available_memory_bytes(), threads=available_cores()
         )
-        resources = starting_resources(request, matrix, here)
+        clustered = [
+            matrix.shape[axis]
+            for axis in (0, 1)
+            if request.axis(axis).cluster and request.axis(axis).linkage is None
+        ]
+        small = is_small(max(clustered, default=0), matrix.nbytes)
+        resources = starting_resources(request.cluster, here, small=small)
     plan = plan_of(request, matrix, resources, directory=request.directory, notes=notes)
     if check_disk:
         _check_disk(request, plan)

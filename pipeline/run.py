@@ -49,8 +49,15 @@ from clustergrid.pipeline.outputs import (
     write_order,
 )
 from clustergrid.pipeline.passes import drop_pieces
-from clustergrid.pipeline.planning import Plan, Resources, plan_run
+from clustergrid.pipeline.planning import Plan, Resources
 from clustergrid.pipeline.request import RunRequest
+from clustergrid.pipeline.run_plan import (
+    PlannedMatrix,
+    check_room,
+    is_small,
+    plan_of,
+    starting_resources,
+)
 from clustergrid.pipeline.spec import AXIS_NAMES, distance_dtype
 from clustergrid.storage.errors import StorageError
 from clustergrid.storage.readers.location import Location
@@ -61,11 +68,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
 __all__ = ["RunResult", "run"]
-
-_SMALL_BYTES = 100_000_000
-"""A run whose distances are no larger starts no scheduler ..."""
-_SMALL_MATRIX_BYTES = 1_000_000_000
-"""... if its matrix is no larger than this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,14 +169,19 @@ class _Run:
         )
         self.spec = request.spec(distance_dtype(matrix.dtype, request.dtype))
         self._given = self._check_options(matrix)
-        self.plan = self._make_plan(matrix)
-        tell(str(self.plan))
-        asked = _provenance(request, self.plan)
+        self._matrix = matrix
         before = directory.state.get("request")
         self._key = normalization_key(
             matrix_key(directory), request.z_score, request.standard_scale
         )
         self._unfinished = [axis for axis in (0, 1) if not self._is_finished(axis)]
+        self.plan = self._make_plan(
+            starting_resources(request.cluster, self.resources, small=self._is_small)
+        )
+        check_room(directory, self.plan, {0, 1}.difference(self._unfinished))
+        asked = _provenance(request, self.plan)
+        if not request.cluster.is_remote:
+            tell(str(self.plan))
         if before is not None:
             self._tell_changes(describe_changes(before, asked["request"]))
         # From here on the results may be of other options than those that were finished.
@@ -194,15 +201,22 @@ class _Run:
         self._copied = copy_colors(self.directory, self.request, matrix)
         return given
 
-    def _make_plan(self, matrix: xr.DataArray) -> Plan:
-        return plan_run(
-            self.spec,
-            self.shape,
-            matrix.dtype.itemsize,
-            self.resources,
-            in_memory=False,
-            ingest=needs_copy(matrix),
+    def _make_plan(self, resources: Resources) -> Plan:
+        copied = needs_copy(self._matrix)
+        return plan_of(
+            self.request,
+            PlannedMatrix(shape=self.shape, dtype=self._matrix.dtype, ingest=copied),
+            resources,
+            directory=self.directory.path,
+            # What is done already takes no longer for being measured.
+            measure=copied or bool(self._unfinished),
         )
+
+    def _plan_for_workers(self, resources: Resources) -> None:
+        """Plan for the workers of the scheduler that was joined, of which nobody knew before."""
+        self.plan = self._make_plan(resources)
+        self._tell(str(self.plan))
+        self.directory.update(**_plan_entries(self.plan))
 
     def _is_finished(self, axis: int) -> bool:
         """Whether there is nothing to compute for the tree of an axis."""
@@ -249,11 +263,7 @@ class _Run:
         largest = max((self.shape[axis] for axis in self._unfinished), default=0)
         if not (self._unfinished or needs_copy(self._matrix)):
             return True
-        return (
-            not self.request.cluster.is_remote
-            and largest * largest * 4 <= _SMALL_BYTES
-            and self._matrix.nbytes <= _SMALL_MATRIX_BYTES
-        )
+        return not self.request.cluster.is_remote and is_small(largest, self._matrix.nbytes)
 
     @contextmanager
     def _report(self, name: str) -> Iterator[None]:
@@ -263,8 +273,13 @@ class _Run:
     def finish(self) -> dict[str, str]:
         """Go through the stages; return the files they left."""
         if self._is_small:
+            if self.request.cluster.is_remote:
+                self._tell(str(self.plan))
             return self._finish()
         with connect(self.request.cluster, self.resources) as self._client:
+            if self._client is not None and self.request.cluster.is_remote:
+                executor = DaskExecutor(self._client)
+                self._plan_for_workers(resources_of(executor, self.resources.memory_bytes))
             for line in [] if self._client is None else dashboard_lines(self._client):
                 self._tell(line)
             return self._finish()
@@ -293,10 +308,17 @@ class _Run:
             files |= self._axis_files(axis, self._tree(axis, stages), stages)
         with self._report("picture"):
             files |= draw(directory, request.figure, stages, self.progress)
-        reports = directory.path.glob("report/*.html")
-        names = [*files.values(), "README.txt", *(f"report/{report.name}" for report in reports)]
-        directory.finish("outputs", "", files=sorted(names))
+        self._note_outputs(files)
         return files
+
+    def _note_outputs(self, files: dict[str, str]) -> None:
+        """Note the digests of what no stage of its own has noted."""
+        directory = self.directory
+        directory.begin("outputs")
+        noted = {name for entry in directory.state["stages"].values() for name in entry["files"]}
+        reports = (f"report/{report.name}" for report in directory.path.glob("report/*.html"))
+        names = {"README.txt", *files.values(), *reports}
+        directory.finish("outputs", "", files=sorted(names - noted))
 
     def _tree(self, axis: int, stages: RunStages) -> np.ndarray | None:
         """Tree of an axis: kept, given or computed; None if the axis is not clustered."""
@@ -347,6 +369,11 @@ class _Run:
         return files
 
 
+def _plan_entries(plan: Plan) -> dict[str, Any]:
+    """Entries of ``run.json``: what was planned, and the rates that its seconds are of."""
+    return {"plan": [stage.as_dict() for stage in plan.stages], "rates": asdict(plan.rates)}
+
+
 def _provenance(request: RunRequest, plan: Plan) -> dict[str, Any]:
     """Entries of ``run.json``: what was asked, with which versions."""
     asked = asdict(request)
@@ -356,7 +383,7 @@ def _provenance(request: RunRequest, plan: Plan) -> dict[str, Any]:
     return {
         "request": json.loads(json.dumps(asked)),
         "shape": list(plan.shape),
-        "plan": [asdict(stage) for stage in plan.stages],
+        **_plan_entries(plan),
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in packages},

@@ -89,17 +89,17 @@ def is_small(largest_axis: int, matrix_bytes: int) -> bool:
     return distances <= _SMALL_DISTANCE_BYTES and matrix_bytes <= _SMALL_MATRIX_BYTES
 
 
-def starting_resources(
-    request: RunRequest, matrix: PlannedMatrix, resources: Resources
-) -> Resources:
+def starting_resources(choice: ClusterChoice, resources: Resources, *, small: bool) -> Resources:
     """Say what tasks of a run will use, before anything is started for it.
 
     Parameters
     ----------
-    request, matrix
-        What was asked, of what.
+    choice
+        Where they shall run.
     resources
         Memory and threads of this machine.
+    small
+        Whether this process does it all in a moment.
 
     Returns
     -------
@@ -107,19 +107,9 @@ def starting_resources(
         With the worker processes that it starts. Of a scheduler nothing is known before it is
         joined, and the plan is of the driver alone.
     """
-    axes = [
-        matrix.shape[axis]
-        for axis in (0, 1)
-        if request.axis(axis).cluster and request.axis(axis).linkage is None
-    ]
-    choice = request.cluster
     if choice.is_remote:
         return replace(resources, worker_processes=1, task_bytes=resources.memory_bytes)
-    return _local_resources(choice, is_small(max(axes, default=0), matrix.nbytes), resources)
-
-
-def _local_resources(choice: ClusterChoice, small: bool, resources: Resources) -> Resources:
-    if choice.cluster == "none" or small:
+    if small or choice.cluster == "none":
         return resources
     return replace(resources, worker_processes=local_worker_processes(resources.threads))
 

@@ -329,6 +329,7 @@ class Stages:
             in_memory=self.store is None,
             ingest=False,
             trees=tree,
+            pictures=0,
             matrix_bytes_held=self.matrix_bytes_held,
         ).tiling(axis)
         refuse_not_finite(self.matrix, self.statistics, self.normalization, axis)

@@ -414,7 +414,7 @@ def test_an_unreachable_scheduler_is_one_line(call, folder, monkeypatch):
 
 
 def test_no_cluster_where_none_is_wanted(call, folder, monkeypatch):
-    monkeypatch.setattr(run_module, "_SMALL_BYTES", 0)
+    monkeypatch.setattr("clustergrid.pipeline.run_plan._SMALL_DISTANCE_BYTES", 0)
     monkeypatch.setattr("clustergrid.pipeline.cluster._start", None)
     status, _, err = call("run", "a.csv", "-o", "run", *SMALL, "--cluster", "none")
     assert status == 0

@@ -242,7 +242,7 @@ def test_the_same_command_again_computes_nothing(copied, tiles):
 
 
 def test_a_finished_run_starts_no_cluster_again(copied, monkeypatch):
-    monkeypatch.setattr(run_module, "_SMALL_BYTES", 0)
+    monkeypatch.setattr("clustergrid.pipeline.run_plan._SMALL_DISTANCE_BYTES", 0)
     monkeypatch.setattr(run_module, "connect", None)
     run(copied)
 
