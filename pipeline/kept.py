@@ -180,6 +180,10 @@ class RunStages(Stages):
                 progress=self._progress,
                 name=stage,
             )
+        for metadata in (metadata_entry(group), metadata_entry(group, path)):
+            if metadata.file not in manifest.entries:
+                # Its note was lost; the tiles were read with it, and are those that were noted.
+                manifest.record(metadata)
         self._directory.finish(stage, key, arrays=[("arrays.zarr", path)])
         return open_condensed(group, path)
 

@@ -158,7 +158,7 @@ class ResumedExecutor:
     def _load(self, name: str) -> tuple[Any] | None:
         path = self._directory.file(name)
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return (unpack(arrays),) if str(arrays["key"]) == self._key else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile):
             return None

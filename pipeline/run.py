@@ -205,7 +205,7 @@ class _Run:
         copied = needs_copy(self._matrix)
         return plan_of(
             self.request,
-            PlannedMatrix(shape=self.shape, dtype=self._matrix.dtype, ingest=copied),
+            PlannedMatrix(shape=self.shape, dtype=self._matrix.dtype, ingest=copied, chunks=chunks_in_place(self._matrix)),
             resources,
             directory=self.directory.path,
             # What is done already takes no longer for being measured.

@@ -239,19 +239,29 @@ class _Meaning:
     def _linkage(self, axis: int) -> np.ndarray | None:
         return stored_linkage(self.directory, axis, self.stages.shape[axis])
 
+    def _leaves(self, axis: int) -> np.ndarray | None:
+        """Return the order of an axis; None where its tree is none, as `_tree` finds."""
+        try:
+            linkage = self._linkage(axis)
+        except ClustergridError:
+            return None
+        return np.arange(self.stages.shape[axis]) if linkage is None else leaf_order(linkage)
+
     def _order(self, axis: int) -> Iterator[Damage]:
         """See that the labels are a permutation of the matrix's, in the order of the leaves."""
         name, n = AXIS_NAMES[axis], self.stages.shape[axis]
         file = f"order_{name}.txt"
         labels = [escape_label(label) for label in self.stages.labels(axis, np.arange(n))]
         written = self.directory.file(file).read_text(encoding="utf-8").split("\n")[:-1]
-        linkage = self._linkage(axis)
-        order = np.arange(n) if linkage is None else leaf_order(linkage)
+        order = self._leaves(axis)
+        if order is None:
+            return
         if sorted(written) != sorted(labels):
             yield Damage(file=file, what="is no permutation of the labels", stage="outputs")
         elif written != [labels[leaf] for leaf in order]:
             yield Damage(file=file, what="is not the order of the tree", stage="outputs")
         where = self.asked[("row_cut", "column_cut")[axis]]
+        linkage = self._linkage(axis)
         if linkage is not None and any(value is not None for value in where.values()):
             file = f"clusters_{name}.tsv"
             expected = cluster_lines(
@@ -334,11 +344,9 @@ class _Meaning:
             np.asarray(open_array(group, path)[:])
             for path in ("image", "image_row_edges", "image_column_edges")
         )
-        orders = []
-        for axis in (0, 1):
-            linkage = self._linkage(axis)
-            n = self.stages.shape[axis]
-            orders.append(np.arange(n) if linkage is None else leaf_order(linkage))
+        orders = [self._leaves(axis) for axis in (0, 1)]
+        if orders[0] is None or orders[1] is None:
+            return
         for pixel in map(int, self._sample(len(values), _PIXEL_ROWS)):
             rows = orders[0][row_edges[pixel] : row_edges[pixel + 1]]
             if len(rows) * self.stages.shape[1] > _MOST_CELLS:

@@ -329,7 +329,8 @@ class RunDirectory:
     @property
     def has_results(self) -> bool:
         """Whether anything was computed here that an input cannot be put under any more."""
-        begun = {file.stem for file in (self.path / "manifest").glob("*.jsonl")}
+        manifests = (self.path / "manifest").glob("*.jsonl")
+        begun = {file.stem for file in manifests if self.manifest(file.stem).entries}
         return bool((begun | self.state["stages"].keys()) - {"matrix", "statistics"})
 
     @contextmanager

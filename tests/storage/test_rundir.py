@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from clustergrid.storage.arrays import create_array, write_block
-from clustergrid.storage.chunks import damaged_chunks, is_whole, missing_chunks
+from clustergrid.storage.chunks import damaged_chunks, is_whole, missing_chunks, stored_entries
 from clustergrid.storage.errors import RunDirectoryError, StorageError
 from clustergrid.storage.rundir import FORMAT, RunDirectory, stage_key
 from clustergrid.storage.runlock import LOCK, Holder, _myself, holder_of
@@ -36,7 +36,9 @@ def stored(store, shape=(4, 6), chunks=(2, 3), path="x"):
 
 
 def test_a_new_directory_says_what_it_is(run):
-    assert json.loads((run.path / "run.json").read_text()) == {"format": FORMAT, "stages": {}}
+    state = json.loads((run.path / "run.json").read_text())
+    assert state.pop("digest").startswith("sha256:")
+    assert state == {"format": FORMAT, "stages": {}}
     assert "linkage_*.npy" in (run.path / "README.txt").read_text()
     assert reopened(run).state == run.state
 
@@ -66,7 +68,7 @@ def test_a_run_killed_while_it_made_the_directory_can_be_started_again(tmp_path)
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('{"format": 99, "stages": {}}', "has format 99, and this clustergrid reads format 1"),
+        ('{"format": 99, "stages": {}}', "has format 99, and this clustergrid reads format 2"),
         ('{"stages": {}}', "has format None"),
         ("[]", "has format None"),
         ('{"format": 1}', "has format 1"),
@@ -156,10 +158,24 @@ def test_a_stage_is_finished_under_its_key_while_its_files_are_unchanged(run):
 
 def test_a_stage_is_finished_while_its_arrays_are_whole(run):
     array = stored(run.path / "arrays.zarr")
+    manifest = run.manifest("image")
+    manifest.begin("k", stored_entries(run.arrays, "x"))
     run.finish("image", "k", arrays=[("arrays.zarr", "x")])
     assert run.is_finished("image", "k")
-    (array / "c" / "1" / "1").unlink()
-    assert not run.is_finished("image", "k")
+    for file in (array / "c" / "1" / "1", array / "zarr.json", manifest.file):
+        whole = file.read_bytes()
+        file.unlink()
+        assert not run.is_finished("image", "k")
+        file.write_bytes(whole[:-1])
+        assert not run.is_finished("image", "k")
+        file.write_bytes(whole)
+    assert run.is_finished("image", "k")
+
+
+def test_a_manifest_of_another_question_finishes_no_stage(run):
+    run.manifest("image").begin("of another")
+    run.finish("image", "k")
+    assert run.state["stages"]["image"]["manifest"] is None
 
 
 def test_a_stage_that_begins_again_is_not_finished(run):
@@ -175,53 +191,77 @@ def test_keys_tell_what_they_are_made_of_apart():
     assert stage_key(a={"x": 1, "y": 2}) == stage_key(a={"y": 2, "x": 1})
 
 
-# Pieces
-
-
-def test_pieces_are_those_of_the_key(run):
-    assert run.pieces("d", "k") == frozenset()
-    run.begin_pieces("d", "k", [4])
-    for piece in (0, 2, 7):
-        run.record_piece("d", "k", piece)
-    assert reopened(run).pieces("d", "k") == {0, 2, 4, 7}
-    assert run.pieces("d", "other") == frozenset()
-    assert run.has_results
-
-
-def test_pieces_of_replaced_bytes_are_forgotten(run):
-    run.begin_pieces("d", "euclidean")
-    run.record_piece("d", "euclidean", 0)
-    run.begin_pieces("d", "cosine")  # whose tiles go into the same array
-    run.begin_pieces("d", "euclidean")
-    assert run.pieces("d", "euclidean") == frozenset()
-
-
-def test_a_torn_line_is_left_out(run):
-    run.begin_pieces("d", "k", [1, 2])
-    file = run.path / "pieces" / "d.jsonl"
-    whole = file.read_bytes()
-    for length in range(len(whole)):
-        file.write_bytes(whole[:length])
-        assert run.pieces("d", "k") <= {1, 2}
-    for odd in (b"[]\n", b'{"key": "k"}\n', b'{"key": "k", "piece": null}\n', b"\xff\n", b"7\n"):
-        file.write_bytes(whole + odd)
-        assert run.pieces("d", "k") in ({1, 2}, frozenset())
-
-
-def test_a_finished_stage_needs_no_pieces(run):
-    run.begin_pieces("d", "k", [1])
-    run.finish("d", "k")
-    assert run.pieces("d", "k") == frozenset()
-    assert not any((run.path / "pieces").iterdir())
-
-
 def test_a_copy_of_the_input_is_no_result(run):
+    stored(run.path / "arrays.zarr")
     assert not run.has_results
     run.finish("matrix", "k")
-    run.begin_pieces("d", "k")
+    run.finish("statistics", "k")
+    run.manifest("distance-row").begin("k")
     assert not run.has_results
+    run.manifest("distance-row").record(*stored_entries(run.arrays, "x"))
+    assert run.has_results
+
+
+def test_the_notes_of_a_limit_are_a_result(run):
     run.finish("limits", "k")
     assert run.has_results
+
+
+# What run.json says
+
+
+def flips(content, rng, number):
+    for place in rng.integers(0, len(content), number):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << rng.integers(8)
+        yield bytes(flipped)
+
+
+def test_no_flip_of_the_state_goes_unseen(run):
+    run.finish("tree", "k", files=["README.txt"], height=3)
+    file = run.path / "run.json"
+    whole = file.read_bytes()
+    damages = [*flips(whole, np.random.default_rng(3), 200), whole[:40], b"", b"[]", b"{}"]
+    for damage in damages:
+        file.write_bytes(damage)
+        if _says_the_same(damage, whole):
+            continue
+        with pytest.raises(RunDirectoryError):
+            reopened(run)
+    file.unlink()
+    with pytest.raises(RunDirectoryError, match=r"run\.json is missing\. The same .* again"):
+        reopened(run)
+
+
+def _says_the_same(damage, whole):
+    try:
+        return json.loads(damage) == json.loads(whole)
+    except ValueError:
+        return False
+
+
+@pytest.mark.parametrize("damage", [b"{", None])
+def test_a_run_begins_a_damaged_state_anew(run, damage):
+    run.finish("tree", "k")
+    file = run.path / "run.json"
+    if damage is None:
+        file.unlink()
+    else:
+        file.write_bytes(damage)
+    opened = RunDirectory(run.path, create=True)
+    assert opened.state == {"format": FORMAT, "stages": {}}
+    with opened.locked():
+        assert "run.json" in opened.mended
+    assert reopened(run).state == opened.state
+    assert (run.path / "run.json.damaged").exists() == (damage is not None)
+
+
+def test_the_readme_is_put_back(run):
+    readme = run.path / "README.txt"
+    text = readme.read_text()
+    readme.write_text("no")
+    with RunDirectory(run.path, create=True).locked():
+        assert readme.read_text() == text
 
 
 # The lock
@@ -380,3 +420,16 @@ def test_only_the_chunks_that_are_asked_for_are_read(tmp_path):
     assert damaged_chunks(tmp_path, "x", [(0, 0), (9, 0)], progress=seen.append) == {(9, 0)}
     assert sum(seen) == 2
     assert damaged_chunks(tmp_path, "x", [(0, 1)]) == {(0, 1)}
+
+
+def test_a_whole_chunk_that_is_another_one_is_damaged(tmp_path):
+    array = create_array(str(tmp_path / "a.zarr"), "x", shape=(2, 9), chunks=(1, 9), dtype="f8")
+    write_block(array, (0, 0), np.arange(18.0).reshape(2, 9))
+    entries = {entry.file: entry for entry in stored_entries(tmp_path / "a.zarr", "x")}
+    assert damaged_chunks(tmp_path / "a.zarr", "x", entries=entries) == set()
+    chunks = tmp_path / "a.zarr" / "x" / "c"
+    (chunks / "1" / "0").write_bytes((chunks / "0" / "0").read_bytes())
+    assert damaged_chunks(tmp_path / "a.zarr", "x") == set()
+    assert damaged_chunks(tmp_path / "a.zarr", "x", entries=entries) == {(1, 0)}
+    del entries["a.zarr/x/c/0/0"]
+    assert damaged_chunks(tmp_path / "a.zarr", "x", entries=entries) == {(0, 0), (1, 0)}
