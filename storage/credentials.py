@@ -17,7 +17,7 @@ _LOGIN = re.compile(
 )
 _PARAMETER = re.compile(
     r"""([?&;](?:sig|[^=&;?\s]*(?:signature|token|secret|passw|credential|api[-_]?key|access[-_]?key"""
-    r"""|auth)[^=&;?\s]*)=)[^&;#\s'"]+""",
+    r"""|auth)[^=&;?\s]*)=)[^&;#\s'"]*[^&;#\s'":.,)]""",
     re.IGNORECASE,
 )
 
