@@ -1,8 +1,9 @@
 """Driver: what this machine does in a second, measured in some tenths of one.
 
 Products, steps and memory are measured with NumPy alone, and the file system with one file in the
-directory that is asked about, so nothing is loaded that a small run does not need. One core is
-measured at its best, all of them together as they are at that moment, with whatever else runs.
+directory that is asked about, so nothing is loaded that a small run does not need. Products on one
+core are measured at their best, and everything else as it is at that moment, with whatever else
+runs.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ LONG_SECONDS = 30.0
 
 _ROWS, _FEATURES = 512, 256
 _STEP_VALUES = 2**14
-_FRESH_BYTES = 2**26
-_FILE_BYTES = 2**25
-_WRITE_BYTES = 2**22
+_MOST_BYTES = 2**27
+_PART_BYTES = 2**22
 _SECONDS_EACH = 0.03
+_MOST_SECONDS = 0.15
 
 
 def calibrated(plan: Plan, directory: Path | None, threads: int) -> Plan:
@@ -125,7 +126,7 @@ def _steps_rate() -> float:
         np.multiply(out, out, out=out)
         np.add(out, left, out=out)
 
-    return 3.0 * _STEP_VALUES / min(_times(work))
+    return 3.0 * _STEP_VALUES / float(np.mean(_times(work)))
 
 
 def _memory_rates() -> tuple[float, float]:
@@ -133,11 +134,40 @@ def _memory_rates() -> tuple[float, float]:
 
     The first touch is measured once: the second time, a virtual machine has the pages already.
     """
+    block = np.empty(_MOST_BYTES // 8)
+
+    def touch(start: int) -> int:
+        part = block[start // 8 : (start + _PART_BYTES) // 8]
+        part.fill(1.0)
+        return part.nbytes
+
+    fresh = _rate_of_parts(touch)
+    half = _PART_BYTES // 8
+    copy = _times(lambda: np.copyto(block[:half], block[half : 2 * half]))
+    return fresh, _PART_BYTES / float(np.mean(copy))
+
+
+def _rate_of_parts(
+    work: Callable[[int], int], finish: Callable[[], object] = lambda: None
+) -> float:
+    """Bytes a second of one part after another, until some time has passed or all are done.
+
+    Parameters
+    ----------
+    work
+        Does the part that starts at a byte, and returns how many bytes it was.
+    finish
+        What belongs to the work, at its end.
+    """
+    done = 0
     started = time.perf_counter()
-    block = np.full(_FRESH_BYTES // 8, 1.0)
-    fresh = _FRESH_BYTES / (time.perf_counter() - started)
-    half = len(block) // 2
-    return fresh, _FRESH_BYTES / 2 / min(_times(lambda: np.copyto(block[:half], block[half:])))
+    while done < _MOST_BYTES and time.perf_counter() - started < _MOST_SECONDS:
+        amount = work(done)
+        if not amount:
+            break
+        done += amount
+    finish()
+    return done / (time.perf_counter() - started)
 
 
 def _file_rates(directory: Path | None) -> tuple[float, float]:
@@ -146,28 +176,15 @@ def _file_rates(directory: Path | None) -> tuple[float, float]:
     if directory is None:
         return assumed
     # Zeros are what some file systems do not write at all.
-    part = np.random.default_rng(0).bytes(_WRITE_BYTES)
+    part = np.random.default_rng(0).bytes(_PART_BYTES)
     try:
-        with tempfile.TemporaryFile(dir=directory) as file:
-            return _written(file.fileno(), part), _read(file.fileno())
+        with tempfile.TemporaryFile(dir=directory) as temporary:
+            file = temporary.fileno()
+            written = _rate_of_parts(lambda _: os.write(file, part), lambda: os.fsync(file))
+            # Of the medium, where the system can be told to forget what it has of the file.
+            with suppress(AttributeError, OSError):
+                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.lseek(file, 0, os.SEEK_SET)
+            return written, _rate_of_parts(lambda _: len(os.read(file, _PART_BYTES)))
     except OSError:
         return assumed
-
-
-def _written(file: int, part: bytes) -> float:
-    started = time.perf_counter()
-    for _ in range(_FILE_BYTES // len(part)):
-        os.write(file, part)
-    os.fsync(file)
-    return _FILE_BYTES / (time.perf_counter() - started)
-
-
-def _read(file: int) -> float:
-    """Read a file from its medium, where the system can be told to forget what it has of it."""
-    with suppress(AttributeError, OSError):
-        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-    os.lseek(file, 0, os.SEEK_SET)
-    started = time.perf_counter()
-    while os.read(file, _WRITE_BYTES):
-        pass
-    return _FILE_BYTES / (time.perf_counter() - started)

@@ -111,7 +111,7 @@ _ORDERING_STEPS = 60
 """Of optimal ordering, a pair of leaves."""
 
 # Zarr's codecs on one core, bytes a second: checksum, and compression where there is one.
-_DECODED_PER_SECOND = 8e8
+_DECODED_PER_SECOND = 6e8
 _ENCODED_PER_SECOND = 1.5e8
 _RAW_PER_SECOND = 1.5e9
 _PARSED_PER_SECOND = 6e7
