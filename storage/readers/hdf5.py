@@ -54,6 +54,8 @@ def hdf5_object(root: Any, path: str, where: str) -> Any:
             left[:0] = [part for part in link.path.split("/") if part not in ("", ".")]
             continue
         group = group[name]
+    if isinstance(group, h5py.Datatype):
+        raise DataValueError(f"{path!r} of {where} is a type, and holds no values")
     if isinstance(group, h5py.Dataset) and (group.external or group.is_virtual):
         raise DataValueError(
             f"{path!r} of {where} has its values in other files, which are not read: copy them "

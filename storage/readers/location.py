@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -192,7 +193,8 @@ class Location:
             check_regular_file(self.url)
             return open(self.url, "rb")
         with self._remote() as (filesystem, path):
-            return cast("IO[bytes]", filesystem.open(path, "rb"))
+            # fsspec's files know no readline(size), and read a line in pieces.
+            return cast("IO[bytes]", io.BufferedReader(filesystem.open(path, "rb")))
 
     @contextmanager
     def _remote(self) -> Iterator[tuple[Any, str]]:

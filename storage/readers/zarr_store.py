@@ -324,4 +324,10 @@ def _open_node(url: str, path: str) -> Iterator[Any]:
     """Open a group whose arrays `describe` looked at."""
     import zarr
 
-    yield zarr.open_group(url, path=path, mode="r", **_real_metadata(Location(url)))
+    group = zarr.open_group(url, path=path, mode="r", **_real_metadata(Location(url)))
+    try:
+        yield group
+    except (ClustergridError, MemoryError):
+        raise
+    except Exception as error:  # every codec has its own
+        raise IntegrityError(f"{path} of {url} cannot be read: {error}") from error
