@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
 from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
@@ -26,8 +25,10 @@ from clustergrid.storage.manifest import Manifest, chunk_entry, chunk_file, meta
 from clustergrid.storage.readers.base import Stream
 from clustergrid.storage.readers.chunking import storage_chunks
 from clustergrid.storage.readers.labels import dimension_names, plain_labels
-from clustergrid.storage.readers.lazy import zarr_arrays_read
+from clustergrid.storage.readers.lazy import lazy_blocks, zarr_arrays_read
 from clustergrid.storage.readers.location import Location
+from clustergrid.storage.rechunk import plan_copy
+from clustergrid.storage.regions import COUNTS, add_counts, count_values, write_regions
 from clustergrid.storage.source import ZarrSource
 
 __all__ = ["ingest", "ingest_stream"]
@@ -36,9 +37,8 @@ Progress = Callable[[int, int], None]
 """Called with the blocks that are written and their number (0 if it is not known)."""
 
 _LABEL_CHUNK = 2**18
-_RETRIES = 3
+_MEMORY_BYTES = 2**30
 _DIMS = ("row", "column")
-_COUNTS = np.dtype([("missing", np.int64), ("infinite", np.int64)])
 
 
 def ingest(
@@ -47,6 +47,7 @@ def ingest(
     path: str = "matrix",
     *,
     chunks: tuple[int, int] | None = None,
+    memory_bytes: int = _MEMORY_BYTES,
     manifest: Manifest | None = None,
     progress: Progress | None = None,
 ) -> ZarrSource:
@@ -64,6 +65,10 @@ def ingest(
         there is replaced.
     chunks
         Rows and columns of a chunk; by default as `storage_chunks` says.
+    memory_bytes
+        What the values of a Dask-backed matrix that are under way may take, as far as whole chunks
+        of it fit in that. A matrix that is stored column by column is copied by way of an array
+        beside it.
     manifest
         Begun under the key of this matrix: every chunk is noted in it, and those that it holds are
         not written again. The store is then a directory beside it.
@@ -98,7 +103,7 @@ def ingest(
     if matrix.chunks is None:
         _write_array(np.asarray(matrix.data), target, progress)
     else:
-        _write_lazy(matrix.data, target, progress)
+        _write_lazy(matrix.data, target, memory_bytes, progress)
     target.finish(labels, {})
     return target.source
 
@@ -167,7 +172,7 @@ class _Target:
         self.path = path
         self.dims = dims
         self.source = ZarrSource(self.store, path)
-        self.counts = np.zeros((), _COUNTS)
+        self.counts = np.zeros((), COUNTS)
         self.finished: frozenset[Chunk] = frozenset()
         self.manifest = manifest
 
@@ -205,9 +210,26 @@ class _Target:
             dimension_names=self.dims,
             overwrite=True,
         )
-        if self.manifest is not None and self.manifest.key is not None:
-            metadata = [metadata_entry(self.store, array) for array in ("", self.path)]
-            self.manifest.begin(self.manifest.key, metadata)
+        if self.manifest is not None:
+            self.manifest.forget(self._noted())
+            self.manifest.record(*(metadata_entry(self.store, array) for array in ("", self.path)))
+
+    def _noted(self) -> list[str]:
+        """Names of the files of this array that the manifest holds."""
+        prefix = f"{os.path.basename(self.store)}/{self.path}/"
+        entries = () if self.manifest is None else self.manifest.entries
+        return [name for name in entries if name.startswith(prefix)]
+
+    def remove(self) -> None:
+        """Remove the array, whose values are elsewhere now."""
+        import zarr
+
+        if self.manifest is not None:
+            self.manifest.forget(self._noted())
+        group = zarr.open_group(self.store, mode="r+")
+        del group[self.path]
+        records: Any = group.attrs.asdict().get(RECORD, {})
+        group.attrs[RECORD] = {name: each for name, each in records.items() if name != self.path}
 
     def _goes_on(
         self, shape: tuple[int, int], dtype: np.dtype[Any], chunks: tuple[int, int]
@@ -224,9 +246,13 @@ class _Target:
         entries = {
             chunk: self.manifest.entries.get(self._file(chunk)) for chunk in _chunks_of(array)
         }
-        found = {chunk: entry.facts for chunk, entry in entries.items() if entry is not None}
+        found = {
+            chunk: entry.facts
+            for chunk, entry in entries.items()
+            if entry is not None and entry.is_noted_in(self.manifest.root)
+        }
         self.finished = frozenset(found)
-        self.counts = _add(*found.values())
+        self.counts = add_counts(*found.values())
         return True
 
     def _file(self, chunk: Chunk) -> str:
@@ -234,9 +260,9 @@ class _Target:
 
     def note(self, chunk: Chunk, counts: Any) -> None:
         """Note a chunk whose bytes are at rest."""
-        self.counts = _add(self.counts, counts)
+        self.counts = add_counts(self.counts, counts)
         if self.manifest is not None:
-            facts = {name: int(counts[name]) for name in _COUNTS.names or ()}
+            facts = {name: int(counts[name]) for name in COUNTS.names or ()}
             self.manifest.record(chunk_entry(self.store, self.path, chunk, **facts))
 
     def _refuse_foreign(self, group: Any) -> None:
@@ -261,7 +287,7 @@ class _Target:
             elif dim in group:
                 del group[dim]  # of a matrix that was here before
         record = stored_record(self.store, self.path) or {}
-        numbers = {name: int(self.counts[name]) for name in _COUNTS.names or ()}
+        numbers = {name: int(self.counts[name]) for name in COUNTS.names or ()}
         self._note(group, {**record, **numbers, **more, "complete": True})
         if self.manifest is not None:
             written = [
@@ -324,7 +350,7 @@ class _RowWriter:
         self._array.resize((self.written + self._filled, self._array.shape[1]))
         write_block(self._array, (self.written, 0), values)
         for column, part in enumerate(slabs(values.shape[1], self._array.chunks[1])):
-            self._target.note((row, column), _count(values[:, part]))
+            self._target.note((row, column), count_values(values[:, part]))
         self.written += self._filled
         self._filled = 0
         if self._progress is not None:
@@ -346,103 +372,52 @@ def _write_array(values: np.ndarray, target: _Target, progress: Progress | None)
                 slice(start, start + step) for start, step in zip(origin, array.chunks, strict=True)
             )
             write_block(array, origin, values[region])
-            target.note(chunk, _count(values[region]))
+            target.note(chunk, count_values(values[region]))
         if progress is not None:
             progress(done, len(places))
 
 
-def _write_lazy(values: Any, target: _Target, progress: Progress | None) -> None:
-    """Write a Dask array through the caller's scheduler; each task writes one chunk."""
+def _write_lazy(values: Any, target: _Target, memory_bytes: int, progress: Progress | None) -> None:
+    """Write a Dask array through the caller's scheduler, within a memory."""
     array = open_array(target.store, target.path)
-    aligned = values.rechunk(array.chunks, method="tasks")
-    written = aligned.map_blocks(
-        write_chunk,
-        store=target.store,
-        path=target.path,
-        chunks=tuple((1,) * count for count in aligned.numblocks),
-        dtype=_COUNTS,
-        meta=np.empty((0, 0), _COUNTS),
-        token="matrix-ingest",
-    )
     total = len(_chunks_of(array))
-    done = itertools.count(len(target.finished) + 1)
+    plan = plan_copy(
+        values.shape,
+        values.dtype.itemsize,
+        values.chunksize,
+        (array.chunks[0], array.chunks[1]),
+        memory_bytes,
+    )
+    between = None
+    if plan.region is not None and plan.between_chunks is not None:
+        between = _Target(target.store, f"{target.path}_between", target.dims, target.manifest)
+        between.create(values.shape, values.dtype, plan.between_chunks, name=None)
+        total += len(_chunks_of(open_array(between.store, between.path)))
+    kept = len(target.finished) + (0 if between is None else len(between.finished))
+    done = itertools.count(kept + 1)
 
-    def note(chunk: Chunk, counts: Any) -> None:
-        target.note(chunk, np.asarray(counts).ravel()[0])
+    def note(where: _Target, chunk: Chunk, counts: Any) -> None:
+        where.note(chunk, counts)
         if progress is not None:
             progress(next(done), total)
 
-    _compute_blocks(written, target.finished, note)
-
-
-def _compute_blocks(
-    written: Any, finished: frozenset[Chunk], note: Callable[[Chunk, Any], None]
-) -> None:
-    """Compute the blocks that are not finished, and note each as soon as it is."""
-    from dask.base import compute
-    from dask.callbacks import Callback
-
-    delayed = written.to_delayed()
-    blocks = {chunk: delayed[chunk] for chunk in np.ndindex(delayed.shape) if chunk not in finished}
-    client = _active_client()
-    if client is not None:
-        from distributed import as_completed
-
-        places = dict(
-            zip(client.compute(list(blocks.values()), retries=_RETRIES), blocks, strict=True)
+    if between is not None and plan.region is not None:
+        write_regions(
+            values,
+            between.store,
+            between.path,
+            region=plan.region,
+            finished=between.finished,
+            note=partial(note, between),
         )
-        for future in as_completed(list(places), loop=client.loop):
-            note(places[future], future.result())
-        return
-    with Callback(posttask=partial(_tell, name=written.name, note=note)):
-        compute(*blocks.values(), retries=_RETRIES)
-
-
-def _active_client() -> Any:
-    """Return the distributed client that `dask.compute` would use, if there is one."""
-    if "distributed" not in sys.modules:
-        return None
-    from dask.base import get_scheduler
-
-    get = get_scheduler()
-    return getattr(get, "__self__", None)
-
-
-def _tell(
-    key: Any,
-    result: Any,
-    _graph: Any,
-    _state: Any,
-    _worker: Any,
-    *,
-    name: str,
-    note: Callable[[Chunk, Any], None],
-) -> None:
-    """Note a block, when one of Dask's threads finished it."""
-    if isinstance(key, tuple) and key[0] == name:
-        note(key[1:], result)
-
-
-def write_chunk(block: np.ndarray, *, store: str, path: str, block_info: Any = None) -> np.ndarray:
-    """Write one chunk of the matrix, and return what was counted in it, as a (1, 1) array."""
-    location = block_info[0]["array-location"]
-    array = open_array(store, path, mode="r+")
-    write_block(array, tuple(start for start, _ in location), np.asarray(block))
-    return _count(block).reshape(1, 1)
-
-
-def _count(values: np.ndarray) -> np.ndarray:
-    """Count missing and infinite values."""
-    counts = np.zeros((), _COUNTS)
-    if values.dtype.kind == "f":
-        counts["missing"] = np.count_nonzero(np.isnan(values))
-        counts["infinite"] = np.count_nonzero(np.isinf(values))
-    return counts
-
-
-def _add(*records: Any) -> Any:
-    """Add records field by field."""
-    total = np.zeros((), _COUNTS)
-    for name in _COUNTS.names or ():
-        total[name] = sum(int(record[name]) for record in records)
-    return total
+        values = lazy_blocks(between.source, plan.between_chunks, None)
+    write_regions(
+        values,
+        target.store,
+        target.path,
+        region=(plan.band_rows, values.shape[1]),
+        finished=target.finished,
+        note=partial(note, target),
+    )
+    if between is not None:
+        between.remove()

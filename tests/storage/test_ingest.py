@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from contextlib import nullcontext
 from itertools import pairwise
 
 import dask.array
@@ -14,7 +15,7 @@ from distributed import Client, LocalCluster
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clustergrid.storage import open_matrix
+from clustergrid.storage import open_matrix, regions
 from clustergrid.storage.errors import IntegrityError
 from clustergrid.storage.identity import (
     _chunks_suit,
@@ -22,9 +23,12 @@ from clustergrid.storage.identity import (
     matrix_source,
     stored_record,
 )
-from clustergrid.storage.ingest import ingest, ingest_stream, write_chunk
+from clustergrid.storage.ingest import ingest, ingest_stream
+from clustergrid.storage.manifest import Manifest
 from clustergrid.storage.readers.base import Stream
 from clustergrid.storage.readers.chunking import aligned_chunks, storage_chunks
+from clustergrid.storage.readers.lazy import lazy_blocks
+from clustergrid.storage.regions import write_chunk
 from clustergrid.storage.source import ArraySource, ZarrSource
 
 DTYPES = ["float32", "float64", "int8", "uint32", "int64", "bool"]
@@ -409,3 +413,105 @@ def test_arrays_of_somebody_else_are_not_replaced(tmp_path):
     xarray.Dataset(coords={"gene": [1, 2]}).to_zarr(labels, zarr_format=3, consolidated=False)
     with pytest.raises(OSError, match="holds 'gene'"):
         ingest(example(), labels)
+
+
+class Reads:
+    """A reader that counts what is read."""
+
+    def __init__(self, values):
+        self.values, self.cells = values, 0
+        self.shape, self.dtype = values.shape, values.dtype
+
+    def read(self, rows, columns):
+        block = self.values[rows, columns]
+        self.cells += block.size
+        return block
+
+
+def column_chunks(shape=(6000, 40), columns=2):
+    """A matrix that is stored column by column."""
+    reader = Reads(np.random.default_rng(0).normal(size=shape))
+    identity = {"test": np.random.default_rng().bytes(8).hex()}
+    values = lazy_blocks(reader, (shape[0], columns), identity)
+    return reader, xarray.DataArray(values, dims=("row", "column"))
+
+
+@pytest.mark.parametrize("where", ["threads", "client"])
+def test_a_matrix_stored_by_columns_is_read_once(tmp_path, client, where):
+    reader, matrix = column_chunks()
+    manifest = Manifest(tmp_path, "matrix")
+    manifest.begin("k")
+    calls = []
+    with client.as_current() if where == "client" else nullcontext():
+        source = ingest(
+            matrix,
+            tmp_path / "m.zarr",
+            chunks=(512, 40),
+            memory_bytes=512 * 40 * 8,
+            manifest=manifest,
+            progress=lambda *call: calls.append(call),
+        )
+    np.testing.assert_array_equal(source.read(slice(None), slice(None)), reader.values)
+    assert reader.cells <= 2 * reader.values.size
+    done, total = zip(*calls, strict=True)
+    assert list(done) == list(range(1, total[0] + 1))
+    assert set(total) == {done[-1]}
+    assert sorted(zarr.open_group(tmp_path / "m.zarr")) == ["matrix"]
+    assert not [name for name in Manifest(tmp_path, "matrix").entries if "between" in name]
+    assert Manifest(tmp_path, "matrix").is_whole
+
+
+@pytest.mark.parametrize("columns", [2, 40])
+def test_a_copy_goes_on_where_it_stopped(tmp_path, columns):
+    reader, matrix = column_chunks(columns=columns)
+    shape = {"chunks": (512, 40), "memory_bytes": 512 * 40 * 8}
+
+    class StopError(Exception):
+        pass
+
+    rng = np.random.default_rng(5)
+    stopped = 0
+    for _ in range(30):
+        manifest = Manifest(tmp_path, "matrix")
+        if manifest.key is None:
+            manifest.begin("k")
+        reader.cells = 0
+        before = len(manifest.entries)
+        stop_at = rng.integers(1, 9 if columns == 40 else 60)
+        calls = []
+
+        def progress(*call, calls=calls, stop_at=stop_at):
+            calls.append(call)
+            if len(calls) == stop_at:
+                raise StopError
+
+        try:
+            ingest(matrix, tmp_path / "m.zarr", **shape, manifest=manifest, progress=progress)
+        except StopError:
+            stopped += 1
+            assert len(Manifest(tmp_path, "matrix").entries) > before
+            continue
+        break
+    else:
+        raise AssertionError("never finished")
+    assert stopped > 2
+    assert reader.cells < reader.values.size
+    np.testing.assert_array_equal(open_matrix(tmp_path / "m.zarr"), reader.values)
+
+
+def test_a_band_is_all_that_is_under_way(tmp_path):
+    """However many bands there are: chunks are computed band by band."""
+    values = np.random.default_rng(0).normal(size=(4000, 10))
+    lazy = xarray.DataArray(dask.array.from_array(values, chunks=(100, 10)), dims=("a", "b"))
+    sizes = []
+    compute = regions._compute
+
+    def spy(blocks, name, note):
+        sizes.append(len(blocks))
+        compute(blocks, name, note)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regions, "_compute", spy)
+        ingest(lazy, tmp_path, chunks=(100, 10), memory_bytes=100 * 10 * 8 * 7)
+    assert sizes == [7, 7, 7, 7, 7, 5]
+    np.testing.assert_array_equal(open_matrix(tmp_path), values)
