@@ -153,9 +153,26 @@ def needs_copy(matrix: xr.DataArray) -> bool:
 
 
 def keep_matrix(
-    directory: RunDirectory, matrix: xr.DataArray, executor: Executor, progress: Progress
+    directory: RunDirectory,
+    matrix: xr.DataArray,
+    executor: Executor,
+    progress: Progress,
+    *,
+    copy_bytes: int,
 ) -> xr.DataArray:
-    """Return the matrix as a lazy view of a chunked Zarr array, copied into the run if need be."""
+    """Return the matrix as a lazy view of a chunked Zarr array, copied into the run if need be.
+
+    Parameters
+    ----------
+    directory
+        The run directory, locked.
+    matrix
+        From `open_input`.
+    executor, progress
+        Where it is copied, and who is told.
+    copy_bytes
+        Values that may be under way at once.
+    """
     source = matrix_source(matrix)
     if needs_copy(matrix) or not isinstance(source, ZarrSource):
         manifest, kept = _kept_chunks(directory, progress)
@@ -168,7 +185,13 @@ def keep_matrix(
             def tell(done: int, blocks: int) -> None:
                 stage.advance(max(0, total * done // max(blocks, done) - stage.done))
 
-            source = ingest(matrix, directory.matrix, manifest=manifest, progress=tell)
+            source = ingest(
+                matrix,
+                directory.matrix,
+                memory_bytes=copy_bytes,
+                manifest=manifest,
+                progress=tell,
+            )
         _finish(directory)
         matrix = open_matrix(directory.matrix, layer="matrix")
     where = {"store": hide_credentials(source.store), "path": source.path}

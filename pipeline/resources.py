@@ -7,6 +7,7 @@ from dataclasses import dataclass
 __all__ = ["DescribedCluster", "Resources", "local_worker_processes"]
 
 _THREADS_A_WORKER = 4
+_LEAST_COPY_BYTES = 2**25
 
 
 def local_worker_processes(threads: int) -> int:
@@ -57,6 +58,17 @@ class Resources:
     def local_threads(self) -> int:
         """Tasks that run at once in the memory of this machine."""
         return self.threads if self.task_bytes is None else 0
+
+    @property
+    def copy_bytes(self) -> int:
+        """Values of the matrix that may be under way at once while it is copied.
+
+        As much again and more is held beside them: blocks as they are read, chunks as they are
+        written.
+        """
+        if self.task_bytes is None:
+            return max(_LEAST_COPY_BYTES, self.memory_bytes // 10)
+        return max(_LEAST_COPY_BYTES, self.task_bytes * self.threads // 4)
 
     @property
     def local_workers(self) -> int:

@@ -60,6 +60,7 @@ from clustergrid.pipeline.run_plan import (
 )
 from clustergrid.pipeline.spec import AXIS_NAMES, distance_dtype
 from clustergrid.storage.errors import StorageError
+from clustergrid.storage.identity import chunks_in_place
 from clustergrid.storage.readers.location import Location
 from clustergrid.storage.rundir import RunDirectory, stage_key
 
@@ -205,7 +206,12 @@ class _Run:
         copied = needs_copy(self._matrix)
         return plan_of(
             self.request,
-            PlannedMatrix(shape=self.shape, dtype=self._matrix.dtype, ingest=copied, chunks=chunks_in_place(self._matrix)),
+            PlannedMatrix(
+                shape=self.shape,
+                dtype=self._matrix.dtype,
+                ingest=copied,
+                chunks=chunks_in_place(self._matrix),
+            ),
             resources,
             directory=self.directory.path,
             # What is done already takes no longer for being measured.
@@ -288,8 +294,15 @@ class _Run:
         request, directory = self.request, self.directory
         executor: Executor
         executor = ThreadsExecutor() if self._client is None else DaskExecutor(self._client)
+        resources = resources_of(executor, self.resources.memory_bytes)
         with self._report("matrix"):
-            matrix = keep_matrix(directory, self._matrix, executor, self.progress)
+            matrix = keep_matrix(
+                directory,
+                self._matrix,
+                executor,
+                self.progress,
+                copy_bytes=resources.copy_bytes,
+            )
         stages = RunStages(
             directory,
             matrix_key(directory),
@@ -298,7 +311,7 @@ class _Run:
             standard_scale=request.standard_scale,
             dtype=request.dtype,
             executor=executor,
-            resources=resources_of(executor, self.resources.memory_bytes),
+            resources=resources,
             progress=self.progress,
         )
         # What a resumed run lost of them is made again, whoever wants them.

@@ -63,7 +63,7 @@ from clustergrid.storage.condensed import (
 )
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import TriangleGrid
-from clustergrid.storage.identity import matrix_source
+from clustergrid.storage.identity import chunks_in_place, matrix_source
 from clustergrid.storage.ingest import ingest
 from clustergrid.storage.source import ArraySource, MatrixSource
 
@@ -155,7 +155,13 @@ class Stages:
             def tell(done: int, total: int) -> None:
                 stage.advance(matrix.nbytes * done // max(total, done) - stage.done)
 
-            return ingest(matrix, self._scratch, path, progress=tell)
+            return ingest(
+                matrix,
+                self._scratch,
+                path,
+                memory_bytes=self.resources.copy_bytes,
+                progress=tell,
+            )
 
     @property
     def _gathered_bytes(self) -> int:
@@ -331,6 +337,7 @@ class Stages:
             trees=tree,
             pictures=0,
             matrix_bytes_held=self.matrix_bytes_held,
+            chunks=chunks_in_place(self.matrix),
         ).tiling(axis)
         refuse_not_finite(self.matrix, self.statistics, self.normalization, axis)
         source, statistics, normalization = self.source, self.statistics, self.normalization

@@ -17,7 +17,14 @@ from clustergrid.storage.readers.lazy import ZARR_ARRAY
 from clustergrid.storage.readers.location import Location
 from clustergrid.storage.source import ArraySource, ZarrSource
 
-__all__ = ["RECORD", "fingerprint", "labels_along", "matrix_source", "stored_record"]
+__all__ = [
+    "RECORD",
+    "chunks_in_place",
+    "fingerprint",
+    "labels_along",
+    "matrix_source",
+    "stored_record",
+]
 
 RECORD = "clustergrid"
 """Attribute of a Zarr group in which `ingest` notes what it wrote."""
@@ -69,6 +76,12 @@ def stored_record(store: str | os.PathLike[str], path: str = "matrix") -> dict[s
     records = group.attrs.asdict().get(RECORD, {})
     record = records.get(path) if isinstance(records, dict) else None
     return record if isinstance(record, dict) else None
+
+
+def chunks_in_place(matrix: xarray.DataArray) -> tuple[int, int] | None:
+    """Chunks of the Zarr array that tasks read where it is; None where they read a copy."""
+    source = matrix_source(matrix)
+    return source.chunks if isinstance(source, ZarrSource) else None
 
 
 def matrix_source(matrix: xarray.DataArray) -> ArraySource | ZarrSource | None:
