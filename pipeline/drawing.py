@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["check_figure", "draw", "plot_run"]
 
 _STAGE = "picture"
+_UNDATED: dict[str, dict[str, None]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 
 
 def check_figure(options: FigureOptions) -> None:
@@ -144,6 +145,8 @@ def _draw_files(
         "savefig.dpi": options.dpi,
         "svg.fonttype": "none",
         "pdf.fonttype": 42,
+        # Else an SVG has other identifiers every time.
+        "svg.hashsalt": "clustergrid",
         "text.parse_math": False,
         "text.usetex": False,
     }
@@ -153,7 +156,8 @@ def _draw_files(
             _plot(grid, directory, options, stages)
             for name in names:
                 with directory.publish(name) as path:
-                    grid.savefig(path)
+                    # The same results are the same bytes, whenever they are drawn.
+                    grid.savefig(path, metadata=_UNDATED.get(path.suffix))
                 advance()
         finally:
             plt.close(grid.figure)
