@@ -38,9 +38,10 @@ test-slow: $(TEST) ## the tests that kill processes or take long
 bench: $(BENCH) ## the table of the README: ours and seaborn's, in turn
 	$(PYTHON) benchmarks/run.py
 
-lint: $(TEST) ## ruff: rules and format
+lint: $(TEST) ## ruff: rules and format; known holes of what is installed
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
+	$(PYTHON) scripts/check_advisories.py
 
 types: $(TEST) ## mypy, strict
 	@# mypy finds the packages under their installed names through these links.
@@ -60,8 +61,9 @@ clean: ## remove .venv, caches, builds and the demo's run
 	rm -rf *.egg-info
 	find pipeline storage tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# The pip and setuptools that a Python brings along are as old as it is, holes and all.
 $(PYTHON):
-	@$(FIND_PYTHON); echo "making $(VENV) with $$python"; "$$python" -m venv $(VENV)
+	@$(FIND_PYTHON); echo "making $(VENV) with $$python"; "$$python" -m venv --upgrade-deps $(VENV)
 
 $(BASE): pyproject.toml | $(PYTHON)
 	@echo "installing clustergrid and its dependencies into $(VENV) (the first time takes minutes)"

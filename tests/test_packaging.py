@@ -93,7 +93,8 @@ def _imported() -> set[str]:
 
 
 def _declared(requirements: list[str]) -> set[str]:
-    return {re.split(r"[^\w-]", requirement)[0] for requirement in requirements}
+    names = (re.split(r"[^\w-]", requirement)[0] for requirement in requirements)
+    return {name.replace("-", "_") for name in names}
 
 
 # Not imported here: Dask draws its dashboard and its performance reports with it.
