@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import stat
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -184,12 +186,34 @@ def _start(choice: ClusterChoice, resources: Resources) -> Iterator[Client]:
             memory_limit=resources.memory_bytes // n_workers,
             host="127.0.0.1",
             dashboard_address=f"127.0.0.1:{port}",
+            local_directory=_private_directory(),
             silence_logs=40,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         client.register_plugin(DeafToCtrlC())
         yield client
+
+
+def _private_directory() -> str:
+    """Make the directory where workers spill; nobody else may look in, or put something there.
+
+    What is spilled is pickled, and unpickled when it is wanted again. The name is the same for
+    every run, so that Dask finds there, and removes, what a killed one left.
+    """
+    import dask
+
+    parent = dask.config.get("temporary-directory") or tempfile.gettempdir()
+    path = os.path.join(parent, f"clustergrid-{os.geteuid()}")
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        found = os.lstat(path)
+        is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+        if is_ours and not found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            return path
+    except FileExistsError:
+        pass  # a file, or a link to nowhere
+    return tempfile.mkdtemp(prefix="clustergrid-", dir=parent)
 
 
 def _free_port(wanted: int) -> int:

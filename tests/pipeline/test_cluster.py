@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import sys
 import time
 from pathlib import Path
@@ -15,7 +16,12 @@ import psutil
 import pytest
 from distributed import Client, LocalCluster
 
-from clustergrid.pipeline.cluster import connect, dashboard_lines, stage_report
+from clustergrid.pipeline.cluster import (
+    _private_directory,
+    connect,
+    dashboard_lines,
+    stage_report,
+)
 from clustergrid.pipeline.execution import DaskExecutor
 from clustergrid.pipeline.planning import Resources
 from clustergrid.pipeline.request import ClusterChoice
@@ -78,6 +84,41 @@ def test_worker_processes_get_their_settings(local):
         assert environ[name] == "1"
     (seen,) = local.run(lambda: dict(os.environ)).values()
     assert seen["MALLOC_TRIM_THRESHOLD_"] == environ["MALLOC_TRIM_THRESHOLD_"]
+
+
+def test_workers_spill_where_nobody_else_looks(local):
+    for folder in local.run(lambda dask_worker: dask_worker.local_directory).values():
+        private = next(
+            parent for parent in Path(folder).parents if parent.name.startswith("clustergrid-")
+        )
+        found = private.stat()
+        assert stat.S_IMODE(found.st_mode) == 0o700
+        assert found.st_uid == os.geteuid()
+
+
+@pytest.mark.parametrize("planted", ["open", "file", "link", "dangling"])
+def test_a_directory_that_somebody_else_prepared_is_not_used(tmp_path, planted):
+    path = tmp_path / f"clustergrid-{os.geteuid()}"
+    other = tmp_path / "other"
+    other.mkdir(mode=0o700)
+    if planted == "open":
+        path.mkdir()
+        path.chmod(0o777)
+    elif planted == "file":
+        path.touch()
+    else:
+        path.symlink_to(other if planted == "link" else tmp_path / "nowhere")
+    with dask.config.set({"temporary-directory": str(tmp_path)}):
+        used = Path(_private_directory())
+    assert used != path
+    assert stat.S_IMODE(used.stat().st_mode) == 0o700
+    assert used.parent == tmp_path
+
+
+def test_the_same_private_directory_is_used_again(tmp_path):
+    with dask.config.set({"temporary-directory": str(tmp_path)}):
+        assert _private_directory() == _private_directory()
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_task_uses_one_blas_thread(local):
