@@ -1,0 +1,159 @@
+"""The plan of a run as it will be: processes, workers that were joined, room on its disk."""
+
+import json
+import shutil
+import time
+from collections import namedtuple
+
+import dask
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+
+from clustergrid.pipeline import calibration
+from clustergrid.pipeline.errors import DiskSpaceError, MemoryLimitError
+from clustergrid.pipeline.request import ClusterChoice, FigureOptions, RunRequest
+from clustergrid.pipeline.resources import Resources
+from clustergrid.pipeline.run import run
+from clustergrid.pipeline.run_plan import existing_folder, is_small, starting_resources
+
+FIGURE = FigureOptions(figsize_inches=(3, 3), dpi=40)
+HERE = Resources(memory_bytes=8 * 10**9, threads=8)
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def request_of(tmp_path):
+    """Make a request of a run on a small matrix."""
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).normal(size=(60, 12)))
+
+    def make(**options):
+        options = {"figure": FIGURE, "directory": tmp_path / "run", **options}
+        return RunRequest(input=str(tmp_path / "a.npy"), **options)
+
+    return make
+
+
+def give_room(monkeypatch, free_bytes):
+    usage = Usage(10**12, 10**12 - free_bytes, free_bytes)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+
+
+def test_which_runs_start_workers():
+    local, none = ClusterChoice(), ClusterChoice(cluster="none")
+    assert starting_resources(local, HERE, small=False).worker_processes == 2
+    assert starting_resources(local, HERE, small=True) == HERE
+    assert starting_resources(none, HERE, small=False) == HERE
+    elsewhere = starting_resources(ClusterChoice(scheduler="tcp://h:1"), HERE, small=False)
+    # What is elsewhere takes nothing of this machine.
+    assert (elsewhere.local_threads, elsewhere.local_workers) == (0, 0)
+    assert is_small(5_000, 10**9)
+    assert not is_small(5_001, 10**9)
+    assert not is_small(5, 10**9 + 1)
+
+
+def test_a_directory_that_is_not_there_yet(tmp_path):
+    assert existing_folder(tmp_path / "not" / "yet") == tmp_path
+    assert existing_folder(tmp_path) == tmp_path
+
+
+def test_a_small_run_is_not_measured_for(request_of, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("this machine was measured")
+
+    monkeypatch.setattr(calibration, "measure_rates", refuse)
+    told = []
+    result = run(request_of(), notice=told.append)
+    assert told[0] == str(result.plan)
+    assert "60 rows x 12 columns" in told[0]
+    state = json.loads((result.directory / "run.json").read_text())
+    assert state["rates"]["measured"] is False
+    assert [stage["name"] for stage in state["plan"]] == [s.name for s in result.plan.stages]
+    assert all(stage["reason"] for stage in state["plan"])
+
+
+def test_a_long_run_is_measured_for_unless_it_is_done(request_of, monkeypatch):
+    monkeypatch.setattr(calibration, "LONG_SECONDS", 0.0)
+    result = run(request_of())
+    assert result.plan.rates.measured
+    assert json.loads((result.directory / "run.json").read_text())["rates"]["measured"] is True
+    assert not run(request_of()).plan.rates.measured
+
+
+def test_a_run_without_room_is_refused_before_it_computes(request_of, monkeypatch):
+    needed = run(request_of()).plan.disk_bytes
+    shutil.rmtree(request_of().directory)
+    give_room(monkeypatch, needed - 1)
+    events = []
+    with pytest.raises(DiskSpaceError, match="are free there") as refused:
+        run(request_of(), events.append)
+    assert refused.value.path == str(request_of().directory)
+    assert refused.value.needed_bytes >= needed
+    assert events == []
+    give_room(monkeypatch, needed)
+    run(request_of())
+
+
+def test_a_finished_run_needs_no_room_for_what_it_has(request_of, monkeypatch):
+    result = run(request_of())
+    picture = next(stage for stage in result.plan.stages if stage.name == "picture")
+    give_room(monkeypatch, picture.disk_bytes)
+    run(request_of())
+
+
+def test_a_run_that_goes_on_needs_room_for_the_rest(request_of, monkeypatch):
+    result = run(request_of())
+    arrays = result.directory / "arrays.zarr"
+    (tiles,) = arrays.glob("condensed_row*")
+    written = {stage.name: stage.disk_bytes for stage in result.plan.stages}
+    shutil.rmtree(tiles)
+    (result.directory / "linkage_row.npy").unlink()
+    lost = written["distance-row"] + written["linkage-row"] + written["picture"]
+    give_room(monkeypatch, lost // 2)
+    with pytest.raises(DiskSpaceError):
+        run(request_of())
+    give_room(monkeypatch, lost)
+    run(request_of())
+    assert list(arrays.glob("condensed_row*"))
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    """A scheduler that somebody else started, with one worker of three threads."""
+    with (
+        dask.config.set({"distributed.scheduler.no-workers-timeout": "60s"}),
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=3,
+            processes=False,
+            protocol="tcp://",
+            host="127.0.0.1",
+            dashboard_address=":0",
+        ) as cluster,
+        Client(cluster, set_as_default=False),
+    ):
+        yield cluster.scheduler_address
+
+
+def test_the_plan_of_a_joined_scheduler_is_of_its_workers(request_of, scheduler):
+    told = []
+    request = request_of(cluster=ClusterChoice(scheduler=scheduler))
+    result = run(request, notice=told.append)
+    tables = [text for text in told if "rows x" in text]
+    assert tables == [str(result.plan)]
+    assert "3 threads in 1 worker process" in tables[0]
+    assert result.plan.resources.threads == 3
+    state = json.loads((result.directory / "run.json").read_text())
+    assert state["plan"] == [stage.as_dict() for stage in result.plan.stages]
+    # A finished run joins nothing, and says so at once.
+    told.clear()
+    run(request, notice=told.append)
+    assert any("rows x" in text for text in told)
+
+
+def test_what_the_driver_cannot_hold_is_refused_before_anything_is_joined(request_of):
+    request = request_of(cluster=ClusterChoice(scheduler="tcp://127.0.0.1:1"), memory_bytes=10**6)
+    started = time.monotonic()
+    with pytest.raises(MemoryLimitError, match="on the driver's machine"):
+        run(request)
+    assert time.monotonic() - started < 20
