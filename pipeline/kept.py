@@ -130,6 +130,7 @@ class RunStages(Stages):
         group = self._directory.arrays
         self._directory.begin(stage)
         manifest = self._directory.manifest(stage)
+        manifest.restore_metadata()  # the group's is noted by other stages too
         manifest.begin(key)
         for path, array in zip(paths, values, strict=True):
             write_array(group, path, array)
@@ -163,6 +164,7 @@ class RunStages(Stages):
         else:
             self._directory.begin(stage)
             if condensed is None:
+                manifest.restore_metadata()  # the group's is noted by other stages too
                 manifest.begin(key)
                 self._remove_arrays(f"condensed_{name}_*")
                 condensed = create_condensed(

@@ -97,6 +97,10 @@ def _state_digest(state: Any) -> str:
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
+def _state_text(state: Any) -> str:
+    return json.dumps({**state, "digest": _state_digest(state)}, indent=2) + "\n"
+
+
 class _DamagedStateError(RunDirectoryError):
     """What run.json says cannot be relied upon."""
 
@@ -179,7 +183,8 @@ class RunDirectory:
     def _read_state(self) -> dict[str, Any]:
         file = self.path / "run.json"
         try:
-            state = json.loads(file.read_text(encoding="utf-8"))
+            text = file.read_text(encoding="utf-8")
+            state = json.loads(text)
         except (FileNotFoundError, NotADirectoryError):
             if self._has_our_readme():
                 raise _DamagedStateError(f"{file} is missing. {_MENDS}") from None
@@ -190,7 +195,7 @@ class RunDirectory:
             raise _DamagedStateError(f"{file} cannot be read: {error}. {_MENDS}") from error
         noted = state.pop("digest", None) if isinstance(state, dict) else None
         found = state.get("format") if isinstance(state, dict) else None
-        is_as_written = noted == _state_digest(state)
+        is_as_written = noted == _state_digest(state) and text == _state_text(dict(state))
         if found != FORMAT and (noted is None or is_as_written):
             raise RunDirectoryError(
                 f"{self.path} has format {found!r}, and this clustergrid reads format {FORMAT}. "
@@ -201,8 +206,7 @@ class RunDirectory:
         return dict(state)
 
     def _write_state(self, state: dict[str, Any]) -> None:
-        whole = {**state, "digest": _state_digest(state)}
-        self.write_text("run.json", json.dumps(whole, indent=2) + "\n")
+        self.write_text("run.json", _state_text(state))
 
     def update(self, **entries: Any) -> None:
         """Set top-level entries of ``run.json``; None removes one."""

@@ -91,8 +91,11 @@ def _noted(directory: RunDirectory) -> Iterator[tuple[str, Entry]]:
             path = directory.file(name)
             size = path.stat().st_size if path.exists() else 0
             yield stage, Entry(file=name, size_bytes=size, digest=str(digest))
+        is_damaged = any(_manifest_damage(directory, stage))
         for entry in directory.manifest(stage).entries.values():
-            yield stage, entry
+            # Metadata is noted again when it changes: what is left may be an older note of it.
+            if entry.text is None or not is_damaged:
+                yield stage, entry
 
 
 def _manifest_damage(directory: RunDirectory, stage: str) -> Iterator[Damage]:
