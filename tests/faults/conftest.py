@@ -6,7 +6,10 @@ import pytest
 
 from clustergrid.storage import open_matrix
 from clustergrid.storage.ingest import ingest
-from tests.faults.harness import DaskProcesses, Run
+
+pytest.register_assert_rewrite("tests.faults.harness")
+
+from tests.faults.harness import DaskProcesses, Run  # noqa: E402
 
 
 def values(n, k, seed=0):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from clustergrid.pipeline.verify import verify_run
 from tests.faults.harness import (
     LOOK,
     assert_same,
@@ -167,6 +168,9 @@ class Chain:
     def _kill_driver(self):
         assert self.run.kill().status == -9
         self.run = None
+        # What it says is at rest is at rest.
+        if (self.directory / "run.json").exists():
+            assert verify_run(self.directory).damages == ()
 
     def _kill_worker(self):
         if self.processes is not None:
