@@ -28,7 +28,7 @@ from clustergrid.pipeline.escapes import (
     unescape_field,
     unescape_label,
 )
-from clustergrid.storage.rundir import _state_digest
+from clustergrid.storage.rundir import RunDirectory
 
 SMALL = ["--figsize", "8", "8", "--dpi", "60"]
 IMAGE = "<img src=x onerror=document.title='taken'>"
@@ -321,11 +321,8 @@ def test_results_and_status_hold_no_terminal_commands(call, tmp_path, monkeypatc
     assert status == 0
     assert "\x1b" not in out + err
     assert "run\\x1b[31m" in out
-    state = Path(odd) / "run.json"
-    content = json.loads(state.read_text())
-    content.pop("digest")
-    content["files"]["evil\x1b[2J"] = "\x1b]0;taken\x07"
-    state.write_text(json.dumps({**content, "digest": _state_digest(content)}))
+    run = RunDirectory(odd)
+    run.update(files={**run.state["files"], "evil\x1b[2J": "\x1b]0;taken\x07"})
     for command in (["status", odd], ["plot", odd, *SMALL]):
         status, out, err = call(*command)
         assert status == 0, err

@@ -27,7 +27,7 @@ from clustergrid.pipeline.cli import main
 from clustergrid.pipeline.cluster import connect
 from clustergrid.pipeline.request import ClusterChoice
 from clustergrid.pipeline.resources import Resources
-from clustergrid.storage.rundir import _state_digest
+from clustergrid.storage.rundir import RunDirectory
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--figsize", "3", "3", "--dpi", "40"]
@@ -296,11 +296,9 @@ def test_pickles_in_the_place_of_every_file_run_nothing(call, finished, tmp_path
 
 def sign(directory: Path, change) -> None:
     """Change run.json as somebody who knows its format does: with the digest of itself."""
-    file = directory / "run.json"
-    state = json.loads(file.read_text())
-    state.pop("digest", None)
-    change(state)
-    file.write_text(json.dumps({**state, "digest": _state_digest(state)}, indent=2))
+    run = RunDirectory(directory)
+    change(run.state)
+    run.update()
 
 
 def resign_files(directory: Path) -> None:
