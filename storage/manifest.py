@@ -67,16 +67,23 @@ class Entry:
         """Whether it is a chunk of a Zarr array."""
         return self.digest.startswith("crc32c:")
 
-    def is_noted_in(self, root: Path) -> bool:
-        """Whether the file is there with its length, and its cheap digest: no chunk is read."""
-        path = root / self.file
+    def is_there(self, root: Path) -> bool:
+        """Whether the file is there with its length, and with its digest if it is no chunk."""
         try:
-            if path.stat().st_size != self.size_bytes:
+            if (root / self.file).stat().st_size != self.size_bytes:
                 return False
-            found = _tail_checksum(path) if self.is_chunk else sha256_of(path)
+            return self.is_chunk or sha256_of(root / self.file) == self.digest
         except OSError:
             return False
-        return found == self.digest
+
+    def is_noted_in(self, root: Path) -> bool:
+        """Whether the file is there with its length and its digest; of a chunk, the one it has."""
+        try:
+            return self.is_there(root) and (
+                not self.is_chunk or _tail_checksum(root / self.file) == self.digest
+            )
+        except OSError:
+            return False
 
 
 def sha256_of(path: Path) -> str:
@@ -290,9 +297,9 @@ class Manifest:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every file is there with its length and its cheap digest; no chunk is read."""
+        """Whether every file is there with its length; no chunk is opened."""
         return self.key is not None and all(
-            entry.is_noted_in(self.root) for entry in self.entries.values()
+            entry.is_there(self.root) for entry in self.entries.values()
         )
 
 

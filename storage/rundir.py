@@ -270,9 +270,9 @@ class RunDirectory:
     def is_finished(self, stage: str, key: str) -> bool:
         """Whether a stage's result of this very key is there.
 
-        Its files have their digests; the chunks of its arrays are there with the lengths and the
-        checksums that were noted. That their bytes are those of the checksums is found when they
-        are read, and by ``clustergrid verify``.
+        Its files have their digests; the chunks of its arrays are there with the lengths that were
+        noted. That their bytes are those of the digests is found when they are read, and by
+        ``clustergrid verify``.
         """
         entry = self.state["stages"].get(stage)
         if entry is None or entry["key"] != key:
