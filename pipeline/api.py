@@ -29,11 +29,12 @@ from clustergrid.pipeline.order import optimal_ordering as order_optimally
 from clustergrid.pipeline.planning import Plan, format_bytes, parse_bytes, plan_run
 from clustergrid.pipeline.prospect import CLUSTER_NOTE, look_at
 from clustergrid.pipeline.resources import DescribedCluster
-from clustergrid.pipeline.run_plan import existing_folder
+from clustergrid.pipeline.run_plan import check_store, existing_folder
 from clustergrid.pipeline.spec import AxisSpec, RunSpec, distance_dtype
 from clustergrid.pipeline.trees import merge_square
 from clustergrid.storage.condensed import CondensedDistances
 from clustergrid.storage.errors import DataValueError
+from clustergrid.storage.readers.location import Location
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -239,6 +240,8 @@ def plan(
     ------
     MemoryLimitError
         It would not fit the memory; the message says what would do.
+    DiskSpaceError
+        It would not fit the file system of the store; so does this message.
 
     Examples
     --------
@@ -277,5 +280,9 @@ def plan(
         matrix_bytes_held=held,
     )
     notes = ([matrix.note] if matrix.note else []) + ([CLUSTER_NOTE] if cluster else [])
-    where = None if store is None else existing_folder(Path(store))
-    return replace(calibrated(planned, where, available_cores()), notes=tuple(notes))
+    where = None if store is None else Location.parse(store)
+    folder = Path(where.url) if where is not None and where.is_local else None
+    if folder is not None:
+        check_store(folder, planned)
+        folder = existing_folder(folder)
+    return replace(calibrated(planned, folder, available_cores()), notes=tuple(notes))

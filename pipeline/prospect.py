@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from clustergrid.pipeline.execution import (
@@ -16,20 +15,19 @@ from clustergrid.pipeline.execution import (
 )
 from clustergrid.pipeline.opening import open_stages
 from clustergrid.pipeline.planned import Plan
-from clustergrid.pipeline.refusal import refuse_too_little_disk
 from clustergrid.pipeline.request import RunRequest
 from clustergrid.pipeline.resources import DescribedCluster, Resources
 from clustergrid.pipeline.run_plan import (
     PlannedMatrix,
     check_room,
-    existing_folder,
+    check_store,
     is_small,
     plan_of,
     starting_resources,
 )
 from clustergrid.pipeline.sizes import parse_bytes
 from clustergrid.pipeline.survey import survey_input
-from clustergrid.storage.identity import matrix_source
+from clustergrid.storage.identity import chunks_in_place, matrix_source
 from clustergrid.storage.readers.chunking import SMALL_BYTES
 from clustergrid.storage.rundir import RunDirectory
 
@@ -87,9 +85,8 @@ def prospective_plan(
 def _check_disk(request: RunRequest, plan: Plan) -> None:
     if (request.directory / "run.json").exists():
         check_room(RunDirectory(request.directory), plan, ())
-        return
-    free = shutil.disk_usage(existing_folder(request.directory)).free
-    refuse_too_little_disk(plan, free_bytes=free, kept_bytes={}, path=str(request.directory))
+    else:
+        check_store(request.directory, plan)
 
 
 def look_at(
@@ -123,5 +120,6 @@ def look_at(
         shape=stages.shape,
         dtype=stages.matrix.dtype,
         ingest=not stages.in_memory and matrix_source(stages.matrix) is None,
+        chunks=chunks_in_place(stages.matrix),
     )
     return found, stages.resources, stages.matrix_bytes_held

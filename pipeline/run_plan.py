@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PlannedMatrix",
     "check_room",
+    "check_store",
     "existing_folder",
     "is_small",
     "plan_of",
@@ -52,6 +54,8 @@ class PlannedMatrix:
         Of the matrix.
     ingest
         Whether it is copied first; ``"text"``: and parsed for that.
+    chunks
+        Of a Zarr array that is used where it is; otherwise None.
     is_stream
         Whether it can only be read from its beginning to its end.
     note
@@ -61,6 +65,7 @@ class PlannedMatrix:
     shape: tuple[int, int]
     dtype: np.dtype[np.generic]
     ingest: Ingest
+    chunks: tuple[int, int] | None = None
     is_stream: bool = False
     note: str = ""
 
@@ -149,6 +154,8 @@ def plan_of(
         in_memory=False,
         ingest=matrix.ingest,
         pictures=len(request.figure.formats),
+        pixels=round(prod(request.figure.figsize_inches) * request.figure.dpi**2),
+        chunks=matrix.chunks,
     )
     if measure:
         where = None if directory is None else existing_folder(directory)
@@ -173,19 +180,42 @@ def check_room(directory: RunDirectory, plan: Plan, finished_axes: Collection[in
     DiskSpaceError
         There is too little room; the message says how much would do.
     """
-    kept = {"ingest": _size(Path(directory.matrix))}
+    kept = _kept_bytes(Path(directory.matrix), Path(directory.arrays))
     if "matrix" in directory.state["stages"]:
         kept["ingest"] = plan.disk_bytes  # compressed, it is smaller than planned
-    for axis, name in enumerate(AXIS_NAMES):
-        stages = (f"distance-{name}", f"linkage-{name}")
-        if axis in finished_axes:
-            kept |= dict.fromkeys(stages, plan.disk_bytes)
-        else:
-            # Of another question they go before the new ones come.
-            arrays = Path(directory.arrays).glob(f"condensed_{name}*")
-            kept[stages[0]] = sum(_size(array) for array in arrays)
+    for axis in finished_axes:
+        name = AXIS_NAMES[axis]
+        kept |= dict.fromkeys((f"distance-{name}", f"linkage-{name}"), plan.disk_bytes)
     free = shutil.disk_usage(directory.path).free
     refuse_too_little_disk(plan, free_bytes=free, kept_bytes=kept, path=str(directory.path))
+
+
+def check_store(store: Path, plan: Plan) -> None:
+    """Refuse a plan whose store, which need not be there yet, is where there is no room for it.
+
+    Parameters
+    ----------
+    store
+        Directory of the Zarr group of all arrays.
+    plan
+        What would be written.
+
+    Raises
+    ------
+    DiskSpaceError
+        There is too little room; the message says how much would do.
+    """
+    free = shutil.disk_usage(existing_folder(store)).free
+    kept = _kept_bytes(store / "matrix", store)
+    refuse_too_little_disk(plan, free_bytes=free, kept_bytes=kept, path=str(store))
+
+
+def _kept_bytes(matrix: Path, arrays: Path) -> dict[str, int]:
+    """Bytes that stages have at rest; those of another question go before the new ones come."""
+    kept = {"ingest": _size(matrix)}
+    for name in AXIS_NAMES:
+        kept[f"distance-{name}"] = sum(map(_size, arrays.glob(f"condensed_{name}*")))
+    return kept
 
 
 def existing_folder(path: Path) -> Path:

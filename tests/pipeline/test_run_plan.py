@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
-from clustergrid.pipeline import calibration
+from clustergrid.pipeline import calibration, plan
 from clustergrid.pipeline.errors import DiskSpaceError, MemoryLimitError
 from clustergrid.pipeline.request import ClusterChoice, FigureOptions, RunRequest
 from clustergrid.pipeline.resources import Resources
@@ -157,3 +157,16 @@ def test_what_the_driver_cannot_hold_is_refused_before_anything_is_joined(reques
     with pytest.raises(MemoryLimitError, match="on the driver's machine"):
         run(request)
     assert time.monotonic() - started < 20
+
+
+def test_a_store_without_room_is_refused_in_python_too(tmp_path, monkeypatch):
+    values = np.zeros((3000, 40))
+    needed = plan(values, store=tmp_path / "new").disk_bytes
+    give_room(monkeypatch, needed)
+    assert plan(values, store=tmp_path / "new").disk_bytes == needed
+    give_room(monkeypatch, needed - 1)
+    with pytest.raises(DiskSpaceError, match=r"new .* are free there"):
+        plan(values, store=tmp_path / "new")
+    # In memory nothing is written; elsewhere nobody knows.
+    assert plan(values).disk_bytes == 0
+    assert not (tmp_path / "new").exists()
