@@ -13,6 +13,7 @@ import numpy as np
 
 from clustergrid.pipeline._jit import jit
 from clustergrid.pipeline.execution import Executor
+from clustergrid.pipeline.footprint import MOST_PARTIAL_IMAGES
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization
 from clustergrid.storage.grid import READ_BLOCK, round_up, slabs
@@ -21,7 +22,6 @@ from clustergrid.storage.source import ArraySource, MatrixSource
 __all__ = ["Cells", "ReducedImage", "pixel_edges", "reduce_image", "value_limits"]
 
 _BLOCK = READ_BLOCK
-_MOST_PARTIAL_IMAGES = 64
 _HISTOGRAM_BINS = 2**16
 _SMALL_CELLS = 2**18
 
@@ -163,7 +163,7 @@ def reduce_image(
         column_pixel=_pixel_of(column_order, column_edges),
         shape=(total.shape[0], total.shape[1]),
     )
-    step = round_up(-(-n // _MOST_PARTIAL_IMAGES), _BLOCK)
+    step = round_up(-(-n // MOST_PARTIAL_IMAGES), _BLOCK)
     waiting: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     due = 0
     row_bytes = k * cells.source.dtype.itemsize

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from clustergrid.pipeline._blas import single_blas_thread
 from clustergrid.pipeline._malloc import release_memory
@@ -69,9 +69,36 @@ class Executor(Protocol):
     ) -> Iterator[Result]:
         """Yield ``function(shared, item)`` of every item, in any order.
 
-        A bounded number of items is taken at a time, so that results need not fit in memory.
+        A bounded number of items is taken at a time, so that results need not fit in memory, and
+        so many at most beyond the first that is not finished.
         """
         ...
+
+
+class _Window(Generic[Item]):
+    """Items in their order, of which few are under way.
+
+    None is taken before all but the latest `size` of those before it are finished: whoever needs
+    results in their order holds no more of them than that.
+    """
+
+    def __init__(self, items: Iterable[Item], size: int) -> None:
+        self._remaining = enumerate(items)
+        self._size = size
+        self._taken = 0
+        self._under_way: set[int] = set()
+
+    def take(self) -> list[tuple[int, Item]]:
+        """Return the items, with their positions, that may start now."""
+        oldest = min(self._under_way, default=self._taken)
+        taken = list(itertools.islice(self._remaining, oldest + self._size - self._taken))
+        self._taken += len(taken)
+        self._under_way.update(position for position, _ in taken)
+        return taken
+
+    def finish(self, position: int) -> None:
+        """Note that an item's result was taken."""
+        self._under_way.discard(position)
 
 
 class SerialExecutor:
@@ -134,19 +161,20 @@ class ThreadsExecutor:
         name: str,
     ) -> Iterator[Result]:
         """Keep two items a thread under way."""
-        remaining = iter(items)
+        window = _Window(items, 2 * self.threads)
         with single_blas_thread(), ThreadPoolExecutor(self.threads, f"clustergrid-{name}") as pool:
-            under_way: set[Future[Result]] = {
-                pool.submit(function, shared, item)
-                for item in itertools.islice(remaining, 2 * self.threads)
-            }
+            under_way: dict[Future[Result], int] = {}
             try:
-                while under_way:
-                    done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                while True:
+                    for position, item in window.take():
+                        under_way[pool.submit(function, shared, item)] = position
+                    if not under_way:
+                        break
+                    done, _ = wait(under_way, return_when=FIRST_COMPLETED)
                     for future in done:
+                        position = under_way.pop(future)
                         yield future.result()
-                        for item in itertools.islice(remaining, 1):
-                            under_way.add(pool.submit(function, shared, item))
+                        window.finish(position)
             finally:
                 for future in under_way:
                     future.cancel()
@@ -210,21 +238,21 @@ class DaskExecutor:
         from distributed import as_completed
 
         wave = f"{name}-{self._run}-{next(self._maps)}"
-        numbered = enumerate(items)
+        window = _Window(items, 4 * self.threads)
 
         def submit(position: int, item: Item) -> Any:
             return self.client.submit(
                 _call, function, shared, item, key=(wave, position), retries=self._retries
             )
 
-        first = [submit(*pair) for pair in itertools.islice(numbered, 4 * self.threads)]
         # Without its loop, it would look for a current client, which this one need not be.
-        running = as_completed(first, loop=self.client.loop)
+        running = as_completed([submit(*pair) for pair in window.take()], loop=self.client.loop)
         try:
             for future in running:
                 yield future.result()
+                window.finish(future.key[1])
                 future.release()
-                for pair in itertools.islice(numbered, 1):
+                for pair in window.take():
                     running.add(submit(*pair))
         finally:
             self.client.cancel(list(running.futures))

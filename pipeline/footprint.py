@@ -1,15 +1,18 @@
 """Plan: bytes of memory that a stage holds, in the driver's process and in each worker's.
 
-Every formula is here, and nothing else: `planning.py` composes them into stages and refuses what
-does not fit. A footprint has two parts. What the *driver* holds is there once: the libraries, the
-matrix where it is in memory, the square that a tree is made of. What a *task* takes is there once a
-thread, in the driver where tasks run in its threads, otherwise in every worker process, which has
-libraries of its own.
+Every formula is here or, for the distances of a tile, in `tile_memory.py`: `planning.py` composes
+them into stages and refuses what does not fit. A footprint has two parts. What the *driver* holds
+is there once: the libraries, the matrix where it is in memory, the square that a tree is made of.
+What a *task* takes is there once a thread, in the driver where tasks run in its threads, otherwise
+in every worker process, which has libraries of its own.
 
 ::
 
     driver_bytes = DRIVER_BYTES + what the stage holds  [+ threads x task, without workers]
     worker_bytes = WORKER_BYTES + threads of a worker x task
+
+The constants were measured, and ``tests/pipeline/test_memory_promise.py`` measures every stage
+against its formula.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clustergrid.pipeline.resources import Resources
-from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, READ_BLOCK
+from clustergrid.pipeline.tile_memory import StoredMatrix, TileWork, with_slack
+from clustergrid.storage.grid import READ_BLOCK
 
 __all__ = [
     "DRIVER_BYTES",
@@ -28,27 +32,44 @@ __all__ = [
     "distance_footprint",
     "downsample_footprint",
     "ingest_footprint",
-    "least_distance_bytes",
     "linkage_footprint",
     "picture_footprint",
-    "smallest_task_bytes",
     "statistics_footprint",
-    "tile_task_bytes",
 ]
 
-DRIVER_BYTES = 250_000_000
-"""What the interpreter and the libraries weigh; with workers, the scheduler and nannies too."""
+DRIVER_BYTES = 400_000_000
+"""What the interpreter, the libraries and machine code weigh."""
+
+SCHEDULER_BYTES = 80_000_000
+"""What a local scheduler, nannies and the dashboard weigh besides, in the driver's process."""
 
 WORKER_BYTES = 200_000_000
 """What a worker process weighs before its first task."""
 
+READ_THREADS = 8
+"""Most threads of the driver that read tiles into a square at once."""
+
 _INGEST_BLOCK_BYTES = 2**26
 _STATISTICS_BYTES = 56
 """Seven numbers of every row in every block of columns, and of every column likewise."""
-_PICTURE_BYTES = 50_000_000
-_LEAF_BYTES = 500
 _TREE_BYTES = 200
 """A merge and the vectors of the engines, an observation."""
+_LABEL_BYTES = 300
+"""A label as text, in an index and on its way into a file."""
+_PIXEL_BYTES = 16
+"""A pixel's sum and the number of its cells."""
+_DRAWN_PIXEL_BYTES = 100
+"""A pixel of the figure: its value, masked, normalized, as a colour, and in matplotlib's canvas."""
+MOST_PARTIAL_IMAGES = 64
+"""Parts that the rows are cut into for the picture."""
+_LEAF_BYTES = 1_000
+"""Of the picture: the coordinates and path of a leaf's part of a dendrogram."""
+_PICTURE_BYTES = 100_000_000
+"""Of the picture: matplotlib and its fonts."""
+_ORDERED_OPTIMALLY_BYTES = 24
+"""Of every pair, by optimal ordering: SciPy works on two squares, and on a condensed vector."""
+_SMALL_PAIR_BYTES = 16
+"""Of every pair, where SciPy makes the tree: two condensed vectors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,30 +98,41 @@ class Footprint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """What is there in every stage: the processes, and a matrix that is in memory.
+    """What is there in every stage: the processes, and the matrix.
 
     Attributes
     ----------
     resources
         What may be used.
+    matrix
+        As tasks read it.
     matrix_bytes_held
         Of the matrix, in the driver's process.
     """
 
     resources: Resources
+    matrix: StoredMatrix
     matrix_bytes_held: int = 0
+
+    @property
+    def base_bytes(self) -> int:
+        """What the driver holds in every stage."""
+        scheduler = SCHEDULER_BYTES if self.resources.worker_processes else 0
+        labels = _LABEL_BYTES * sum(self.matrix.shape)
+        return DRIVER_BYTES + scheduler + labels + self.matrix_bytes_held
 
     def footprint(self, *, held_bytes: int, task_bytes: int) -> Footprint:
         """Footprint of a stage of which the driver holds something and each task takes something.
 
         Examples
         --------
-        >>> two = Ground(resources=Resources(memory_bytes=8 * 10**9, threads=2))
-        >>> two.footprint(held_bytes=10**9, task_bytes=10**8)
-        Footprint(driver_bytes=1450000000, worker_bytes=0, local_workers=0)
+        >>> two = Resources(memory_bytes=8 * 10**9, threads=2)
+        >>> ground = Ground(resources=two, matrix=StoredMatrix(shape=(1000, 1000), itemsize=8))
+        >>> ground.footprint(held_bytes=10**9, task_bytes=10**8)
+        Footprint(driver_bytes=1600600000, worker_bytes=0, local_workers=0)
         """
         resources = self.resources
-        driver = DRIVER_BYTES + self.matrix_bytes_held + held_bytes
+        driver = self.base_bytes + held_bytes
         if not resources.threads_per_worker:
             return Footprint(driver_bytes=driver + resources.threads * task_bytes)
         return Footprint(
@@ -116,86 +148,89 @@ class AxisWork:
 
     Attributes
     ----------
-    n, k
-        Observations and features.
-    itemsize
-        Bytes of a distance.
+    tile
+        What a task does: the observations, the metric's engine, the matrix.
     in_memory
         Whether the distances stay in the driver's process.
     tree
         Whether a tree is made of them, of their square.
+    optimal_ordering
+        Whether its leaves are ordered optimally.
+    small
+        Whether SciPy makes the tree.
     """
 
-    n: int
-    k: int
-    itemsize: int
+    tile: TileWork
     in_memory: bool
     tree: bool
+    optimal_ordering: bool = False
+    small: bool = False
 
     @property
     def square_bytes(self) -> int:
         """Of the square matrix of the distances."""
-        return self.n * self.n * self.itemsize
+        return self.tile.n * self.tile.n * self.tile.itemsize
 
     @property
     def held_bytes(self) -> int:
         """What the driver holds beside the tasks, in the hungrier of the two stages."""
         square = self.square_bytes if self.in_memory or self.tree else 0
-        return square + (_TREE_BYTES * self.n if self.tree else 0)
+        return square + (self._tree_bytes if self.tree else 0)
 
-
-def tile_task_bytes(edge: int, features: int, itemsize: int) -> int:
-    """Sum the tile, its flags and what its write holds; two operands and a block of values."""
-    return edge * edge * (2 * itemsize + 2) + 2 * edge * features * (itemsize + 8)
-
-
-def smallest_task_bytes(n: int, k: int, itemsize: int) -> int:
-    """Memory of a task on the smallest tile there is."""
-    return tile_task_bytes(min(BLOCK_ROWS, n), min(BLOCK_FEATURES, k), itemsize)
-
-
-def least_distance_bytes(n: int, k: int, itemsize: int, threads: int, held_bytes: int) -> int:
-    """Memory with which the smallest tiles fit: in half of it, and beside what is held."""
-    smallest = threads * smallest_task_bytes(n, k, itemsize)
-    return max(2 * smallest, held_bytes + smallest)
+    @property
+    def _tree_bytes(self) -> int:
+        pair = _ORDERED_OPTIMALLY_BYTES if self.optimal_ordering else 0
+        pair += _SMALL_PAIR_BYTES if self.small else 0
+        return _TREE_BYTES * self.tile.n + pair * self.tile.n**2
 
 
 def ingest_footprint(ground: Ground, matrix_bytes: int) -> Footprint:
     """Of the copy of the matrix: a block and its encoded chunks a task."""
-    return ground.footprint(held_bytes=0, task_bytes=2 * min(matrix_bytes, _INGEST_BLOCK_BYTES))
+    block = with_slack(3 * min(matrix_bytes, _INGEST_BLOCK_BYTES))
+    return ground.footprint(held_bytes=0, task_bytes=block)
 
 
-def statistics_footprint(ground: Ground, n: int, k: int) -> Footprint:
+def statistics_footprint(ground: Ground) -> Footprint:
     """Of the first pass: partial statistics, and the blocks under way."""
+    n, k = ground.matrix.shape
     partial = n * -(-k // READ_BLOCK) + k * -(-n // READ_BLOCK)
     return ground.footprint(
-        held_bytes=2 * _STATISTICS_BYTES * partial, task_bytes=_block_task_bytes(n, k)
+        held_bytes=2 * _STATISTICS_BYTES * partial, task_bytes=_block_task_bytes(ground)
     )
 
 
 def distance_footprint(ground: Ground, work: AxisWork, task_bytes: int) -> Footprint:
     """Of the distances: tiles under way, and the square they fill where it is in memory."""
     square = work.square_bytes if work.in_memory else 0
-    return ground.footprint(held_bytes=square, task_bytes=task_bytes)
+    return ground.footprint(held_bytes=square + 32 * work.tile.n, task_bytes=task_bytes)
 
 
-def linkage_footprint(ground: Ground, work: AxisWork, task_bytes: int) -> Footprint:
-    """Of the tree: the square, and what the tasks before it have not given back."""
-    kept = 0 if work.in_memory else task_bytes
-    return ground.footprint(held_bytes=work.held_bytes, task_bytes=kept)
+def linkage_footprint(ground: Ground, work: AxisWork, tile_edge: int) -> Footprint:
+    """Of the tree: the search for duplicates, then the square, and the tiles it is read from."""
+    search = ground.footprint(held_bytes=0, task_bytes=work.tile.digest_task_bytes)
+    threads = min(READ_THREADS, ground.resources.threads)
+    reading = 0 if work.in_memory else threads * work.tile.read_tile_bytes(tile_edge)
+    tree = ground.footprint(held_bytes=work.held_bytes + reading, task_bytes=0)
+    return max(search, tree, key=lambda footprint: footprint.peak_bytes)
 
 
-def downsample_footprint(ground: Ground, n: int, k: int) -> Footprint:
-    """Of the picture's pass."""
-    return ground.footprint(held_bytes=0, task_bytes=_block_task_bytes(n, k))
+def downsample_footprint(ground: Ground, pixels: int) -> Footprint:
+    """Of the picture's pass: blocks, and images of parts of the rows that wait for their turn."""
+    image = _PIXEL_BYTES * min(pixels, ground.matrix.values)
+    waiting = min(4 * ground.resources.threads, MOST_PARTIAL_IMAGES)
+    return ground.footprint(
+        held_bytes=(waiting + 3) * image, task_bytes=_block_task_bytes(ground) + image
+    )
 
 
-def picture_footprint(ground: Ground, leaves: int) -> Footprint:
+def picture_footprint(ground: Ground, leaves: int, pixels: int) -> Footprint:
     """Of the figure: matplotlib, the image in a few forms, a path of every leaf."""
-    held = _PICTURE_BYTES + _LEAF_BYTES * leaves
+    held = _PICTURE_BYTES + _DRAWN_PIXEL_BYTES * pixels + _LEAF_BYTES * leaves
     return ground.footprint(held_bytes=held, task_bytes=0)
 
 
-def _block_task_bytes(n: int, k: int) -> int:
-    """Sum a block as it is read, in float64, and what is made of it."""
-    return 4 * min(n, READ_BLOCK) * min(k, READ_BLOCK) * 8
+def _block_task_bytes(ground: Ground) -> int:
+    """Sum a block as it is read, in float64, normalized, and what is made of it."""
+    matrix = ground.matrix
+    rows, columns = min(matrix.shape[0], READ_BLOCK), min(matrix.shape[1], READ_BLOCK)
+    return with_slack(matrix.read_bytes(rows, columns) + 22 * rows * columns)

@@ -28,7 +28,6 @@ from clustergrid.pipeline.footprint import (
     distance_footprint,
     downsample_footprint,
     ingest_footprint,
-    least_distance_bytes,
     linkage_footprint,
     picture_footprint,
     statistics_footprint,
@@ -40,7 +39,8 @@ from clustergrid.pipeline.refusal import Alternative, refuse_too_little_memory
 from clustergrid.pipeline.resources import DescribedCluster, Resources, local_worker_processes
 from clustergrid.pipeline.sizes import format_bytes, parse_bytes
 from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec, RunSpec
-from clustergrid.pipeline.tiling import Tiling, tile_the_triangle
+from clustergrid.pipeline.tile_memory import StoredMatrix, TileWork
+from clustergrid.pipeline.tiling import Tiling, least_distance_bytes, tile_the_triangle
 from clustergrid.storage.grid import READ_BLOCK, TriangleGrid
 
 __all__ = [
@@ -56,6 +56,9 @@ __all__ = [
 ]
 
 _MERGE_BYTES = 32
+DEFAULT_PIXELS = 1500 * 1500
+"""Of seaborn's 10 x 10 inches at 150 dots an inch."""
+
 _PICTURE_BYTES = 5_000_000
 """Of one file with its figure, and the performance reports beside it."""
 
@@ -73,6 +76,8 @@ def plan_run(
     trees: bool = True,
     matrix_bytes_held: int | None = None,
     pictures: int = 1,
+    pixels: int = DEFAULT_PIXELS,
+    chunks: tuple[int, int] | None = None,
 ) -> Plan:
     """Plan every stage of a run; its seconds are estimated with `ASSUMED_RATES`.
 
@@ -94,6 +99,11 @@ def plan_run(
         Bytes of the matrix that are in this process; by default all of them where `in_memory`.
     pictures
         Files that the picture is drawn into; 0: it is not.
+    pixels
+        Of the figure.
+    chunks
+        Rows and columns of a chunk, where tasks read the matrix as it is stored; None: as a copy
+        of it has them.
 
     Raises
     ------
@@ -113,6 +123,8 @@ def plan_run(
         trees=trees,
         matrix_bytes_held=matrix_bytes_held,
         pictures=pictures,
+        pixels=pixels,
+        chunks=chunks,
     )
     refuse_too_little_memory(planner.needed(), resources, planner.alternatives())
     return Plan(
@@ -138,6 +150,8 @@ class _Planner:
     trees: bool
     matrix_bytes_held: int
     pictures: int
+    pixels: int
+    chunks: tuple[int, int] | None
 
     @property
     def matrix_bytes(self) -> int:
@@ -150,7 +164,16 @@ class _Planner:
 
     @property
     def ground(self) -> Ground:
-        return Ground(resources=self.resources, matrix_bytes_held=self.matrix_bytes_held)
+        return Ground(
+            resources=self.resources,
+            matrix=StoredMatrix(
+                shape=self.shape,
+                itemsize=self.itemsize,
+                chunks=self.chunks,
+                in_memory=self.in_memory,
+            ),
+            matrix_bytes_held=self.matrix_bytes_held,
+        )
 
     def before(self) -> Iterator[StagePlan]:
         n, k = self.shape
@@ -172,7 +195,7 @@ class _Planner:
             reason="mean, range and missing values of every row and column",
             tasks=-(-n // READ_BLOCK) * -(-k // READ_BLOCK),
             bytes_read=self.stored_bytes,
-            footprint=statistics_footprint(self.ground, n, k),
+            footprint=statistics_footprint(self.ground),
             work=statistics_work(n * k, self.stored_bytes),
         )
 
@@ -188,7 +211,7 @@ class _Planner:
             reason="every value is added to its pixel; nothing reordered is written",
             tasks=min(64, -(-n // READ_BLOCK)),
             bytes_read=self.stored_bytes,
-            footprint=downsample_footprint(self.ground, n, k),
+            footprint=downsample_footprint(self.ground, self.pixels),
             work=downsample_work(n * k, self.stored_bytes),
         )
         if self.pictures:
@@ -199,7 +222,7 @@ class _Planner:
                 reason="the reduced image, dendrograms and labels",
                 tasks=self.pictures,
                 bytes_written=0 if self.in_memory else self.pictures * _PICTURE_BYTES,
-                footprint=picture_footprint(self.ground, leaves),
+                footprint=picture_footprint(self.ground, leaves, self.pixels),
                 work=picture_work(leaves, self.pictures),
             )
 
@@ -266,12 +289,20 @@ class _Axis:
 
     @property
     def work(self) -> AxisWork:
+        metric = check_metric(self.spec.metric, self.spec.method)
+        matrix = self.ground.matrix
         return AxisWork(
-            n=self.n,
-            k=self.k,
-            itemsize=4 if self.spec.dtype == "float32" else 8,
+            tile=TileWork(
+                n=self.n,
+                k=self.k,
+                itemsize=4 if self.spec.dtype == "float32" else 8,
+                engine=engine_for(metric, self.n, self.k),
+                matrix=matrix if self.name == AXIS_NAMES[0] else matrix.transpose(),
+            ),
             in_memory=self.in_memory,
             tree=self.tree,
+            optimal_ordering=self.spec.optimal_ordering,
+            small=self.n <= SMALL_OBSERVATIONS,
         )
 
     @property
@@ -285,18 +316,17 @@ class _Axis:
 
     @property
     def least_bytes(self) -> int:
-        threads = self.ground.resources.local_threads
-        return least_distance_bytes(self.n, self.k, self.work.itemsize, threads, self.held_bytes)
+        return least_distance_bytes(self.work.tile, self.ground.resources, self.held_bytes)
 
     def stages(self) -> Iterator[StagePlan]:
         n, k, work = self.n, self.k, self.work
         metric = check_metric(self.spec.metric, self.spec.method)
         engine = engine_for(metric, n, k)
-        tiling = tile_the_triangle(
-            n, k, work.itemsize, self.ground.resources, held_bytes=self.held_bytes
-        )
+        resources = self.ground.resources
+        tiling = tile_the_triangle(work.tile, resources, held_bytes=self.held_bytes)
+        itemsize = work.tile.itemsize
         grid = TriangleGrid(n=n, tile_edge=min(tiling.tile_edge, n))
-        tiles_bytes = 0 if self.in_memory else grid.n_tiles * grid.tile_edge**2 * work.itemsize
+        tiles_bytes = 0 if self.in_memory else grid.n_tiles * grid.tile_edge**2 * itemsize
         # Every slab of rows meets every other and itself, after the pass for its norms.
         bytes_read = self.stored_bytes * (grid.n_edges + 1)
         yield StagePlan(
@@ -311,7 +341,7 @@ class _Axis:
                 self.spec,
                 n,
                 k,
-                itemsize=work.itemsize,
+                itemsize=itemsize,
                 bytes_read=bytes_read,
                 tiles_bytes=tiles_bytes,
             ),
@@ -326,12 +356,12 @@ class _Axis:
             tasks=1 if self.in_memory else grid.n_tiles,
             bytes_read=tiles_bytes + (self.stored_bytes if n > SMALL_OBSERVATIONS else 0),
             bytes_written=0 if self.in_memory else (n - 1) * _MERGE_BYTES,
-            footprint=linkage_footprint(self.ground, work, tiling.task_bytes),
+            footprint=linkage_footprint(self.ground, work, tiling.tile_edge),
             work=linkage_work(
                 self.spec,
                 n,
                 k,
-                itemsize=work.itemsize,
+                itemsize=itemsize,
                 tiles_bytes=tiles_bytes,
                 matrix_bytes=self.stored_bytes,
             ),

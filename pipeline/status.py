@@ -204,7 +204,9 @@ def _event(entry: dict[str, Any]) -> Event:
 
 def _stage_status(event: Event, is_running: bool, now: float) -> StageStatus:
     is_open = event.state in ("started", "running")
-    same = {name: getattr(event, name, None) for name in StageStatus.__dataclass_fields__}
+    same: dict[str, Any] = {
+        name: getattr(event, name, None) for name in StageStatus.__dataclass_fields__
+    }
     state = event.state if is_running or not is_open else "stopped"
     silent = round(max(0.0, now - event.time), 3) if is_open and is_running else 0.0
     left = event.seconds_left if state == "running" else None

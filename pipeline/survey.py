@@ -10,6 +10,7 @@ from typing import IO, Any, cast
 from clustergrid.pipeline.intake import needs_copy
 from clustergrid.pipeline.run_plan import PlannedMatrix
 from clustergrid.pipeline.sizes import format_bytes
+from clustergrid.storage.identity import chunks_in_place
 from clustergrid.storage.matrix import open_matrix
 from clustergrid.storage.readers.base import Stream
 from clustergrid.storage.readers.location import Location
@@ -58,6 +59,7 @@ def survey_input(path: str | os.PathLike[str], layer: str | None = None) -> Plan
         shape=(int(matrix.shape[0]), int(matrix.shape[1])),
         dtype=matrix.dtype,
         ingest="text" if copied and location.suffix in TEXT else copied,
+        chunks=chunks_in_place(matrix),
         is_stream=isinstance(found, Stream),
     )
 

@@ -151,7 +151,7 @@ def test_no_executor_changes_a_bit(monkeypatch, client, tmp_path):
 
 def test_partial_images_are_bounded(monkeypatch):
     monkeypatch.setattr(downsample, "_BLOCK", 2)
-    monkeypatch.setattr(downsample, "_MOST_PARTIAL_IMAGES", 5)
+    monkeypatch.setattr(downsample, "MOST_PARTIAL_IMAGES", 5)
     items = []
 
     class Recording(SerialExecutor):

@@ -24,6 +24,7 @@ from clustergrid.pipeline.planning import (
 )
 from clustergrid.pipeline.refusal import refuse_too_little_disk
 from clustergrid.pipeline.spec import AxisSpec, RunSpec
+from clustergrid.pipeline.tile_memory import StoredMatrix, TileWork
 from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, TriangleGrid
 
 shapes = st.tuples(st.integers(2, 300_000), st.integers(1, 300_000))
@@ -109,19 +110,24 @@ def test_resources_are_positive(memory, cores):
         Resources(memory_bytes=memory, threads=cores)
 
 
+def tile_work(n, k, itemsize):
+    matrix = StoredMatrix(shape=(n, k), itemsize=itemsize)
+    return TileWork(n=n, k=k, itemsize=itemsize, matrix=matrix)
+
+
 @settings(deadline=None)
 @given(shapes, st.sampled_from([4, 8]), memories, threads, st.integers(0, 10**12))
 def test_tiles_fit_the_budget(shape, itemsize, memory, cores, held):
     n, k = shape
     resources = Resources(memory_bytes=memory, threads=cores)
-    error = refusal(lambda: tile_the_triangle(n, k, itemsize, resources, held_bytes=held))
+    work = tile_work(n, k, itemsize)
+    error = refusal(lambda: tile_the_triangle(work, resources, held_bytes=held))
     if error is not None:
         assert error.limit_bytes == memory < error.needed_bytes
         resources = Resources(memory_bytes=error.needed_bytes, threads=cores)
-    tiling = tile_the_triangle(n, k, itemsize, resources, held_bytes=held)
+    tiling = tile_the_triangle(work, resources, held_bytes=held)
     assert tiling.tile_edge % BLOCK_ROWS == 0
     assert tiling.features_at_once % BLOCK_FEATURES == 0
-    assert 2 * cores * tiling.task_bytes <= resources.memory_bytes
     assert held + cores * tiling.task_bytes <= resources.memory_bytes
     # A tile, and two slabs of values for it.
     edge, features = min(tiling.tile_edge, n), min(tiling.features_at_once, k)
@@ -132,7 +138,7 @@ def test_tiles_are_few_but_enough_for_every_thread():
     for n in (5_000, 30_000, 200_000):
         for cores in (1, 8):
             resources = Resources(memory_bytes=10**12, threads=cores)
-            tiling = tile_the_triangle(n, 100, 8, resources)
+            tiling = tile_the_triangle(tile_work(n, 100, 8), resources)
             tiles = TriangleGrid(n=n, tile_edge=tiling.tile_edge).n_tiles
             assert tiles <= 50_000
             assert tiles >= 16 * cores or tiling.tile_edge == BLOCK_ROWS
@@ -369,10 +375,11 @@ def test_what_is_written_already_needs_no_room():
 def test_tiles_of_tasks_elsewhere_fit_their_workers():
     def tiling(task_bytes, threads=1600):
         resources = Resources(memory_bytes=4 * 10**9, threads=threads, task_bytes=task_bytes)
-        return tile_the_triangle(200_000, 2_000, 4, resources, held_bytes=3 * 10**9)
+        work = tile_work(200_000, 2_000, 4)
+        return tile_the_triangle(work, resources, held_bytes=3 * 10**9)
 
     assert tiling(10**9).task_bytes <= 10**9
-    assert tiling(10**8, threads=16).tile_edge < tiling(10**9, threads=16).tile_edge
+    assert tiling(2 * 10**8, threads=16).tile_edge < tiling(10**9, threads=16).tile_edge
     # A thousand threads elsewhere take nothing of this machine's memory.
     assert tiling(10**9, threads=16_000).task_bytes <= 10**9
     with pytest.raises(MemoryLimitError, match="workers have 1 MB for each"):
