@@ -139,7 +139,10 @@ class StageWork:
     decoded_bytes, encoded_bytes, raw_bytes
         Bytes that tasks read through Zarr's codecs, write compressed, and write as they are.
     disk_read_bytes, disk_written_bytes
-        Bytes that come from the medium (what is read again comes from memory), and go to it.
+        Bytes that come from the medium for the first time, and go to it.
+    again_bytes, matrix_bytes
+        Bytes of the matrix that are read again, and how large it is: one that memory can hold
+        comes from there.
     driver_decoded_bytes, driver_shared_steps
         Likewise, of the threads of the driver's process.
     fresh_bytes
@@ -158,6 +161,8 @@ class StageWork:
     raw_bytes: float = 0.0
     disk_read_bytes: float = 0.0
     disk_written_bytes: float = 0.0
+    again_bytes: float = 0.0
+    matrix_bytes: float = 0.0
     driver_decoded_bytes: float = 0.0
     driver_shared_steps: float = 0.0
     fresh_bytes: float = 0.0
@@ -204,8 +209,11 @@ def estimate_seconds(
         + work.encoded_bytes / (_ENCODED_PER_SECOND * pace)
         + work.raw_bytes / (_RAW_PER_SECOND * pace)
     )
+    read = work.disk_read_bytes
+    if work.matrix_bytes > _cached_bytes(resources):
+        read += work.again_bytes
     store = (
-        work.disk_read_bytes / rates.read_bytes_per_second
+        read / rates.read_bytes_per_second
         + work.disk_written_bytes / rates.written_bytes_per_second
     )
     # Where workers are elsewhere, the driver's machine is taken to be like one of theirs.
@@ -227,6 +235,13 @@ def estimate_seconds(
     parallel = one_core * waves / tasks / _together(resources.threads, rates)
     overhead = _SCHEDULED_TASK_SECONDS if resources.worker_processes else _THREAD_TASK_SECONDS
     return max(parallel, tasks * overhead) + store + driver
+
+
+def _cached_bytes(resources: Resources) -> float:
+    """Bytes of files that the memory of a machine with tasks keeps: half of it, about."""
+    if resources.task_bytes is None:
+        return resources.memory_bytes / 2
+    return float(resources.task_bytes * resources.threads_per_worker)
 
 
 def _together(cores: int, rates: MachineRates) -> float:
@@ -259,7 +274,14 @@ def statistics_work(values: int, matrix_bytes: int) -> StageWork:
 
 
 def distance_work(
-    spec: AxisSpec, n: int, k: int, *, itemsize: int, bytes_read: int, tiles_bytes: int
+    spec: AxisSpec,
+    n: int,
+    k: int,
+    *,
+    itemsize: int,
+    bytes_read: int,
+    tiles_bytes: int,
+    matrix_bytes: int = 0,
 ) -> StageWork:
     """Of the distances of `n` observations of `k` features, their norms included.
 
@@ -273,6 +295,8 @@ def distance_work(
         From the store, by all tasks.
     tiles_bytes
         To the store; 0 where the distances stay in memory.
+    matrix_bytes
+        Of the matrix in the store, which `bytes_read` are of.
     """
     engine = engine_for(get_metric(spec.metric), n, k)
     pairs = n * n / 2
@@ -290,6 +314,8 @@ def distance_work(
         product_itemsize=itemsize,
         steps=steps,
         decoded_bytes=bytes_read,
+        again_bytes=bytes_read,
+        matrix_bytes=matrix_bytes,
         raw_bytes=tiles_bytes,
         disk_written_bytes=tiles_bytes,
         fresh_bytes=0 if tiles_bytes else n * n * itemsize,
@@ -321,6 +347,8 @@ def linkage_work(
     return StageWork(
         steps=0 if is_small else _DIGEST_STEPS * n * k,
         decoded_bytes=0 if is_small else matrix_bytes,
+        again_bytes=0 if is_small else matrix_bytes,
+        matrix_bytes=matrix_bytes,
         driver_decoded_bytes=tiles_bytes,
         driver_shared_steps=_FILL_STEPS * n * n / 2,
         disk_read_bytes=tiles_bytes,
@@ -332,7 +360,10 @@ def linkage_work(
 def downsample_work(values: int, matrix_bytes: int) -> StageWork:
     """Of the picture's pass; no bytes where the matrix is in memory."""
     return StageWork(
-        steps=_DOWNSAMPLE_STEPS * values, decoded_bytes=matrix_bytes, disk_read_bytes=0.0
+        steps=_DOWNSAMPLE_STEPS * values,
+        decoded_bytes=matrix_bytes,
+        again_bytes=matrix_bytes,
+        matrix_bytes=matrix_bytes,
     )
 
 

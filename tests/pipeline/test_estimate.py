@@ -113,6 +113,20 @@ def test_seconds_grow_with_the_square_of_the_observations():
     assert 3 < large["statistics"] / small["statistics"] < 5
 
 
+def test_a_matrix_that_memory_does_not_hold_is_read_from_the_medium_again():
+    work = StageWork(again_bytes=10e9, matrix_bytes=1e9)
+    plenty, scarce = (Resources(memory_bytes=m, threads=2) for m in (4 * 10**9, 10**9))
+    assert estimate_seconds(work, 1, RATES, plenty) < 0.01
+    assert estimate_seconds(work, 1, RATES, scarce) == pytest.approx(10, rel=0.01)
+    # A worker's own memory holds it, or not.
+    large, small = (
+        DescribedCluster(workers=4, cores=2, memory_bytes=m * 10**9).resources(10**12)
+        for m in (4, 1)
+    )
+    assert estimate_seconds(work, 1, RATES, large) < 0.01
+    assert estimate_seconds(work, 1, RATES, small) == pytest.approx(10, rel=0.01)
+
+
 def test_what_is_not_done_takes_no_time():
     spec = RunSpec(row=AxisSpec(linkage="tree.npy"), column=AxisSpec(cluster=False))
     found = planned(spec=spec)
