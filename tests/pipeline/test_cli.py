@@ -654,7 +654,8 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(folder, call):
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_dies_ends_the_run_with_one_line(folder, call):
+def test_a_scheduler_that_dies_ends_the_run_with_one_line(folder, call, monkeypatch):
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT", "300s")
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     file = str(folder / "scheduler.json")
     dask = [sys.executable, "-m", "dask"]
