@@ -54,6 +54,8 @@ _STATISTICS_BYTES = 56
 """Seven numbers of every row in every block of columns, and of every column likewise."""
 _TREE_BYTES = 200
 """A merge and the vectors of the engines, an observation."""
+_NORMS_BYTES = 32
+"""Norms and means of an observation, in the driver and on their way to a task."""
 _LABEL_BYTES = 300
 """A label as text, in an index and on its way into a file."""
 _PIXEL_BYTES = 16
@@ -175,7 +177,7 @@ class AxisWork:
     def held_bytes(self) -> int:
         """What the driver holds beside the tasks, in the hungrier of the two stages."""
         square = self.square_bytes if self.in_memory or self.tree else 0
-        return square + (self._tree_bytes if self.tree else 0)
+        return square + max(_NORMS_BYTES * self.tile.n, self._tree_bytes if self.tree else 0)
 
     @property
     def _tree_bytes(self) -> int:
@@ -202,7 +204,7 @@ def statistics_footprint(ground: Ground) -> Footprint:
 def distance_footprint(ground: Ground, work: AxisWork, task_bytes: int) -> Footprint:
     """Of the distances: tiles under way, and the square they fill where it is in memory."""
     square = work.square_bytes if work.in_memory else 0
-    return ground.footprint(held_bytes=square + 32 * work.tile.n, task_bytes=task_bytes)
+    return ground.footprint(held_bytes=square + _NORMS_BYTES * work.tile.n, task_bytes=task_bytes)
 
 
 def linkage_footprint(ground: Ground, work: AxisWork, tile_edge: int) -> Footprint:

@@ -35,7 +35,11 @@ from clustergrid.pipeline.footprint import (
 from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, check_metric, engine_for
 from clustergrid.pipeline.planned import Plan, StagePlan
 from clustergrid.pipeline.reasons import distance_reason, linkage_engine, linkage_reason
-from clustergrid.pipeline.refusal import Alternative, refuse_too_little_memory
+from clustergrid.pipeline.refusal import (
+    Alternative,
+    refuse_small_workers,
+    refuse_too_little_memory,
+)
 from clustergrid.pipeline.resources import DescribedCluster, Resources, local_worker_processes
 from clustergrid.pipeline.sizes import format_bytes, parse_bytes
 from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec, RunSpec
@@ -127,6 +131,7 @@ def plan_run(
         chunks=chunks,
     )
     refuse_too_little_memory(planner.needed(), resources, planner.alternatives())
+    planner.refuse_small_workers()
     return Plan(
         shape=shape,
         in_memory=in_memory,
@@ -247,6 +252,20 @@ class _Planner:
         needed = {s.name: s.peak_memory_bytes for s in (*self.before(), *self.after())}
         return needed | {axis.hungriest: axis.least_bytes for axis in self.axes()}
 
+    def refuse_small_workers(self) -> None:
+        """Refuse workers elsewhere with too little memory for the smallest tiles."""
+        tasks = {axis.work.tile.smallest_task_bytes: axis for axis in self.axes()}
+        if self.resources.task_bytes is None or max(tasks, default=0) <= self.resources.task_bytes:
+            return
+        largest = tasks[max(tasks)]
+        single = (replace(axis.work.tile, itemsize=4) for axis in tasks.values())
+        refuse_small_workers(
+            f"{largest.n:,} x {largest.k:,}",
+            max(tasks),
+            max(work.smallest_task_bytes for work in single),
+            self.resources,
+        )
+
     def alternatives(self) -> Iterator[Alternative]:
         """Yield what else could be asked, and the memory it would need."""
         others: dict[str, _Planner] = {}
@@ -344,6 +363,7 @@ class _Axis:
                 itemsize=itemsize,
                 bytes_read=bytes_read,
                 tiles_bytes=tiles_bytes,
+                matrix_bytes=self.stored_bytes,
             ),
             tiling=tiling,
         )

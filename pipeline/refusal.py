@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from clustergrid.pipeline.errors import DiskSpaceError, MemoryLimitError
 from clustergrid.pipeline.resources import Resources
@@ -14,7 +14,12 @@ from clustergrid.storage.grid import round_up
 if TYPE_CHECKING:
     from clustergrid.pipeline.planned import Plan
 
-__all__ = ["Alternative", "refuse_too_little_disk", "refuse_too_little_memory"]
+__all__ = [
+    "Alternative",
+    "refuse_small_workers",
+    "refuse_too_little_disk",
+    "refuse_too_little_memory",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +70,46 @@ def refuse_too_little_memory(
         f"{_others(alternatives, needed[stage], limit)}.",
         needed_bytes=enough,
         limit_bytes=limit,
+    )
+
+
+def refuse_small_workers(
+    what: str, task_bytes: int, task_bytes_float32: int, resources: Resources
+) -> NoReturn:
+    """Refuse workers on other machines that have too little memory for their tasks.
+
+    Parameters
+    ----------
+    what
+        Of which distances the tasks are.
+    task_bytes, task_bytes_float32
+        Of the smallest task, as it was asked and in float32.
+    resources
+        Of the workers.
+
+    Raises
+    ------
+    MemoryLimitError
+        With the memory of a worker that would do, and what would need less.
+    """
+    threads, given = max(1, resources.threads_per_worker), resources.task_bytes or 0
+    # Half of a worker's memory is for its tasks.
+    worker, needed = 2 * threads * given, _rounded_up(2 * threads * task_bytes)
+    fewer = max(1, worker // (2 * task_bytes))
+    alternatives = [
+        Alternative(change="dtype='float32'", needed_bytes=2 * threads * task_bytes_float32),
+        Alternative(
+            change="one thread a worker" if fewer == 1 else f"{fewer} threads a worker",
+            needed_bytes=2 * fewer * task_bytes,
+        ),
+    ]
+    raise MemoryLimitError(
+        f"the smallest task of {what} takes {format_bytes(task_bytes)}, and a worker of "
+        f"{format_bytes(worker)} with {threads} thread{'s' if threads > 1 else ''} has "
+        f"{format_bytes(given)} for each. Workers of {format_bytes(needed)} would do"
+        f"{_others(alternatives, needed, worker)}.",
+        needed_bytes=needed,
+        limit_bytes=worker,
     )
 
 

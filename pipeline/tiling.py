@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clustergrid.pipeline.errors import MemoryLimitError
+from clustergrid.pipeline.refusal import refuse_small_workers
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.sizes import format_bytes
 from clustergrid.pipeline.tile_memory import StoredMatrix, TileWork
@@ -75,13 +76,8 @@ def tile_the_triangle(work: TileWork, resources: Resources, *, held_bytes: int =
         half = resources.memory_bytes // 2 // resources.threads
         budget = min(left, max(half, smallest))
     if smallest > budget:
-        raise MemoryLimitError(
-            f"the smallest task of {work.n:,} x {work.k:,} takes {format_bytes(smallest)}, and the "
-            f"workers have {format_bytes(budget)} for each. Start workers with more memory a "
-            "thread.",
-            needed_bytes=smallest,
-            limit_bytes=budget,
-        )
+        single = replace(work, itemsize=4).smallest_task_bytes
+        refuse_small_workers(f"{work.n:,} x {work.k:,}", smallest, single, resources)
     edge = BLOCK_ROWS
     while edge < _LARGEST_EDGE and _is_worth_doubling(work, edge, resources, budget):
         edge *= 2

@@ -324,8 +324,33 @@ def test_a_described_cluster_sizes_tiles_by_its_workers():
         assert found.peak_memory_bytes == found.driver_memory_bytes
     assert small.tiling(0).task_bytes <= large.tiling(0).task_bytes
     assert large.resources.threads == 1600
-    with pytest.raises(MemoryLimitError, match="workers have"):
+    with pytest.raises(MemoryLimitError, match=r"of 100 MB with 16 threads") as refused:
         planned(10**8)
+    text = str(refused.value)
+    enough = parse_bytes(re.search(r"Workers of ([\d.]+ GB) would do", text)[1])
+    assert enough == refused.value.needed_bytes
+    assert planned(enough).worker_memory_bytes <= enough
+    with pytest.raises(MemoryLimitError):
+        planned(enough * 9 // 10)
+    assert re.search(r"one thread a worker needs .* \(still too much\)", text)
+
+
+def test_a_worker_with_fewer_threads_may_do():
+    def planned(cores, dtype="float64"):
+        cluster = DescribedCluster(workers=10, cores=cores, memory_bytes=2 * 10**9)
+        spec = RunSpec(row=AxisSpec(dtype=dtype), column=AxisSpec(cluster=False))
+        resources = cluster.resources(driver_memory_bytes=10**11)
+        return plan_run(spec, (20_000, 5_000), 8, resources, in_memory=False, ingest=True)
+
+    with pytest.raises(MemoryLimitError) as refused:
+        planned(16)
+    threads = int(
+        re.search(r"(\d+) threads a worker needs .* \(that fits\)", str(refused.value))[1]
+    )
+    assert planned(threads).resources.threads == 10 * threads
+    with pytest.raises(MemoryLimitError):
+        planned(threads + 1)
+    assert "dtype='float32' needs" in str(refused.value)
 
 
 @pytest.mark.parametrize("missing", ["workers", "cores", "memory_bytes"])
@@ -382,5 +407,5 @@ def test_tiles_of_tasks_elsewhere_fit_their_workers():
     assert tiling(2 * 10**8, threads=16).tile_edge < tiling(10**9, threads=16).tile_edge
     # A thousand threads elsewhere take nothing of this machine's memory.
     assert tiling(10**9, threads=16_000).task_bytes <= 10**9
-    with pytest.raises(MemoryLimitError, match="workers have 1 MB for each"):
+    with pytest.raises(MemoryLimitError, match="has 1 MB for each"):
         tiling(10**6)
