@@ -17,6 +17,7 @@ from clustergrid.pipeline.resources import Resources, local_worker_processes
 from clustergrid.pipeline.security import (
     check_hosts,
     dashboard_origins,
+    local_security,
     make_security,
     refuse_plain,
     why_closed,
@@ -187,6 +188,7 @@ def _start(choice: ClusterChoice, resources: Resources) -> Iterator[Client]:
             host="127.0.0.1",
             dashboard_address=f"127.0.0.1:{port}",
             local_directory=_private_directory(),
+            security=local_security(),
             silence_logs=40,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,

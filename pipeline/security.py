@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_hosts",
     "dashboard_origins",
+    "local_security",
     "make_security",
     "refuse_plain",
     "why_closed",
@@ -180,6 +181,37 @@ def make_security(address: str, choice: ClusterChoice) -> Security | None:
             "files: the authority's certificate, ours, and the key that belongs to ours"
         ) from error
     return security  # type: ignore[no-any-return]
+
+
+def local_security() -> Security | None:
+    """Make what a cluster of this machine needs, where Dask's configuration has certificates.
+
+    They keep out the other people who are logged in here, and reach 127.0.0.1 as well.
+
+    Returns
+    -------
+    distributed.Security or None
+        None where there are none.
+
+    Raises
+    ------
+    StorageError
+        The configuration requires encryption and names no certificates.
+    """
+    from distributed import Security
+
+    security: Any = Security()
+    roles = ("scheduler", "worker", "client")
+    if security.tls_ca_file and all(getattr(security, f"tls_{role}_cert") for role in roles):
+        _warn_of_open_key(security.tls_scheduler_key)
+        return Security(require_encryption=True)
+    if security.require_encryption:
+        raise StorageError(
+            "Dask's configuration requires encryption (distributed.comm.require-encryption), and "
+            f"does not name a certificate ({_CONFIG}.ca-file, and cert and key of scheduler, "
+            "worker and client). Name them, or run without a cluster (--cluster none)"
+        )
+    return None
 
 
 def _warn_of_open_key(key: str | None) -> None:

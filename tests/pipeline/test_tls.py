@@ -223,6 +223,38 @@ def test_nobody_there_is_said(ours, monkeypatch):
     )
 
 
+# A cluster of ours
+
+
+def test_a_local_cluster_takes_the_certificates_of_the_configuration(ours):
+    cert, key = ours.issue("local")
+    settings = {"distributed.comm.tls.ca-file": str(ours.file)}
+    for role in ("scheduler", "worker", "client"):
+        settings |= {
+            f"distributed.comm.tls.{role}.cert": cert,
+            f"distributed.comm.tls.{role}.key": key,
+        }
+    with (
+        dask.config.set(settings),
+        connect(ClusterChoice(dashboard_port=0), RESOURCES) as client,
+    ):
+        address = client.scheduler.address
+        assert address.startswith("tls://127.0.0.1:")
+        assert all(worker.startswith("tls://127.0.0.1:") for worker in client.nthreads())
+        assert client.submit(sum, [1, 2]).result() == 3
+        plain = ClusterChoice(scheduler=address.replace("tls://", "tcp://"))
+        assert_refused(plain, "cannot reach")
+
+
+def test_encryption_that_is_required_needs_certificates():
+    with (
+        dask.config.set({"distributed.comm.require-encryption": True}),
+        pytest.raises(StorageError, match=r"requires encryption .* does not name a certificate"),
+        connect(ClusterChoice(dashboard_port=0), RESOURCES),
+    ):
+        pass
+
+
 # Certificates
 
 
