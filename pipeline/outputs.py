@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from clustergrid.pipeline.order import check_linkage, cut
 from clustergrid.pipeline.request import RunRequest
 from clustergrid.pipeline.spec import AXIS_NAMES
 from clustergrid.storage.errors import DataValueError, StorageError
+from clustergrid.storage.readers.location import Location, check_regular_file
 from clustergrid.storage.rundir import RunDirectory
 
 __all__ = [
@@ -27,6 +30,9 @@ __all__ = [
     "write_clusters",
     "write_order",
 ]
+
+_MOST_COLOR_BYTES = 2**28
+"""Of a table of colours: ten million rows of one strip."""
 
 
 def write_order(directory: RunDirectory, axis: int, labels: list[str], order: np.ndarray) -> str:
@@ -88,13 +94,19 @@ def given_linkage(path: str, n: int) -> tuple[np.ndarray, str]:
 
 def _load_linkage(path: Path, n: int) -> np.ndarray:
     try:
-        loaded: Any = np.load(path, allow_pickle=False)
+        check_regular_file(path)
+        # Mapped, so that a header cannot claim more memory than the file has bytes.
+        loaded: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+    except StorageError:
+        raise
     except OSError as error:
         raise StorageError(f"cannot read the linkage matrix {path}: {error}") from error
-    except (ValueError, EOFError):
+    except (ValueError, EOFError, MemoryError, RecursionError, OverflowError):
         loaded = None
     if not isinstance(loaded, np.ndarray):
         raise DataValueError(f"{path} is not a linkage matrix in NumPy's .npy format")
+    if loaded.dtype.kind == "c":  # NumPy would drop the imaginary parts
+        raise DataValueError(f"{path} must be a matrix of real numbers, and holds {loaded.dtype}")
     return check_linkage(loaded, n, str(path))
 
 
@@ -151,10 +163,22 @@ def read_colors(path: Path) -> pd.DataFrame:
     """
     is_csv = path.name.lower().removesuffix(".gz").endswith(".csv")
     try:
+        with Location.parse(path).open(decompress=True) as file:
+            content = file.read(_MOST_COLOR_BYTES + 1)
+        if len(content) > _MOST_COLOR_BYTES:
+            raise ValueError(f"it has more than {_MOST_COLOR_BYTES:,} bytes")
+        if b"\0" in content:  # pandas would end the cell there
+            raise ValueError("it holds NUL characters: is it text in UTF-8?")
         colors = pd.read_csv(
-            path, sep="," if is_csv else "\t", index_col=0, dtype=str, keep_default_na=False
+            io.BytesIO(content),
+            sep="," if is_csv else "\t",
+            index_col=0,
+            dtype=str,
+            keep_default_na=False,
         )
-    except (OSError, ValueError) as error:
+    except StorageError:
+        raise
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         raise StorageError(f"cannot read the colours in {path}: {error}") from error
     if colors.shape[1] == 0:
         raise DataValueError(f"{path} has labels and no column of colours")

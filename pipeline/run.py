@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clustergrid.pipeline.changes import describe_changes
+from clustergrid.pipeline.checks import refuse_one_observation
 from clustergrid.pipeline.cluster import connect, dashboard_lines, stage_report
 from clustergrid.pipeline.drawing import check_figure, draw
 from clustergrid.pipeline.execution import (
@@ -199,6 +200,8 @@ class _Run:
             path = self.spec.axis(axis).linkage
             if path is not None:
                 given[axis] = given_linkage(path, n)
+            elif self.spec.axis(axis).cluster:
+                refuse_one_observation(matrix, axis)
         self._copied = copy_colors(self.directory, self.request, matrix)
         return given
 
