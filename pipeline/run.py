@@ -125,6 +125,8 @@ def run(request: RunRequest, *listeners: Listener, notice: Notice | None = None)
     check_figure(request.figure)
     directory = RunDirectory(request.directory, create=True)
     with directory.locked(), MemorySampler() as memory:
+        if directory.mended is not None:
+            tell(directory.mended)
         progress = Progress(JsonLines(_new_log(directory)), *listeners, memory=memory)
         bind_input(directory, described)
         under_way = _Run(request, directory, progress, tell)
