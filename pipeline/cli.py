@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import click
 
+from clustergrid.pipeline._malloc import use_one_arena
 from clustergrid.pipeline.escapes import escape_terminal
 from clustergrid.pipeline.monitor import Event, Listener
 from clustergrid.pipeline.options import (
@@ -227,6 +228,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     os.environ.setdefault("MPLBACKEND", "Agg")
+    use_one_arena()
     try:
         with _signals(), _warnings_of_ours(debug):
             _call(arguments, debug)

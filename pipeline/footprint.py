@@ -35,6 +35,7 @@ __all__ = [
     "linkage_footprint",
     "picture_footprint",
     "statistics_footprint",
+    "worker_memory_limit",
 ]
 
 DRIVER_BYTES = 400_000_000
@@ -142,6 +143,18 @@ class Ground:
             worker_bytes=WORKER_BYTES + resources.threads_per_worker * task_bytes,
             local_workers=resources.local_workers,
         )
+
+
+def worker_memory_limit(memory_bytes: int, workers: int) -> int:
+    """Memory that each local worker may take beside a driver that holds nothing large.
+
+    Examples
+    --------
+    >>> worker_memory_limit(8_480_000_000, 4)
+    2000000000
+    """
+    left = memory_bytes - DRIVER_BYTES - SCHEDULER_BYTES
+    return max(WORKER_BYTES, left // workers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
