@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from clustergrid.pipeline.footprint import worker_memory_limit
 from clustergrid.pipeline.request import ClusterChoice
 from clustergrid.pipeline.resources import Resources, local_worker_processes
 from clustergrid.pipeline.security import (
@@ -145,8 +146,10 @@ def _environment(**variables: int) -> Iterator[None]:
     """Give variables to the worker processes that start inside.
 
     Tasks of one stage take the same amounts of memory again and again. Giving them back to the
-    system in between costs more time than the distances themselves. Dask's setting for this yields
-    to variables that are there already, and an earlier cluster of this process leaves its own.
+    system in between costs more time than the distances themselves; it is given back after every
+    stage. One arena serves all threads: each of many would keep up to 64 MB that nobody uses.
+    Dask's setting for this yields to variables that are there already, and an earlier cluster of
+    this process leaves its own.
     """
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update({name: str(value) for name, value in variables.items()})
@@ -174,17 +177,27 @@ def _start(choice: ClusterChoice, resources: Resources) -> Iterator[Client]:
         # A run that waits for workers which never come is worse than one that stops.
         "distributed.scheduler.no-workers-timeout": "300s",
         "distributed.worker.memory.max-spill": f"{resources.memory_bytes}B",
+        # The plan fills the limit, so that being near it is no reason to stop: a worker that
+        # pauses for want of memory would wait for ever. One that is beyond it is ended, and its
+        # task tried again.
+        "distributed.worker.memory.spill": False,
+        "distributed.worker.memory.pause": False,
+        "distributed.worker.memory.terminate": 0.98,
         "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin": (
             dashboard_origins(port)
         ),
     }
     with (
         dask.config.set(settings),
-        _environment(MALLOC_TRIM_THRESHOLD_=_KEPT_BYTES, MALLOC_MMAP_THRESHOLD_=_KEPT_BYTES),
+        _environment(
+            MALLOC_ARENA_MAX=1,
+            MALLOC_TRIM_THRESHOLD_=_KEPT_BYTES,
+            MALLOC_MMAP_THRESHOLD_=_KEPT_BYTES,
+        ),
         LocalCluster(
             n_workers=n_workers,
             threads_per_worker=-(-resources.threads // n_workers),
-            memory_limit=resources.memory_bytes // n_workers,
+            memory_limit=worker_memory_limit(resources.memory_bytes, n_workers),
             host="127.0.0.1",
             dashboard_address=f"127.0.0.1:{port}",
             local_directory=_private_directory(),
