@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -317,7 +318,17 @@ class _Target:
     def _note(self, group: Any, record: dict[str, Any]) -> None:
         """Replace the record of this array in the group's attributes."""
         records: Any = group.attrs.asdict().get(RECORD, {})
-        group.attrs[RECORD] = {**records, self.path: record}
+        with _naming(self.store):
+            group.attrs[RECORD] = {**records, self.path: record}
+
+
+@contextmanager
+def _naming(store: str) -> Iterator[None]:
+    """Say where metadata could not be written; the system says only that there is no space."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"cannot write the metadata of {store}: {error}") from error
 
 
 class _RowWriter:
@@ -347,7 +358,8 @@ class _RowWriter:
             return
         values = self._slab[: self._filled]
         row = self.written // len(self._slab)
-        self._array.resize((self.written + self._filled, self._array.shape[1]))
+        with _naming(self._target.store):
+            self._array.resize((self.written + self._filled, self._array.shape[1]))
         write_block(self._array, (self.written, 0), values)
         for column, part in enumerate(slabs(values.shape[1], self._array.chunks[1])):
             self._target.note((row, column), count_values(values[:, part]))
