@@ -26,7 +26,7 @@ from clustergrid.pipeline.run_plan import (
     starting_resources,
 )
 from clustergrid.pipeline.sizes import parse_bytes
-from clustergrid.pipeline.survey import survey_input
+from clustergrid.pipeline.survey import survey_input, survey_stream
 from clustergrid.storage.identity import chunks_in_place, matrix_source
 from clustergrid.storage.readers.chunking import SMALL_BYTES
 from clustergrid.storage.rundir import RunDirectory
@@ -34,7 +34,7 @@ from clustergrid.storage.rundir import RunDirectory
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["CLUSTER_NOTE", "look_at", "prospective_plan"]
+__all__ = ["CLUSTER_NOTE", "look_at", "plan_ahead", "prospective_plan"]
 
 CLUSTER_NOTE = (
     "of a cluster whose cores are like this machine's, and whose one file system is as fast"
@@ -69,17 +69,49 @@ def prospective_plan(
         here = Resources(
             memory_bytes=request.memory_bytes or available_memory_bytes(), threads=available_cores()
         )
-        clustered = [
-            matrix.shape[axis]
-            for axis in (0, 1)
-            if request.axis(axis).cluster and request.axis(axis).linkage is None
-        ]
-        small = is_small(max(clustered, default=0), matrix.nbytes)
-        resources = starting_resources(request.cluster, here, small=small)
+        resources = _starting(request, matrix, here)
     plan = plan_of(request, matrix, resources, directory=request.directory, notes=notes)
     if check_disk:
         _check_disk(request, plan)
     return plan
+
+
+def plan_ahead(request: RunRequest, here: Resources) -> Plan | None:
+    """Plan a run whose long input is copied before anything else, before it is copied.
+
+    Parameters
+    ----------
+    request
+        What was asked.
+    here
+        Memory and threads of this machine.
+
+    Returns
+    -------
+    Plan or None
+        None where the input is short, or need not be copied to be planned for.
+
+    Raises
+    ------
+    MemoryLimitError
+        It would not fit the memory: better said now than after the copy.
+    """
+    matrix = survey_stream(request.input, request.layer)
+    if matrix is None or matrix.nbytes <= SMALL_BYTES:
+        return None
+    resources = _starting(request, matrix, here)
+    return plan_of(request, matrix, resources, directory=request.directory)
+
+
+def _starting(request: RunRequest, matrix: PlannedMatrix, here: Resources) -> Resources:
+    """Resources of a run that has nothing yet."""
+    clustered = [
+        matrix.shape[axis]
+        for axis in (0, 1)
+        if request.axis(axis).cluster and request.axis(axis).linkage is None
+    ]
+    small = is_small(max(clustered, default=0), matrix.nbytes)
+    return starting_resources(request.cluster, here, small=small)
 
 
 def _check_disk(request: RunRequest, plan: Plan) -> None:

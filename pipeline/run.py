@@ -51,6 +51,7 @@ from clustergrid.pipeline.outputs import (
 )
 from clustergrid.pipeline.passes import drop_pieces
 from clustergrid.pipeline.planning import Plan, Resources
+from clustergrid.pipeline.prospect import plan_ahead
 from clustergrid.pipeline.request import RunRequest
 from clustergrid.pipeline.run_plan import (
     PlannedMatrix,
@@ -166,11 +167,12 @@ class _Run:
         self.request, self.directory, self.progress = request, directory, progress
         self._tell = tell
         self._client: Client | None = None
-        matrix, is_kept = open_input(directory, request, progress)
-        self.shape = (int(matrix.shape[0]), int(matrix.shape[1]))
         self.resources = Resources(
             memory_bytes=request.memory_bytes or available_memory_bytes(), threads=available_cores()
         )
+        self._plan_ahead()
+        matrix, is_kept = open_input(directory, request, progress)
+        self.shape = (int(matrix.shape[0]), int(matrix.shape[1]))
         self.spec = request.spec(distance_dtype(matrix.dtype, request.dtype))
         self._given = self._check_options(matrix)
         self._matrix = matrix
@@ -193,6 +195,15 @@ class _Run:
         if is_kept and self._unfinished and not verify_matrix(directory, progress):
             matrix, _ = open_input(directory, request, progress)
         self._matrix = matrix
+
+    def _plan_ahead(self) -> None:
+        """Refuse, before it is copied, a long input for whose results there is no room."""
+        if self.directory.is_finished("matrix", matrix_key(self.directory)):
+            return
+        plan = plan_ahead(self.request, self.resources)
+        if plan is not None:
+            check_room(self.directory, plan, ())
+            self._tell(str(plan))
 
     def _check_options(self, matrix: xr.DataArray) -> dict[int, tuple[np.ndarray, str]]:
         """Refuse what can be refused before anything is computed; return trees that are given."""

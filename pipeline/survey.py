@@ -16,7 +16,7 @@ from clustergrid.storage.readers.base import Stream
 from clustergrid.storage.readers.location import Location
 from clustergrid.storage.readers.table import TEXT, open_location
 
-__all__ = ["survey_input"]
+__all__ = ["survey_input", "survey_stream"]
 
 _SAMPLE_BYTES = 16_000_000
 
@@ -37,30 +37,50 @@ def survey_input(path: str | os.PathLike[str], layer: str | None = None) -> Plan
     ClustergridError
         What `open_matrix` raises of an input that cannot be read, as far as it was looked at.
     """
-    location = Location.parse(path)
-    found = open_location(location, layer)
-    if isinstance(found, Stream):
-        if found.n_rows is not None:
-            shape = (found.n_rows, found.n_columns)
-            return PlannedMatrix(shape=shape, dtype=found.dtype, ingest=True, is_stream=True)
-        rows = _rows_of_text(location)
-        if rows is not None:
-            return PlannedMatrix(
-                shape=(rows, found.n_columns),
-                dtype=found.dtype,
-                ingest="text",
-                is_stream=True,
-                note=f"the number of rows is estimated from the first "
-                f"{format_bytes(_SAMPLE_BYTES)} of {Path(location.url).name}",
-            )
+    stream = survey_stream(path, layer)
+    if stream is not None:
+        return stream
     matrix = open_matrix(path, layer=layer)
-    copied = needs_copy(matrix)
+    copied, is_text = needs_copy(matrix), Location.parse(path).suffix in TEXT
     return PlannedMatrix(
         shape=(int(matrix.shape[0]), int(matrix.shape[1])),
         dtype=matrix.dtype,
-        ingest="text" if copied and location.suffix in TEXT else copied,
+        ingest="text" if copied and is_text else copied,
         chunks=chunks_in_place(matrix),
-        is_stream=isinstance(found, Stream),
+        is_stream=is_text,
+    )
+
+
+def survey_stream(path: str | os.PathLike[str], layer: str | None = None) -> PlannedMatrix | None:
+    """Say what is known of an input that can only be read from its beginning to its end.
+
+    Parameters
+    ----------
+    path, layer
+        As in `open_matrix`.
+
+    Returns
+    -------
+    PlannedMatrix or None
+        None of other formats, and of a text so short that it is better read.
+    """
+    location = Location.parse(path)
+    found = open_location(location, layer)
+    if not isinstance(found, Stream):
+        return None
+    if found.n_rows is not None:
+        shape = (found.n_rows, found.n_columns)
+        return PlannedMatrix(shape=shape, dtype=found.dtype, ingest=True, is_stream=True)
+    rows = _rows_of_text(location)
+    if rows is None:
+        return None
+    return PlannedMatrix(
+        shape=(rows, found.n_columns),
+        dtype=found.dtype,
+        ingest="text",
+        is_stream=True,
+        note=f"the number of rows is estimated from the first {format_bytes(_SAMPLE_BYTES)} of "
+        f"{Path(location.url).name}",
     )
 
 

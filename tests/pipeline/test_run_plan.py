@@ -4,9 +4,11 @@ import json
 import shutil
 import time
 from collections import namedtuple
+from dataclasses import replace
 
 import dask
 import numpy as np
+import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
 
@@ -170,3 +172,32 @@ def test_a_store_without_room_is_refused_in_python_too(tmp_path, monkeypatch):
     # In memory nothing is written; elsewhere nobody knows.
     assert plan(values).disk_bytes == 0
     assert not (tmp_path / "new").exists()
+
+
+def test_a_long_text_is_planned_before_it_is_copied(tmp_path, monkeypatch):
+    values = np.random.default_rng(0).normal(size=(3000, 6)).round(4)
+    pd.DataFrame(values).to_csv(tmp_path / "a.csv")
+    monkeypatch.setattr("clustergrid.pipeline.survey._SAMPLE_BYTES", 50_000)
+    monkeypatch.setattr("clustergrid.pipeline.prospect.SMALL_BYTES", 50_000)
+    request = RunRequest(input=str(tmp_path / "a.csv"), directory=tmp_path / "run", figure=FIGURE)
+    give_room(monkeypatch, 10**5)
+    events = []
+    with pytest.raises(DiskSpaceError):
+        run(request, events.append)
+    with pytest.raises(MemoryLimitError):
+        run(replace(request, memory_bytes=10**6), events.append)
+    assert events == []
+    monkeypatch.undo()
+    monkeypatch.setattr("clustergrid.pipeline.survey._SAMPLE_BYTES", 50_000)
+    monkeypatch.setattr("clustergrid.pipeline.prospect.SMALL_BYTES", 50_000)
+    told = []
+    result = run(request, lambda event: told.append(event.stage), notice=told.append)
+    ahead, exact = (text for text in told if "rows x" in text)
+    assert "estimated from the first 50 kB of a.csv" in ahead
+    assert told.index(ahead) < told.index("ingest") < told.index(exact)
+    assert exact == str(result.plan)
+    assert "3,000 rows x 6 columns" in exact
+    # What was copied is not planned for again.
+    told.clear()
+    run(request, notice=told.append)
+    assert sum("rows x" in text for text in told) == 1
