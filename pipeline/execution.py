@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from clustergrid.pipeline._blas import single_blas_thread
 from clustergrid.pipeline._malloc import release_memory
+from clustergrid.pipeline.cgroup import control_group_free_bytes
 from clustergrid.pipeline.resources import Resources
 
 if TYPE_CHECKING:
@@ -309,14 +310,12 @@ def available_cores() -> int:
 
 
 def available_memory_bytes() -> int:
-    """Four fifths of the memory that this process can get now, its control group included."""
+    """Four fifths of the memory that this process can get now, its control groups included."""
     import psutil
 
     free = int(psutil.virtual_memory().available)
-    limit, used = _read_int("/sys/fs/cgroup/memory.max"), _read_int("/sys/fs/cgroup/memory.current")
-    if limit is not None and used is not None:
-        free = min(free, max(limit - used, 0))
-    return max(1, free * 4 // 5)
+    group = control_group_free_bytes()
+    return max(1, (free if group is None else min(free, group)) * 4 // 5)
 
 
 def _own_addresses() -> set[str]:
@@ -325,14 +324,6 @@ def _own_addresses() -> set[str]:
 
     found = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
     return found | {"127.0.0.1", "::1", "localhost"}
-
-
-def _read_int(path: str) -> int | None:
-    try:
-        with open(path, encoding="ascii") as file:
-            return int(file.read())
-    except (OSError, ValueError):
-        return None
 
 
 def active_client() -> Client | None:

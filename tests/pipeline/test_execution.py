@@ -12,7 +12,6 @@ import pytest
 from distributed import Client, LocalCluster
 from threadpoolctl import threadpool_info
 
-from clustergrid.pipeline import execution
 from clustergrid.pipeline._blas import single_blas_thread
 from clustergrid.pipeline.execution import (
     DaskExecutor,
@@ -20,7 +19,6 @@ from clustergrid.pipeline.execution import (
     ThreadsExecutor,
     active_client,
     available_cores,
-    available_memory_bytes,
     resources_of,
 )
 
@@ -262,25 +260,6 @@ def test_without_distributed_there_is_no_client(monkeypatch):
     monkeypatch.delitem(sys.modules, "distributed")
     assert active_client() is None
     assert "distributed" not in sys.modules
-
-
-def test_memory_of_a_control_group_counts(monkeypatch, tmp_path):
-    free = available_memory_bytes()
-    assert free > 0
-    sizes = {"/sys/fs/cgroup/memory.max": 3_000_000, "/sys/fs/cgroup/memory.current": 1_000_000}
-    monkeypatch.setattr(execution, "_read_int", sizes.get)
-    assert available_memory_bytes() == 1_600_000
-    sizes["/sys/fs/cgroup/memory.current"] = 4_000_000
-    assert available_memory_bytes() == 1
-
-
-def test_files_that_hold_no_number(tmp_path):
-    path = tmp_path / "memory.max"
-    assert execution._read_int(str(path)) is None
-    path.write_text("max\n")
-    assert execution._read_int(str(path)) is None
-    path.write_text("12\n")
-    assert execution._read_int(str(path)) == 12
 
 
 def test_workers_here_share_the_memory_of_this_machine(client):
