@@ -1,0 +1,200 @@
+"""Memory is kept: measured peak against what was promised, for each stage and engine.
+
+In the manner of cubed's ``test_mem_utilization``: whole processes, given just the memory that the
+plan says is the least. The run measures itself (``progress.jsonl``), and the test measures it from
+outside, by the pages that the kernel counts.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clustergrid.pipeline.errors import MemoryLimitError
+from clustergrid.pipeline.memory import _descendants
+from clustergrid.pipeline.prospect import prospective_plan
+from clustergrid.pipeline.request import ClusterChoice, FigureOptions, RunRequest
+from clustergrid.pipeline.spec import AxisSpec
+from clustergrid.storage.arrays import create_array, write_block
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+# Stages of the log that are parts of a stage of the plan.
+PART_OF = {
+    "matrix": "ingest",
+    **{f"distance-{axis}-norms": f"distance-{axis}" for axis in ("row", "col")},
+    **{f"duplicates-{axis}": f"linkage-{axis}" for axis in ("row", "col")},
+    **{f"read-{axis}": f"linkage-{axis}" for axis in ("row", "col")},
+    **dict.fromkeys(("limits", "quantiles"), "downsample"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A run: its input and its options."""
+
+    shape: tuple[int, int]
+    dtype: str = "float64"
+    form: str = "npy"
+    metric: str = "euclidean"
+    method: str = "average"
+    cluster: str = "none"
+    rows: bool = True
+    columns: bool = True
+    options: tuple[str, ...] = field(default=())
+
+    def __str__(self):
+        shape = "x".join(map(str, self.shape))
+        words = (shape, self.dtype, self.form, self.metric, self.method, self.cluster)
+        return "-".join([*words, *(option.strip("-") for option in self.options)])
+
+
+def write_input(case, folder):
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal(case.shape).astype(case.dtype)
+    values[: len(values) // 50] = values[0]  # some are identical
+    if case.method == "ward" or case.form == "zarr-columns":
+        values += np.arange(case.shape[1], dtype=case.dtype)
+    path = folder / f"input.{case.form.split('-')[0]}"
+    if case.form == "npy":
+        np.save(path, values)
+    elif case.form == "csv":
+        pd.DataFrame(values).to_csv(path, index=False)
+    elif case.form == "parquet":
+        pd.DataFrame(values, columns=[f"c{i}" for i in range(case.shape[1])]).to_parquet(path)
+    else:
+        chunks = {
+            "zarr-columns": (case.shape[0], 20),
+            "zarr-squares": (900, 900),
+            "zarr-large": (3000, 3000),
+        }
+        array = create_array(
+            path, "x", shape=case.shape, dtype=case.dtype, chunks=chunks[case.form]
+        )
+        write_block(array, (0, 0), values)
+        return path / "x"
+    return path
+
+
+def least_memory(case, path):
+    """What the plan says would do."""
+    with pytest.raises(MemoryLimitError) as refused:
+        prospective_plan(request_of(case, path, 1_000_000))
+    return refused.value.needed_bytes
+
+
+def request_of(case, path, memory_bytes):
+    spec = AxisSpec(method=case.method, metric=case.metric)
+    figure = FigureOptions(dpi=600) if "--dpi" in case.options else FigureOptions()
+    return RunRequest(
+        input=str(path),
+        directory=Path("run"),
+        row=spec if case.rows else AxisSpec(cluster=False),
+        column=spec if case.columns else AxisSpec(cluster=False),
+        memory_bytes=memory_bytes,
+        cluster=ClusterChoice(cluster=case.cluster),
+        figure=figure,
+    )
+
+
+def proportional_bytes(pid):
+    """PSS of a process: its pages, each shared by those that map it."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("Pss:"))
+    except (OSError, StopIteration):
+        return 0
+
+
+def watched(command, folder):
+    """Run a command; return the greatest sum of its processes' memory that was seen."""
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    peak = 0
+
+    def watch():
+        nonlocal peak
+        while process.poll() is None:
+            pids = (process.pid, *_descendants(process.pid))
+            peak = max(peak, sum(map(proportional_bytes, pids)))
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    _, errors = process.communicate()
+    thread.join()
+    assert process.returncode == 0, errors
+    return peak
+
+
+def check(case, folder):
+    path = write_input(case, folder)
+    memory = least_memory(case, path)
+    command = [sys.executable, "-m", "clustergrid.pipeline.cli", "run", str(path), "-o", "run"]
+    command += ["--memory", str(memory), "--cluster", case.cluster]
+    command += ["--metric", case.metric, "--method", case.method, *case.options]
+    command += [] if case.rows else ["--no-row-cluster"]
+    command += [] if case.columns else ["--no-col-cluster"]
+    outside = watched(command, folder)
+    state = json.loads((folder / "run" / "run.json").read_text())
+    promised = {stage["name"]: stage["peak_memory_bytes"] for stage in state["plan"]}
+    measured = {}
+    for line in (folder / "run" / "progress.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        if event.get("stage", "verify").startswith("verify"):
+            continue
+        stage = PART_OF.get(event["stage"], event["stage"])
+        measured[stage] = max(measured.get(stage, 0), event["peak_memory_bytes"])
+    ratios = {}
+    for stage, peak in measured.items():
+        ratios[stage] = round(peak / promised.get(stage, memory), 2)
+    whole = max(outside, state["peak_memory_bytes"]) / memory
+    print(f"\n{case}: memory {memory / 1e6:.0f} MB, whole {whole:.2f}, {ratios}")
+    if os.environ.get("CLUSTERGRID_MEMORY_TABLE"):
+        with open(os.environ["CLUSTERGRID_MEMORY_TABLE"], "a") as table:
+            table.write(json.dumps({"case": str(case), "memory": memory, "whole": whole, **ratios}))
+            table.write("\n")
+    assert {stage for stage, ratio in ratios.items() if ratio > 1} == set()
+    assert whole <= 1
+    assert len(ratios) >= 4
+
+
+def test_small_matrices(tmp_path):
+    check(Case(shape=(1500, 60), columns=False), tmp_path)
+
+
+CASES = [
+    # Inputs.
+    Case(shape=(30_000, 300), form="npy", columns=False, rows=False),
+    Case(shape=(20_000, 300), form="csv", columns=False, rows=False),
+    Case(shape=(100_000, 100), form="parquet", columns=False, rows=False),
+    Case(shape=(40_000, 800), form="zarr-columns", columns=False, rows=False),
+    Case(shape=(6000, 6000), form="zarr-large", dtype="float32", columns=False),
+    # Engines of distances, on threads.
+    Case(shape=(8000, 300), metric="cityblock", method="complete"),
+    Case(shape=(6000, 500), metric="chebyshev", method="single", dtype="float32"),
+    Case(shape=(3000, 20_000), metric="correlation", dtype="float32"),
+    Case(shape=(5000, 2000), metric="cosine", method="weighted", form="zarr-squares"),
+    Case(shape=(1500, 80), metric="sqeuclidean"),
+    # Engines of trees.
+    Case(shape=(5000, 100), method="ward", options=("--robust",)),
+    Case(shape=(5000, 100), method="centroid", dtype="float32", options=("--dpi", "600")),
+    # Worker processes.
+    Case(shape=(9000, 400), cluster="local"),
+    Case(shape=(7000, 5000), cluster="local", dtype="float32", columns=False),
+    Case(shape=(6000, 300), cluster="local", method="median", options=("--robust",)),
+    Case(shape=(5500, 200), cluster="local", metric="cityblock", dtype="float32"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_stage_keeps_its_promise(case, tmp_path):
+    check(case, tmp_path)
