@@ -17,6 +17,10 @@ _M_ARENA_MAX = -8
 
 def release_memory() -> None:
     """Give back what no object holds; nothing happens where the C library cannot."""
+    if "pyarrow" in sys.modules:
+        import pyarrow
+
+        pyarrow.default_memory_pool().release_unused()
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # musl
             ctypes.CDLL(None).malloc_trim(0)

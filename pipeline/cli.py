@@ -228,6 +228,8 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     os.environ.setdefault("MPLBACKEND", "Agg")
+    # What it frees can be given back; its own allocators keep it.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     use_one_arena()
     try:
         with _signals(), _warnings_of_ours(debug):

@@ -201,8 +201,10 @@ class AxisWork:
 
 def ingest_footprint(ground: Ground, matrix_bytes: int) -> Footprint:
     """Of the copy of the matrix: a block and its encoded chunks a task."""
-    block = with_slack(3 * min(matrix_bytes, _INGEST_BLOCK_BYTES))
-    return ground.footprint(held_bytes=0, task_bytes=block)
+    # Blocks as they are read, and as chunks, encoded; or a band of rows, made of many blocks.
+    blocks = 3 * min(matrix_bytes, _INGEST_BLOCK_BYTES)
+    band = 5 * min(matrix_bytes, ground.resources.copy_bytes) // (2 * ground.resources.threads)
+    return ground.footprint(held_bytes=0, task_bytes=with_slack(max(blocks, band)))
 
 
 def statistics_footprint(ground: Ground) -> Footprint:

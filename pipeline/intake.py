@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clustergrid.pipeline._malloc import release_memory
 from clustergrid.pipeline.execution import Executor, available_cores
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.request import RunRequest
@@ -143,6 +144,7 @@ def open_input(
             manifest=manifest,
             progress=tell,
         )
+    release_memory()
     _finish(directory)
     return open_matrix(directory.matrix, layer="matrix"), False
 

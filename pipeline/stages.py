@@ -171,8 +171,13 @@ class Stages:
     @property
     def matrix_bytes_held(self) -> int:
         """Bytes of the matrix that are in this process while stages run."""
-        held = self.in_memory or self.matrix.nbytes <= self._gathered_bytes
-        return int(self.matrix.nbytes) if held else 0
+        if self.in_memory:
+            return int(self.matrix.nbytes)
+        # As `source` does it.
+        is_gathered = (
+            self.matrix.nbytes <= self._gathered_bytes and matrix_source(self.matrix) is None
+        )
+        return int(self.matrix.nbytes) if is_gathered else 0
 
     @cached_property
     def _scratch(self) -> str:

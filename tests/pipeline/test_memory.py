@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from clustergrid.pipeline import memory as memory_module
+from clustergrid.pipeline.cli import _explain
+from clustergrid.pipeline.cluster import connect
+from clustergrid.pipeline.execution import DaskExecutor
 from clustergrid.pipeline.memory import MemorySampler
+from clustergrid.pipeline.planning import Resources
+from clustergrid.pipeline.request import ClusterChoice
 
 MEGABYTE = 1_000_000
 
@@ -66,7 +71,8 @@ def test_worker_processes_count_and_what_they_share_counts_once(read):
     assert 200 * MEGABYTE < seen.worker_bytes < 260 * MEGABYTE
     assert seen.total_bytes > alone.total_bytes + 300 * MEGABYTE
     if sys.platform == "linux":
-        assert seen.total_bytes == pytest.approx(exact, abs=25 * MEGABYTE)
+        # Other processes of this machine share its libraries too.
+        assert exact - 5 * MEGABYTE < seen.total_bytes < exact + 150 * MEGABYTE
 
 
 def proportional_bytes(pid):
@@ -94,3 +100,22 @@ def test_processes_that_ended_are_left_out():
     assert memory_module._read_with_psutil(worker.pid) is None
     assert memory_module._descendants(worker.pid) == []
     assert list(memory_module._children(worker.pid)) == []
+
+
+def take_too_much(size_bytes, _item):
+    held = np.ones(size_bytes // 8)
+    time.sleep(3)  # until somebody looks
+    return held.sum()
+
+
+@pytest.mark.slow
+def test_a_worker_that_takes_more_than_its_part_ends_the_run_rather_than_wait():
+    """The plan keeps tasks within their part; this is what happens if it ever fails to."""
+    resources = Resources(memory_bytes=1_100 * MEGABYTE, threads=1)
+    with connect(ClusterChoice(dashboard_port=0), resources) as client:
+        executor = DaskExecutor(client)
+        assert list(executor.map(take_too_much, 10, [0], name="little")) == [1.0]
+        with pytest.raises(Exception) as failed:
+            list(executor.map(take_too_much, 1_500 * MEGABYTE, [0], name="much"))
+    assert type(failed.value).__name__ == "KilledWorker"
+    assert "died again and again, most likely for want of memory" in _explain(failed.value)

@@ -175,7 +175,7 @@ CASES = [
     Case(shape=(30_000, 300), form="npy", columns=False, rows=False),
     Case(shape=(20_000, 300), form="csv", columns=False, rows=False),
     Case(shape=(100_000, 100), form="parquet", columns=False, rows=False),
-    Case(shape=(40_000, 800), form="zarr-columns", columns=False, rows=False),
+    Case(shape=(30_000, 1500), form="zarr-columns", columns=False, rows=False),
     Case(shape=(6000, 6000), form="zarr-large", dtype="float32", columns=False),
     # Engines of distances, on threads.
     Case(shape=(8000, 300), metric="cityblock", method="complete"),
