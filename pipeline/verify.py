@@ -66,6 +66,8 @@ class VerifyReport:
         How much was read and compared with its digest.
     checks
         What else was checked, in words.
+    unchecked
+        Why the meaning of results was not looked at; empty where it was.
     damages
         What is not as it was written, or does not mean what it should.
     unknown
@@ -76,6 +78,7 @@ class VerifyReport:
     n_files: int
     n_bytes: int
     checks: tuple[str, ...]
+    unchecked: str
     damages: tuple[Damage, ...]
     unknown: tuple[str, ...]
 
@@ -87,6 +90,7 @@ class VerifyReport:
         """Return lines for people."""
         lines = [f"{self.n_files:,} files, {self.n_bytes:,} bytes compared with their digests"]
         lines += [f"checked: {check}" for check in self.checks]
+        lines += [f"what results mean was not checked: {self.unchecked}"] if self.unchecked else []
         lines += [f"not of this run: {name}" for name in self.unknown]
         lines += dict.fromkeys(str(damage) for damage in self.damages)
         return "\n".join(lines)
@@ -118,7 +122,9 @@ def verify_run(path: Path, *listeners: Listener) -> VerifyReport:
                 directory, threads=available_cores(), progress=stage.advance
             )
         checks: list[str] = []
-        if not damages and "finished" in directory.state:
+        unchecked = "" if "finished" in directory.state else "the run is not finished"
+        unchecked = "files are damaged" if damages else unchecked
+        if not unchecked:
             meaning = _Meaning(directory, progress)
             for name, check in meaning.checks():
                 with progress.stage(f"verify-{name.replace(' ', '-')}", total=1, unit="checks"):
@@ -133,6 +139,7 @@ def verify_run(path: Path, *listeners: Listener) -> VerifyReport:
         n_files=n_files,
         n_bytes=total,
         checks=tuple(checks),
+        unchecked=unchecked,
         damages=tuple(damages),
         unknown=tuple(unknown),
     )

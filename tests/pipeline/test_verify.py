@@ -64,6 +64,7 @@ def test_a_run_as_it_was_written_is_whole(directory):
     noted = [f for f in every if f.name not in logs and f.parent.name != "manifest"]
     assert report.n_bytes >= sum(f.stat().st_size for f in noted)
     assert "finished" in RunDirectory(directory).state
+    assert report.unchecked == ""
     (directory / "stray").touch()
     assert verify_run(directory).unknown == ("stray",)
 
@@ -98,6 +99,17 @@ def test_damage_of_every_file_is_named_and_made_good(finished, directory):
     run(moved)
     assert verify_run(directory).damages == ()
     assert {name: (directory / name).read_bytes() for name in RESULTS} == reference
+
+
+def test_what_was_not_checked_is_said(directory):
+    RunDirectory(directory).update(finished=None)
+    report = verify_run(directory)
+    assert report.checks == report.damages == ()
+    assert "was not checked: the run is not finished" in str(report)
+    (directory / "README.txt").write_text("no")
+    report = verify_run(directory)
+    assert "was not checked: files are damaged" in str(report)
+    assert str(report).endswith("README.txt: is not as it was written")
 
 
 def _fields(asked):
