@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -44,6 +45,7 @@ __all__ = ["cli", "main"]
 
 _RUN_DIRECTORY = click.Path(exists=True, file_okay=False)
 _COLORS = click.Path(exists=True, dir_okay=False)
+_AGAIN_SECONDS = 0.01
 _STOPPED = "the same command goes on from here"
 _LONGEST_LINE = 2000
 
@@ -317,10 +319,22 @@ def _signals() -> Iterator[None]:
         # The lock of a dead process is taken over; worker processes see that we are gone.
         os._exit(128 + number)
 
+    def swallowed(unraisable: sys.UnraisableHookArgs) -> None:
+        """Send it again where a finalizer was running, out of which no exception comes."""
+        if isinstance(unraisable.exc_value, KeyboardInterrupt | _TerminatedError):
+            is_interrupt = isinstance(unraisable.exc_value, KeyboardInterrupt)
+            number = signal.SIGINT if is_interrupt else signal.SIGTERM
+            signal.signal(number, first)
+            threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), number)).start()
+        else:
+            hook(unraisable)
+
     before = {number: signal.signal(number, first) for number in (signal.SIGINT, signal.SIGTERM)}
+    hook, sys.unraisablehook = sys.unraisablehook, swallowed
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 
