@@ -201,7 +201,7 @@ class DaskProcesses:
 
     def __init__(self, folder: Path, *, threads: int = 2) -> None:
         self.file = folder / "scheduler.json"
-        self._folder, self._threads = folder, threads
+        self._folder, self._threads, self._patience = folder, threads, "120s"
         self._started: list[subprocess.Popen[bytes]] = []
         self.scheduler = self.nanny = None
         self.start_scheduler()
@@ -212,6 +212,7 @@ class DaskProcesses:
             [sys.executable, "-m", "dask", *map(str, words)],
             cwd=self._folder,
             start_new_session=True,
+            env={**os.environ, "DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT": self._patience},
             **_QUIET,
         )
         self._started.append(process)
@@ -252,8 +253,9 @@ class DaskProcesses:
         """SIGKILL the scheduler."""
         self._end(self.scheduler)
 
-    def restart(self) -> None:
+    def restart(self, *, no_workers_timeout: str = "120s") -> None:
         """End whatever is left, and start anew."""
+        self._patience = no_workers_timeout
         self.close()
         self.start_scheduler()
         self.start_worker()
