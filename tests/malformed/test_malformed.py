@@ -5,12 +5,12 @@ do, where a traceback of another thread or process, a signal and the memory that
 show.
 """
 
+import json
 import re
 import subprocess
 import sys
 import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -131,26 +131,64 @@ def run_process(case, folder):
     return case, folder, int(peak.read_text()), (ended.returncode, ended.stdout, ended.stderr)
 
 
+_FORKS = """
+import json, os, signal, sys
+import h5py, numpy, pandas, pyarrow.csv, pyarrow.parquet, xarray, zarr
+from clustergrid.pipeline.cli import main
+
+answers = []
+for folder, arguments in json.load(open(sys.argv[1])):
+    pid = os.fork()
+    if not pid:
+        signal.alarm(100)
+        os.chdir(folder)
+        for number, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(f"{folder}.{name}", os.O_WRONLY | os.O_CREAT), number)
+        main(arguments)
+        sys.exit(0)
+    _, status, usage = os.wait4(pid, 0)
+    answers.append([os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024])
+json.dump(answers, open(sys.argv[2], "w"))
+"""
+"""Starts every case as a process of its own, from one that has the libraries loaded already."""
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
 def test_refused_as_a_process(module, tmp_path, monkeypatch):
+    cases = [case for case in module.CASES if not case.in_process]
+    jobs = []
+    for number, case in enumerate(cases):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        monkeypatch.chdir(folder)  # some cases write links, which are relative
+        case.write(folder)
+        jobs.append([str(folder), case.arguments()])
+    asked, answered = tmp_path / "asked.json", tmp_path / "answered.json"
+    asked.write_text(json.dumps(jobs))
+    subprocess.run(
+        [sys.executable, "-c", _FORKS, str(asked), str(answered)], check=True, timeout=1700
+    )
     wrong = []
-    with ThreadPoolExecutor(2) as pool:
-        running = []
-        for number, case in enumerate(module.CASES):
-            if case.in_process:
-                continue
-            folder = tmp_path / str(number)
-            folder.mkdir()
-            monkeypatch.chdir(folder)  # some cases write links, which are relative
-            case.write(folder)
-            running.append(pool.submit(run_process, case, folder))
-        for future in running:
-            case, folder, peak, answer = future.result()
-            try:
-                assert peak < MOST_MEMORY_BYTES
-                assert_refused(case, folder, *answer)
-            except AssertionError as error:
-                wrong.append(f"{case.name}: {error}")
+    for number, (status, peak) in enumerate(json.loads(answered.read_text())):
+        folder = tmp_path / str(number)
+        out, err = (Path(f"{folder}.{name}").read_text(errors="replace") for name in ("out", "err"))
+        try:
+            assert peak < MOST_MEMORY_BYTES
+            assert_refused(cases[number], folder, status, out, err)
+        except AssertionError as error:
+            wrong.append(f"{cases[number].name}: {error}")
     assert not wrong, "\n\n".join(wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES[::25], ids=lambda case: case.name)
+def test_refused_as_users_start_it(case, tmp_path, monkeypatch):
+    folder = tmp_path / "case"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    case.write(folder)
+    _, _, peak, answer = run_process(case, folder)
+    assert peak < MOST_MEMORY_BYTES
+    assert_refused(case, folder, *answer)
