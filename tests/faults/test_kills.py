@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from clustergrid.pipeline.status import read_status
 from clustergrid.pipeline.verify import verify_run
 from tests.faults.harness import (
     LOOK,
@@ -194,6 +195,7 @@ class Chain:
         # It may have been in what needs no workers any more.
         if ended.status:
             assert "the Dask cluster was lost; the same command goes on" in one_line(ended)
+            assert read_status(self.directory).state == "stopped"
         self.processes.restart()
 
     def end(self):
@@ -202,6 +204,7 @@ class Chain:
         ended = self.run.end()
         self.run = None
         assert ended.status == 0, ended.err
+        assert "Traceback" not in ended.err
         return ended
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -150,6 +151,7 @@ def test_a_signal_stops_a_run_in_any_stage(command, start, tmp_path, whole, numb
     for stage in stages:
         run = start(*command)
         assert run.wait_for(stage)
+        assert not run.children()  # threads do it
         send(run, number, to)
         assert_stops(run, number)
         stopped += 1
@@ -256,6 +258,10 @@ def test_status_of_a_run_under_way_and_of_a_killed_one(command, start, tmp_path)
         assert json.loads(shown.stdout)["state"] == "running"
         stages = {stage["stage"]: stage["state"] for stage in json.loads(shown.stdout)["stages"]}
         assert stages["distance-row"] in ("started", "running")
+        shown = subprocess.run([*COMMAND, "status", tmp_path / "run"],
+                               check=True, capture_output=True, text=True)  # fmt: skip
+        assert re.search("^.*: running", shown.stdout.splitlines()[0])
+        assert re.search(r"distance-row +(started|running)", shown.stdout)
     run.kill()
     assert (tmp_path / "run" / "run.lock").exists()
     assert read_status(tmp_path / "run").state == "stopped"

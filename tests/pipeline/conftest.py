@@ -1,7 +1,15 @@
-"""A Dask client in this process, for the tests that compare executors."""
+"""Dask clients for the tests that compare executors, and a finished run to be copied."""
+
+import dataclasses
+import shutil
 
 import pytest
 from distributed import Client, LocalCluster
+
+import clustergrid.pipeline.distance
+from clustergrid.pipeline.request import Cut
+from clustergrid.pipeline.run import run
+from tests.pipeline.runs import frame, request, table
 
 
 @pytest.fixture(scope="module")
@@ -24,3 +32,34 @@ def worker_process():
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run of ten tiles of rows: request and directory, to be copied."""
+    folder = tmp_path_factory.mktemp("finished")
+    path = table(folder, frame(1600, 5), "a.npy")
+    asked = request(path, folder / "run", row_cut=Cut(k=4))
+    run(asked)
+    return asked
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of the finished run, to be damaged."""
+    shutil.copytree(finished.directory, tmp_path / "run")
+    return dataclasses.replace(finished, directory=tmp_path / "run")
+
+
+@pytest.fixture
+def tiles(monkeypatch):
+    """The tiles that are computed."""
+    computed = []
+    real = clustergrid.pipeline.distance.tile_distances
+
+    def spy(given, rows, columns):
+        computed.append((given.source.shape[0], rows.start, columns.start))
+        return real(given, rows, columns)
+
+    monkeypatch.setattr(clustergrid.pipeline.distance, "tile_distances", spy)
+    return computed

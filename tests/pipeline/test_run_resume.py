@@ -1,0 +1,184 @@
+"""Stopped or damaged anywhere, a run goes on to the very same bits."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from clustergrid.pipeline.kept import RunStages
+from clustergrid.pipeline.run import run
+from clustergrid.pipeline.spec import AxisSpec
+from clustergrid.pipeline.status import read_status
+from clustergrid.storage.errors import (
+    IntegrityError,
+)
+from clustergrid.storage.grid import TriangleGrid
+from clustergrid.storage.rundir import RunDirectory
+from tests.pipeline.runs import (
+    N_TILES,
+    SMALL,
+    Log,
+    chunk,
+    forget,
+    killed_after,
+    request,
+    results,
+    table,
+)
+
+# Killed
+
+
+@pytest.mark.parametrize("n_tiles", [0, 1, 7, 10])
+def test_a_killed_run_goes_on_at_the_tile_where_it_stopped(copied, finished, tiles, n_tiles):
+    killed_after(copied.directory, n_tiles)
+    assert read_status(copied.directory).state == "stopped"
+    log = Log()
+    run(copied, log)
+    assert len([tile for tile in tiles if tile[0] == 1600]) == N_TILES - n_tiles
+    assert ("distance-row" in log.stages("kept")) == (n_tiles == N_TILES)
+    assert results(copied.directory) == results(finished.directory)
+
+
+@pytest.mark.parametrize("damage", ["missing", "flipped", "truncated"])
+@pytest.mark.parametrize("noted", ["tile", "stage"])
+def test_a_tile_that_was_noted_and_is_damaged_is_computed_again(
+    copied, finished, tiles, damage, noted
+):
+    if noted == "tile":
+        killed_after(copied.directory, 7)
+    else:
+        forget(copied.directory, "linkage-row", "linkage-col")
+    file = chunk(copied.directory, 3)
+    if damage == "missing":
+        file.unlink()
+    else:
+        content = bytearray(file.read_bytes())
+        content[1000] ^= 4
+        file.write_bytes(content[: 5000 if damage == "truncated" else None])
+    run(copied)
+    rows = [tile for tile in tiles if tile[0] == 1600]
+    assert len(rows) == (4 if noted == "tile" else 1)
+    assert (1600, 0, 1536) in rows
+    assert results(copied.directory) == results(finished.directory)
+
+
+def test_tiles_of_zeros_are_at_rest_too(tmp_path, tiles):
+    path = str(tmp_path / "a.npy")
+    np.save(path, np.ones((1100, 3)))
+    asked = request(path, tmp_path / "run", column=AxisSpec(cluster=False))
+    run(asked)
+    assert len(tiles) == 6
+    forget(asked.directory, "linkage-row")
+    run(asked)
+    assert len(tiles) == 6
+
+
+def test_interrupted_anywhere_the_results_are_the_same(finished, tmp_path):
+    reference = results(finished.directory)
+    asked = dataclasses.replace(finished, directory=tmp_path / "run")
+    stopped = 0
+    for stop_at in np.random.default_rng(7).integers(1, 12, size=10):
+        try:
+            run(asked, Log(stop_at=stop_at))
+        except KeyboardInterrupt:
+            stopped += 1
+            assert read_status(asked.directory).state == "stopped"
+            assert not (asked.directory / "run.lock").exists()
+    assert stopped > 2
+    run(asked)
+    assert results(asked.directory) == reference
+    assert read_status(asked.directory).state == "finished"
+
+
+def test_distances_replaced_by_others_are_not_taken_for_the_first(copied, finished):
+    """Euclidean, then cityblock killed half-way, then euclidean again."""
+
+    def stop(event):
+        if event.stage == "distance-row" and event.state == "finished":
+            raise KeyboardInterrupt
+
+    forget(copied.directory, "linkage-row")
+    cityblock = AxisSpec(metric="cityblock")
+    with pytest.raises(KeyboardInterrupt):
+        run(dataclasses.replace(copied, row=cityblock), stop)
+    assert read_status(copied.directory).state == "stopped"
+    log = Log()
+    run(copied, log)
+    assert "distance-row" not in log.stages("kept")
+    assert results(copied.directory) == results(finished.directory)
+
+
+def test_an_image_replaced_by_another_is_not_taken_for_the_first(copied, finished, monkeypatch):
+    (copied.directory / "figure.png").unlink()
+    real = RunDirectory.finish
+
+    def stop(self, stage, *args, **kwargs):
+        if stage == "image":
+            raise KeyboardInterrupt
+        real(self, stage, *args, **kwargs)
+
+    monkeypatch.setattr(RunDirectory, "finish", stop)
+    larger = dataclasses.replace(SMALL, dpi=55)
+    with pytest.raises(KeyboardInterrupt):
+        run(dataclasses.replace(copied, figure=larger))
+    monkeypatch.undo()
+    run(copied)
+    assert results(copied.directory) == results(finished.directory)
+
+
+@pytest.mark.parametrize(("now", "kept", "computed"), [(2048, 7, 3), (256, 7, 28)])
+def test_tiles_cut_for_another_memory_are_finished_as_they_are(
+    copied, finished, tiles, monkeypatch, now, kept, computed
+):
+    """Unless they were cut for more memory than there is now."""
+    killed_after(copied.directory, kept)
+    real = RunStages._stored_distances
+
+    def recut(self, axis, given, grid):
+        grid = TriangleGrid(n=grid.n, tile_edge=now) if grid.n == 1600 else grid
+        return real(self, axis, given, grid)
+
+    monkeypatch.setattr(RunStages, "_stored_distances", recut)
+    run(copied)
+    assert len([tile for tile in tiles if tile[0] == 1600]) == computed
+    assert results(copied.directory) == results(finished.directory)
+
+
+@pytest.mark.parametrize("damage", ["missing", "flipped"])
+def test_a_damaged_copy_of_the_matrix_is_made_again(tmp_path, damage):
+    path = table(tmp_path)
+    asked = request(path, tmp_path / "run")
+    run(asked)
+    file = tmp_path / "run" / "matrix.zarr" / "matrix" / "c" / "0" / "0"
+    if damage == "missing":
+        file.unlink()
+    else:
+        content = bytearray(file.read_bytes())
+        content[40] ^= 1
+        file.write_bytes(content)
+    single = dataclasses.replace(asked, row=AxisSpec(method="single"))
+    log = Log()
+    run(single, log)
+    assert "ingest" in log.stages("finished")
+    fresh = dataclasses.replace(single, directory=tmp_path / "fresh")
+    run(fresh)
+    assert results(single.directory) == results(fresh.directory)
+
+
+def test_a_damaged_input_that_is_used_in_place_is_named(tmp_path):
+    path = table(tmp_path, name="a.zarr")
+    file = tmp_path / "a.zarr" / "matrix" / "c" / "0" / "0"
+    content = bytearray(file.read_bytes())
+    content[40] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(IntegrityError, match=r"'matrix' in .*a\.zarr is damaged in rows 0 to 40"):
+        run(request(path, tmp_path / "run"))
+
+
+def test_a_torn_log_is_gone_on_with(copied):
+    log = copied.directory / "progress.jsonl"
+    log.write_bytes(log.read_bytes()[:-20])
+    run(copied)
+    assert read_status(copied.directory).state == "finished"
+    assert {stage.state for stage in read_status(copied.directory).stages} == {"kept"}
