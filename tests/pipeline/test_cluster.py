@@ -23,6 +23,7 @@ from clustergrid.pipeline.cluster import (
     stage_report,
 )
 from clustergrid.pipeline.execution import DaskExecutor
+from clustergrid.pipeline.footprint import worker_memory_limit
 from clustergrid.pipeline.planning import Resources
 from clustergrid.pipeline.request import ClusterChoice
 from clustergrid.storage.errors import StorageError
@@ -60,7 +61,9 @@ def listening(pid):
 def test_workers_are_as_many_as_the_resources_say(local):
     (worker,) = local.scheduler_info()["workers"].values()
     assert worker["nthreads"] == RESOURCES.threads
-    assert worker["memory_limit"] == RESOURCES.memory_bytes
+    # The driver has its part of the memory too.
+    assert worker["memory_limit"] == worker_memory_limit(RESOURCES.memory_bytes, 1)
+    assert RESOURCES.memory_bytes - 10**9 < worker["memory_limit"] < RESOURCES.memory_bytes
 
 
 def test_everything_listens_on_this_machine_only(local):
