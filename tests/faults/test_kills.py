@@ -103,7 +103,6 @@ PLANS: dict[str, list[tuple[str, str]]] = {
         ("worker", "statistics"), ("nanny", "duplicates-row"),
         ("driver", "distance-row"), ("nanny", "distance-row"), ("worker", "distance-row"),
         ("scheduler", "distance-row"), ("worker", "linkage-row"), ("nanny", "quantiles"),
-        ("scheduler", "picture"),
     ],
     "external-zarr": [
         ("nanny", "statistics"), ("driver", "distance-row"), ("worker", "distance-row"),

@@ -84,7 +84,7 @@ def test_run_plot_and_status(call, folder):
     assert "finished in" not in err.splitlines()[-1] or "picture" in err.splitlines()[-1]
     status, out, err = call("status", "run")
     assert (status, err) == (0, "")
-    assert out.startswith("run: finished\n")
+    assert out.startswith("run: finished, started ")
     status, out, err = call("plot", "run", *SMALL, "--cmap", "mako", "--name", "m", "--format",
                             "svg", "--format", "pdf")  # fmt: skip
     assert status == 0
