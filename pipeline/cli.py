@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
@@ -386,6 +387,8 @@ def _one_line(text: str) -> str:
 
 def _end(message: str | None, status: int) -> NoReturn:
     """Leave with a status; nobody may be reading any more."""
+    # Reads of other chunks that are under way as one fails are told of when the interpreter ends.
+    atexit.register(logging.disable, logging.CRITICAL)
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is sys.stderr and message is not None:
