@@ -13,7 +13,8 @@ from typing import TypeVar
 import numpy as np
 
 from clustergrid.pipeline import kernels
-from clustergrid.pipeline.execution import Executor, ThreadsExecutor
+from clustergrid.pipeline.execution import Executor, ThreadsExecutor, available_cores
+from clustergrid.pipeline.footprint import READ_THREADS
 from clustergrid.pipeline.metrics import Function, Metric, engine_for, get_metric
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization
@@ -375,6 +376,7 @@ def read_square(
     positions = range(condensed.grid.n_tiles)
     tile_bytes = condensed.grid.tile_edge**2 * condensed.dtype.itemsize
     with progress.stage(name, total=len(positions), unit="tiles", unit_bytes=tile_bytes) as stage:
-        for _ in ThreadsExecutor().map(_TileFromStore.fill, task, positions, name="read-tile"):
+        executor = ThreadsExecutor(min(READ_THREADS, available_cores()))
+        for _ in executor.map(_TileFromStore.fill, task, positions, name="read-tile"):
             stage.advance()
     return square

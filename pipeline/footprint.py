@@ -25,6 +25,7 @@ from clustergrid.storage.grid import READ_BLOCK
 
 __all__ = [
     "DRIVER_BYTES",
+    "READ_THREADS",
     "WORKER_BYTES",
     "AxisWork",
     "Footprint",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clustergrid.storage.grid import round_up
+from clustergrid.storage.grid import BLOCK_FEATURES, round_up
 
 __all__ = ["BLOCK_BYTES", "SMALL_BYTES", "aligned_chunks", "block_rows", "storage_chunks"]
 
@@ -11,7 +11,6 @@ LARGEST_BLOCK_BYTES = 64 * 2**20
 CHUNK_BYTES = 8 * 2**20  # a tile of distances reads some thousand rows, and whole chunks
 SMALL_BYTES = 64 * 2**20  # below this, a matrix may be held in memory
 ROW_UNIT = 512  # later stages compute in blocks of these, so chunks are multiples of them
-COLUMN_UNIT = 1024
 
 
 def block_rows(n_columns: int, itemsize: int, block_bytes: int = BLOCK_BYTES) -> int:
@@ -29,8 +28,9 @@ def block_rows(n_columns: int, itemsize: int, block_bytes: int = BLOCK_BYTES) ->
 def storage_chunks(shape: tuple[int, int], itemsize: int) -> tuple[int, int]:
     """Chunks for a matrix that is about to be stored.
 
-    One chunk for a small matrix; whole rows, in multiples of 512, while 512 of them fit in 64 MB;
-    beyond that, columns are cut in multiples of 1024 too.
+    One chunk for a small matrix; whole rows, in multiples of 512, while 512 of them take little
+    more than `CHUNK_BYTES`; beyond that, columns are cut in multiples of 2048 too: whoever reads
+    some features of a tile's rows decodes no others.
 
     Examples
     --------
@@ -39,16 +39,16 @@ def storage_chunks(shape: tuple[int, int], itemsize: int) -> tuple[int, int]:
     >>> storage_chunks((28_057, 115), 8), storage_chunks((100_000, 5_000), 4)
     ((8704, 115), (512, 5000))
     >>> storage_chunks((100_000, 50_000), 8)
-    (512, 8192)
+    (512, 2048)
     """
     n_rows, n_columns = shape
     if n_rows * n_columns * itemsize <= CHUNK_BYTES:
         return max(1, n_rows), max(1, n_columns)
-    if ROW_UNIT * n_columns * itemsize <= LARGEST_BLOCK_BYTES:
+    if ROW_UNIT * n_columns * itemsize <= 2 * CHUNK_BYTES:
         rows = max(ROW_UNIT, block_rows(n_columns, itemsize, CHUNK_BYTES))
         return min(rows, round_up(n_rows, ROW_UNIT)), n_columns
-    columns = BLOCK_BYTES // (ROW_UNIT * itemsize) // COLUMN_UNIT * COLUMN_UNIT
-    return ROW_UNIT, columns
+    columns = CHUNK_BYTES // (ROW_UNIT * itemsize) // BLOCK_FEATURES * BLOCK_FEATURES
+    return ROW_UNIT, max(BLOCK_FEATURES, columns)
 
 
 def aligned_chunks(
