@@ -205,6 +205,8 @@ def ingest_footprint(ground: Ground, matrix_bytes: int) -> Footprint:
     # Blocks as they are read, and as chunks, encoded; or a band of rows, made of many blocks.
     blocks = 3 * min(matrix_bytes, _INGEST_BLOCK_BYTES)
     band = 5 * min(matrix_bytes, ground.resources.copy_bytes) // (2 * ground.resources.threads)
+    if ground.matrix_bytes_held:
+        band = 0  # it is written from where it is
     return ground.footprint(held_bytes=0, task_bytes=with_slack(max(blocks, band)))
 
 

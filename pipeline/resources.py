@@ -8,6 +8,7 @@ __all__ = ["DescribedCluster", "Resources", "local_worker_processes"]
 
 _THREADS_A_WORKER = 4
 _LEAST_COPY_BYTES = 2**25
+_PROCESSES_BYTES = 10**9
 
 
 def local_worker_processes(threads: int) -> int:
@@ -67,7 +68,8 @@ class Resources:
         written.
         """
         if self.task_bytes is None:
-            return max(_LEAST_COPY_BYTES, self.memory_bytes // 10)
+            # Of what is left beside the processes: a tenth, so that more memory is never too little.
+            return max(_LEAST_COPY_BYTES, (self.memory_bytes - _PROCESSES_BYTES) // 10)
         return max(_LEAST_COPY_BYTES, self.task_bytes * self.threads // 4)
 
     @property

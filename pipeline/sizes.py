@@ -6,8 +6,8 @@ import re
 
 __all__ = ["format_bytes", "format_seconds", "parse_bytes"]
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_BINARY_UNITS = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "p": 10**15, "e": 10**18}
+_BINARY_UNITS = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40, "pi": 2**50, "ei": 2**60}
 
 
 def parse_bytes(text: str | int) -> int:
@@ -25,7 +25,7 @@ def parse_bytes(text: str | int) -> int:
     """
     if isinstance(text, int) and not isinstance(text, bool) and text > 0:
         return text
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]i?|)b?\s*", str(text).lower())
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgtpe]i?|)b?\s*", str(text).lower())
     size = float(match[1]) * {**_UNITS, **_BINARY_UNITS}[match[2]] if match else 0.0
     if size < 1:
         raise ValueError(f"not a size in bytes: {text!r}. Write it like '8GB' or '512MiB'")
@@ -40,11 +40,11 @@ def format_bytes(size: float) -> str:
     >>> format_bytes(3_149_000_000), format_bytes(512)
     ('3.15 GB', '512 B')
     """
-    for unit in ("B", "kB", "MB", "GB"):
+    for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
         if size < 999.5:
             return f"{size:.3g} {unit}"
         size /= 1000
-    return f"{size:.3g} TB" if size < 999.5 else f"{size:.0f} TB"
+    return f"{size:.3g} EB" if size < 999.5 else f"{size:.0f} EB"
 
 
 def format_seconds(seconds: float) -> str:

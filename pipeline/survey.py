@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import zlib
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -71,7 +72,7 @@ def survey_stream(path: str | os.PathLike[str], layer: str | None = None) -> Pla
     if found.n_rows is not None:
         shape = (found.n_rows, found.n_columns)
         return PlannedMatrix(shape=shape, dtype=found.dtype, ingest=True, is_stream=True)
-    rows = _rows_of_text(location)
+    rows = _rows_of_text(location) if location.suffix in TEXT else None
     if rows is None:
         return None
     return PlannedMatrix(
@@ -90,7 +91,10 @@ def _rows_of_text(location: Location) -> int | None:
         text: IO[bytes] = raw
         if location.is_compressed:
             text = cast("IO[bytes]", gzip.GzipFile(fileobj=cast("Any", raw)))
-        sample = text.read(_SAMPLE_BYTES)
+        try:
+            sample = text.read(_SAMPLE_BYTES)
+        except (EOFError, OSError, zlib.error):
+            return None  # it is damaged; whoever reads it says where
         if len(sample) < _SAMPLE_BYTES:
             return None
         used = raw.tell()

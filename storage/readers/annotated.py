@@ -134,6 +134,7 @@ def column_stream(
         blocks=CompressedColumns(open_group, found.shape, found.dtype, rows, what).blocks,
         n_columns=found.shape[1],
         dtype=found.dtype,
+        n_rows=found.shape[0],
         row_name=rows.name,
         column_labels=columns,
         dims=("obs", "var"),

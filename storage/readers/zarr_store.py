@@ -256,7 +256,8 @@ def _check_labels(location: Location, name: str, array: Any) -> None:
 
 def _choose_variable(dataset: xarray.Dataset, layer: str | None, where: str) -> str:
     """Name of the variable that is asked for, or of the only matrix."""
-    found = [str(name) for name, variable in dataset.data_vars.items() if variable.ndim == 2]
+    # Sorted: in which order a store lists its arrays is the file system's affair.
+    found = sorted(str(name) for name, variable in dataset.data_vars.items() if variable.ndim == 2)
     if layer is not None and layer in dataset.data_vars and layer not in found:
         raise DataValueError(
             f"{layer!r} of {where} has shape {dataset[layer].shape}: a matrix has two dimensions"

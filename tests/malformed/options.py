@@ -44,7 +44,7 @@ CASES = [
     wrong("figsize-nan", "inches", "--figsize", "nan", "3"),
     wrong("figsize-infinite", "inches", "--figsize", "inf", "3"),
     wrong("figsize-negative", "inches", "--figsize", "-3", "3"),
-    wrong("figsize-of-kilometres", "the stage picture needs .* TB",
+    wrong("figsize-of-kilometres", "the stage picture needs .* PB",
           "--figsize", "100000", "100000", status=1),
     wrong("figsize-of-a-hundred-thousand-pixels", "the stage picture needs .* GB",
           "--figsize", "100", "3", "--dpi", "1200", "--memory", "4GB", status=1),

@@ -111,7 +111,7 @@ def test_types_follow_the_input(dtype):
 @pytest.mark.parametrize("at_rest", [False, True])
 def test_distances_as_an_object(tmp_path, at_rest):
     values = np.random.default_rng(2).normal(size=(1100, 4))
-    d = pdist(values, store=tmp_path / "store" if at_rest else None, memory="400MB")
+    d = pdist(values, store=tmp_path / "store" if at_rest else None, memory="450MB")
     expected = scipy_pdist(values)
     np.testing.assert_allclose(d.to_numpy(), expected, rtol=1e-12)
     assert (d.n, d.dtype, d.shape, len(d)) == (1100, np.float64, expected.shape, len(expected))
@@ -185,13 +185,13 @@ def test_nothing_but_the_data_decides_a_bit(tall, tmp_path, client, method):
     lazy = xr.DataArray(tall, dims=("gene", "sample"))
     for number, (data, options) in enumerate(
         [
-            (tall, {"memory": "360MB"}),
+            (tall, {"memory": "510MB"}),
             (tall, {"client": client}),
-            (tall, {"memory": "360MB", "store": True}),
+            (tall, {"memory": "510MB", "store": True}),
             (tall, {"memory": "4GB", "store": True, "client": client}),
             (lazy.chunk(gene=311), {}),
             (lazy.chunk(gene=1000, sample=5), {"store": True}),
-            (lazy.chunk(gene=700), {"client": client, "memory": "500MB"}),
+            (lazy.chunk(gene=700), {"client": client, "memory": "800MB"}),
         ]
     ):
         if options.pop("store", False):
@@ -421,7 +421,7 @@ def test_memory_is_refused_before_the_matrix_is_read():
 
 def test_distances_at_rest_need_less_than_their_square(tmp_path):
     values = np.random.default_rng(5).normal(size=(4000, 2))
-    options = {"dtype": "float32", "memory": "300MB", "store": tmp_path / "store"}
+    options = {"dtype": "float32", "memory": "460MB", "store": tmp_path / "store"}
     with pytest.raises(MemoryLimitError):
         linkage(values, **options)
     d = pdist(values, **options)

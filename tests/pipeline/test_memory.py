@@ -26,7 +26,8 @@ def test_the_peak_is_that_of_the_watch():
         del large
         with memory.watch() as after:
             assert after.look().total_bytes < before.peak.total_bytes - 200 * MEGABYTE
-        assert memory.peak.total_bytes == before.peak.total_bytes
+        assert before.peak.total_bytes <= memory.peak.total_bytes
+        assert memory.peak.total_bytes < before.peak.total_bytes + 10 * MEGABYTE
 
 
 def test_a_peak_between_two_looks_is_seen():
@@ -66,8 +67,9 @@ def test_worker_processes_count_and_what_they_share_counts_once(read):
                 worker.communicate()
         memory._listed = -np.inf
         with memory.watch() as ended:
-            assert ended.look().worker_bytes == 0
-    assert alone.worker_bytes == 0
+            # Python's own resource tracker may be there, of tests that were before.
+            assert ended.look().worker_bytes == alone.worker_bytes
+    assert alone.worker_bytes < 30 * MEGABYTE
     assert 200 * MEGABYTE < seen.worker_bytes < 260 * MEGABYTE
     assert seen.total_bytes > alone.total_bytes + 300 * MEGABYTE
     if sys.platform == "linux":

@@ -125,7 +125,7 @@ def test_the_time_left_follows_the_rate_of_late(clock):
 
 
 def test_the_rate_of_late_is_kept_in_little_memory():
-    pace = monitor._Pace(0.0, 0)
+    pace = monitor._Pace(0.0)
     for second in range(1, 200_000):
         rate = pace.units_a_second(float(second), 3 * second)
     assert rate == pytest.approx(3)

@@ -96,7 +96,8 @@ def test_written_sizes_are_read_again(size):
         (999, "999 B"),
         (999_600, "1 MB"),
         (31_550_000_000, "31.6 GB"),
-        (1.5e15, "1500 TB"),
+        (1.5e15, "1.5 PB"),
+        (8.01e24, "8010000 EB"),
     ],
 )
 def test_sizes_have_three_digits(size, text):
