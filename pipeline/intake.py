@@ -18,7 +18,7 @@ from clustergrid.storage.credentials import hide_credentials
 from clustergrid.storage.errors import IntegrityError, RunDirectoryError, StorageError
 from clustergrid.storage.identity import fingerprint, matrix_source, stored_record
 from clustergrid.storage.ingest import ingest, ingest_stream
-from clustergrid.storage.manifest import Manifest
+from clustergrid.storage.manifest import Manifest, chunk_checksum
 from clustergrid.storage.matrix import open_matrix
 from clustergrid.storage.readers.base import Stream
 from clustergrid.storage.readers.location import Location
@@ -36,6 +36,7 @@ __all__ = [
     "matrix_key",
     "needs_copy",
     "open_input",
+    "refuse_changed",
     "refuse_overlap",
     "verify_matrix",
 ]
@@ -119,7 +120,11 @@ def open_input(
     is_kept
         Whether it is the copy that an earlier run made.
     """
-    if directory.is_finished(_STAGE, matrix_key(directory)) and _is_complete(directory):
+    if (
+        directory.is_finished(_STAGE, matrix_key(directory))
+        and _is_complete(directory)
+        and _has_its_labels(directory)
+    ):
         progress.kept("ingest")
         return open_matrix(directory.matrix, layer="matrix"), True
     location = Location.parse(request.input)
@@ -145,8 +150,40 @@ def open_input(
             progress=tell,
         )
     release_memory()
+    refuse_changed(directory, request)
     _finish(directory)
     return open_matrix(directory.matrix, layer="matrix"), False
+
+
+def refuse_changed(directory: RunDirectory, request: RunRequest) -> None:
+    """Refuse what was read of an input that changed meanwhile: it is of neither.
+
+    Raises
+    ------
+    RunDirectoryError
+        The input is not what it was when the run began.
+    """
+    before, now = directory.state["input"], describe_input(request)
+    if before != now:
+        changed = ", ".join(sorted(name for name in now if now[name] != before.get(name)))
+        raise RunDirectoryError(
+            f"the input {request.input} changed while it was read ({changed}): wait until nobody "
+            "writes to it, and run again"
+        )
+
+
+def _has_its_labels(directory: RunDirectory) -> bool:
+    """Whether the labels are as they were written: they are read at once, and are few."""
+    for entry in directory.manifest(_STAGE).entries.values():
+        if entry.is_chunk and chunk_of(entry.file, "matrix.zarr/matrix") is None:
+            path = directory.file(entry.file)
+            try:
+                checksums = set(chunk_checksum(path))
+            except OSError:
+                return False
+            if checksums != {entry.digest}:
+                return False
+    return True
 
 
 def needs_copy(matrix: xr.DataArray) -> bool:
@@ -160,6 +197,7 @@ def keep_matrix(
     executor: Executor,
     progress: Progress,
     *,
+    request: RunRequest,
     copy_bytes: int,
 ) -> xr.DataArray:
     """Return the matrix as a lazy view of a chunked Zarr array, copied into the run if need be.
@@ -172,8 +210,15 @@ def keep_matrix(
         From `open_input`.
     executor, progress
         Where it is copied, and who is told.
+    request
+        What was asked: of which input.
     copy_bytes
         Values that may be under way at once.
+
+    Raises
+    ------
+    RunDirectoryError
+        The input changed while it was copied.
     """
     source = matrix_source(matrix)
     if needs_copy(matrix) or not isinstance(source, ZarrSource):
@@ -194,6 +239,7 @@ def keep_matrix(
                 manifest=manifest,
                 progress=tell,
             )
+        refuse_changed(directory, request)
         _finish(directory)
         matrix = open_matrix(directory.matrix, layer="matrix")
     where = {"store": hide_credentials(source.store), "path": source.path}
@@ -236,7 +282,7 @@ def _damaged_files(directory: RunDirectory, manifest: Manifest, progress: Progre
 def _kept_chunks(directory: RunDirectory, progress: Progress) -> tuple[Manifest, float]:
     """Begin the copy, or go on with the one that an earlier run began; return how much is there."""
     manifest = directory.manifest(_STAGE)
-    if manifest.key != matrix_key(directory):
+    if manifest.key != matrix_key(directory) or not manifest.entries:
         return _begin_anew(directory), 0.0
     directory.begin(_STAGE)
     manifest.restore_metadata()

@@ -20,11 +20,11 @@ from clustergrid.pipeline.passes import ResumedExecutor
 from clustergrid.pipeline.spec import AXIS_NAMES
 from clustergrid.pipeline.stages import Stages
 from clustergrid.pipeline.tiles import DistanceInput
+from clustergrid.pipeline.tiling import Tiling
 from clustergrid.storage.arrays import open_array, write_array
 from clustergrid.storage.chunks import chunk_of, damaged_chunks, stored_entries
 from clustergrid.storage.condensed import CondensedDistances, create_condensed, open_condensed
 from clustergrid.storage.errors import StorageError
-from clustergrid.storage.grid import TriangleGrid
 from clustergrid.storage.manifest import Manifest, metadata_entry
 from clustergrid.storage.rundir import RunDirectory, stage_key
 
@@ -63,6 +63,12 @@ def distance_key(key: str, axis: int, shape: tuple[int, int], metric: str, dtype
         engine=engine_for(found, shape[axis], shape[1 - axis]),
         dtype=dtype,
     )
+
+
+def _noted_array(manifest: Manifest, prefix: str) -> str | None:
+    """Name of the array of distances that a manifest holds."""
+    names = (file.split("/")[1] for file in manifest.entries if file.startswith("arrays.zarr/"))
+    return next((name for name in names if name.startswith(prefix)), None)
 
 
 class RunStages(Stages):
@@ -147,18 +153,23 @@ class RunStages(Stages):
             return None
 
     def _stored_distances(
-        self, axis: int, given: DistanceInput, grid: TriangleGrid
+        self, axis: int, given: DistanceInput, tiling: Tiling
     ) -> CondensedDistances:
         """Compute the tiles that no earlier run left whole."""
-        name = AXIS_NAMES[axis]
+        name, grid = AXIS_NAMES[axis], self._grid(axis, tiling)
         stage, group = f"distance-{name}", self._directory.arrays
         assert isinstance(given.metric, str)
         key = distance_key(self.key, axis, self.shape, given.metric, self.dtype)
-        # An array of its own for every key: on a cluster that outlives its driver, a task of a
-        # killed run may still write its tile into the array of the question that was asked then.
-        path = f"condensed_{name}_{key[:12]}"
+        # An array of its own for every key and edge: on a cluster that outlives its driver, a task
+        # of a killed run may still write its tile into the array that was there then.
+        prefix = f"condensed_{name}_{key[:12]}_"
+        path = f"{prefix}{grid.tile_edge}"
         manifest = self._directory.manifest(stage)
-        condensed, kept = self._kept_tiles(stage, manifest, key, path, grid)
+        if manifest.key == key:
+            path = _noted_array(manifest, prefix) or path
+        condensed, kept = self._kept_tiles(stage, manifest, key, path, tiling)
+        if condensed is None:
+            path = f"{prefix}{grid.tile_edge}"
         if condensed is not None and len(kept) == condensed.grid.n_tiles:
             self._progress.kept(stage)
         else:
@@ -194,7 +205,7 @@ class RunStages(Stages):
             shutil.rmtree(array, ignore_errors=True)
 
     def _kept_tiles(
-        self, stage: str, manifest: Manifest, key: str, path: str, grid: TriangleGrid
+        self, stage: str, manifest: Manifest, key: str, path: str, tiling: Tiling
     ) -> tuple[CondensedDistances | None, frozenset[int]]:
         """Tiles of an earlier run that are whole; values do not depend on how they were cut."""
         if manifest.key != key:
@@ -209,7 +220,7 @@ class RunStages(Stages):
             for entry in manifest.entries.values()
             if (chunk := chunk_of(entry.file, f"arrays.zarr/{path}")) is not None
         }
-        if not noted or condensed.n != grid.n or condensed.dtype != self.dtype:
+        if not noted or condensed.dtype != self.dtype:
             return None, frozenset()
         with self._progress.stage(
             f"verify-{stage.removeprefix('distance-')}",
@@ -227,7 +238,7 @@ class RunStages(Stages):
             )
         # Tiles that were cut for more memory than there is now could not be finished.
         is_complete = not damaged and len(noted) == condensed.grid.n_tiles
-        if not is_complete and condensed.grid.tile_edge > grid.tile_edge:
+        if not is_complete and condensed.grid.tile_edge > tiling.largest_edge:
             return None, frozenset()
         manifest.forget(noted.pop(chunk) for chunk in damaged)
         return condensed, frozenset(position for position, _, _ in noted)

@@ -22,9 +22,10 @@ from clustergrid.storage.rundir import RunDirectory
 __all__ = [
     "check_cut",
     "cluster_lines",
-    "copy_colors",
+    "colors_of",
     "cut_tree",
     "given_linkage",
+    "keep_colors",
     "stored_colors",
     "stored_linkage",
     "write_clusters",
@@ -124,8 +125,8 @@ def cut_tree(linkage: np.ndarray, request: RunRequest, axis: int) -> np.ndarray 
     return cut(linkage, k=where.k, height=where.height) if where else None
 
 
-def copy_colors(directory: RunDirectory, request: RunRequest, matrix: Any) -> dict[str, str]:
-    """Keep the colour tables with the run, so that it can be drawn again without them.
+def colors_of(request: RunRequest, matrix: Any) -> dict[str, pd.DataFrame]:
+    """Read the colour tables that were asked for, by the names that they will have in the run.
 
     Raises
     ------
@@ -134,23 +135,30 @@ def copy_colors(directory: RunDirectory, request: RunRequest, matrix: Any) -> di
     """
     from clustergrid.pipeline.render.colors import prepare_colors
 
-    files = {}
+    found = {}
     for axis, source in enumerate((request.row_colors, request.col_colors)):
-        name = f"{AXIS_NAMES[axis]}_colors"
         if source is None:
-            directory.file(f"{name}.tsv").unlink(missing_ok=True)
             continue
         colors = read_colors(Path(source))
         labels = matrix.get_index(matrix.dims[axis])
         prepare_colors(match_labels(colors, labels, source), labels, len(labels), source)
         # What is not drawn was not looked at, and stays out.
         kept = colors[colors.index.isin([str(label) for label in labels])]
+        found[f"{AXIS_NAMES[axis]}_colors"] = kept
+    return found
+
+
+def keep_colors(directory: RunDirectory, tables: dict[str, pd.DataFrame]) -> dict[str, str]:
+    """Keep the colour tables with the run, so that it can be drawn again without them."""
+    for name in (f"{axis}_colors" for axis in AXIS_NAMES):
+        if name not in tables:
+            directory.file(f"{name}.tsv").unlink(missing_ok=True)
+            continue
         with directory.publish(f"{name}.tsv") as path:
-            kept.rename(index=escape_field, columns=escape_field).to_csv(
+            tables[name].rename(index=escape_field, columns=escape_field).to_csv(
                 path, sep="\t", index_label="label", lineterminator="\n"
             )
-        files[name] = f"{name}.tsv"
-    return files
+    return {name: f"{name}.tsv" for name in tables}
 
 
 def read_colors(path: Path) -> pd.DataFrame:

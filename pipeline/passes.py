@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import shutil
 import time
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.monitor import Progress
+from clustergrid.storage.errors import StorageError
 from clustergrid.storage.rundir import RunDirectory
 
 __all__ = ["ResumedExecutor", "drop_pieces", "pack", "unpack"]
@@ -81,6 +82,20 @@ def _numbered(
     return position, function(shared, content)
 
 
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """The result of one item: its file, and what it has to be the result of."""
+
+    name: str
+    key: str
+    item: Any
+
+    @property
+    def identity(self) -> str:
+        """Also the item itself: a pass may be cut otherwise than it was."""
+        return f"{self.key} {self.item!r}"
+
+
 class ResumedExecutor:
     """An executor whose results are kept in a run directory until their pass is finished.
 
@@ -136,31 +151,45 @@ class ResumedExecutor:
     ) -> Iterator[Result]:
         """Yield the results that are there, then compute the others and keep them."""
         folder = f"pieces/{name}-{self._key[:16]}"
-        missing = []
-        for position, item in enumerate(items):
-            kept = self._load(f"{folder}/{position}.npz")
-            if kept is None:
-                missing.append((position, item))
-                continue
-            self._progress.is_resuming = True
-            yield kept[0]
-            self._progress.is_resuming = False
+        pieces = [_Piece(f"{folder}/{p}.npz", self._key, item) for p, item in enumerate(items)]
+        # Looked at now, and read when it is their turn: whoever puts results in order holds those
+        # that came too early.
+        is_kept = [self._load(piece) is not None for piece in pieces]
+        missing = [(p, piece.item) for p, piece in enumerate(pieces) if not is_kept[p]]
+        done = [False] * len(pieces)
+        due = 0
         started = time.monotonic()
-        for position, result in self._executor.map(
-            partial(_numbered, function), shared, missing, name=name
-        ):
-            if time.monotonic() - started > QUICK_SECONDS:
-                with self._directory.publish(f"{folder}/{position}.npz") as path:
-                    packed: Any = {"key": np.array(self._key), **pack(result)}
-                    np.savez(path, **packed)
-            yield result
+        results = self._executor.map(partial(_numbered, function), shared, missing, name=name)
+        while due < len(pieces):
+            if done[due]:
+                due += 1
+            elif is_kept[due]:
+                done[due] = True
+                kept = self._load(pieces[due])
+                if kept is None:
+                    raise StorageError(f"{pieces[due].name} changed while it was used: run again")
+                self._progress.is_resuming = True
+                yield kept[0]
+                self._progress.is_resuming = False
+            else:
+                position, result = next(results)
+                done[position] = True
+                if time.monotonic() - started > QUICK_SECONDS:
+                    self._save(pieces[position], result)
+                yield result
 
-    def _load(self, name: str) -> tuple[Any] | None:
-        path = self._directory.file(name)
+    def _save(self, piece: _Piece, result: Any) -> None:
+        packed: Any = {"identity": np.array(piece.identity), **pack(result)}
+        with self._directory.publish(piece.name) as path:
+            np.savez(path, **packed)
+
+    def _load(self, piece: _Piece) -> tuple[Any] | None:
+        path = self._directory.file(piece.name)
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return (unpack(arrays),) if str(arrays["key"]) == self._key else None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile):
+                is_this = str(arrays["identity"]) == piece.identity
+                return (unpack(arrays),) if is_this else None
+        except Exception:  # whatever a damaged file raises, it is no piece
             return None
 
 

@@ -68,7 +68,7 @@ class Resources:
         written.
         """
         if self.task_bytes is None:
-            # Of what is left beside the processes: a tenth, so that more memory is never too little.
+            # A tenth of what the processes leave, so that more memory is never too little.
             return max(_LEAST_COPY_BYTES, (self.memory_bytes - _PROCESSES_BYTES) // 10)
         return max(_LEAST_COPY_BYTES, self.task_bytes * self.threads // 4)
 

@@ -33,6 +33,7 @@ from clustergrid.pipeline.intake import (
     matrix_key,
     needs_copy,
     open_input,
+    refuse_changed,
     refuse_overlap,
     verify_matrix,
 )
@@ -42,9 +43,10 @@ from clustergrid.pipeline.monitor import JsonLines, Listener, Progress
 from clustergrid.pipeline.order import leaf_order
 from clustergrid.pipeline.outputs import (
     check_cut,
-    copy_colors,
+    colors_of,
     cut_tree,
     given_linkage,
+    keep_colors,
     stored_linkage,
     write_clusters,
     write_order,
@@ -191,7 +193,9 @@ class _Run:
         if before is not None:
             self._tell_changes(describe_changes(before, asked["request"]))
         # From here on the results may be of other options than those that were finished.
+        directory.begin("outputs")
         directory.update(finished=None, files=None, **asked)
+        self._copied = keep_colors(directory, self._colors)
         if is_kept and self._unfinished and not verify_matrix(directory, progress):
             matrix, _ = open_input(directory, request, progress)
         self._matrix = matrix
@@ -215,7 +219,7 @@ class _Run:
                 given[axis] = given_linkage(path, n)
             elif self.spec.axis(axis).cluster:
                 refuse_one_observation(matrix, axis)
-        self._copied = copy_colors(self.directory, self.request, matrix)
+        self._colors = colors_of(self.request, matrix)
         return given
 
     def _make_plan(self, resources: Resources) -> Plan:
@@ -317,6 +321,7 @@ class _Run:
                 self._matrix,
                 executor,
                 self.progress,
+                request=request,
                 copy_bytes=resources.copy_bytes,
             )
         stages = RunStages(
@@ -337,6 +342,8 @@ class _Run:
             files |= self._axis_files(axis, self._tree(axis, stages), stages)
         with self._report("picture"):
             files |= draw(directory, request.figure, stages, self.progress)
+        if directory.state["matrix"]["used_in_place"]:
+            refuse_changed(directory, request)
         self._note_outputs(files)
         return files
 

@@ -54,6 +54,7 @@ from clustergrid.pipeline.spec import (
     check_normalization,
     distance_dtype,
 )
+from clustergrid.pipeline.tiling import Tiling
 from clustergrid.pipeline.trees import merge_square
 from clustergrid.storage.condensed import (
     CondensedDistances,
@@ -220,9 +221,10 @@ class Stages:
             They do not fit the memory, and there is no store.
         """
         spec = AxisSpec(metric=metric, dtype=self.dtype)
-        given, grid = self._distance_input(axis, spec, tree=False)
+        given, tiling = self._distance_input(axis, spec, tree=False)
         if self.store is not None:
-            return self._stored_distances(axis, given, grid)
+            return self._stored_distances(axis, given, tiling)
+        grid = self._grid(axis, tiling)
         tiles = np.zeros((grid.n_tiles, grid.tile_edge, grid.tile_edge), dtype=self.dtype)
         condensed = CondensedDistances(grid, tiles)
         edge = grid.tile_edge
@@ -278,11 +280,11 @@ class Stages:
         return self._linkages[axis, spec]
 
     def _compute_linkage(self, axis: int, spec: AxisSpec) -> np.ndarray:
-        given, grid = self._distance_input(axis, spec)
-        n = grid.n
+        given, tiling = self._distance_input(axis, spec)
+        n = self.shape[axis]
         duplicates = self._duplicates(axis, given, spec)
         kept = np.arange(n) if duplicates is None else duplicates.kept
-        square = self._square(axis, given, grid, kept)
+        square = self._square(axis, given, tiling, kept)
         condensed = condensed_of(square) if spec.optimal_ordering else None
         linkage = merge_square(
             square,
@@ -308,17 +310,17 @@ class Stages:
         return None if duplicates is None or len(duplicates.kept) < 2 else duplicates
 
     def _square(
-        self, axis: int, given: DistanceInput, grid: TriangleGrid, kept: np.ndarray
+        self, axis: int, given: DistanceInput, tiling: Tiling, kept: np.ndarray
     ) -> np.ndarray:
         if self.store is not None:
-            condensed = self._stored_distances(axis, given, grid)
+            condensed = self._stored_distances(axis, given, tiling)
             return read_square(
                 condensed, kept, progress=self._progress, name=f"read-{AXIS_NAMES[axis]}"
             )
         square = np.empty((len(kept), len(kept)), dtype=self.dtype)
         compute_distances(
             given,
-            grid,
+            self._grid(axis, tiling),
             partial(fill_square, square, kept),
             executor=self.executor,
             progress=self._progress,
@@ -328,7 +330,7 @@ class Stages:
 
     def _distance_input(
         self, axis: int, spec: AxisSpec, *, tree: bool = True
-    ) -> tuple[DistanceInput, TriangleGrid]:
+    ) -> tuple[DistanceInput, Tiling]:
         refuse_one_observation(self.matrix, axis)
         other = AxisSpec(cluster=False)
         # Before the matrix is read, which may take hours.
@@ -358,22 +360,24 @@ class Stages:
                 spec.metric,
                 dtype=np.dtype(self.dtype),
                 features_at_once=tiling.features_at_once,
-                executor=self._pass_executor(
-                    name, metric=spec.metric, dtype=self.dtype, features=tiling.features_at_once
-                ),
+                executor=self._pass_executor(name, metric=spec.metric),
                 progress=self._progress,
                 name=name,
             )
         except UndefinedRowsError as error:
             raise undefined_rows(self.matrix, axis, error) from None
+        return given, tiling
+
+    def _grid(self, axis: int, tiling: Tiling) -> TriangleGrid:
         n = self.shape[axis]
-        return given, TriangleGrid(n=n, tile_edge=min(tiling.tile_edge, n))
+        return TriangleGrid(n=n, tile_edge=min(tiling.tile_edge, n))
 
     def _stored_distances(
-        self, axis: int, given: DistanceInput, grid: TriangleGrid
+        self, axis: int, given: DistanceInput, tiling: Tiling
     ) -> CondensedDistances:
         """Put the distances at rest; a run directory does this so that it can be resumed."""
         assert self.store is not None
+        grid = self._grid(axis, tiling)
         path = f"condensed_{AXIS_NAMES[axis]}"
         condensed = create_condensed(
             self.store,

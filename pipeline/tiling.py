@@ -29,11 +29,15 @@ class Tiling:
         Features a task holds in memory: a multiple of `BLOCK_FEATURES`.
     task_bytes
         Most memory that one task takes.
+    largest_edge
+        Up to which tiles that an earlier run cut, for other memory or other threads, can be
+        finished as they are.
     """
 
     tile_edge: int
     features_at_once: int
     task_bytes: int
+    largest_edge: int
 
 
 def tile_the_triangle(work: TileWork, resources: Resources, *, held_bytes: int = 0) -> Tiling:
@@ -84,10 +88,14 @@ def tile_the_triangle(work: TileWork, resources: Resources, *, held_bytes: int =
     features = BLOCK_FEATURES
     while features < work.k and work.task_bytes(edge, 2 * features) <= budget:
         features *= 2
+    largest = edge
+    while largest < _LARGEST_EDGE and work.task_bytes(2 * largest, features) <= budget:
+        largest *= 2
     return Tiling(
         tile_edge=edge,
         features_at_once=features,
         task_bytes=work.task_bytes(edge, features),
+        largest_edge=largest,
     )
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import xarray
 
 from clustergrid.storage.grid import slabs
+from clustergrid.storage.readers.chunking import storage_chunks
 from clustergrid.storage.readers.labels import plain_labels
 from clustergrid.storage.readers.lazy import ZARR_ARRAY
 from clustergrid.storage.readers.location import Location
@@ -116,5 +117,9 @@ def _chunks_suit(source: ZarrSource) -> bool:
     chunk_bytes = min(rows, n_rows) * min(columns, n_columns) * itemsize
     row_of_chunks = min(rows, n_rows) * n_columns * itemsize
     n_chunks = -(-n_rows // rows) * -(-n_columns // columns)
-    is_large_enough = chunk_bytes >= 2**20 or n_chunks <= 16
+    # A copy of few long rows has chunks that are no larger, and would be copied for ever.
+    # Of a stream, the number of rows was not known when its chunks were chosen.
+    ours = (storage_chunks((length, n_columns), itemsize) for length in (n_rows, 2**40))
+    least_bytes = min(min(r, n_rows) * min(c, n_columns) * itemsize for r, c in ours)
+    is_large_enough = chunk_bytes >= min(2**20, least_bytes) or n_chunks <= 16
     return is_large_enough and chunk_bytes <= 2**27 and (row_of_chunks <= 2**28 or rows <= 512)

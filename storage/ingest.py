@@ -10,6 +10,7 @@ import itertools
 import os
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -28,8 +29,8 @@ from clustergrid.storage.readers.chunking import storage_chunks
 from clustergrid.storage.readers.labels import dimension_names, plain_labels
 from clustergrid.storage.readers.lazy import lazy_blocks, zarr_arrays_read
 from clustergrid.storage.readers.location import Location
-from clustergrid.storage.rechunk import plan_copy
-from clustergrid.storage.regions import COUNTS, add_counts, count_values, write_regions
+from clustergrid.storage.rechunk import CopyPlan, plan_copy
+from clustergrid.storage.regions import COUNTS, KEY, add_counts, count_values, write_regions
 from clustergrid.storage.source import ZarrSource
 
 __all__ = ["ingest", "ingest_stream"]
@@ -156,9 +157,6 @@ def ingest_stream(
     return target.source
 
 
-_DIMS = ("row", "column")
-
-
 class _Target:
     """The group that is being written: its arrays, its record and its manifest."""
 
@@ -191,9 +189,12 @@ class _Target:
             group = zarr.open_group(self.store, mode="a", zarr_format=3)
         except (OSError, ValueError) as error:
             raise StorageError(f"cannot write to {self.store}: {error}") from error
-        self._refuse_foreign(group)
+        if self.manifest is None:
+            self._refuse_foreign(group)
         if self._goes_on(shape, dtype, chunks):
             return
+        if self.manifest is not None:
+            self.manifest.forget(self._noted())
         self._note(
             group,
             {
@@ -209,11 +210,16 @@ class _Target:
             dtype=dtype,
             chunks=chunks,
             dimension_names=self.dims,
+            attributes=None if self.key is None else {KEY: self.key},
             overwrite=True,
         )
         if self.manifest is not None:
-            self.manifest.forget(self._noted())
             self.manifest.record(*(metadata_entry(self.store, array) for array in ("", self.path)))
+
+    @property
+    def key(self) -> str | None:
+        """Of the matrix, where there is a manifest: tasks write to an array of this key only."""
+        return None if self.manifest is None else self.manifest.key
 
     def _noted(self) -> list[str]:
         """Names of the files of this array that the manifest holds."""
@@ -222,12 +228,14 @@ class _Target:
         return [name for name in entries if name.startswith(prefix)]
 
     def remove(self) -> None:
-        """Remove the array, whose values are elsewhere now."""
+        """Remove the array, if there is one: its values are elsewhere now."""
         import zarr
 
         if self.manifest is not None:
             self.manifest.forget(self._noted())
         group = zarr.open_group(self.store, mode="r+")
+        if self.path not in group:
+            return
         del group[self.path]
         records: Any = group.attrs.asdict().get(RECORD, {})
         group.attrs[RECORD] = {name: each for name, each in records.items() if name != self.path}
@@ -255,6 +263,21 @@ class _Target:
         self.finished = frozenset(found)
         self.counts = add_counts(*found.values())
         return True
+
+    def cut_as_before(self, plan: CopyPlan, memory_bytes: int) -> CopyPlan:
+        """Take over how an earlier run cut the array in between, if there is memory for it."""
+        if plan.region is None or not self._noted():
+            return plan
+        try:
+            array = open_array(self.store, self.path)
+        except StorageError:
+            return plan
+        height, width = array.chunks
+        rows = plan.region[0]
+        fits = rows * width * array.dtype.itemsize <= 2 * memory_bytes
+        if not fits or (rows < array.shape[0] and rows % height):
+            return plan
+        return replace(plan, region=(rows, width), between_chunks=(height, width))
 
     def _file(self, chunk: Chunk) -> str:
         return f"{os.path.basename(self.store)}/{chunk_file(self.path, chunk)}"
@@ -393,6 +416,10 @@ def _write_lazy(values: Any, target: _Target, memory_bytes: int, progress: Progr
     """Write a Dask array through the caller's scheduler, within a memory."""
     array = open_array(target.store, target.path)
     total = len(_chunks_of(array))
+    between = _Target(target.store, f"{target.path}_between", target.dims, target.manifest)
+    if len(target.finished) == total:
+        between.remove()
+        return
     plan = plan_copy(
         values.shape,
         values.dtype.itemsize,
@@ -400,12 +427,11 @@ def _write_lazy(values: Any, target: _Target, memory_bytes: int, progress: Progr
         (array.chunks[0], array.chunks[1]),
         memory_bytes,
     )
-    between = None
-    if plan.region is not None and plan.between_chunks is not None:
-        between = _Target(target.store, f"{target.path}_between", target.dims, target.manifest)
+    plan = between.cut_as_before(plan, memory_bytes)
+    if plan.between_chunks is not None:
         between.create(values.shape, values.dtype, plan.between_chunks, name=None)
         total += len(_chunks_of(open_array(between.store, between.path)))
-    kept = len(target.finished) + (0 if between is None else len(between.finished))
+    kept = len(target.finished) + len(between.finished)
     done = itertools.count(kept + 1)
 
     def note(where: _Target, chunk: Chunk, counts: Any) -> None:
@@ -413,12 +439,13 @@ def _write_lazy(values: Any, target: _Target, memory_bytes: int, progress: Progr
         if progress is not None:
             progress(next(done), total)
 
-    if between is not None and plan.region is not None:
+    if plan.region is not None and plan.between_chunks is not None:
         write_regions(
             values,
             between.store,
             between.path,
             region=plan.region,
+            key=between.key,
             finished=between.finished,
             note=partial(note, between),
         )
@@ -428,8 +455,8 @@ def _write_lazy(values: Any, target: _Target, memory_bytes: int, progress: Progr
         target.store,
         target.path,
         region=(plan.band_rows, values.shape[1]),
+        key=target.key,
         finished=target.finished,
         note=partial(note, target),
     )
-    if between is not None:
-        between.remove()
+    between.remove()

@@ -241,7 +241,7 @@ class Manifest:
             It cannot be written.
         """
         self.key = key
-        self.entries = {entry.file: entry for entry in entries}
+        self.entries = {entry.file: entry for entry in list(entries)}
         self.torn = 0
         text = "".join([_line({"key": key}), *map(_entry_line, self.entries.values())])
         temporary = self.file.with_name(f".writing-{self.file.name}")
@@ -260,10 +260,14 @@ class Manifest:
         StorageError
             The notes cannot be written.
         """
+        if self.torn and self.key is not None:
+            # Behind a line without an end, the next one would be lost too.
+            self.begin(self.key, self.entries.values())
         try:
             with self.file.open("a", encoding="utf-8") as stream:
                 stream.write("".join(map(_entry_line, entries)))
         except OSError as error:
+            self.torn += 1
             raise StorageError(f"cannot write {self.file}: {error}") from error
         self.entries.update({entry.file: entry for entry in entries})
 

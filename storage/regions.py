@@ -16,12 +16,16 @@ import numpy as np
 
 from clustergrid.storage.arrays import open_array, write_block
 from clustergrid.storage.chunks import Chunk
+from clustergrid.storage.errors import StorageError
 from clustergrid.storage.grid import slabs
 
-__all__ = ["COUNTS", "add_counts", "count_values", "write_chunk", "write_regions"]
+__all__ = ["COUNTS", "KEY", "add_counts", "count_values", "write_chunk", "write_regions"]
 
 COUNTS = np.dtype([("missing", np.int64), ("infinite", np.int64)])
 """What is counted of every chunk that is written."""
+
+KEY = "clustergrid_key"
+"""Attribute of an array that tasks write: the key of what it holds."""
 
 _RETRIES = 3
 
@@ -35,6 +39,7 @@ def write_regions(
     path: str,
     *,
     region: tuple[int, int],
+    key: str | None = None,
     finished: frozenset[Chunk],
     note: Note,
 ) -> None:
@@ -48,6 +53,9 @@ def write_regions(
         The array to write, created with whole chunks in every region.
     region
         Rows and columns that are computed at once.
+    key
+        Of what is written, as the array's attribute `KEY` has it: a late task of a run that was
+        killed must not write into the array of another matrix, which has the same name.
     finished
         Chunks that are at rest.
     note
@@ -71,6 +79,7 @@ def write_regions(
             store=store,
             path=path,
             origin=(rows.start, columns.start),
+            key=key,
             chunks=tuple((1,) * count for count in part.numblocks),
             dtype=COUNTS,
             meta=np.empty((0, 0), COUNTS),
@@ -132,12 +141,16 @@ def write_chunk(
     store: str,
     path: str,
     origin: tuple[int, int] = (0, 0),
+    key: str | None = None,
     block_info: Any = None,
 ) -> np.ndarray:
     """Write one chunk of the matrix, and return what was counted in it, as a (1, 1) array."""
     location = block_info[0]["array-location"]
     start = (location[0][0] + origin[0], location[1][0] + origin[1])
-    write_block(open_array(store, path, mode="r+"), start, np.asarray(block))
+    array = open_array(store, path, mode="r+")
+    if array.attrs.get(KEY) != key:
+        raise StorageError(f"{store}/{path} was begun anew, as the copy of another matrix")
+    write_block(array, start, np.asarray(block))
     return count_values(block).reshape(1, 1)
 
 

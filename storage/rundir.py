@@ -31,10 +31,18 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from math import prod
 from pathlib import Path
 from typing import Any
 
-from clustergrid.storage.errors import ClustergridError, RunDirectoryError, StorageError
+from clustergrid.storage.arrays import open_array
+from clustergrid.storage.chunks import chunk_grid, chunk_of
+from clustergrid.storage.errors import (
+    ClustergridError,
+    IntegrityError,
+    RunDirectoryError,
+    StorageError,
+)
 from clustergrid.storage.links import leads_out, refuse_links_out
 from clustergrid.storage.manifest import Manifest, sha256_of
 from clustergrid.storage.runlock import LOCK, Holder, holder_of, lock_directory
@@ -75,6 +83,7 @@ pieces/          results of parts of a pass over the matrix that is not finished
 The same command again goes on where the run stopped. `clustergrid status` tells where it stands,
 `clustergrid verify` checks every byte and what the results mean, `clustergrid plot` draws it again.
 """
+_README_DIGEST = "sha256:" + hashlib.sha256(_README.encode()).hexdigest()
 
 
 def stage_key(**parts: Any) -> str:
@@ -90,6 +99,17 @@ def stage_key(**parts: Any) -> str:
     parts = {"format": FORMAT, "algorithm": ALGORITHM, **parts}
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _refuse_unnoted(manifest: Manifest, store: str, name: str) -> None:
+    """Refuse to call an array finished of which nobody noted every chunk."""
+    n_chunks = prod(chunk_grid(open_array(manifest.root / store, name)))
+    noted = sum(chunk_of(file, f"{store}/{name}") is not None for file in manifest.entries)
+    if noted != n_chunks:
+        raise IntegrityError(
+            f"{n_chunks - noted} of {n_chunks} chunks of {store}/{name} in {manifest.root} have no "
+            "note: run again, and they are made again"
+        )
 
 
 def _state_digest(state: Any) -> str:
@@ -162,7 +182,8 @@ class RunDirectory:
 
     def _has_our_readme(self) -> bool:
         try:
-            return (self.path / "README.txt").read_text(encoding="utf-8") == _README
+            text = (self.path / "README.txt").read_text(encoding="utf-8")
+            return text.split("\n")[0] == _README.split("\n")[0]
         except (OSError, ValueError):
             return False
 
@@ -320,6 +341,9 @@ class RunDirectory:
             What else is worth knowing, as JSON.
         """
         manifest = self.manifest(stage)
+        arrays = list(arrays)
+        for store, name in arrays:
+            _refuse_unnoted(manifest, store, name)
         self.state["stages"][stage] = {
             "key": key,
             "files": {name: self.digest(name) for name in files},
@@ -350,7 +374,7 @@ class RunDirectory:
         refuse_links_out(self.path)
         with lock_directory(self.path):
             self.state = self._read_or_mend(write=True)  # another process may have been here
-            if self._may_mend and not self._has_our_readme():
+            if self._may_mend and self.digest("README.txt") != _README_DIGEST:
                 self.write_text("README.txt", _README)
             for folder in (self.path, self.path / "manifest", self.path / "report"):
                 for left in folder.glob(f"{_UNFINISHED}*"):

@@ -20,8 +20,7 @@ from clustergrid.storage.errors import RunDirectoryError, StorageError
 __all__ = ["LOCK", "Holder", "holder_of", "lock_directory"]
 
 LOCK = "run.lock"
-_SAME_START_SECONDS = 5.0
-"""The system's clock may be set while a run lasts, and start times move with it."""
+_SAME_START_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,42 +32,61 @@ class Holder:
     host, pid
         Where it runs, and its number there.
     started
-        Unix time of its start.
+        Seconds from the machine's start to its own: setting the clock does not change it.
+    boot
+        Which start of the machine that was, where the system tells.
     """
 
     host: str
     pid: int
     started: float
+    boot: str = ""
 
     @property
     def is_alive(self) -> bool:
         """Whether it still runs; of another host's process nobody here can tell, so it does."""
         if self.host != socket.gethostname():
             return True
+        if self.boot != _boot():
+            return False
         started = _started(self.pid)
         return started is not None and abs(started - self.started) < _SAME_START_SECONDS
 
 
 def _started(pid: int) -> float | None:
-    """When a process of this machine started; None for one that is gone."""
+    """When a process started, in seconds since this machine did; None for one that is gone."""
     import psutil
 
     try:
+        # The first, since psutil makes the second of it, and both move with the clock.
+        machine = psutil.boot_time()
         process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return float(process.create_time()) - machine
     except psutil.NoSuchProcess:
         return None
 
 
+def _boot() -> str:
+    """Identity that Linux gives every start of a machine; empty elsewhere."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
 def _myself() -> Holder:
     pid = os.getpid()
-    return Holder(socket.gethostname(), pid, round(_started(pid) or 0.0, 2))
+    return Holder(socket.gethostname(), pid, round(_started(pid) or 0.0, 2), _boot())
 
 
 def _read(lock: Path) -> Holder | None:
     try:
         entry = json.loads(lock.read_text(encoding="utf-8"))
-        return Holder(str(entry["host"]), int(entry["pid"]), float(entry["started"]))
+        return Holder(
+            str(entry["host"]), int(entry["pid"]), float(entry["started"]), str(entry.get("boot", ""))
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -92,7 +92,7 @@ def test_a_damaged_piece_is_computed_again(directory, damage):
         file.write_bytes(content)
     elif damage == "of another key":
         with np.load(file) as arrays:
-            np.savez(file, **{**arrays, "key": np.array("another")})
+            np.savez(file, **{**arrays, "identity": np.array("another")})
     else:
         file.write_bytes(content[:100] if damage == "cut" else b"no")
     spy = Spy()

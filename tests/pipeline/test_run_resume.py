@@ -12,7 +12,6 @@ from clustergrid.pipeline.status import read_status
 from clustergrid.storage.errors import (
     IntegrityError,
 )
-from clustergrid.storage.grid import TriangleGrid
 from clustergrid.storage.rundir import RunDirectory
 from tests.pipeline.runs import (
     N_TILES,
@@ -127,17 +126,20 @@ def test_an_image_replaced_by_another_is_not_taken_for_the_first(copied, finishe
     assert results(copied.directory) == results(finished.directory)
 
 
-@pytest.mark.parametrize(("now", "kept", "computed"), [(2048, 7, 3), (256, 7, 28)])
-def test_tiles_cut_for_another_memory_are_finished_as_they_are(
-    copied, finished, tiles, monkeypatch, now, kept, computed
+@pytest.mark.parametrize(
+    ("edge", "largest", "computed"), [(2048, 2048, 3), (256, 512, 3), (256, 256, 28)]
+)
+def test_tiles_that_were_cut_otherwise_are_finished_as_they_are(
+    copied, finished, tiles, monkeypatch, edge, largest, computed
 ):
     """Unless they were cut for more memory than there is now."""
-    killed_after(copied.directory, kept)
+    killed_after(copied.directory, 7)
     real = RunStages._stored_distances
 
-    def recut(self, axis, given, grid):
-        grid = TriangleGrid(n=grid.n, tile_edge=now) if grid.n == 1600 else grid
-        return real(self, axis, given, grid)
+    def recut(self, axis, given, tiling):
+        if axis == 0:
+            tiling = dataclasses.replace(tiling, tile_edge=edge, largest_edge=largest)
+        return real(self, axis, given, tiling)
 
     monkeypatch.setattr(RunStages, "_stored_distances", recut)
     run(copied)

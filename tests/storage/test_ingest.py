@@ -515,3 +515,20 @@ def test_a_band_is_all_that_is_under_way(tmp_path):
         ingest(lazy, tmp_path, chunks=(100, 10), memory_bytes=100 * 10 * 8 * 7)
     assert sizes == [7, 7, 7, 7, 7, 5]
     np.testing.assert_array_equal(open_matrix(tmp_path), values)
+
+
+@given(
+    n_rows=st.integers(1, 10**6),
+    n_columns=st.integers(1, 10**6),
+    dtype=st.sampled_from(["int8", "float32", "float64"]),
+    is_stream=st.booleans(),
+)
+def test_a_copy_of_ours_is_never_copied_again(n_rows, n_columns, dtype, is_stream):
+    class Stored:
+        shape, dtype = (n_rows, n_columns), None
+        chunks = (0, 0)
+
+    Stored.dtype = np.dtype(dtype)
+    rows = 2**40 if is_stream else n_rows
+    Stored.chunks = storage_chunks((rows, n_columns), Stored.dtype.itemsize)
+    assert _chunks_suit(Stored)
