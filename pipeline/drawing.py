@@ -8,27 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clustergrid.pipeline.digests import array_digest
-from clustergrid.pipeline.execution import (
-    ThreadsExecutor,
-    available_cores,
-    available_memory_bytes,
-)
-from clustergrid.pipeline.intake import bind_input, describe_input, matrix_key
+from clustergrid.pipeline.intake import bind_input, describe_input
 from clustergrid.pipeline.kept import RunStages
 from clustergrid.pipeline.monitor import Listener, Progress
 from clustergrid.pipeline.outputs import stored_colors, stored_linkage
-from clustergrid.pipeline.planning import Resources
-from clustergrid.pipeline.request import FigureOptions, RunRequest
+from clustergrid.pipeline.passes import drop_pieces
+from clustergrid.pipeline.request import FORMATS, FigureOptions, RunRequest
 from clustergrid.pipeline.spec import AXIS_NAMES
+from clustergrid.pipeline.stored_run import open_stored_stages
 from clustergrid.storage.chunks import is_whole
 from clustergrid.storage.errors import IntegrityError, RunDirectoryError
-from clustergrid.storage.matrix import open_matrix
 from clustergrid.storage.rundir import RunDirectory, stage_key
 
 if TYPE_CHECKING:
     from clustergrid.pipeline.render import ClusterGrid
 
-__all__ = ["check_figure", "draw", "plot_run"]
+__all__ = ["check_figure", "draw", "forget_picture", "picture_stages", "plot_run"]
+
+_FIGURE = "figure"
+"""Name of the picture that a run draws; `plot` draws others too."""
 
 _STAGE = "picture"
 _UNDATED: dict[str, dict[str, None]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
@@ -57,7 +55,7 @@ def draw(
     stages: RunStages,
     progress: Progress,
     *,
-    output: str = "figure",
+    output: str = _FIGURE,
 ) -> dict[str, str]:
     """Draw the picture of a run, unless the very same one is there.
 
@@ -80,27 +78,46 @@ def draw(
         Names of the files, by their format.
     """
     results = _results_key(directory, stages)
+    _remove_stale(directory, results)
+    noted = _stage_of(output)
     key = stage_key(results=results, options=asdict(options), output=output)
     names = [f"{output}.{suffix}" for suffix in options.formats]
     files = {f"{output}_{suffix}": f"{output}.{suffix}" for suffix in options.formats}
-    if directory.is_finished(_STAGE, key) and _has_image(directory):
+    if directory.is_finished(noted, key) and _has_image(directory, noted):
         progress.kept(_STAGE)
         return files
-    if output == "figure":
-        _remove_stale(directory, results, names)
+    forget_picture(directory, noted)
     with progress.stage(_STAGE, total=len(names), unit="files") as stage:
         _draw_files(directory, options, stages, names, stage.advance)
-    if output == "figure":
-        image = directory.state["stages"].get("image", {}).get("key")
-        directory.finish(_STAGE, key, files=names, results=results, image=image)
-    else:
-        directory.finish(f"{_STAGE}-{output}", key, files=names)
+    image = directory.state["stages"].get("image", {}).get("key")
+    directory.finish(noted, key, files=names, results=results, image=image)
     return files
 
 
-def _has_image(directory: RunDirectory) -> bool:
+def picture_stages(directory: RunDirectory) -> list[str]:
+    """Names of the stages of pictures that were noted: of the run's own, and of those by `plot`."""
+    return [
+        stage
+        for stage in directory.state["stages"]
+        if stage == _STAGE or stage.startswith(f"{_STAGE}-")
+    ]
+
+
+def forget_picture(directory: RunDirectory, stage: str) -> None:
+    """Take back the note of a picture, but for its name: files of that name may be there.
+
+    Whoever draws next removes them, unless they are drawn anew before.
+    """
+    directory.finish(stage, "")
+
+
+def _stage_of(output: str) -> str:
+    return _STAGE if output == _FIGURE else f"{_STAGE}-{output}"
+
+
+def _has_image(directory: RunDirectory, stage: str) -> bool:
     """Whether the reduced image that the picture was drawn from is there too."""
-    key = directory.state["stages"][_STAGE].get("image")
+    key = directory.state["stages"][stage].get("image")
     return key is None or directory.is_finished("image", key)
 
 
@@ -114,18 +131,20 @@ def _results_key(directory: RunDirectory, stages: RunStages) -> str:
     return stage_key(matrix=stages.key, trees=array_digest(*trees), colors=tables)
 
 
-def _remove_stale(directory: RunDirectory, results: str, names: list[str]) -> None:
-    """Remove pictures of other results, which would be taken for pictures of these."""
-    entry = directory.state["stages"].get(_STAGE)
-    if entry is None:
-        return
-    directory.begin(_STAGE)
-    if entry.get("results") == results:
-        return
-    for name in entry["files"]:
-        if name not in names:
+def _remove_stale(directory: RunDirectory, results: str) -> None:
+    """Remove pictures of other or unknown results, which would be taken for pictures of these."""
+    for stage in {_STAGE, *picture_stages(directory)}:
+        if directory.state["stages"].get(stage, {}).get("results") == results:
+            continue
+        # First: killed at any moment, it leaves no note of a file that is gone, and no file whose
+        # stage is not noted.
+        forget_picture(directory, stage)
+        output = _FIGURE if stage == _STAGE else stage.removeprefix(f"{_STAGE}-")
+        for suffix in FORMATS:
+            file = directory.file(f"{output}.{suffix}")
             with suppress(OSError):
-                directory.file(name).unlink(missing_ok=True)
+                file.unlink(missing_ok=True)
+        directory.begin(stage)
 
 
 def _draw_files(
@@ -205,7 +224,7 @@ def _plot(
 
 
 def plot_run(
-    path: Path, options: FigureOptions, *listeners: Listener, output: str = "figure"
+    path: Path, options: FigureOptions, *listeners: Listener, output: str = _FIGURE
 ) -> dict[str, str]:
     """Draw a finished run again; nothing but a picture of another resolution is computed.
 
@@ -244,24 +263,13 @@ def plot_run(
         if directory.state["matrix"]["used_in_place"]:
             request = RunRequest(input=asked["input"], directory=path, layer=asked["layer"])
             bind_input(directory, describe_input(request))
-            matrix = open_matrix(asked["input"], layer=asked["layer"])
-        else:
-            if not is_whole(directory.matrix, "matrix"):
-                # Zarr would read what is missing as zeros, and they would be drawn.
-                raise IntegrityError(
-                    f"chunks of the matrix in {directory.matrix} are missing: the same "
-                    "`clustergrid run` again copies it again"
-                )
-            matrix = open_matrix(directory.matrix, layer="matrix")
-        stages = RunStages(
-            directory,
-            matrix_key(directory),
-            matrix,
-            z_score=asked["z_score"],
-            standard_scale=asked["standard_scale"],
-            dtype=asked["dtype"],
-            executor=ThreadsExecutor(),
-            resources=Resources(memory_bytes=available_memory_bytes(), threads=available_cores()),
-            progress=progress,
-        )
-        return draw(directory, options, stages, progress, output=output)
+        elif not is_whole(directory.matrix, "matrix"):
+            # Zarr would read what is missing as zeros, and they would be drawn.
+            raise IntegrityError(
+                f"chunks of the matrix in {directory.matrix} are missing: the same "
+                "`clustergrid run` again copies it again"
+            )
+        stages = open_stored_stages(directory, progress)
+        files = draw(directory, options, stages, progress, output=output)
+        drop_pieces(directory)
+        return files

@@ -16,32 +16,22 @@ from typing import Any
 import numpy as np
 
 from clustergrid.pipeline.escapes import escape_label
-from clustergrid.pipeline.execution import (
-    ThreadsExecutor,
-    available_cores,
-    available_memory_bytes,
-)
-from clustergrid.pipeline.intake import describe_input, matrix_key
-from clustergrid.pipeline.kept import RunStages
+from clustergrid.pipeline.execution import available_cores
+from clustergrid.pipeline.intake import describe_input
+from clustergrid.pipeline.kept import RunStages, distance_key, image_key
 from clustergrid.pipeline.metrics import get_metric
 from clustergrid.pipeline.monitor import Listener, Progress
 from clustergrid.pipeline.order import cut, leaf_order
 from clustergrid.pipeline.outputs import cluster_lines, stored_linkage
-from clustergrid.pipeline.planning import Resources
 from clustergrid.pipeline.request import RunRequest
 from clustergrid.pipeline.spec import AXIS_NAMES
+from clustergrid.pipeline.stored_run import open_stored_stages
+from clustergrid.pipeline.withdrawal import withdraw
 from clustergrid.storage.arrays import open_array
 from clustergrid.storage.condensed import CondensedDistances, open_condensed
-from clustergrid.storage.errors import ClustergridError
-from clustergrid.storage.matrix import open_matrix
+from clustergrid.storage.errors import ClustergridError, IntegrityError
 from clustergrid.storage.rundir import RunDirectory
-from clustergrid.storage.verify import (
-    Damage,
-    noted_bytes,
-    unknown_files,
-    verify_bytes,
-    withdraw,
-)
+from clustergrid.storage.verify import Damage, noted_bytes, unknown_files, verify_bytes
 
 __all__ = ["VerifyReport", "verify_run"]
 
@@ -52,6 +42,7 @@ _MERGES = 32
 _PIXEL_ROWS = 2
 _MOST_CELLS = 2**24
 _NOT_MONOTONE = ("centroid", "median")
+_OTHER_INPUT = "is not what it was for the run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +90,8 @@ class VerifyReport:
 def verify_run(path: Path, *listeners: Listener) -> VerifyReport:
     """Check every stored byte of a run, and what its results mean.
 
-    What is damaged is withdrawn: the next run of the same command makes just that again.
+    What is damaged is withdrawn: the next run of the same command makes just that again. Of what
+    does not mean what it should, everything that was made from it is withdrawn too.
 
     Parameters
     ----------
@@ -112,6 +104,8 @@ def verify_run(path: Path, *listeners: Listener) -> VerifyReport:
     ------
     RunDirectoryError
         It is not a run directory, its ``run.json`` is damaged, or a process is at work in it.
+    StorageError
+        The input, which the run uses in place, cannot be read.
     """
     directory = RunDirectory(path)
     with directory.locked():
@@ -124,13 +118,15 @@ def verify_run(path: Path, *listeners: Listener) -> VerifyReport:
         checks: list[str] = []
         unchecked = "" if "finished" in directory.state else "the run is not finished"
         unchecked = "files are damaged" if damages else unchecked
+        if not unchecked and not _is_of_its_input(directory):
+            damages = [Damage(file=_asked(directory)["input"], what=_OTHER_INPUT, stage="matrix")]
+            unchecked = "the input is another one"
         if not unchecked:
-            meaning = _Meaning(directory, progress)
-            for name, check in meaning.checks():
-                with progress.stage(f"verify-{name.replace(' ', '-')}", total=1, unit="checks"):
-                    found = list(check())
-                checks.append(name)
-                damages += found
+            for check in _Meaning(directory, progress).checks():
+                name = check.name.replace(" ", "-")
+                with progress.stage(f"verify-{name}", total=1, unit="checks"):
+                    damages += _found_by(check, directory)
+                checks.append(check.name)
         unknown = unknown_files(directory)
         if damages:
             withdraw(directory, damages)
@@ -145,11 +141,59 @@ def verify_run(path: Path, *listeners: Listener) -> VerifyReport:
     )
 
 
+def _asked(directory: RunDirectory) -> dict[str, Any]:
+    asked: dict[str, Any] = directory.state["request"]
+    return asked
+
+
+def _is_of_its_input(directory: RunDirectory) -> bool:
+    """Whether an input that is used in place is the one that the results are of."""
+    if not directory.state["matrix"]["used_in_place"]:
+        return True
+    asked = _asked(directory)
+    request = RunRequest(input=asked["input"], directory=directory.path, layer=asked["layer"])
+    return bool(describe_input(request) == directory.state["input"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Check:
+    """What a result has to mean.
+
+    Attributes
+    ----------
+    name
+        For people.
+    file, stage
+        Which result.
+    find
+        Yields where it means something else.
+    """
+
+    name: str
+    file: str
+    stage: str
+    find: Callable[[], Iterator[Damage]]
+
+
+def _found_by(check: _Check, directory: RunDirectory) -> list[Damage]:
+    """Make a check; a result that cannot be read is damaged too, and so is a copied matrix."""
+    try:
+        return list(check.find())
+    except MemoryError:
+        raise
+    except IntegrityError as error:  # the matrix's
+        if directory.state["matrix"]["used_in_place"]:
+            raise
+        return [_wrong(file="matrix.zarr/matrix", what=str(error), stage="matrix")]
+    except Exception as error:  # every codec has its own
+        return [_wrong(file=check.file, what=f"cannot be read: {error}", stage=check.stage)]
+
+
+_wrong = partial(Damage, by_meaning=True)
+
+
 def _moved(part: slice, by: int) -> slice:
     return slice(part.start + by, part.stop + by)
-
-
-Check = Callable[[], Iterator[Damage]]
 
 
 class _Meaning:
@@ -157,43 +201,66 @@ class _Meaning:
 
     def __init__(self, directory: RunDirectory, progress: Progress) -> None:
         self.directory = directory
-        self.asked = directory.state["request"]
+        self.asked = _asked(directory)
         self.progress = progress
         self.random = np.random.default_rng(_SEED)
 
-    def checks(self) -> Iterator[tuple[str, Check]]:
-        """Yield what there is to check, with a name for people."""
-        if self.directory.state["matrix"]["used_in_place"]:
-            yield "the input", self._input
-        yield "statistics", self._statistics
+    def checks(self) -> Iterator[_Check]:
+        """Yield what there is to check, of results that belong to the present question.
+
+        Those of an earlier one may be left, of what is not made any more. Statistics, orders and
+        trees are all of the present one once a run is finished.
+        """
+        yield _Check(
+            name="statistics",
+            file="arrays.zarr/statistics_row",
+            stage="statistics",
+            find=self._statistics,
+        )
         for axis, name in enumerate(AXIS_NAMES):
-            yield f"order of {name}", partial(self._order, axis)
-            if f"distance-{name}" in self.directory.state["stages"]:
-                yield f"distances of {name}", partial(self._distances, axis)
+            yield _Check(
+                name=f"order of {name}",
+                file=f"order_{name}.txt",
+                stage="outputs",
+                find=partial(self._order, axis),
+            )
+            if self._has_distances(axis):
+                yield _Check(
+                    name=f"distances of {name}",
+                    file="/".join(self._distance_array(axis)),
+                    stage=f"distance-{name}",
+                    find=partial(self._distances, axis),
+                )
             if f"linkage-{name}" in self.directory.state["stages"]:
-                yield f"tree of {name}", partial(self._tree, axis)
-        if "image" in self.directory.state["stages"]:
-            yield "image", self._image
+                yield _Check(
+                    name=f"tree of {name}",
+                    file=f"linkage_{name}.npy",
+                    stage=f"linkage-{name}",
+                    find=partial(self._tree, axis),
+                )
+        if self._has_image():
+            yield _Check(name="image", file="arrays.zarr/image", stage="image", find=self._image)
 
     @cached_property
     def stages(self) -> RunStages:
         """The stages of the run, to ask for values and labels."""
-        asked = self.asked
-        if self.directory.state["matrix"]["used_in_place"]:
-            matrix = open_matrix(asked["input"], layer=asked["layer"])
-        else:
-            matrix = open_matrix(self.directory.matrix, layer="matrix")
-        return RunStages(
-            self.directory,
-            matrix_key(self.directory),
-            matrix,
-            z_score=asked["z_score"],
-            standard_scale=asked["standard_scale"],
-            dtype=asked["dtype"],
-            executor=ThreadsExecutor(),
-            resources=Resources(memory_bytes=available_memory_bytes(), threads=available_cores()),
-            progress=self.progress,
-        )
+        return open_stored_stages(self.directory, self.progress)
+
+    def _has_distances(self, axis: int) -> bool:
+        """Whether there are distances of the present metric, type and normalization."""
+        stages = self.stages
+        key = distance_key(stages.key, axis, stages.shape, self._metric(axis), stages.dtype)
+        entry = self.directory.state["stages"].get(f"distance-{AXIS_NAMES[axis]}", {})
+        return bool(entry.get("key") == key)
+
+    def _has_image(self) -> bool:
+        """Whether there is an image in the present orders; a matrix with few cells has none."""
+        rows, columns = self._leaves(0), self._leaves(1)
+        entry = self.directory.state["stages"].get("image")
+        if entry is None or rows is None or columns is None:
+            return False
+        height, width = open_array(self.directory.arrays, "image").shape
+        return bool(entry["key"] == image_key(self.stages.key, rows, columns, (height, width)))
 
     def _rows(self, axis: int, rows: slice) -> np.ndarray:
         """Return the normalized values of some observations, ``(len(rows), k)`` float64."""
@@ -211,16 +278,6 @@ class _Meaning:
         start = int(self.random.integers(0, max(1, n - _ROWS + 1)))
         return slice(start, min(n, start + _ROWS))
 
-    def _input(self) -> Iterator[Damage]:
-        """Compare the input that is used in place with the one that the results are of."""
-        request = RunRequest(
-            input=self.asked["input"], directory=self.directory.path, layer=self.asked["layer"]
-        )
-        if describe_input(request) != self.directory.state["input"]:
-            yield Damage(
-                file=self.asked["input"], what="is not what it was for the run", stage="matrix"
-            )
-
     def _statistics(self) -> Iterator[Damage]:
         """Compare means and extremes of some rows."""
         stored = self.stages.statistics.rows
@@ -235,12 +292,12 @@ class _Meaning:
                 or (
                     stored.minimum[row] == present.min()
                     and stored.maximum[row] == present.max()
-                    and bool(np.isclose(stored.mean[row], present.mean(), rtol=1e-9, atol=1e-9))
+                    and abs(stored.mean[row] - present.mean()) <= 1e-9 * np.abs(present).max()
                 )
             )
             if not is_right:
                 what = f"row {row} of the matrix has other statistics"
-                yield Damage(file="arrays.zarr/statistics_row", what=what, stage="statistics")
+                yield _wrong(file="arrays.zarr/statistics_row", what=what, stage="statistics")
                 return
 
     def _linkage(self, axis: int) -> np.ndarray | None:
@@ -264,9 +321,9 @@ class _Meaning:
         if order is None:
             return
         if sorted(written) != sorted(labels):
-            yield Damage(file=file, what="is no permutation of the labels", stage="outputs")
+            yield _wrong(file=file, what="is no permutation of the labels", stage="outputs")
         elif written != [labels[leaf] for leaf in order]:
-            yield Damage(file=file, what="is not the order of the tree", stage="outputs")
+            yield _wrong(file=file, what="is not the order of the tree", stage="outputs")
         where = self.asked[("row_cut", "column_cut")[axis]]
         linkage = self._linkage(axis)
         if linkage is not None and any(value is not None for value in where.values()):
@@ -275,11 +332,16 @@ class _Meaning:
                 self.stages.labels(axis, np.arange(n)), order, cut(linkage, **where)
             )
             if self.directory.file(file).read_text(encoding="utf-8") != expected:
-                yield Damage(file=file, what="is not the cut of the tree", stage="outputs")
+                yield _wrong(file=file, what="is not the cut of the tree", stage="outputs")
+
+    def _distance_array(self, axis: int) -> tuple[str, str]:
+        """Zarr group, and name in it, of the distances of an axis."""
+        ((group, path),) = self.directory.state["stages"][f"distance-{AXIS_NAMES[axis]}"]["arrays"]
+        return group, path
 
     def _condensed(self, axis: int) -> CondensedDistances:
-        ((store, path),) = self.directory.state["stages"][f"distance-{AXIS_NAMES[axis]}"]["arrays"]
-        return open_condensed(self.directory.file(store), path)
+        group, path = self._distance_array(axis)
+        return open_condensed(self.directory.file(group), path)
 
     def _metric(self, axis: int) -> str:
         return str(self.asked[("row", "column")[axis]]["metric"])
@@ -308,9 +370,8 @@ class _Meaning:
             elif not np.allclose(found, expected, rtol=rtol, atol=rtol * scale):
                 what = f"differs from SciPy's {metric} distances of the same rows"
             if what is not None:
-                array = self.directory.state["stages"][f"distance-{AXIS_NAMES[axis]}"]["arrays"][0]
-                file = f"{'/'.join(array)}/c/{position}/0/0"
-                yield Damage(file=file, what=what, stage=f"distance-{AXIS_NAMES[axis]}")
+                file = f"{'/'.join(self._distance_array(axis))}/c/{position}/0/0"
+                yield _wrong(file=file, what=what, stage=f"distance-{AXIS_NAMES[axis]}")
 
     def _tree(self, axis: int) -> Iterator[Damage]:
         """Ask for SciPy's rules of a tree, rising heights, pairs of leaves at their distance."""
@@ -319,7 +380,7 @@ class _Meaning:
         try:
             linkage = self._linkage(axis)
         except ClustergridError as error:
-            yield Damage(file=file, what=f"is no tree: {error}", stage=stage)
+            yield _wrong(file=file, what=f"is no tree: {error}", stage=stage)
             return
         assert linkage is not None
         spec = self.asked[("row", "column")[axis]]
@@ -328,8 +389,8 @@ class _Meaning:
             return
         if spec["method"] not in _NOT_MONOTONE and (np.diff(heights) < 0).any():
             at = int(np.flatnonzero(np.diff(heights) < 0)[0]) + 1
-            yield Damage(file=file, what=f"merge {at} is lower than the one before it", stage=stage)
-        if f"distance-{name}" not in self.directory.state["stages"]:
+            yield _wrong(file=file, what=f"merge {at} is lower than the one before it", stage=stage)
+        if not self._has_distances(axis):
             return
         condensed, n = self._condensed(axis), len(linkage) + 1
         pairs = np.flatnonzero((linkage[:, :2] < n).all(axis=1))
@@ -341,7 +402,7 @@ class _Meaning:
                     f"merge {merge} joins leaves {i} and {j} at height {heights[merge]:.9g}, and "
                     f"their distance is {distance:.9g}"
                 )
-                yield Damage(file=file, what=what, stage=stage)
+                yield _wrong(file=file, what=what, stage=stage)
                 return
 
     def _image(self) -> Iterator[Damage]:
@@ -370,5 +431,5 @@ class _Meaning:
                 values[pixel], expected, rtol=1e-7, atol=1e-9 * scale, equal_nan=True
             ):
                 what = f"row {pixel} of its pixels is not the mean of the matrix's cells"
-                yield Damage(file="arrays.zarr/image", what=what, stage="image")
+                yield _wrong(file="arrays.zarr/image", what=what, stage="image")
                 return

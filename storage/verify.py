@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from clustergrid.storage.manifest import Entry, Manifest, chunk_checksum, sha256_of
+from clustergrid.storage.manifest import Entry, chunk_checksum, sha256_of
 from clustergrid.storage.rundir import RunDirectory
 from clustergrid.storage.runlock import LOCK
 
-__all__ = ["Damage", "noted_bytes", "unknown_files", "verify_bytes", "withdraw"]
+__all__ = ["Damage", "noted_bytes", "unknown_files", "verify_bytes"]
 
 _LOGS = ("run.json", "progress.jsonl", LOCK)
 
@@ -28,11 +28,14 @@ class Damage:
         What is wrong with it.
     stage
         The stage that wrote it.
+    by_meaning
+        Whether its bytes are as they were written, and were wrong from the beginning.
     """
 
     file: str
     what: str
     stage: str
+    by_meaning: bool = False
 
     def __str__(self) -> str:
         """Return a line for people."""
@@ -84,17 +87,17 @@ def _stages(directory: RunDirectory) -> list[str]:
 
 
 def _noted(directory: RunDirectory) -> Iterator[tuple[str, Entry]]:
-    """Yield every file that was noted, with its stage."""
+    """Yield every file whose bytes are known, with its stage."""
     for stage in _stages(directory):
         for name, digest in directory.state["stages"].get(stage, {}).get("files", {}).items():
             # The length was not noted; the digest tells a file that is longer or shorter.
             path = directory.file(name)
             size = path.stat().st_size if path.exists() else 0
             yield stage, Entry(file=name, size_bytes=size, digest=str(digest))
-        is_damaged = any(_manifest_damage(directory, stage))
+        # Metadata is noted again when it changes: a kill, or damage, leaves an older note of it.
+        is_last = stage in directory.state["stages"] and not any(_manifest_damage(directory, stage))
         for entry in directory.manifest(stage).entries.values():
-            # Metadata is noted again when it changes: what is left may be an older note of it.
-            if entry.text is None or not is_damaged:
+            if entry.text is None or is_last:
                 yield stage, entry
 
 
@@ -127,6 +130,7 @@ def _what_is_wrong(directory: RunDirectory, entry: Entry) -> str | None:
 def unknown_files(directory: RunDirectory) -> list[str]:
     """Names of files that no stage of the run noted: left over, or somebody else's."""
     known = {entry.file for _, entry in _noted(directory)}
+    known.update(*(directory.manifest(stage).entries for stage in _stages(directory)))
     found = []
     for parent, folders, names in os.walk(directory.path):
         folders.sort()
@@ -136,28 +140,3 @@ def unknown_files(directory: RunDirectory) -> list[str]:
             if not ours and relative.split(os.sep)[0] not in ("manifest", "pieces"):
                 found.append(relative)
     return found
-
-
-def withdraw(directory: RunDirectory, damages: list[Damage]) -> None:
-    """Take back the notes of what is damaged, so that the next run makes just that again.
-
-    Parameters
-    ----------
-    directory
-        The run directory, locked.
-    damages
-        What was found.
-    """
-    for stage in {damage.stage for damage in damages}:
-        directory.begin(stage)
-        manifest = directory.manifest(stage)
-        gone = {damage.file for damage in damages if damage.stage == stage}
-        _forget(manifest, gone)
-    directory.update(finished=None)
-
-
-def _forget(manifest: Manifest, files: set[str]) -> None:
-    """Forget chunks; metadata is put back from the manifest, which is written without its torn."""
-    if manifest.key is not None:
-        kept = [e for e in manifest.entries.values() if e.text is not None or e.file not in files]
-        manifest.begin(manifest.key, kept)
