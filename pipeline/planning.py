@@ -102,7 +102,7 @@ def plan_run(
     matrix_bytes_held
         Bytes of the matrix that are in this process; by default all of them where `in_memory`.
     pictures
-        Files that the picture is drawn into; 0: it is not.
+        Files that the picture is drawn into; 0: it is not, nor is its pass over the matrix made.
     pixels
         Of the figure.
     chunks
@@ -209,6 +209,8 @@ class _Planner:
             yield from axis.stages()
 
     def after(self) -> Iterator[StagePlan]:
+        if not self.pictures:
+            return
         n, k = self.shape
         yield StagePlan(
             name="downsample",
@@ -219,17 +221,16 @@ class _Planner:
             footprint=downsample_footprint(self.ground, self.pixels),
             work=downsample_work(n * k, self.stored_bytes),
         )
-        if self.pictures:
-            leaves = sum(axis.n for axis in self.axes())
-            yield StagePlan(
-                name="picture",
-                engine="matplotlib",
-                reason="the reduced image, dendrograms and labels",
-                tasks=self.pictures,
-                bytes_written=0 if self.in_memory else self.pictures * _PICTURE_BYTES,
-                footprint=picture_footprint(self.ground, leaves, self.pixels),
-                work=picture_work(leaves, self.pictures),
-            )
+        leaves = sum(axis.n for axis in self.axes())
+        yield StagePlan(
+            name="picture",
+            engine="matplotlib",
+            reason="the reduced image, dendrograms and labels",
+            tasks=self.pictures,
+            bytes_written=0 if self.in_memory else self.pictures * _PICTURE_BYTES,
+            footprint=picture_footprint(self.ground, leaves, self.pixels),
+            work=picture_work(leaves, self.pictures),
+        )
 
     def axes(self) -> list[_Axis]:
         return [

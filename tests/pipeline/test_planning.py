@@ -183,6 +183,20 @@ def test_stages_are_in_the_order_of_the_data(spec, shape, way):
         assert stage.name in str(found)
 
 
+def test_what_draws_nothing_needs_no_memory_for_a_picture():
+    # The pass for the picture holds an image of every task, and of those that wait.
+    resources = Resources(memory_bytes=2 * 10**9, threads=8)
+    given = {"in_memory": True, "ingest": False, "pixels": 4000 * 4000}
+    found = plan_run(RunSpec(), (2000, 2000), 8, resources, **given, pictures=0)
+    assert {stage.name.split("-")[0] for stage in found.stages} == {
+        "statistics",
+        "distance",
+        "linkage",
+    }
+    with pytest.raises(MemoryLimitError, match="the stage downsample needs"):
+        plan_run(RunSpec(), (2000, 2000), 8, resources, **given)
+
+
 def test_a_linkage_that_is_given_is_not_planned():
     spec = RunSpec(row=AxisSpec(linkage="tree.npy"))
     found = plan_run(
