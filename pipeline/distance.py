@@ -225,7 +225,10 @@ class _TileToStore:
     def __call__(self, tile: Tile) -> Entry:
         i, j = tile
         distances = tile_distances(self.given, self.grid.rows(i), self.grid.rows(j))
-        write_tile(open_condensed(self.store, self.path, mode="r+"), i, j, distances)
+        condensed = open_condensed(self.store, self.path, mode="r+")
+        if condensed.grid != self.grid:
+            raise IntegrityError(f"{self.store}/{self.path} was cut anew while tiles were computed")
+        write_tile(condensed, i, j, distances)
         return chunk_entry(self.store, self.path, (self.grid.position(i, j), 0, 0))
 
 

@@ -3,15 +3,15 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from clustergrid.pipeline.kept import RunStages
 from clustergrid.pipeline.run import run
 from clustergrid.pipeline.spec import AxisSpec
 from clustergrid.pipeline.status import read_status
-from clustergrid.storage.errors import (
-    IntegrityError,
-)
+from clustergrid.pipeline.verify import verify_run
+from clustergrid.storage.errors import ClustergridError, IntegrityError, RunDirectoryError
 from clustergrid.storage.rundir import RunDirectory
 from tests.pipeline.runs import (
     N_TILES,
@@ -19,6 +19,7 @@ from tests.pipeline.runs import (
     Log,
     chunk,
     forget,
+    frame,
     killed_after,
     request,
     results,
@@ -184,3 +185,83 @@ def test_a_torn_log_is_gone_on_with(copied):
     run(copied)
     assert read_status(copied.directory).state == "finished"
     assert {stage.state for stage in read_status(copied.directory).stages} == {"kept"}
+
+
+# The input
+
+
+def test_an_input_that_changes_while_it_is_copied_is_refused(tmp_path):
+    path = table(tmp_path, frame(1600, 5), "a.npy")
+
+    def change(event):
+        if event.stage == "ingest" and event.state == "started":
+            table(tmp_path, frame(1600, 5, seed=1), "a.npy")
+
+    asked = request(path, tmp_path / "run")
+    with pytest.raises(RunDirectoryError, match=r"changed while it was read \(.*mtime_ns"):
+        run(asked, change)
+    assert read_status(tmp_path / "run").state == "stopped"
+    run(asked)
+    fresh = run(dataclasses.replace(asked, directory=tmp_path / "fresh"))
+    assert results(asked.directory) == results(fresh.directory)
+
+
+def test_an_input_that_changes_where_it_is_used_is_refused(tmp_path):
+    path = table(tmp_path, frame(1600, 5), "a.zarr")
+
+    def change(event):
+        if event.stage == "distance-row" and event.state == "started":
+            (tmp_path / "a.zarr" / "more").touch()
+
+    with pytest.raises(RunDirectoryError, match="changed while it was read"):
+        run(request(path, tmp_path / "run"), change)
+    assert read_status(tmp_path / "run").state == "stopped"
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.npy"])
+def test_few_long_rows_are_copied_once(tmp_path, name):
+    values = np.random.default_rng(0).normal(size=(50, 60_000)).astype(np.float32)
+    path = table(tmp_path, pd.DataFrame(values).add_prefix("c"), name)
+    asked = request(path, tmp_path / "run", column=AxisSpec(cluster=False))
+    run(asked)
+    log = Log()
+    run(asked, log)
+    assert "ingest" in log.stages("kept")
+    assert log.stages("finished") == set()
+
+
+@pytest.mark.parametrize("label", ["gene", "column"])
+def test_labels_that_were_damaged_are_copied_again(tmp_path, label):
+    asked = request(table(tmp_path, name="a.parquet"), tmp_path / "run")
+    run(asked)
+    (file,) = (f for f in (tmp_path / "run/matrix.zarr" / label / "c").rglob("*") if f.is_file())
+    content = bytearray(file.read_bytes())
+    content[20] ^= 4
+    file.write_bytes(content)
+    single = dataclasses.replace(asked, row=AxisSpec(method="single"))
+    log = Log()
+    run(single, log)
+    assert "ingest" in log.stages("finished")
+    fresh = run(dataclasses.replace(single, directory=tmp_path / "fresh"))
+    assert results(single.directory) == results(fresh.directory)
+
+
+def test_a_run_that_is_refused_leaves_the_finished_one_as_it_was(copied, tmp_path):
+    colors = tmp_path / "colors.tsv"
+    colors.write_text("label\tkind\n0\t#ff0000\n")
+    before = {file: file.read_bytes() for file in copied.directory.rglob("*") if file.is_file()}
+    with pytest.raises(ClustergridError):
+        run(dataclasses.replace(copied, row_colors=str(colors), memory_bytes=1_000_000))
+    log = copied.directory / "progress.jsonl"
+    before[log] = log.read_bytes()
+    assert {f: f.read_bytes() for f in copied.directory.rglob("*") if f.is_file()} == before
+
+
+def test_a_note_that_was_torn_loses_no_other(copied, finished, tiles):
+    killed_after(copied.directory, 7)
+    run(copied)
+    report = verify_run(copied.directory)
+    assert report.unknown == ()
+    assert report.damages == ()
+    assert len([tile for tile in tiles if tile[0] == 1600]) == N_TILES - 7
+    assert results(copied.directory) == results(finished.directory)

@@ -15,8 +15,9 @@ from distributed import Client, LocalCluster
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import clustergrid.storage.ingest as ingest_module
 from clustergrid.storage import open_matrix, regions
-from clustergrid.storage.errors import IntegrityError
+from clustergrid.storage.errors import IntegrityError, StorageError
 from clustergrid.storage.identity import (
     _chunks_suit,
     fingerprint,
@@ -532,3 +533,86 @@ def test_a_copy_of_ours_is_never_copied_again(n_rows, n_columns, dtype, is_strea
     rows = 2**40 if is_stream else n_rows
     Stored.chunks = storage_chunks((rows, n_columns), Stored.dtype.itemsize)
     assert _chunks_suit(Stored)
+
+
+class KilledError(BaseException):
+    """As SIGKILL would, between two system calls."""
+
+
+def killed(*_args, **_kwargs):
+    raise KilledError
+
+
+def resumed(folder):
+    """The manifest as the next run opens it."""
+    manifest = Manifest(folder, "matrix")
+    if manifest.key is None:
+        manifest.begin("k")
+    manifest.restore_metadata()
+    return manifest
+
+
+COPY = {"chunks": (512, 40), "memory_bytes": 512 * 40 * 8}
+
+
+@pytest.mark.parametrize("array", ["matrix", "matrix_between"])
+def test_killed_before_a_new_array_is_noted_a_copy_goes_on(tmp_path, monkeypatch, array):
+    real = ingest_module.create_array
+
+    def create(store, path, **options):
+        real(store, path, **options)
+        if path == array:
+            raise KilledError
+
+    reader, matrix = column_chunks()
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest_module, "create_array", create)
+        with pytest.raises(KilledError):
+            ingest(matrix, tmp_path / "m.zarr", **COPY, manifest=resumed(tmp_path))
+    for _ in range(2):
+        ingest(matrix, tmp_path / "m.zarr", **COPY, manifest=resumed(tmp_path))
+    np.testing.assert_array_equal(open_matrix(tmp_path / "m.zarr"), reader.values)
+
+
+def test_killed_as_it_was_finished_a_copy_is_not_read_again(tmp_path, monkeypatch):
+    reader, matrix = column_chunks()
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest_module._Target, "finish", killed)
+        with pytest.raises(KilledError):
+            ingest(matrix, tmp_path / "m.zarr", **COPY, manifest=resumed(tmp_path))
+    reader.cells = 0
+    ingest(matrix, tmp_path / "m.zarr", **COPY, manifest=resumed(tmp_path))
+    assert reader.cells == 0
+    np.testing.assert_array_equal(open_matrix(tmp_path / "m.zarr"), reader.values)
+
+
+def test_other_memory_takes_over_the_array_in_between(tmp_path):
+    reader, matrix = column_chunks()
+    calls = []
+
+    def stop(*call):
+        calls.append(call)
+        if len(calls) == 30:
+            raise KilledError
+
+    more = {**COPY, "memory_bytes": 2 * COPY["memory_bytes"]}
+    with pytest.raises(KilledError):
+        ingest(matrix, tmp_path / "m.zarr", **more, manifest=resumed(tmp_path), progress=stop)
+    before = reader.cells
+    reader.cells = 0
+    more["memory_bytes"] = 3 * COPY["memory_bytes"]
+    ingest(matrix, tmp_path / "m.zarr", **more, manifest=resumed(tmp_path))
+    assert reader.cells + before < 1.5 * reader.values.size
+    np.testing.assert_array_equal(open_matrix(tmp_path / "m.zarr"), reader.values)
+
+
+def test_a_late_chunk_of_another_matrix_is_not_written(tmp_path):
+    _, matrix = column_chunks(columns=40)
+    source = ingest(matrix, tmp_path / "m.zarr", **COPY, manifest=resumed(tmp_path))
+    before = source.read(slice(None), slice(None))
+    where = {"store": str(tmp_path / "m.zarr"), "path": "matrix"}
+    info = [{"array-location": [(0, 512), (0, 40)]}]
+    with pytest.raises(StorageError, match="begun anew, as the copy of another matrix"):
+        write_chunk(np.zeros((512, 40)), **where, key="another", block_info=info)
+    np.testing.assert_array_equal(source.read(slice(None), slice(None)), before)
+    write_chunk(np.zeros((512, 40)), **where, key="k", block_info=info)

@@ -6,8 +6,10 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 
 from clustergrid.storage.arrays import create_array, write_block
@@ -322,6 +324,22 @@ def test_the_lock_of_another_host_is_believed(run):
     with pytest.raises(RunDirectoryError, match=r"process 1 on far\.example"), run.locked():
         pass
     assert holder_of(run.path) == Holder("far.example", 1, 1.0)
+
+
+def test_setting_the_clock_gives_no_lock_away(run, monkeypatch):
+    with run.locked():
+        machine = psutil.boot_time()
+        monkeypatch.setattr(psutil, "boot_time", lambda: machine + 3600)
+        monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: machine + 3600)
+        assert holder_of(run.path) == _myself()
+        with pytest.raises(RunDirectoryError, match="in use by"), reopened(run).locked():
+            pass
+
+
+def test_a_lock_of_before_the_machine_started_is_taken_over(run):
+    mine = _myself()
+    assert replace(mine, boot="another").is_alive is False
+    assert replace(mine, host="far.example", boot="another").is_alive
 
 
 def test_without_hard_links_there_is_a_lock_too(run, monkeypatch):
