@@ -42,7 +42,10 @@ def withdraw(directory: RunDirectory, damages: list[Damage]) -> None:
         What was found.
     """
     for stage in {damage.stage for damage in damages if not damage.by_meaning}:
-        _begin(directory, stage)
+        if stage in picture_stages(directory):
+            forget_picture(directory, stage)
+        else:
+            directory.begin(stage)
         gone = {damage.file for damage in damages if damage.stage == stage}
         _forget(directory.manifest(stage), gone)
     wrong = {damage.stage for damage in damages if damage.by_meaning}
@@ -53,23 +56,22 @@ def withdraw(directory: RunDirectory, damages: list[Damage]) -> None:
 
 
 def _withdraw_with_what_follows(directory: RunDirectory, wrong: set[str]) -> None:
-    """Take back stages whose results are wrong, and all that was made from these."""
+    """Take back stages whose results are wrong, and all that was made from these.
+
+    What was wrong first is taken back last, in the state that the caller writes: whatever moment
+    this is killed at, `verify` finds it again.
+    """
     drop_pieces(directory)
     for stage in picture_stages(directory):
         forget_picture(directory, stage)
-    for origin in wrong:
-        # The last first: whatever moment this is killed at, what is wrong itself is still found.
-        for stage in (*_MADE_FROM.get(origin, ()), origin):
-            # Before the stage: a run keeps the chunks that an unfinished one has noted.
-            directory.manifest(stage).file.unlink(missing_ok=True)
-            _begin(directory, stage)
-
-
-def _begin(directory: RunDirectory, stage: str) -> None:
-    if stage in picture_stages(directory):
-        forget_picture(directory, stage)
-    else:
+    following = dict.fromkeys(later for stage in wrong for later in _MADE_FROM.get(stage, ()))
+    # Manifests first: a run keeps the chunks that an unfinished stage has noted.
+    for stage in following:
+        directory.manifest(stage).file.unlink(missing_ok=True)
         directory.begin(stage)
+    for stage in wrong.difference(following):
+        directory.manifest(stage).file.unlink(missing_ok=True)
+        directory.state["stages"].pop(stage, None)
 
 
 def _forget(manifest: Manifest, files: set[str]) -> None:

@@ -1,0 +1,331 @@
+"""Driver: what every result of a finished run means, compared with SciPy and with the matrix.
+
+Samples are drawn from a fixed seed: what is checked today is checked tomorrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+
+from clustergrid.pipeline.escapes import escape_label
+from clustergrid.pipeline.kept import RunStages, distance_key, image_key
+from clustergrid.pipeline.metrics import get_metric
+from clustergrid.pipeline.monitor import Progress
+from clustergrid.pipeline.order import cut, leaf_order
+from clustergrid.pipeline.outputs import cluster_lines, stored_linkage
+from clustergrid.pipeline.spec import AXIS_NAMES
+from clustergrid.pipeline.stored_run import open_stored_stages
+from clustergrid.storage.arrays import open_array
+from clustergrid.storage.condensed import CondensedDistances, open_condensed
+from clustergrid.storage.errors import ClustergridError, IntegrityError
+from clustergrid.storage.rundir import RunDirectory
+from clustergrid.storage.verify import Damage
+
+__all__ = ["Check", "Meaning", "found_by"]
+
+_SEED = 20_201
+_TILES = 8
+_ROWS = 32
+_MERGES = 32
+_PIXEL_ROWS = 2
+_MOST_CELLS = 2**24
+_NOT_MONOTONE = ("centroid", "median")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """What a result has to mean.
+
+    Attributes
+    ----------
+    name
+        For people.
+    file, stage
+        Which result.
+    find
+        Yields where it means something else.
+    """
+
+    name: str
+    file: str
+    stage: str
+    find: Callable[[], Iterator[Damage]]
+
+
+def found_by(check: Check, directory: RunDirectory) -> list[Damage]:
+    """Make a check; a result that cannot be read is damaged too, and so is a copied matrix.
+
+    Raises
+    ------
+    IntegrityError
+        The input, which the run uses in place, is damaged.
+    """
+    try:
+        return list(check.find())
+    except MemoryError:
+        raise
+    except IntegrityError as error:  # the matrix's
+        if directory.state["matrix"]["used_in_place"]:
+            raise
+        return [_wrong(file="matrix.zarr/matrix", what=str(error), stage="matrix")]
+    except Exception as error:  # every codec has its own
+        return [_wrong(file=check.file, what=f"cannot be read: {error}", stage=check.stage)]
+
+
+_wrong = partial(Damage, by_meaning=True)
+
+
+def _moved(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)
+
+
+class Meaning:
+    """What the results of a finished run mean, checked in samples.
+
+    Parameters
+    ----------
+    directory
+        The run directory, locked, whose bytes are as they were written.
+    progress
+        Who is told of what has to be computed.
+    """
+
+    def __init__(self, directory: RunDirectory, progress: Progress) -> None:
+        self.directory = directory
+        self.asked = directory.state["request"]
+        self.progress = progress
+        self.random = np.random.default_rng(_SEED)
+
+    def checks(self) -> Iterator[Check]:
+        """Yield what there is to check, of results that belong to the present question.
+
+        Those of an earlier one may be left, of what is not made any more. Statistics, orders and
+        trees are all of the present one once a run is finished.
+        """
+        yield Check(
+            name="statistics",
+            file="arrays.zarr/statistics_row",
+            stage="statistics",
+            find=self._statistics,
+        )
+        for axis, name in enumerate(AXIS_NAMES):
+            yield Check(
+                name=f"order of {name}",
+                file=f"order_{name}.txt",
+                stage="outputs",
+                find=partial(self._order, axis),
+            )
+            if self._has_distances(axis):
+                yield Check(
+                    name=f"distances of {name}",
+                    file="/".join(self._distance_array(axis)),
+                    stage=f"distance-{name}",
+                    find=partial(self._distances, axis),
+                )
+            if f"linkage-{name}" in self.directory.state["stages"]:
+                yield Check(
+                    name=f"tree of {name}",
+                    file=f"linkage_{name}.npy",
+                    stage=f"linkage-{name}",
+                    find=partial(self._tree, axis),
+                )
+        if self._has_image():
+            yield Check(name="image", file="arrays.zarr/image", stage="image", find=self._image)
+
+    @cached_property
+    def stages(self) -> RunStages:
+        """The stages of the run, to ask for values and labels."""
+        return open_stored_stages(self.directory, self.progress)
+
+    def _has_distances(self, axis: int) -> bool:
+        """Whether there are distances of the present metric, type and normalization."""
+        stages = self.stages
+        key = distance_key(stages.key, axis, stages.shape, self._metric(axis), stages.dtype)
+        entry = self.directory.state["stages"].get(f"distance-{AXIS_NAMES[axis]}", {})
+        return bool(entry.get("key") == key)
+
+    def _has_image(self) -> bool:
+        """Whether there is an image in the present orders; a matrix with few cells has none."""
+        rows, columns = self._leaves(0), self._leaves(1)
+        entry = self.directory.state["stages"].get("image")
+        if entry is None or rows is None or columns is None:
+            return False
+        height, width = open_array(self.directory.arrays, "image").shape
+        return bool(entry["key"] == image_key(self.stages.key, rows, columns, (height, width)))
+
+    def _rows(self, axis: int, rows: slice) -> np.ndarray:
+        """Return the normalized values of some observations, ``(len(rows), k)`` float64."""
+        source, normalization = self.stages.source, self.stages.normalization
+        if axis == 1:
+            source, normalization = source.transpose(), normalization.transpose()
+        features = slice(0, source.shape[1])
+        return normalization.apply(source.read(rows, features), rows, features)
+
+    def _sample(self, n: int, size: int) -> np.ndarray:
+        return np.sort(self.random.choice(n, size=min(n, size), replace=False))
+
+    def _window(self, n: int) -> slice:
+        """Choose some neighbours: rows far from one another would each take a chunk."""
+        start = int(self.random.integers(0, max(1, n - _ROWS + 1)))
+        return slice(start, min(n, start + _ROWS))
+
+    def _statistics(self) -> Iterator[Damage]:
+        """Compare means and extremes of some rows."""
+        stored = self.stages.statistics.rows
+        source = self.stages.source
+        rows = self._window(source.shape[0])
+        values = np.asarray(source.read(rows, slice(0, source.shape[1])), np.float64)
+        for row, given in zip(range(rows.start, rows.stop), values, strict=True):
+            present = given[~np.isnan(given)]
+            is_right = stored.count[row] == present.size and (
+                not np.isfinite(present).all()
+                or not present.size
+                or (
+                    stored.minimum[row] == present.min()
+                    and stored.maximum[row] == present.max()
+                    and abs(stored.mean[row] - present.mean()) <= 1e-9 * np.abs(present).max()
+                )
+            )
+            if not is_right:
+                what = f"row {row} of the matrix has other statistics"
+                yield _wrong(file="arrays.zarr/statistics_row", what=what, stage="statistics")
+                return
+
+    def _linkage(self, axis: int) -> np.ndarray | None:
+        return stored_linkage(self.directory, axis, self.stages.shape[axis])
+
+    def _leaves(self, axis: int) -> np.ndarray | None:
+        """Return the order of an axis; None where its tree is none, as `_tree` finds."""
+        try:
+            linkage = self._linkage(axis)
+        except ClustergridError:
+            return None
+        return np.arange(self.stages.shape[axis]) if linkage is None else leaf_order(linkage)
+
+    def _order(self, axis: int) -> Iterator[Damage]:
+        """See that the labels are a permutation of the matrix's, in the order of the leaves."""
+        name, n = AXIS_NAMES[axis], self.stages.shape[axis]
+        file = f"order_{name}.txt"
+        labels = [escape_label(label) for label in self.stages.labels(axis, np.arange(n))]
+        written = self.directory.file(file).read_text(encoding="utf-8").split("\n")[:-1]
+        order = self._leaves(axis)
+        if order is None:
+            return
+        if sorted(written) != sorted(labels):
+            yield _wrong(file=file, what="is no permutation of the labels", stage="outputs")
+        elif written != [labels[leaf] for leaf in order]:
+            yield _wrong(file=file, what="is not the order of the tree", stage="outputs")
+        where = self.asked[("row_cut", "column_cut")[axis]]
+        linkage = self._linkage(axis)
+        if linkage is not None and any(value is not None for value in where.values()):
+            file = f"clusters_{name}.tsv"
+            expected = cluster_lines(
+                self.stages.labels(axis, np.arange(n)), order, cut(linkage, **where)
+            )
+            if self.directory.file(file).read_text(encoding="utf-8") != expected:
+                yield _wrong(file=file, what="is not the cut of the tree", stage="outputs")
+
+    def _distance_array(self, axis: int) -> tuple[str, str]:
+        """Zarr group, and name in it, of the distances of an axis."""
+        ((group, path),) = self.directory.state["stages"][f"distance-{AXIS_NAMES[axis]}"]["arrays"]
+        return group, path
+
+    def _condensed(self, axis: int) -> CondensedDistances:
+        group, path = self._distance_array(axis)
+        return open_condensed(self.directory.file(group), path)
+
+    def _metric(self, axis: int) -> str:
+        return str(self.asked[("row", "column")[axis]]["metric"])
+
+    def _distances(self, axis: int) -> Iterator[Damage]:
+        """Compare pairs from some tiles with SciPy in float64; look at diagonals and symmetry."""
+        from scipy.spatial.distance import cdist
+
+        condensed = self._condensed(axis)
+        grid = condensed.grid
+        rtol = 1e-4 if condensed.dtype == np.float32 else 1e-7
+        metric: Any = get_metric(self._metric(axis)).name
+        for position in self._sample(grid.n_tiles, _TILES):
+            i, j = grid.tile(int(position))
+            tile = condensed.tile(i, j)
+            rows, columns = self._window(tile.shape[0]), self._window(tile.shape[1])
+            left = self._rows(axis, _moved(rows, grid.rows(i).start))
+            right = self._rows(axis, _moved(columns, grid.rows(j).start))
+            expected, found = cdist(left, right, metric), tile[rows, columns]
+            scale = float(np.abs(expected).max(initial=0.0))
+            what = None
+            if not np.isfinite(tile).all() or (tile < 0).any():
+                what = "holds values that are no distances"
+            elif i == j and not (np.array_equal(tile, tile.T) and not tile.diagonal().any()):
+                what = "is not symmetric with a diagonal of zeros"
+            elif not np.allclose(found, expected, rtol=rtol, atol=rtol * scale):
+                what = f"differs from SciPy's {metric} distances of the same rows"
+            if what is not None:
+                file = f"{'/'.join(self._distance_array(axis))}/c/{position}/0/0"
+                yield _wrong(file=file, what=what, stage=f"distance-{AXIS_NAMES[axis]}")
+
+    def _tree(self, axis: int) -> Iterator[Damage]:
+        """Ask for SciPy's rules of a tree, rising heights, pairs of leaves at their distance."""
+        name = AXIS_NAMES[axis]
+        stage, file = f"linkage-{name}", f"linkage_{name}.npy"
+        try:
+            linkage = self._linkage(axis)
+        except ClustergridError as error:
+            yield _wrong(file=file, what=f"is no tree: {error}", stage=stage)
+            return
+        assert linkage is not None
+        spec = self.asked[("row", "column")[axis]]
+        heights = linkage[:, 2]
+        if spec["linkage"] is not None:
+            return
+        if spec["method"] not in _NOT_MONOTONE and (np.diff(heights) < 0).any():
+            at = int(np.flatnonzero(np.diff(heights) < 0)[0]) + 1
+            yield _wrong(file=file, what=f"merge {at} is lower than the one before it", stage=stage)
+        if not self._has_distances(axis):
+            return
+        condensed, n = self._condensed(axis), len(linkage) + 1
+        pairs = np.flatnonzero((linkage[:, :2] < n).all(axis=1))
+        for merge in pairs[self._sample(len(pairs), _MERGES)]:
+            i, j = (int(leaf) for leaf in linkage[merge, :2])
+            distance = condensed[i, j]
+            if not np.isclose(heights[merge], distance, rtol=1e-6, atol=0):
+                what = (
+                    f"merge {merge} joins leaves {i} and {j} at height {heights[merge]:.9g}, and "
+                    f"their distance is {distance:.9g}"
+                )
+                yield _wrong(file=file, what=what, stage=stage)
+                return
+
+    def _image(self) -> Iterator[Damage]:
+        """Compare some rows of pixels with the means of the cells that they cover."""
+        group = self.directory.arrays
+        values, row_edges, column_edges = (
+            np.asarray(open_array(group, path)[:])
+            for path in ("image", "image_row_edges", "image_column_edges")
+        )
+        orders = [self._leaves(axis) for axis in (0, 1)]
+        if orders[0] is None or orders[1] is None:
+            return
+        for pixel in map(int, self._sample(len(values), _PIXEL_ROWS)):
+            rows = orders[0][row_edges[pixel] : row_edges[pixel + 1]]
+            if len(rows) * self.stages.shape[1] > _MOST_CELLS:
+                continue  # a pixel of very many rows, that lie anywhere in the matrix
+            cells = np.concatenate([self._rows(0, slice(row, row + 1)) for row in map(int, rows)])
+            cells = cells[:, orders[1]]
+            shown = ~np.isnan(cells)
+            starts = column_edges[:-1]
+            total = np.add.reduceat(np.where(shown, cells, 0.0).sum(axis=0), starts)
+            count = np.add.reduceat(shown.sum(axis=0), starts)
+            expected = total / np.where(count > 0, count, np.nan)
+            scale = float(np.nanmax(np.abs(cells), initial=0.0))
+            if not np.allclose(
+                values[pixel], expected, rtol=1e-7, atol=1e-9 * scale, equal_nan=True
+            ):
+                what = f"row {pixel} of its pixels is not the mean of the matrix's cells"
+                yield _wrong(file="arrays.zarr/image", what=what, stage="image")
+                return
