@@ -65,11 +65,11 @@ def _withdraw_with_what_follows(directory: RunDirectory, wrong: set[str]) -> Non
     for stage in picture_stages(directory):
         forget_picture(directory, stage)
     following = dict.fromkeys(later for stage in wrong for later in _MADE_FROM.get(stage, ()))
-    # Manifests first: a run keeps the chunks that an unfinished stage has noted.
     for stage in following:
-        directory.manifest(stage).file.unlink(missing_ok=True)
         directory.begin(stage)
+        directory.manifest(stage).file.unlink(missing_ok=True)
     for stage in wrong.difference(following):
+        # Before the stage: a run keeps the chunks that an unfinished one has noted.
         directory.manifest(stage).file.unlink(missing_ok=True)
         directory.state["stages"].pop(stage, None)
 
