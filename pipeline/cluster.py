@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from clustergrid.pipeline.footprint import worker_memory_limit
+from clustergrid.pipeline.footprint import TERMINATE_SHARE, worker_memory_limit
 from clustergrid.pipeline.request import ClusterChoice
-from clustergrid.pipeline.resources import Resources, local_worker_processes
+from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.security import (
     check_hosts,
     dashboard_origins,
@@ -171,7 +171,8 @@ def _start(choice: ClusterChoice, resources: Resources) -> Iterator[Client]:
 
     from clustergrid.pipeline.worker import DeafToCtrlC
 
-    n_workers = local_worker_processes(resources.threads)
+    resources = resources.with_local_workers()
+    n_workers = resources.worker_processes
     port = _free_port(choice.dashboard_port)
     settings = {
         # A run that waits for workers which never come is worse than one that stops.
@@ -182,7 +183,7 @@ def _start(choice: ClusterChoice, resources: Resources) -> Iterator[Client]:
         # task tried again.
         "distributed.worker.memory.spill": False,
         "distributed.worker.memory.pause": False,
-        "distributed.worker.memory.terminate": 0.98,
+        "distributed.worker.memory.terminate": TERMINATE_SHARE,
         "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin": (
             dashboard_origins(port)
         ),
@@ -196,7 +197,7 @@ def _start(choice: ClusterChoice, resources: Resources) -> Iterator[Client]:
         ),
         LocalCluster(
             n_workers=n_workers,
-            threads_per_worker=-(-resources.threads // n_workers),
+            threads_per_worker=resources.threads_per_worker,
             memory_limit=worker_memory_limit(resources.memory_bytes, n_workers),
             host="127.0.0.1",
             dashboard_address=f"127.0.0.1:{port}",

@@ -14,10 +14,10 @@ import numpy as np
 
 from clustergrid.pipeline import kernels
 from clustergrid.pipeline.execution import Executor, ThreadsExecutor, available_cores
-from clustergrid.pipeline.footprint import READ_THREADS
 from clustergrid.pipeline.metrics import Function, Metric, engine_for, get_metric
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization
+from clustergrid.pipeline.resources import READ_THREADS
 from clustergrid.pipeline.tiles import DistanceInput, tile_distances
 from clustergrid.storage.chunks import missing_chunks
 from clustergrid.storage.condensed import (

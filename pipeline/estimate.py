@@ -216,9 +216,7 @@ def estimate_seconds(
         read / rates.read_bytes_per_second
         + work.disk_written_bytes / rates.written_bytes_per_second
     )
-    # Where workers are elsewhere, the driver's machine is taken to be like one of theirs.
-    elsewhere = resources.task_bytes is not None
-    cores = resources.threads_per_worker if elsewhere else resources.threads
+    cores = resources.reading_threads
     shared = (
         work.driver_decoded_bytes / (_DECODED_PER_SECOND * pace)
         + work.driver_shared_steps / rates.steps_per_second
@@ -239,9 +237,8 @@ def estimate_seconds(
 
 def _cached_bytes(resources: Resources) -> float:
     """Bytes of files that the memory of a machine with tasks keeps: half of it, about."""
-    if resources.task_bytes is None:
-        return resources.memory_bytes / 2
-    return float(resources.task_bytes * resources.threads_per_worker)
+    worker = resources.worker_memory_bytes if resources.elsewhere else None
+    return (worker or resources.memory_bytes) / 2
 
 
 def _together(cores: int, rates: MachineRates) -> float:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from clustergrid.pipeline._blas import single_blas_thread
 from clustergrid.pipeline._malloc import release_memory
 from clustergrid.pipeline.cgroup import control_group_free_bytes
+from clustergrid.pipeline.footprint import WORKER_BYTES
 from clustergrid.pipeline.resources import Resources
 
 if TYPE_CHECKING:
@@ -261,35 +262,42 @@ class DaskExecutor:
         self.client.run(release_memory, on_error="ignore")
         release_memory()
 
-    def task_bytes(self) -> int | None:
-        """Memory that a worker has for each of its tasks; None where workers are on this machine.
-
-        Half of a worker's limit, as elsewhere: the rest is the worker's own, and slack.
-        """
-        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+    def resources(self, memory_bytes: int) -> Resources:
+        """Say what tasks may use of this machine's memory, and of their workers'."""
+        workers = list(self.client.scheduler_info(n_workers=-1)["workers"].values())
         here = _own_addresses()
-        if all(worker["host"] in here for worker in workers):
-            return None
+        elsewhere = any(worker["host"] not in here for worker in workers)
+        unlimited = _UNLIMITED_BYTES if elsewhere else 0
         limits = [
-            (worker["memory_limit"] or _UNLIMITED_BYTES) // 2 // worker["nthreads"]
+            (int(worker["memory_limit"] or unlimited), int(worker["nthreads"]))
             for worker in workers
         ]
-        return int(min(limits))
+        # Those without a limit share this machine's memory.
+        limits = [(limit, threads) for limit, threads in limits if limit]
+        tightest = min(
+            limits, key=lambda each: (each[0] - WORKER_BYTES) / each[1], default=(None, None)
+        )
+        return Resources(
+            memory_bytes=memory_bytes,
+            threads=self.threads,
+            worker_processes=max(1, len(workers)),
+            elsewhere=elsewhere,
+            worker_memory_bytes=tightest[0],
+            worker_threads=tightest[1],
+            driver_cores=available_cores(),
+        )
 
 
 _UNLIMITED_BYTES = 4 * 10**9
-"""What a worker without a limit is taken to have."""
+"""What a worker elsewhere without a limit is taken to have."""
 
 
 def resources_of(executor: Executor, memory_bytes: int) -> Resources:
     """Say what tasks may use, here and on the workers."""
-    if not isinstance(executor, DaskExecutor):
-        return Resources(memory_bytes=memory_bytes, threads=executor.threads)
+    if isinstance(executor, DaskExecutor):
+        return executor.resources(memory_bytes)
     return Resources(
-        memory_bytes=memory_bytes,
-        threads=executor.threads,
-        worker_processes=len(executor.client.nthreads()),
-        task_bytes=executor.task_bytes(),
+        memory_bytes=memory_bytes, threads=executor.threads, driver_cores=available_cores()
     )
 
 

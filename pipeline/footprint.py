@@ -25,7 +25,7 @@ from clustergrid.storage.grid import READ_BLOCK
 
 __all__ = [
     "DRIVER_BYTES",
-    "READ_THREADS",
+    "TERMINATE_SHARE",
     "WORKER_BYTES",
     "AxisWork",
     "Footprint",
@@ -48,8 +48,8 @@ SCHEDULER_BYTES = 80_000_000
 WORKER_BYTES = 200_000_000
 """What a worker process weighs before its first task."""
 
-READ_THREADS = 8
-"""Most threads of the driver that read tiles into a square at once."""
+TERMINATE_SHARE = 0.98
+"""Of its limit, at which a worker that a run starts is ended."""
 
 _INGEST_BLOCK_BYTES = 2**26
 _STATISTICS_BYTES = 56
@@ -86,18 +86,24 @@ class Footprint:
         Of the driver's process, its libraries included.
     worker_bytes
         Of each worker process, its libraries included; 0 where tasks run in the driver.
-    local_workers
-        Worker processes on the driver's machine.
+    peak_bytes
+        Of the driver's machine: the whole local process tree.
     """
 
     driver_bytes: int
     worker_bytes: int = 0
-    local_workers: int = 0
+    peak_bytes: int
 
-    @property
-    def peak_bytes(self) -> int:
-        """Of the driver's machine: the whole local process tree."""
-        return self.driver_bytes + self.local_workers * self.worker_bytes
+    def then(self, later: Footprint) -> Footprint:
+        """Footprint of a stage of two parts, one after the other.
+
+        Its peak may be less than the sum: the driver has its own in one, workers in the other.
+        """
+        return Footprint(
+            driver_bytes=max(self.driver_bytes, later.driver_bytes),
+            worker_bytes=max(self.worker_bytes, later.worker_bytes),
+            peak_bytes=max(self.peak_bytes, later.peak_bytes),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,29 +139,33 @@ class Ground:
         >>> two = Resources(memory_bytes=8 * 10**9, threads=2)
         >>> ground = Ground(resources=two, matrix=StoredMatrix(shape=(1000, 1000), itemsize=8))
         >>> ground.footprint(held_bytes=10**9, task_bytes=10**8)
-        Footprint(driver_bytes=1600600000, worker_bytes=0, local_workers=0)
+        Footprint(driver_bytes=1600600000, worker_bytes=0, peak_bytes=1600600000)
         """
         resources = self.resources
         driver = self.base_bytes + held_bytes
-        if not resources.threads_per_worker:
-            return Footprint(driver_bytes=driver + resources.threads * task_bytes)
+        if not resources.worker_processes:
+            driver += resources.threads * task_bytes
+            return Footprint(driver_bytes=driver, peak_bytes=driver)
+        worker = WORKER_BYTES + resources.threads_per_worker * task_bytes
         return Footprint(
             driver_bytes=driver,
-            worker_bytes=WORKER_BYTES + resources.threads_per_worker * task_bytes,
-            local_workers=resources.local_workers,
+            worker_bytes=worker,
+            peak_bytes=driver + resources.local_workers * worker,
         )
 
 
 def worker_memory_limit(memory_bytes: int, workers: int) -> int:
-    """Memory that each local worker may take beside a driver that holds nothing large.
+    """Limit of each local worker, which it may fill beside a driver that holds nothing large.
+
+    A worker is ended a little below its limit, which therefore is a little more than its part.
 
     Examples
     --------
-    >>> worker_memory_limit(8_480_000_000, 4)
-    2000000000
+    >>> worker_memory_limit(8_400_000_000, 4)
+    2020408163
     """
     left = memory_bytes - DRIVER_BYTES - SCHEDULER_BYTES
-    return max(WORKER_BYTES, left // workers)
+    return int(max(WORKER_BYTES, left // workers) / TERMINATE_SHARE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +191,11 @@ class AxisWork:
     tree: bool
     optimal_ordering: bool = False
     small: bool = False
+
+    @property
+    def is_read_back(self) -> bool:
+        """Whether the driver reads the tiles, from where they are at rest, for the tree."""
+        return self.tree and not self.in_memory
 
     @property
     def square_bytes(self) -> int:
@@ -228,10 +243,10 @@ def distance_footprint(ground: Ground, work: AxisWork, task_bytes: int) -> Footp
 def linkage_footprint(ground: Ground, work: AxisWork, tile_edge: int) -> Footprint:
     """Of the tree: the search for duplicates, then the square, and the tiles it is read from."""
     search = ground.footprint(held_bytes=0, task_bytes=work.tile.digest_task_bytes)
-    threads = min(READ_THREADS, ground.resources.threads)
-    reading = 0 if work.in_memory else threads * work.tile.read_tile_bytes(tile_edge)
-    tree = ground.footprint(held_bytes=work.held_bytes + reading, task_bytes=0)
-    return max(search, tree, key=lambda footprint: footprint.peak_bytes)
+    reading = 0
+    if work.is_read_back:
+        reading = ground.resources.reading_threads * work.tile.read_tile_bytes(tile_edge)
+    return search.then(ground.footprint(held_bytes=work.held_bytes + reading, task_bytes=0))
 
 
 def downsample_footprint(ground: Ground, pixels: int) -> Footprint:

@@ -77,7 +77,7 @@ def _total(plan: Plan) -> list[str]:
     if workers:
         threads += f" in {workers:,} worker process{'es' if workers > 1 else ''}"
     where = "in memory" if plan.in_memory else "in the store"
-    elsewhere = "" if resources.task_bytes is None else " of the driver's machine"
+    elsewhere = " of the driver's machine" if resources.elsewhere else ""
     rates = "measured here" if plan.rates.measured else "assumed, of a slow machine"
     return [
         f"{plan.shape[0]:,} rows x {plan.shape[1]:,} columns, {threads}; stages meet {where}",

@@ -23,6 +23,7 @@ from clustergrid.pipeline.estimate import (
     statistics_work,
 )
 from clustergrid.pipeline.footprint import (
+    WORKER_BYTES,
     AxisWork,
     Ground,
     distance_footprint,
@@ -40,7 +41,7 @@ from clustergrid.pipeline.refusal import (
     refuse_small_workers,
     refuse_too_little_memory,
 )
-from clustergrid.pipeline.resources import DescribedCluster, Resources, local_worker_processes
+from clustergrid.pipeline.resources import DescribedCluster, Resources
 from clustergrid.pipeline.sizes import format_bytes, parse_bytes
 from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec, RunSpec
 from clustergrid.pipeline.tile_memory import StoredMatrix, TileWork
@@ -131,7 +132,7 @@ def plan_run(
         chunks=chunks,
     )
     refuse_too_little_memory(planner.needed(), resources, planner.alternatives())
-    planner.refuse_small_workers()
+    refuse_small_workers(planner.needed_of_worker(), resources, planner.alternatives_of_worker())
     return Plan(
         shape=shape,
         in_memory=in_memory,
@@ -253,38 +254,29 @@ class _Planner:
         needed = {s.name: s.peak_memory_bytes for s in (*self.before(), *self.after())}
         return needed | {axis.hungriest: axis.least_bytes for axis in self.axes()}
 
-    def refuse_small_workers(self) -> None:
-        """Refuse workers elsewhere with too little memory for the smallest tiles."""
-        tasks = {axis.work.tile.smallest_task_bytes: axis for axis in self.axes()}
-        if self.resources.task_bytes is None or max(tasks, default=0) <= self.resources.task_bytes:
-            return
-        largest = tasks[max(tasks)]
-        single = (replace(axis.work.tile, itemsize=4) for axis in tasks.values())
-        refuse_small_workers(
-            f"{largest.n:,} x {largest.k:,}",
-            max(tasks),
-            max(work.smallest_task_bytes for work in single),
-            self.resources,
-        )
+    def needed_of_worker(self) -> dict[str, int]:
+        """Least memory of a worker that each stage can do with."""
+        needed = {s.name: s.worker_memory_bytes for s in (*self.before(), *self.after())}
+        return needed | {f"distance-{axis.name}": axis.least_worker_bytes for axis in self.axes()}
 
     def alternatives(self) -> Iterator[Alternative]:
         """Yield what else could be asked, and the memory it would need."""
-        others: dict[str, _Planner] = {}
-        if any(axis.spec.dtype == "float64" for axis in self.axes()):
-            row, column = (replace(self.spec.axis(a), dtype="float32") for a in (0, 1))
-            others["dtype='float32'"] = replace(
-                self, spec=replace(self.spec, row=row, column=column)
-            )
-        if self.resources.local_threads > 1:
-            fewer = replace(
-                self.resources,
-                threads=1,
-                worker_processes=local_worker_processes(1) if self.resources.local_workers else 0,
-            )
+        others = self._in_single_precision()
+        resources = self.resources
+        alone = replace(
+            resources,
+            elsewhere=False,
+            threads=resources.driver_cores or resources.threads,
+            worker_processes=0,
+            worker_memory_bytes=None,
+            worker_threads=None,
+        )
+        if resources.local_threads > 1:
+            one = replace(alone, threads=1, driver_cores=1)
+            fewer = one.with_local_workers() if resources.local_workers else one
             others["one thread (taskset -c 0)"] = replace(self, resources=fewer)
-        if self.resources.local_workers:
-            threads = replace(self.resources, worker_processes=0)
-            others["cluster='none'"] = replace(self, resources=threads)
+        if resources.local_workers:
+            others["cluster='none'"] = replace(self, resources=alone)
         no_tree = AxisSpec(cluster=False)
         if self.spec.row.cluster:
             others["row_cluster=False"] = replace(self, spec=replace(self.spec, row=no_tree))
@@ -292,6 +284,26 @@ class _Planner:
             others["col_cluster=False"] = replace(self, spec=replace(self.spec, column=no_tree))
         for change, planner in others.items():
             yield Alternative(change=change, needed_bytes=max(planner.needed().values()))
+
+    def alternatives_of_worker(self) -> Iterator[Alternative]:
+        """Yield what else could be asked, and the memory that it would need of a worker."""
+        others = self._in_single_precision()
+        threads, limit = self.resources.threads_per_worker, self.resources.worker_memory_bytes or 0
+        for fewer in range(threads - 1, 0, -1):
+            planner = replace(self, resources=replace(self.resources, worker_threads=fewer))
+            if fewer == 1 or max(planner.needed_of_worker().values()) <= limit:
+                name = "one thread a worker" if fewer == 1 else f"{fewer} threads a worker"
+                others[name] = planner
+                break
+        for change, planner in others.items():
+            yield Alternative(change=change, needed_bytes=max(planner.needed_of_worker().values()))
+
+    def _in_single_precision(self) -> dict[str, _Planner]:
+        if all(axis.spec.dtype == "float32" for axis in self.axes()):
+            return {}
+        row, column = (replace(self.spec.axis(a), dtype="float32") for a in (0, 1))
+        spec = replace(self.spec, row=row, column=column)
+        return {"dtype='float32'": replace(self, spec=spec)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,14 +348,27 @@ class _Axis:
 
     @property
     def least_bytes(self) -> int:
-        return least_distance_bytes(self.work.tile, self.ground.resources, self.held_bytes)
+        """Of this machine, with the smallest tiles."""
+        work = self.work
+        return least_distance_bytes(
+            work.tile, self.ground.resources, self.held_bytes, is_read_back=work.is_read_back
+        )
+
+    @property
+    def least_worker_bytes(self) -> int:
+        """Of a worker, with the smallest tiles: half of its memory is for its tasks."""
+        tasks = self.ground.resources.threads_per_worker * self.work.tile.smallest_task_bytes
+        digest = self.ground.footprint(held_bytes=0, task_bytes=self.work.tile.digest_task_bytes)
+        return max(2 * max(WORKER_BYTES, tasks), digest.worker_bytes)
 
     def stages(self) -> Iterator[StagePlan]:
         n, k, work = self.n, self.k, self.work
         metric = check_metric(self.spec.metric, self.spec.method)
         engine = engine_for(metric, n, k)
         resources = self.ground.resources
-        tiling = tile_the_triangle(work.tile, resources, held_bytes=self.held_bytes)
+        tiling = tile_the_triangle(
+            work.tile, resources, held_bytes=self.held_bytes, is_read_back=work.is_read_back
+        )
         itemsize = work.tile.itemsize
         grid = TriangleGrid(n=n, tile_edge=min(tiling.tile_edge, n))
         tiles_bytes = 0 if self.in_memory else grid.n_tiles * grid.tile_edge**2 * itemsize

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from clustergrid.pipeline.errors import DiskSpaceError, MemoryLimitError
 from clustergrid.pipeline.resources import Resources
@@ -74,42 +74,35 @@ def refuse_too_little_memory(
 
 
 def refuse_small_workers(
-    what: str, task_bytes: int, task_bytes_float32: int, resources: Resources
-) -> NoReturn:
-    """Refuse workers on other machines that have too little memory for their tasks.
+    needed: Mapping[str, int], resources: Resources, alternatives: Iterable[Alternative]
+) -> None:
+    """Refuse workers that have too little memory for their tasks, and say what would do.
 
     Parameters
     ----------
-    what
-        Of which distances the tasks are.
-    task_bytes, task_bytes_float32
-        Of the smallest task, as it was asked and in float32.
+    needed
+        Bytes that each stage needs of a worker.
     resources
-        Of the workers.
+        What there is.
+    alternatives
+        What else could be asked; looked at only where the plan is refused.
 
     Raises
     ------
     MemoryLimitError
-        With the memory of a worker that would do, and what would need less.
+        A stage needs more than the worker with the least memory has.
     """
-    threads, given = max(1, resources.threads_per_worker), resources.task_bytes or 0
-    # Half of a worker's memory is for its tasks.
-    worker, needed = 2 * threads * given, _rounded_up(2 * threads * task_bytes)
-    fewer = max(1, worker // (2 * task_bytes))
-    alternatives = [
-        Alternative(change="dtype='float32'", needed_bytes=2 * threads * task_bytes_float32),
-        Alternative(
-            change="one thread a worker" if fewer == 1 else f"{fewer} threads a worker",
-            needed_bytes=2 * fewer * task_bytes,
-        ),
-    ]
+    limit = resources.worker_memory_bytes
+    stage = max(needed, key=lambda name: needed[name])
+    if limit is None or needed[stage] <= limit:
+        return
+    enough, threads = _rounded_up(needed[stage]), resources.threads_per_worker
     raise MemoryLimitError(
-        f"the smallest task of {what} takes {format_bytes(task_bytes)}, and a worker of "
-        f"{format_bytes(worker)} with {threads} thread{'s' if threads > 1 else ''} has "
-        f"{format_bytes(given)} for each. Workers of {format_bytes(needed)} would do"
-        f"{_others(alternatives, needed, worker)}.",
-        needed_bytes=needed,
-        limit_bytes=worker,
+        f"the stage {stage} needs {format_bytes(enough)} in a worker, and there is one of "
+        f"{format_bytes(limit)} with {threads} thread{'s' if threads > 1 else ''}. Workers of "
+        f"{format_bytes(enough)} would do{_others(alternatives, needed[stage], limit)}.",
+        needed_bytes=enough,
+        limit_bytes=limit,
     )
 
 

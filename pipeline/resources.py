@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-__all__ = ["DescribedCluster", "Resources", "local_worker_processes"]
+__all__ = ["READ_THREADS", "DescribedCluster", "Resources", "local_worker_processes"]
+
+READ_THREADS = 8
+"""Most threads of the driver that read tiles into a square at once."""
 
 _THREADS_A_WORKER = 4
 _LEAST_COPY_BYTES = 2**25
@@ -34,15 +37,24 @@ class Resources:
         Tasks that run at once.
     worker_processes
         Processes that tasks run in, here or elsewhere; 0: threads of the driver's process.
-    task_bytes
-        Most that one task may take, where tasks run on other machines; None where they run here
-        and share `memory_bytes`.
+    elsewhere
+        Whether tasks run on other machines, and take nothing of `memory_bytes`.
+    worker_memory_bytes
+        Limit of the worker with the least memory for each of its threads; None where it has none
+        of its own, or nobody knows it yet.
+    worker_threads
+        Of that worker; None: as many as of every other.
+    driver_cores
+        Of the driver's machine; None: as many as tasks run at once.
     """
 
     memory_bytes: int
     threads: int
     worker_processes: int = 0
-    task_bytes: int | None = None
+    elsewhere: bool = False
+    worker_memory_bytes: int | None = None
+    worker_threads: int | None = None
+    driver_cores: int | None = None
 
     def __post_init__(self) -> None:
         if self.memory_bytes <= 0 or self.threads <= 0:
@@ -50,15 +62,53 @@ class Resources:
                 f"memory and threads must be positive, got {self.memory_bytes} bytes and "
                 f"{self.threads} threads"
             )
-        if self.task_bytes is not None and self.task_bytes <= 0:
-            raise ValueError(f"memory of a task must be positive, got {self.task_bytes} bytes")
+        for name in ("worker_memory_bytes", "worker_threads", "driver_cores"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} must be positive, got {value}")
         if self.worker_processes < 0:
             raise ValueError(f"there cannot be {self.worker_processes} worker processes")
+        if not self.worker_processes and (self.elsewhere or self.worker_memory_bytes):
+            raise ValueError("there are no worker processes that could be elsewhere or limited")
+
+    def with_local_workers(self) -> Resources:
+        """Return the same with the worker processes that a run starts, all of as many threads.
+
+        Examples
+        --------
+        >>> five = Resources(memory_bytes=10**9, threads=5).with_local_workers()
+        >>> five.worker_processes, five.threads_per_worker, five.threads, five.reading_threads
+        (2, 3, 6, 5)
+        """
+        processes = local_worker_processes(self.threads)
+        return replace(
+            self,
+            worker_processes=processes,
+            threads=processes * -(-self.threads // processes),
+            driver_cores=self.driver_cores or self.threads,
+        )
+
+    @property
+    def task_bytes(self) -> int | None:
+        """Most that one task may take of its worker's memory; None where that has no limit.
+
+        Half of a worker's limit is for its tasks: the rest is the worker's own, and slack.
+        """
+        if self.worker_memory_bytes is None:
+            return None
+        return max(1, self.worker_memory_bytes // 2 // self.threads_per_worker)
 
     @property
     def local_threads(self) -> int:
         """Tasks that run at once in the memory of this machine."""
-        return self.threads if self.task_bytes is None else 0
+        if self.elsewhere:
+            return 0
+        return self.worker_processes * self.threads_per_worker or self.threads
+
+    @property
+    def reading_threads(self) -> int:
+        """Threads of the driver that read tiles into a square at once."""
+        return min(READ_THREADS, self.driver_cores or self.threads)
 
     @property
     def copy_bytes(self) -> int:
@@ -67,23 +117,25 @@ class Resources:
         As much again and more is held beside them: blocks as they are read, chunks as they are
         written.
         """
-        if self.task_bytes is None:
-            # A tenth of what the processes leave, so that more memory is never too little.
-            return max(_LEAST_COPY_BYTES, (self.memory_bytes - _PROCESSES_BYTES) // 10)
-        return max(_LEAST_COPY_BYTES, self.task_bytes * self.threads // 4)
+        # A tenth of what the processes leave, so that more memory is never too little.
+        of_machine = (self.memory_bytes - _PROCESSES_BYTES) // 10
+        of_workers = of_machine
+        if self.task_bytes is not None:
+            of_workers = self.task_bytes * self.threads // 4
+        size = of_workers if self.elsewhere else min(of_machine, of_workers)
+        return max(_LEAST_COPY_BYTES, size)
 
     @property
     def local_workers(self) -> int:
         """Worker processes in the memory of this machine."""
-        return self.worker_processes if self.task_bytes is None else 0
+        return 0 if self.elsewhere else self.worker_processes
 
     @property
     def threads_per_worker(self) -> int:
         """Tasks that run at once in one worker process; 0 where there is none."""
-        if self.worker_processes:
-            return -(-self.threads // self.worker_processes)
-        # Workers elsewhere whose number nobody said.
-        return 0 if self.task_bytes is None else 1
+        if not self.worker_processes:
+            return 0
+        return self.worker_threads or -(-self.threads // self.worker_processes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,12 +173,13 @@ class DescribedCluster:
     def resources(self, driver_memory_bytes: int) -> Resources:
         """Resources of a run whose driver, elsewhere, has so much memory.
 
-        A task gets its part of half of a worker's memory, as on a cluster that is there: the rest
-        is the worker's own, and slack.
+        That machine is taken to have as many cores as a worker's.
         """
         return Resources(
             memory_bytes=driver_memory_bytes,
             threads=self.workers * self.cores,
             worker_processes=self.workers,
-            task_bytes=max(1, self.memory_bytes // 2 // self.cores),
+            elsewhere=True,
+            worker_memory_bytes=self.memory_bytes,
+            driver_cores=self.cores,
         )

@@ -314,7 +314,9 @@ class _Run:
         request, directory = self.request, self.directory
         executor: Executor
         executor = ThreadsExecutor() if self._client is None else DaskExecutor(self._client)
-        resources = resources_of(executor, self.resources.memory_bytes)
+        resources = self.plan.resources
+        if self._client is None:
+            resources = resources_of(executor, self.resources.memory_bytes)
         with self._report("matrix"):
             matrix = keep_matrix(
                 directory,

@@ -20,7 +20,7 @@ from clustergrid.pipeline.planned import Plan
 from clustergrid.pipeline.planning import Ingest, plan_run
 from clustergrid.pipeline.refusal import refuse_too_little_disk
 from clustergrid.pipeline.request import ClusterChoice, RunRequest
-from clustergrid.pipeline.resources import Resources, local_worker_processes
+from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.spec import AXIS_NAMES, distance_dtype
 
 if TYPE_CHECKING:
@@ -113,10 +113,10 @@ def starting_resources(choice: ClusterChoice, resources: Resources, *, small: bo
         joined, and the plan is of the driver alone.
     """
     if choice.is_remote:
-        return replace(resources, worker_processes=1, task_bytes=resources.memory_bytes)
+        return replace(resources, worker_processes=1, elsewhere=True)
     if small or choice.cluster == "none":
         return resources
-    return replace(resources, worker_processes=local_worker_processes(resources.threads))
+    return resources.with_local_workers()
 
 
 def plan_of(

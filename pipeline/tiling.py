@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from clustergrid.pipeline.errors import MemoryLimitError
-from clustergrid.pipeline.refusal import refuse_small_workers
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.sizes import format_bytes
 from clustergrid.pipeline.tile_memory import StoredMatrix, TileWork
@@ -40,7 +39,9 @@ class Tiling:
     largest_edge: int
 
 
-def tile_the_triangle(work: TileWork, resources: Resources, *, held_bytes: int = 0) -> Tiling:
+def tile_the_triangle(
+    work: TileWork, resources: Resources, *, held_bytes: int = 0, is_read_back: bool = False
+) -> Tiling:
     """Choose tiles as large as half of the memory allows, but enough of them for every thread.
 
     Parameters
@@ -51,6 +52,8 @@ def tile_the_triangle(work: TileWork, resources: Resources, *, held_bytes: int =
         Memory and threads that the stage may use.
     held_bytes
         What is held besides the tasks; tiles take no more than it leaves.
+    is_read_back
+        Whether the driver reads the tiles again, some at once, beside what is held.
 
     Raises
     ------
@@ -65,7 +68,7 @@ def tile_the_triangle(work: TileWork, resources: Resources, *, held_bytes: int =
     2048
     """
     smallest = work.smallest_task_bytes
-    needed = least_distance_bytes(work, resources, held_bytes)
+    needed = least_distance_bytes(work, resources, held_bytes, is_read_back=is_read_back)
     if needed > resources.memory_bytes:
         raise MemoryLimitError(
             f"the distances of {work.n:,} x {work.k:,} need {format_bytes(needed)} with "
@@ -74,22 +77,34 @@ def tile_the_triangle(work: TileWork, resources: Resources, *, held_bytes: int =
             needed_bytes=needed,
             limit_bytes=resources.memory_bytes,
         )
-    budget = resources.task_bytes
-    if budget is None:
-        left = (resources.memory_bytes - held_bytes) // resources.threads
-        half = resources.memory_bytes // 2 // resources.threads
-        budget = min(left, max(half, smallest))
+    budget = _task_budget(resources, smallest, held_bytes)
     if smallest > budget:
-        single = replace(work, itemsize=4).smallest_task_bytes
-        refuse_small_workers(f"{work.n:,} x {work.k:,}", smallest, single, resources)
+        raise MemoryLimitError(
+            f"the smallest task of {work.n:,} x {work.k:,} takes {format_bytes(smallest)}, and a "
+            f"worker has {format_bytes(budget)} for each",
+            needed_bytes=smallest,
+            limit_bytes=budget,
+        )
+
+    def fits(edge: int, features: int) -> bool:
+        reading = _reading_bytes(work, resources, edge) if is_read_back else 0
+        return (
+            work.task_bytes(edge, features) <= budget
+            and held_bytes + reading <= resources.memory_bytes
+        )
+
     edge = BLOCK_ROWS
-    while edge < _LARGEST_EDGE and _is_worth_doubling(work, edge, resources, budget):
+    while (
+        edge < _LARGEST_EDGE
+        and fits(2 * edge, BLOCK_FEATURES)
+        and _is_worth_doubling(work, edge, resources)
+    ):
         edge *= 2
     features = BLOCK_FEATURES
-    while features < work.k and work.task_bytes(edge, 2 * features) <= budget:
+    while features < work.k and fits(edge, 2 * features):
         features *= 2
     largest = edge
-    while largest < _LARGEST_EDGE and work.task_bytes(2 * largest, features) <= budget:
+    while largest < _LARGEST_EDGE and fits(2 * largest, features):
         largest *= 2
     return Tiling(
         tile_edge=edge,
@@ -99,13 +114,30 @@ def tile_the_triangle(work: TileWork, resources: Resources, *, held_bytes: int =
     )
 
 
-def least_distance_bytes(work: TileWork, resources: Resources, held_bytes: int) -> int:
-    """Memory with which the smallest tiles fit beside what is held."""
-    return held_bytes + resources.local_threads * work.smallest_task_bytes
+def least_distance_bytes(
+    work: TileWork, resources: Resources, held_bytes: int, *, is_read_back: bool = False
+) -> int:
+    """Memory with which the smallest tiles fit beside what is held, and are read there again."""
+    reading = _reading_bytes(work, resources, BLOCK_ROWS) if is_read_back else 0
+    return held_bytes + max(resources.local_threads * work.smallest_task_bytes, reading)
 
 
-def _is_worth_doubling(work: TileWork, edge: int, resources: Resources, budget: int) -> bool:
+def _task_budget(resources: Resources, smallest: int, held_bytes: int) -> int:
+    """Most that a task may take: of this machine's memory, and of its worker's."""
+    budgets = [] if resources.task_bytes is None else [resources.task_bytes]
+    if resources.local_threads:
+        left = (resources.memory_bytes - held_bytes) // resources.local_threads
+        half = resources.memory_bytes // 2 // resources.local_threads
+        budgets.append(min(left, max(half, smallest)))
+    # Of workers elsewhere of which nothing is known yet, what the driver has.
+    return min(budgets, default=max(smallest, resources.memory_bytes))
+
+
+def _reading_bytes(work: TileWork, resources: Resources, edge: int) -> int:
+    return resources.reading_threads * work.read_tile_bytes(edge)
+
+
+def _is_worth_doubling(work: TileWork, edge: int, resources: Resources) -> bool:
     tasks_now = TriangleGrid(n=work.n, tile_edge=edge).n_tiles
     tasks_then = TriangleGrid(n=work.n, tile_edge=2 * edge).n_tiles
-    fits = work.task_bytes(2 * edge, BLOCK_FEATURES) <= budget
-    return fits and (tasks_now > _MOST_TASKS or tasks_then >= 16 * resources.threads)
+    return tasks_now > _MOST_TASKS or tasks_then >= 16 * resources.threads

@@ -262,10 +262,33 @@ def test_without_distributed_there_is_no_client(monkeypatch):
     assert "distributed" not in sys.modules
 
 
-def test_workers_here_share_the_memory_of_this_machine(client):
+def told_workers(client, monkeypatch, *workers):
+    told = {
+        f"tcp://w{number}": {"host": "127.0.0.1", "memory_limit": limit, "nthreads": threads}
+        for number, (limit, threads) in enumerate(workers)
+    }
+    monkeypatch.setattr(client, "scheduler_info", lambda n_workers: {"workers": told})
+
+
+def test_workers_here_share_the_memory_of_this_machine(client, monkeypatch):
     executor = DaskExecutor(client)
-    assert executor.task_bytes() is None
-    assert resources_of(executor, 10**9).local_threads == executor.threads
+    resources = resources_of(executor, 10**9)
+    assert not resources.elsewhere
+    assert resources.local_threads == executor.threads
+    assert resources.driver_cores == available_cores()
+    # Within the limits that they have of their own.
+    (worker,) = client.scheduler_info(n_workers=-1)["workers"].values()
+    assert resources.worker_memory_bytes == worker["memory_limit"]
+    told_workers(client, monkeypatch, (0, 4), (0, 4))
+    assert resources_of(executor, 10**9).worker_memory_bytes is None
+
+
+def test_the_tightest_worker_decides(client, monkeypatch):
+    told_workers(client, monkeypatch, (8 * 10**9, 1), (16 * 10**9, 16), (0, 2))
+    resources = resources_of(DaskExecutor(client), 10**11)
+    assert (resources.worker_memory_bytes, resources.worker_threads) == (16 * 10**9, 16)
+    assert resources.task_bytes == 5 * 10**8
+    assert resources.local_threads == 3 * 16
 
 
 def test_tasks_elsewhere_have_their_workers_memory(client, monkeypatch):
@@ -273,5 +296,6 @@ def test_tasks_elsewhere_have_their_workers_memory(client, monkeypatch):
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     least = min((w["memory_limit"] or 4 * 10**9) // 2 // w["nthreads"] for w in workers)
     resources = resources_of(DaskExecutor(client), 10**9)
+    assert resources.elsewhere
     assert resources.task_bytes == least
     assert resources.local_threads == 0

@@ -26,29 +26,7 @@ from clustergrid.pipeline.refusal import refuse_too_little_disk
 from clustergrid.pipeline.spec import AxisSpec, RunSpec
 from clustergrid.pipeline.tile_memory import StoredMatrix, TileWork
 from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, TriangleGrid
-
-shapes = st.tuples(st.integers(2, 300_000), st.integers(1, 300_000))
-memories = st.integers(10**6, 10**13)
-threads = st.integers(1, 64)
-specs = st.builds(
-    RunSpec,
-    row=st.builds(AxisSpec, cluster=st.booleans(), dtype=st.sampled_from(["float32", "float64"])),
-    column=st.builds(
-        AxisSpec, cluster=st.booleans(), dtype=st.sampled_from(["float32", "float64"])
-    ),
-)
-ways = st.fixed_dictionaries(
-    {"in_memory": st.booleans(), "ingest": st.booleans(), "trees": st.booleans()}
-)
-
-
-def refusal(function):
-    """Return the MemoryLimitError that a call raises, None where it raises nothing."""
-    try:
-        function()
-    except MemoryLimitError as error:
-        return error
-    return None
+from tests.pipeline.plans import memories, refusal, shapes, specs, threads, ways
 
 
 @pytest.mark.parametrize(
@@ -257,9 +235,12 @@ def test_the_table_shows_what_a_worker_takes():
     assert all(len(line) <= 100 for line in str(found).splitlines())
     for stage in found.stages:
         assert stage.worker_memory_bytes > 0
-        assert stage.peak_memory_bytes == (
-            stage.driver_memory_bytes + 2 * stage.worker_memory_bytes
-        )
+        # A tree has two parts, the search for duplicates in workers and its own in the driver.
+        both = stage.driver_memory_bytes + 2 * stage.worker_memory_bytes
+        if stage.name.startswith("linkage"):
+            assert stage.driver_memory_bytes < stage.peak_memory_bytes < both
+        else:
+            assert stage.peak_memory_bytes == both
 
 
 def test_a_plan_is_json():
@@ -326,48 +307,6 @@ def test_workers_of_ones_own_cost_memory_that_threads_do_not():
     assert "cluster='none'" not in str(least(0))
 
 
-def test_a_described_cluster_sizes_tiles_by_its_workers():
-    def planned(memory_bytes):
-        cluster = DescribedCluster(workers=100, cores=16, memory_bytes=memory_bytes)
-        resources = cluster.resources(driver_memory_bytes=200 * 10**9)
-        return plan_run(RunSpec(), (150_000, 3_000), 4, resources, in_memory=False, ingest=True)
-
-    large, small = planned(64 * 10**9), planned(8 * 10**9)
-    for found, limit in ((large, 64 * 10**9), (small, 8 * 10**9)):
-        assert found.worker_memory_bytes <= limit
-        assert found.driver_memory_bytes <= 200 * 10**9
-        assert found.peak_memory_bytes == found.driver_memory_bytes
-    assert small.tiling(0).task_bytes <= large.tiling(0).task_bytes
-    assert large.resources.threads == 1600
-    with pytest.raises(MemoryLimitError, match=r"of 100 MB with 16 threads") as refused:
-        planned(10**8)
-    text = str(refused.value)
-    enough = parse_bytes(re.search(r"Workers of ([\d.]+ GB) would do", text)[1])
-    assert enough == refused.value.needed_bytes
-    assert planned(enough).worker_memory_bytes <= enough
-    with pytest.raises(MemoryLimitError):
-        planned(enough * 9 // 10)
-    assert re.search(r"one thread a worker needs .* \(still too much\)", text)
-
-
-def test_a_worker_with_fewer_threads_may_do():
-    def planned(cores, dtype="float64"):
-        cluster = DescribedCluster(workers=10, cores=cores, memory_bytes=2 * 10**9)
-        spec = RunSpec(row=AxisSpec(dtype=dtype), column=AxisSpec(cluster=False))
-        resources = cluster.resources(driver_memory_bytes=10**11)
-        return plan_run(spec, (20_000, 5_000), 8, resources, in_memory=False, ingest=True)
-
-    with pytest.raises(MemoryLimitError) as refused:
-        planned(16)
-    threads = int(
-        re.search(r"(\d+) threads a worker needs .* \(that fits\)", str(refused.value))[1]
-    )
-    assert planned(threads).resources.threads == 10 * threads
-    with pytest.raises(MemoryLimitError):
-        planned(threads + 1)
-    assert "dtype='float32' needs" in str(refused.value)
-
-
 @pytest.mark.parametrize("missing", ["workers", "cores", "memory_bytes"])
 def test_a_cluster_has_workers_cores_and_memory(missing):
     described = {"workers": 2, "cores": 2, "memory_bytes": 10**9, missing: 0}
@@ -414,7 +353,13 @@ def test_what_is_written_already_needs_no_room():
 
 def test_tiles_of_tasks_elsewhere_fit_their_workers():
     def tiling(task_bytes, threads=1600):
-        resources = Resources(memory_bytes=4 * 10**9, threads=threads, task_bytes=task_bytes)
+        resources = Resources(
+            memory_bytes=4 * 10**9,
+            threads=threads,
+            worker_processes=threads,
+            elsewhere=True,
+            worker_memory_bytes=2 * task_bytes,
+        )
         work = tile_work(200_000, 2_000, 4)
         return tile_the_triangle(work, resources, held_bytes=3 * 10**9)
 

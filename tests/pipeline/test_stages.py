@@ -205,7 +205,9 @@ def test_who_runs_it(client):
         assert open_stages(lazy).executor.client is client
         assert isinstance(open_stages(VALUES).executor, ThreadsExecutor)
     found = open_stages(VALUES, memory="3GB", client=client)
-    assert found.resources == Resources(memory_bytes=3 * 10**9, threads=2, worker_processes=1)
+    resources = found.resources
+    assert (resources.memory_bytes, resources.threads) == (3 * 10**9, 2)
+    assert (resources.worker_processes, resources.elsewhere) == (1, False)
 
 
 # What is left at rest.
