@@ -31,7 +31,7 @@ from clustergrid.storage.rundir import RunDirectory, stage_key
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["RunStages", "distance_key", "image_key", "normalization_key"]
+__all__ = ["RunStages", "distance_key", "normalization_key"]
 
 
 _IMAGE = ("image", "image_row_edges", "image_column_edges")
@@ -69,14 +69,6 @@ def _noted_array(manifest: Manifest, prefix: str) -> str | None:
     """Name of the array of distances that a manifest holds."""
     names = (file.split("/")[1] for file in manifest.entries if file.startswith("arrays.zarr/"))
     return next((name for name in names if name.startswith(prefix)), None)
-
-
-def image_key(
-    key: str, row_order: np.ndarray, column_order: np.ndarray, shape: tuple[int, int]
-) -> str:
-    """Key of the reduced image: of the normalized matrix's key, the leaf orders, and the pixels."""
-    orders = array_digest(*(np.asarray(order, np.int64) for order in (row_order, column_order)))
-    return stage_key(matrix=key, stage="image", shape=list(shape), orders=orders)
 
 
 class RunStages(Stages):
@@ -276,7 +268,8 @@ class RunStages(Stages):
         """As in `Stages`; kept where there is no mask."""
         if mask is not None:
             return super().reduced_image(row_order, column_order, shape, mask)
-        key = image_key(self.key, row_order, column_order, shape)
+        orders = array_digest(*(np.asarray(order, np.int64) for order in (row_order, column_order)))
+        key = stage_key(matrix=self.key, stage="image", shape=list(shape), orders=orders)
         kept = self._kept_arrays("image", key, _IMAGE)
         if kept is not None:
             self._progress.kept("downsample")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from clustergrid.pipeline.escapes import escape_label
-from clustergrid.pipeline.kept import RunStages, distance_key, image_key
+from clustergrid.pipeline.kept import RunStages, distance_key
 from clustergrid.pipeline.metrics import get_metric
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.order import cut, leaf_order
@@ -104,8 +104,8 @@ class Meaning:
     def checks(self) -> Iterator[Check]:
         """Yield what there is to check, of results that belong to the present question.
 
-        Those of an earlier one may be left, of what is not made any more. Statistics, orders and
-        trees are all of the present one once a run is finished.
+        Distances of an earlier one are left where the present one asks for none. All else is of
+        the present one once a run is finished.
         """
         yield Check(
             name="statistics",
@@ -134,7 +134,7 @@ class Meaning:
                     stage=f"linkage-{name}",
                     find=partial(self._tree, axis),
                 )
-        if self._has_image():
+        if "image" in self.directory.state["stages"]:
             yield Check(name="image", file="arrays.zarr/image", stage="image", find=self._image)
 
     @cached_property
@@ -148,15 +148,6 @@ class Meaning:
         key = distance_key(stages.key, axis, stages.shape, self._metric(axis), stages.dtype)
         entry = self.directory.state["stages"].get(f"distance-{AXIS_NAMES[axis]}", {})
         return bool(entry.get("key") == key)
-
-    def _has_image(self) -> bool:
-        """Whether there is an image in the present orders; a matrix with few cells has none."""
-        rows, columns = self._leaves(0), self._leaves(1)
-        entry = self.directory.state["stages"].get("image")
-        if entry is None or rows is None or columns is None:
-            return False
-        height, width = open_array(self.directory.arrays, "image").shape
-        return bool(entry["key"] == image_key(self.stages.key, rows, columns, (height, width)))
 
     def _rows(self, axis: int, rows: slice) -> np.ndarray:
         """Return the normalized values of some observations, ``(len(rows), k)`` float64."""
