@@ -10,10 +10,13 @@ import pandas as pd
 import pytest
 from scipy.cluster.hierarchy import linkage as scipy_linkage
 
+import clustergrid.pipeline.drawing
+import clustergrid.pipeline.passes
 from clustergrid.pipeline.drawing import plot_run
-from clustergrid.pipeline.request import Cut
+from clustergrid.pipeline.request import FORMATS, Cut
 from clustergrid.pipeline.run import run
 from clustergrid.pipeline.spec import AxisSpec
+from clustergrid.pipeline.verify import verify_run
 from clustergrid.storage.errors import (
     ClustergridError,
     DataValueError,
@@ -21,7 +24,18 @@ from clustergrid.storage.errors import (
     RunDirectoryError,
     StorageError,
 )
-from tests.pipeline.runs import SMALL, Log, chunk, forget, frame, request, results, table
+from clustergrid.storage.rundir import RunDirectory
+from tests.pipeline.runs import (
+    SMALL,
+    Log,
+    chunk,
+    forget,
+    frame,
+    request,
+    results,
+    state_of,
+    table,
+)
 
 # Trees from files
 
@@ -191,3 +205,114 @@ def test_a_run_that_was_started_with_other_options_is_not_finished(copied):
         run(dataclasses.replace(copied, row=AxisSpec(method="ward")), Log(stop_at=4))
     with pytest.raises(RunDirectoryError, match="is not finished"):
         plot_run(copied.directory, SMALL)
+
+
+# Pictures of other results
+
+
+def formats(*suffixes, **options):
+    return dataclasses.replace(SMALL, formats=suffixes, **options)
+
+
+def pictures(directory):
+    return {file.name for suffix in FORMATS for file in directory.glob(f"*.{suffix}")}
+
+
+def test_a_picture_of_another_tree_does_not_stay_in_another_format(tmp_path):
+    asked = request(table(tmp_path), tmp_path / "run", figure=formats("png"))
+    run(asked)
+    now = dataclasses.replace(asked, figure=formats("svg"))
+    run(now)
+    assert pictures(asked.directory) == {"figure.png", "figure.svg"}  # both of the same tree
+    run(dataclasses.replace(now, row=AxisSpec(method="single")))
+    assert pictures(asked.directory) == {"figure.svg"}
+
+
+def test_a_picture_of_another_name_is_kept_until_the_tree_is_another(copied):
+    plot_run(copied.directory, formats("png"), output="other")
+    plot_run(copied.directory, formats("svg"), output="other")
+    log = Log()
+    plot_run(copied.directory, formats("svg"), log, output="other")
+    assert log.stages("kept") == {"picture"}
+    run(dataclasses.replace(copied, row_cut=Cut(k=5)))
+    assert pictures(copied.directory) == {"figure.png", "other.png", "other.svg"}
+    assert verify_run(copied.directory).damages == ()
+    run(dataclasses.replace(copied, row=AxisSpec(method="single")))
+    assert pictures(copied.directory) == {"figure.png"}
+    assert "picture-other" not in state_of(copied.directory)["stages"]
+    report = verify_run(copied.directory)
+    assert (report.damages, report.unknown) == ((), ())
+
+
+class Killed(BaseException):
+    """A kill, which nobody catches."""
+
+
+@pytest.mark.slow
+def test_a_kill_leaves_no_picture_of_another_tree_for_good(tmp_path, monkeypatch):
+    asked = request(table(tmp_path), tmp_path / "run")
+    run(asked)
+    plot_run(asked.directory, formats("png", "svg"), output="other")
+    single = dataclasses.replace(asked, row=AxisSpec(method="single"))
+    real = RunDirectory._write_state
+
+    def run_killed_at_write(request, n):
+        """Whether it was killed as the n-th state was written while the picture was drawn."""
+        writes = []
+
+        def write(self, state):
+            if drawing:
+                writes.append(state)
+            if len(writes) == n:
+                raise Killed
+            real(self, state)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(RunDirectory, "_write_state", write)
+            try:
+                run(request)
+            except Killed:
+                return True
+        return False
+
+    drawing = []
+    real_key = clustergrid.pipeline.drawing._results_key
+
+    def results_key(*given):
+        drawing.append(True)
+        return real_key(*given)
+
+    monkeypatch.setattr(clustergrid.pipeline.drawing, "_results_key", results_key)
+    for n in range(1, 20):
+        drawing.clear()
+        moved = dataclasses.replace(single, directory=tmp_path / f"killed-{n}")
+        shutil.copytree(asked.directory, moved.directory)
+        was_killed = run_killed_at_write(moved, n)
+        named = {damage.file for damage in verify_run(moved.directory).damages}
+        assert not named & {"figure.png", "other.png", "other.svg"}
+        run(moved)
+        assert pictures(moved.directory) == {"figure.png"}, n
+        if not was_killed:
+            break
+    assert n > 5
+
+
+def test_a_killed_plot_leaves_no_picture_without_a_note_of_its_name(copied, monkeypatch):
+    plot_run(copied.directory, formats("png"), output="other")
+
+    def killed(*given):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(clustergrid.pipeline.drawing, "_draw_files", killed)
+        with pytest.raises(Killed):
+            plot_run(copied.directory, formats("png", heatmap={"cmap": "mako"}), output="other")
+    run(dataclasses.replace(copied, row=AxisSpec(method="single")))
+    assert pictures(copied.directory) == {"figure.png"}
+
+
+def test_a_plot_leaves_no_pieces(copied, monkeypatch):
+    monkeypatch.setattr(clustergrid.pipeline.passes, "QUICK_SECONDS", -1.0)
+    plot_run(copied.directory, dataclasses.replace(SMALL, dpi=60), output="other")
+    assert "picture-other" in state_of(copied.directory)["stages"]
+    assert not (copied.directory / "pieces").exists()
