@@ -59,11 +59,12 @@ def _started(pid: int) -> float | None:
 
     try:
         # The first, since psutil makes the second of it, and both move with the clock.
-        machine = psutil.boot_time()
+        machine: float = psutil.boot_time()
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
-        return float(process.create_time()) - machine
+        started: float = process.create_time()
+        return started - machine
     except psutil.NoSuchProcess:
         return None
 
