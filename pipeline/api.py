@@ -29,7 +29,7 @@ from clustergrid.pipeline.order import optimal_ordering as order_optimally
 from clustergrid.pipeline.planning import Plan, format_bytes, parse_bytes, plan_run
 from clustergrid.pipeline.prospect import CLUSTER_NOTE, look_at
 from clustergrid.pipeline.resources import DescribedCluster
-from clustergrid.pipeline.run_plan import check_store, existing_folder
+from clustergrid.pipeline.run_plan import check_scratch, check_store, existing_folder
 from clustergrid.pipeline.spec import AxisSpec, RunSpec, distance_dtype
 from clustergrid.pipeline.trees import merge_square
 from clustergrid.storage.condensed import CondensedDistances
@@ -278,6 +278,8 @@ def plan(
         in_memory=store is None and cluster is None,
         ingest=matrix.ingest if cluster is None else True,
         matrix_bytes_held=held,
+        chunks=matrix.chunks if cluster is None else None,
+        source_chunks=matrix.source_chunks,
     )
     notes = ([matrix.note] if matrix.note else []) + ([CLUSTER_NOTE] if cluster else [])
     where = None if store is None else Location.parse(store)
@@ -285,4 +287,6 @@ def plan(
     if folder is not None:
         check_store(folder, planned)
         folder = existing_folder(folder)
+    elif store is None and cluster is None and planned.disk_bytes:
+        check_scratch(planned)
     return replace(calibrated(planned, folder, available_cores()), notes=tuple(notes))

@@ -72,14 +72,12 @@ def measure_rates(directory: Path | None, *, threads: int) -> MachineRates:
         float32, float64 = (_product_rate(np.dtype(name)) for name in ("float32", "float64"))
         together = _share_together(threads) if threads > 1 else 1.0
     written, read = _file_rates(directory)
-    fresh, copied = _memory_rates()
     return MachineRates(
         product_float32_per_second=float32,
         product_float64_per_second=float64,
         steps_per_second=_steps_rate(),
         cores_together=together,
-        fresh_bytes_per_second=fresh,
-        copied_bytes_per_second=copied,
+        fresh_bytes_per_second=_fresh_rate(),
         written_bytes_per_second=written,
         read_bytes_per_second=read,
     )
@@ -129,10 +127,10 @@ def _steps_rate() -> float:
     return 3.0 * _STEP_VALUES / float(np.mean(_times(work)))
 
 
-def _memory_rates() -> tuple[float, float]:
-    """Bytes a second of memory that is touched for the first time, and of a copy.
+def _fresh_rate() -> float:
+    """Bytes a second of memory that is touched for the first time.
 
-    The first touch is measured once: the second time, a virtual machine has the pages already.
+    It is measured once: the second time, a virtual machine has the pages already.
     """
     block = np.empty(_MOST_BYTES // 8)
 
@@ -141,10 +139,7 @@ def _memory_rates() -> tuple[float, float]:
         part.fill(1.0)
         return part.nbytes
 
-    fresh = _rate_of_parts(touch)
-    half = _PART_BYTES // 8
-    copy = _times(lambda: np.copyto(block[:half], block[half : 2 * half]))
-    return fresh, _PART_BYTES / float(np.mean(copy))
+    return _rate_of_parts(touch)
 
 
 def _rate_of_parts(

@@ -57,7 +57,7 @@ class Bars:
             amount=_amount(event),
             left="" if event.seconds_left is None else f"{format_seconds(event.seconds_left)} left",
         )
-        if event.state in ("finished", "failed"):
+        if event.state in ("finished", "failed", "stopped"):
             self._display.stop_task(task)
             del self._open[event.stage]
         if not self._open:

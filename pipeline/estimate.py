@@ -50,8 +50,6 @@ class MachineRates:
         How much of its own speed a core has left while all others work too: 1 at best.
     fresh_bytes_per_second
         Memory that a process touches for the first time.
-    copied_bytes_per_second
-        Memory that is copied, by one core.
     written_bytes_per_second, read_bytes_per_second
         To a file of the file system where the run is, up to the medium, and back from it.
     measured
@@ -68,7 +66,6 @@ class MachineRates:
     steps_per_second: float
     cores_together: float
     fresh_bytes_per_second: float
-    copied_bytes_per_second: float
     written_bytes_per_second: float
     read_bytes_per_second: float
     measured: bool = True
@@ -86,7 +83,6 @@ ASSUMED_RATES = MachineRates(
     steps_per_second=2e9,
     cores_together=0.8,
     fresh_bytes_per_second=1e9,
-    copied_bytes_per_second=3e9,
     written_bytes_per_second=1e8,
     read_bytes_per_second=2e8,
     measured=False,

@@ -317,13 +317,22 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def available_memory_bytes() -> int:
-    """Four fifths of the memory that this process can get now, its control groups included."""
+def available_memory_bytes(charged_bytes: int = 0) -> int:
+    """Four fifths of the memory that this process can get now, its control groups included.
+
+    Parameters
+    ----------
+    charged_bytes
+        What a plan counts that may be here already, as libraries and the matrix: so much of what
+        this process holds is not counted twice.
+    """
     import psutil
 
     free = int(psutil.virtual_memory().available)
     group = control_group_free_bytes()
-    return max(1, (free if group is None else min(free, group)) * 4 // 5)
+    free = free if group is None else min(free, group)
+    held = min(charged_bytes, int(psutil.Process().memory_info().rss)) if charged_bytes else 0
+    return max(1, (free + held) * 4 // 5)
 
 
 def _own_addresses() -> set[str]:

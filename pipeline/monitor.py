@@ -32,7 +32,7 @@ __all__ = [
     "make_progress",
 ]
 
-State = Literal["started", "running", "finished", "kept", "failed"]
+State = Literal["started", "running", "finished", "kept", "failed", "stopped"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +44,8 @@ class Event:
     stage
         ``"ingest"``, ``"statistics"``, ``"distance-row"``, ...
     state
-        ``"started"``, ``"running"``, ``"finished"``, ``"kept"`` (from an earlier run) or
-        ``"failed"``.
+        ``"started"``, ``"running"``, ``"finished"``, ``"kept"`` (from an earlier run),
+        ``"failed"`` or ``"stopped"`` (by a signal).
     done, total, unit
         How far, of how much, in what; the total is 0 where it is not known.
     kept
@@ -217,7 +217,7 @@ class Progress:
     def stage(
         self, name: str, *, total: int, unit: str, kept: int = 0, unit_bytes: int = 0
     ) -> Iterator[Stage]:
-        """Open a stage; it ends as finished, or as failed when an exception leaves it.
+        """Open a stage; it ends as finished, as failed when an error leaves it, or as stopped.
 
         Parameters
         ----------
@@ -245,10 +245,10 @@ class Progress:
             stage.tell("started")
             try:
                 yield stage
-            except BaseException:
+            except BaseException as error:
                 # The disk that cannot take this event may be what ended the stage.
                 with suppress(OSError):
-                    stage.tell("failed")
+                    stage.tell("failed" if isinstance(error, Exception) else "stopped")
                 raise
             stage.done = stage.total
             stage.tell("finished")

@@ -15,6 +15,7 @@ from clustergrid.pipeline.execution import (
     available_memory_bytes,
     resources_of,
 )
+from clustergrid.pipeline.footprint import DRIVER_BYTES
 from clustergrid.pipeline.monitor import Listener, Progress, make_progress
 from clustergrid.pipeline.sizes import parse_bytes
 from clustergrid.pipeline.stages import Stages
@@ -65,7 +66,9 @@ def open_stages(
     if client is None and not isinstance(matrix.variable._data, np.ndarray):
         client = active_client()
     executor: Executor = ThreadsExecutor() if client is None else DaskExecutor(client)
-    memory_bytes = available_memory_bytes() if memory is None else parse_bytes(memory)
+    in_memory = isinstance(matrix.variable._data, np.ndarray)
+    charged = DRIVER_BYTES + (int(matrix.nbytes) if in_memory else 0)
+    memory_bytes = available_memory_bytes(charged) if memory is None else parse_bytes(memory)
     return Stages(
         matrix,
         z_score=z_score,

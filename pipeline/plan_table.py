@@ -70,6 +70,13 @@ def _reasons(plan: Plan) -> list[str]:
     return [f"{stage.name.ljust(width)}  {stage.reason}" for stage in plan.stages]
 
 
+def _disk(plan: Plan) -> str:
+    text = f"{format_bytes(plan.disk_bytes)} of disk"
+    if plan.peak_disk_bytes == plan.disk_bytes:
+        return text
+    return f"{text}, {format_bytes(plan.peak_disk_bytes)} at times"
+
+
 def _total(plan: Plan) -> list[str]:
     resources = plan.resources
     threads = f"{resources.threads:,} thread{'s' if resources.threads > 1 else ''}"
@@ -82,7 +89,7 @@ def _total(plan: Plan) -> list[str]:
     return [
         f"{plan.shape[0]:,} rows x {plan.shape[1]:,} columns, {threads}; stages meet {where}",
         f"peak {format_bytes(plan.peak_memory_bytes)} of {format_bytes(resources.memory_bytes)} "
-        f"memory{elsewhere}, {format_bytes(plan.disk_bytes)} of disk",
+        f"memory{elsewhere}, {_disk(plan)}",
         f"about {format_seconds(plan.seconds)}, {format_seconds(plan.startup_seconds)} of it to "
         f"start (rates {rates})",
     ]

@@ -26,7 +26,9 @@ class StagePlan:
     tasks
         How many.
     bytes_read, bytes_written
-        From and to the store, all tasks together. What is written stays there.
+        From and to the store, all tasks together.
+    scratch_bytes
+        Of what is written: removed when the stage ends. All else stays.
     footprint
         Memory of the driver and of each worker.
     work
@@ -43,6 +45,7 @@ class StagePlan:
     tasks: int
     bytes_read: int = 0
     bytes_written: int = 0
+    scratch_bytes: int = 0
     footprint: Footprint
     work: StageWork
     seconds: float = 0.0
@@ -66,7 +69,7 @@ class StagePlan:
     @property
     def disk_bytes(self) -> int:
         """What it leaves in the store."""
-        return self.bytes_written
+        return self.bytes_written - self.scratch_bytes
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -78,6 +81,7 @@ class StagePlan:
             "bytes_read": self.bytes_read,
             "bytes_written": self.bytes_written,
             "disk_bytes": self.disk_bytes,
+            "scratch_bytes": self.scratch_bytes,
             "driver_memory_bytes": self.driver_memory_bytes,
             "worker_memory_bytes": self.worker_memory_bytes,
             "peak_memory_bytes": self.peak_memory_bytes,
@@ -137,6 +141,15 @@ class Plan:
         return sum(stage.disk_bytes for stage in self.stages)
 
     @property
+    def peak_disk_bytes(self) -> int:
+        """Most that the run has on disk at once."""
+        stages = self.stages
+        return max(
+            sum(stage.disk_bytes for stage in stages[: i + 1]) + stages[i].scratch_bytes
+            for i in range(len(stages))
+        )
+
+    @property
     def seconds(self) -> float:
         """Of the whole run, about."""
         return self.startup_seconds + sum(stage.seconds for stage in self.stages)
@@ -159,7 +172,13 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
-        totals = ("peak_memory_bytes", "driver_memory_bytes", "worker_memory_bytes", "disk_bytes")
+        totals = (
+            "peak_memory_bytes",
+            "driver_memory_bytes",
+            "worker_memory_bytes",
+            "disk_bytes",
+            "peak_disk_bytes",
+        )
         return {
             "shape": list(self.shape),
             "in_memory": self.in_memory,

@@ -47,6 +47,8 @@ from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec, RunSpec
 from clustergrid.pipeline.tile_memory import StoredMatrix, TileWork
 from clustergrid.pipeline.tiling import Tiling, least_distance_bytes, tile_the_triangle
 from clustergrid.storage.grid import READ_BLOCK, TriangleGrid
+from clustergrid.storage.readers.chunking import storage_chunks
+from clustergrid.storage.rechunk import plan_copy
 
 __all__ = [
     "DescribedCluster",
@@ -83,6 +85,7 @@ def plan_run(
     pictures: int = 1,
     pixels: int = DEFAULT_PIXELS,
     chunks: tuple[int, int] | None = None,
+    source_chunks: tuple[int, int] | None = None,
 ) -> Plan:
     """Plan every stage of a run; its seconds are estimated with `ASSUMED_RATES`.
 
@@ -95,13 +98,14 @@ def plan_run(
     resources
         What may be used.
     in_memory
-        Whether the matrix and the distances stay in this process.
+        Whether the distances stay in this process.
     ingest
         Whether the matrix has to be written to the store first; ``"text"``: and parsed for that.
     trees
         Whether trees are made of the distances, which takes their square in memory.
     matrix_bytes_held
-        Bytes of the matrix that are in this process; by default all of them where `in_memory`.
+        Bytes of the matrix that are in this process, where tasks read it unless it is copied; 0:
+        they read a store. By default all of them where `in_memory`.
     pictures
         Files that the picture is drawn into; 0: it is not, nor is its pass over the matrix made.
     pixels
@@ -109,6 +113,8 @@ def plan_run(
     chunks
         Rows and columns of a chunk, where tasks read the matrix as it is stored; None: as a copy
         of it has them.
+    source_chunks
+        Likewise, of a lazy matrix that is copied; None: it is read from its beginning to its end.
 
     Raises
     ------
@@ -130,6 +136,7 @@ def plan_run(
         pictures=pictures,
         pixels=pixels,
         chunks=chunks,
+        source_chunks=source_chunks,
     )
     refuse_too_little_memory(planner.needed(), resources, planner.alternatives())
     refuse_small_workers(planner.needed_of_worker(), resources, planner.alternatives_of_worker())
@@ -158,6 +165,18 @@ class _Planner:
     pictures: int
     pixels: int
     chunks: tuple[int, int] | None
+    source_chunks: tuple[int, int] | None
+
+    @property
+    def between_bytes(self) -> int:
+        """Of the array by way of which a matrix that is stored by columns is copied."""
+        if self.source_chunks is None:
+            return 0
+        target = storage_chunks(self.shape, self.itemsize)
+        copy = plan_copy(
+            self.shape, self.itemsize, self.source_chunks, target, self.resources.copy_bytes
+        )
+        return 0 if copy.between_chunks is None else self.matrix_bytes
 
     @property
     def matrix_bytes(self) -> int:
@@ -166,7 +185,12 @@ class _Planner:
     @property
     def stored_bytes(self) -> int:
         """Of the matrix, where a pass over it reads the store."""
-        return 0 if self.in_memory else self.matrix_bytes
+        return 0 if self.is_matrix_in_memory else self.matrix_bytes
+
+    @property
+    def is_matrix_in_memory(self) -> bool:
+        """Whether tasks read it there."""
+        return self.matrix_bytes_held > 0 and not self.ingest
 
     @property
     def ground(self) -> Ground:
@@ -176,7 +200,7 @@ class _Planner:
                 shape=self.shape,
                 itemsize=self.itemsize,
                 chunks=self.chunks,
-                in_memory=self.in_memory,
+                in_memory=self.is_matrix_in_memory,
             ),
             matrix_bytes_held=self.matrix_bytes_held,
         )
@@ -184,16 +208,17 @@ class _Planner:
     def before(self) -> Iterator[StagePlan]:
         n, k = self.shape
         if self.ingest:
-            from_text = self.ingest == "text"
+            from_text, between = self.ingest == "text", self.between_bytes
             yield StagePlan(
                 name="ingest",
-                engine="parsed stream" if from_text else "copy",
+                engine="parsed stream" if from_text else "copy" if not between else "copy, twice",
                 reason="tasks read slabs of it from chunks with checksums",
                 tasks=1 if from_text else max(1, self.matrix_bytes // 2**25),
-                bytes_read=self.matrix_bytes,
-                bytes_written=self.matrix_bytes,
+                bytes_read=self.matrix_bytes + between,
+                bytes_written=self.matrix_bytes + between,
+                scratch_bytes=between,
                 footprint=ingest_footprint(self.ground, self.matrix_bytes),
-                work=ingest_work(self.matrix_bytes, from_text=from_text),
+                work=ingest_work(self.matrix_bytes + between, from_text=from_text),
             )
         yield StagePlan(
             name="statistics",

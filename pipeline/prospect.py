@@ -13,6 +13,7 @@ from clustergrid.pipeline.execution import (
     available_memory_bytes,
     resources_of,
 )
+from clustergrid.pipeline.footprint import DRIVER_BYTES
 from clustergrid.pipeline.opening import open_stages
 from clustergrid.pipeline.planned import Plan
 from clustergrid.pipeline.request import RunRequest
@@ -23,11 +24,11 @@ from clustergrid.pipeline.run_plan import (
     check_store,
     is_small,
     plan_of,
+    planned_matrix,
     starting_resources,
 )
 from clustergrid.pipeline.sizes import parse_bytes
 from clustergrid.pipeline.survey import survey_input, survey_stream
-from clustergrid.storage.identity import chunks_in_place, matrix_source
 from clustergrid.storage.readers.chunking import SMALL_BYTES
 from clustergrid.storage.rundir import RunDirectory
 
@@ -67,7 +68,8 @@ def prospective_plan(
         notes = (CLUSTER_NOTE,)
     else:
         here = Resources(
-            memory_bytes=request.memory_bytes or available_memory_bytes(), threads=available_cores()
+            memory_bytes=request.memory_bytes or available_memory_bytes(DRIVER_BYTES),
+            threads=available_cores(),
         )
         resources = _starting(request, matrix, here)
     plan = plan_of(request, matrix, resources, directory=request.directory, notes=notes)
@@ -145,13 +147,8 @@ def look_at(
         if matrix.is_stream and (store is not None or matrix.nbytes > SMALL_BYTES):
             # To open it would be to copy it.
             executor: Executor = ThreadsExecutor() if client is None else DaskExecutor(client)
-            limit = available_memory_bytes() if memory is None else parse_bytes(memory)
+            limit = available_memory_bytes(DRIVER_BYTES) if memory is None else parse_bytes(memory)
             return matrix, resources_of(executor, limit), 0
     stages = open_stages(data, memory=memory, store=store, client=client)
-    found = PlannedMatrix(
-        shape=stages.shape,
-        dtype=stages.matrix.dtype,
-        ingest=not stages.in_memory and matrix_source(stages.matrix) is None,
-        chunks=chunks_in_place(stages.matrix),
-    )
+    found = planned_matrix(stages.matrix, stages.is_copied)
     return found, stages.resources, stages.matrix_bytes_held

@@ -152,13 +152,22 @@ def refuse_too_little_disk(
         There is too little; the message says how much would do, and what would need less.
     """
     still = {s.name: max(0, s.disk_bytes - kept_bytes.get(s.name, 0)) for s in plan.stages}
-    needed = sum(still.values())
+    # What a stage writes besides, and removes, need not be there with what later stages write.
+    besides = {
+        s.name: max(0, s.disk_bytes + s.scratch_bytes - kept_bytes.get(s.name, 0)) - still[s.name]
+        for s in plan.stages
+    }
+    written, needed = 0, 0
+    for name in still:
+        written += still[name]
+        needed = max(needed, written + besides[name])
     if needed <= free_bytes:
         return
     enough = _rounded_up(needed)
-    largest = max(still, key=lambda name: still[name])
+    largest = max(still, key=lambda name: still[name] + besides[name])
+    share = still[largest] + besides[largest]
     raise DiskSpaceError(
-        f"the run still writes {format_bytes(enough)} to {path} ({format_bytes(still[largest])} of "
+        f"the run still writes {format_bytes(enough)} to {path} ({format_bytes(share)} of "
         f"it in the stage {largest}), and {format_bytes(free_bytes)} are free there. Free that "
         "much, or name a directory on a file system that has it"
         f"{_others(_disk_alternatives(plan, still), needed, free_bytes)}.",

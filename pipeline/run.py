@@ -26,6 +26,7 @@ from clustergrid.pipeline.execution import (
     available_memory_bytes,
     resources_of,
 )
+from clustergrid.pipeline.footprint import DRIVER_BYTES
 from clustergrid.pipeline.intake import (
     bind_input,
     describe_input,
@@ -56,15 +57,14 @@ from clustergrid.pipeline.planning import Plan, Resources
 from clustergrid.pipeline.prospect import plan_ahead
 from clustergrid.pipeline.request import RunRequest
 from clustergrid.pipeline.run_plan import (
-    PlannedMatrix,
     check_room,
     is_small,
     plan_of,
+    planned_matrix,
     starting_resources,
 )
 from clustergrid.pipeline.spec import AXIS_NAMES, distance_dtype
 from clustergrid.storage.errors import StorageError
-from clustergrid.storage.identity import chunks_in_place
 from clustergrid.storage.readers.location import Location
 from clustergrid.storage.rundir import RunDirectory, stage_key
 
@@ -170,7 +170,8 @@ class _Run:
         self._tell = tell
         self._client: Client | None = None
         self.resources = Resources(
-            memory_bytes=request.memory_bytes or available_memory_bytes(), threads=available_cores()
+            memory_bytes=request.memory_bytes or available_memory_bytes(DRIVER_BYTES),
+            threads=available_cores(),
         )
         self._plan_ahead()
         matrix, is_kept = open_input(directory, request, progress)
@@ -226,12 +227,7 @@ class _Run:
         copied = needs_copy(self._matrix)
         return plan_of(
             self.request,
-            PlannedMatrix(
-                shape=self.shape,
-                dtype=self._matrix.dtype,
-                ingest=copied,
-                chunks=chunks_in_place(self._matrix),
-            ),
+            planned_matrix(self._matrix, copied),
             resources,
             directory=self.directory.path,
             # What is done already takes no longer for being measured.
@@ -241,6 +237,7 @@ class _Run:
     def _plan_for_workers(self, resources: Resources) -> None:
         """Plan for the workers of the scheduler that was joined, of which nobody knew before."""
         self.plan = self._make_plan(resources)
+        check_room(self.directory, self.plan, {0, 1}.difference(self._unfinished))
         self._tell(str(self.plan))
         self.directory.update(**_plan_entries(self.plan))
 

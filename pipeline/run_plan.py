@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from math import prod
@@ -22,19 +23,23 @@ from clustergrid.pipeline.refusal import refuse_too_little_disk
 from clustergrid.pipeline.request import ClusterChoice, RunRequest
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.spec import AXIS_NAMES, distance_dtype
+from clustergrid.storage.identity import chunks_in_place
 
 if TYPE_CHECKING:
     import numpy as np
+    import xarray as xr
 
     from clustergrid.storage.rundir import RunDirectory
 
 __all__ = [
     "PlannedMatrix",
     "check_room",
+    "check_scratch",
     "check_store",
     "existing_folder",
     "is_small",
     "plan_of",
+    "planned_matrix",
     "starting_resources",
 ]
 
@@ -56,6 +61,8 @@ class PlannedMatrix:
         Whether it is copied first; ``"text"``: and parsed for that.
     chunks
         Of a Zarr array that is used where it is; otherwise None.
+    source_chunks
+        Of a lazy matrix that is copied, as it is read for that; otherwise None.
     is_stream
         Whether it can only be read from its beginning to its end.
     note
@@ -66,6 +73,7 @@ class PlannedMatrix:
     dtype: np.dtype[np.generic]
     ingest: Ingest
     chunks: tuple[int, int] | None = None
+    source_chunks: tuple[int, int] | None = None
     is_stream: bool = False
     note: str = ""
 
@@ -73,6 +81,28 @@ class PlannedMatrix:
     def nbytes(self) -> int:
         """Of all values."""
         return self.shape[0] * self.shape[1] * self.dtype.itemsize
+
+
+def planned_matrix(
+    matrix: xr.DataArray, ingest: Ingest, *, is_stream: bool = False
+) -> PlannedMatrix:
+    """Say what a plan knows of a matrix that is open.
+
+    Parameters
+    ----------
+    matrix
+        From `open_matrix`.
+    ingest, is_stream
+        As in `PlannedMatrix`.
+    """
+    return PlannedMatrix(
+        shape=(int(matrix.shape[0]), int(matrix.shape[1])),
+        dtype=matrix.dtype,
+        ingest=ingest,
+        chunks=chunks_in_place(matrix),
+        source_chunks=matrix.data.chunksize if ingest and matrix.chunks is not None else None,
+        is_stream=is_stream,
+    )
 
 
 def is_small(largest_axis: int, matrix_bytes: int) -> bool:
@@ -156,6 +186,7 @@ def plan_of(
         pictures=len(request.figure.formats),
         pixels=round(prod(request.figure.figsize_inches) * request.figure.dpi**2),
         chunks=matrix.chunks,
+        source_chunks=matrix.source_chunks,
     )
     if measure:
         where = None if directory is None else existing_folder(directory)
@@ -182,7 +213,7 @@ def check_room(directory: RunDirectory, plan: Plan, finished_axes: Collection[in
     """
     kept = _kept_bytes(Path(directory.matrix), Path(directory.arrays))
     if "matrix" in directory.state["stages"]:
-        kept["ingest"] = plan.disk_bytes  # compressed, it is smaller than planned
+        kept["ingest"] = plan.peak_disk_bytes  # compressed, it is smaller than planned
     for axis in finished_axes:
         name = AXIS_NAMES[axis]
         kept |= dict.fromkeys((f"distance-{name}", f"linkage-{name}"), plan.disk_bytes)
@@ -208,6 +239,19 @@ def check_store(store: Path, plan: Plan) -> None:
     free = shutil.disk_usage(existing_folder(store)).free
     kept = _kept_bytes(store / "matrix", store)
     refuse_too_little_disk(plan, free_bytes=free, kept_bytes=kept, path=str(store))
+
+
+def check_scratch(plan: Plan) -> None:
+    """Refuse a plan whose copy of the matrix has no room where temporary directories are made.
+
+    Raises
+    ------
+    DiskSpaceError
+        There is too little room; the message says how much would do.
+    """
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    refuse_too_little_disk(plan, free_bytes=free, kept_bytes={}, path=folder)
 
 
 def _kept_bytes(matrix: Path, arrays: Path) -> dict[str, int]:

@@ -47,6 +47,7 @@ from clustergrid.pipeline.order import check_optimal_ordering
 from clustergrid.pipeline.order import optimal_ordering as order_optimally
 from clustergrid.pipeline.planning import Resources, plan_run
 from clustergrid.pipeline.reorder import reordered_matrix
+from clustergrid.pipeline.run_plan import check_scratch, planned_matrix
 from clustergrid.pipeline.spec import (
     AXIS_NAMES,
     AxisSpec,
@@ -64,7 +65,7 @@ from clustergrid.storage.condensed import (
 )
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import TriangleGrid
-from clustergrid.storage.identity import chunks_in_place, matrix_source
+from clustergrid.storage.identity import matrix_source
 from clustergrid.storage.ingest import ingest
 from clustergrid.storage.source import ArraySource, MatrixSource
 
@@ -134,17 +135,20 @@ class Stages:
     @cached_property
     def source(self) -> MatrixSource:
         """The matrix as tasks read it: in memory, or put at rest first."""
+        if self.is_copied:
+            return self._ingest(self.matrix, "matrix")
         source: MatrixSource | None = matrix_source(self.matrix)
-        if source is None and self.matrix.nbytes <= self._gathered_bytes:
-            with self.executor.active():
-                source = ArraySource(np.asarray(self.matrix.to_numpy()))
-        if source is None or (
-            isinstance(source, ArraySource)
-            and not self.executor.in_process
-            and self.matrix.nbytes > _SHIPPED_BYTES
-        ):
-            source = self._ingest(self.matrix, "matrix")
-        return source
+        if source is not None:
+            return source
+        with self.executor.active():
+            return ArraySource(np.asarray(self.matrix.to_numpy()))
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether the matrix is put at rest before tasks read it."""
+        if self.in_memory:
+            return not self.executor.in_process and self.matrix.nbytes > _SHIPPED_BYTES
+        return matrix_source(self.matrix) is None and self.matrix.nbytes > self._gathered_bytes
 
     def _ingest(self, matrix: xr.DataArray, path: str) -> MatrixSource:
         """Put a matrix at rest, where every task can read it."""
@@ -175,9 +179,7 @@ class Stages:
         if self.in_memory:
             return int(self.matrix.nbytes)
         # As `source` does it.
-        is_gathered = (
-            self.matrix.nbytes <= self._gathered_bytes and matrix_source(self.matrix) is None
-        )
+        is_gathered = matrix_source(self.matrix) is None and not self.is_copied
         return int(self.matrix.nbytes) if is_gathered else 0
 
     @cached_property
@@ -334,18 +336,23 @@ class Stages:
         refuse_one_observation(self.matrix, axis)
         other = AxisSpec(cluster=False)
         # Before the matrix is read, which may take hours.
-        tiling = plan_run(
+        matrix = planned_matrix(self.matrix, self.is_copied)
+        planned = plan_run(
             RunSpec(row=spec if axis == 0 else other, column=spec if axis == 1 else other),
             self.shape,
             self.matrix.dtype.itemsize,
             self.resources,
             in_memory=self.store is None,
-            ingest=False,
+            ingest=matrix.ingest,
             trees=tree,
             pictures=0,
             matrix_bytes_held=self.matrix_bytes_held,
-            chunks=chunks_in_place(self.matrix),
-        ).tiling(axis)
+            chunks=matrix.chunks,
+            source_chunks=matrix.source_chunks,
+        )
+        tiling = planned.tiling(axis)
+        if self.is_copied and self.store is None and "source" not in self.__dict__:
+            check_scratch(planned)
         refuse_not_finite(self.matrix, self.statistics, self.normalization, axis)
         source, statistics, normalization = self.source, self.statistics, self.normalization
         name = f"distance-{AXIS_NAMES[axis]}"

@@ -27,7 +27,7 @@ class StageStatus:
     ----------
     stage, state, done, total, unit, kept, bytes, rate, seconds, seconds_left, peak_memory_bytes
         As in the event. A stage that was under way when its process died has the state
-        ``"stopped"``.
+        ``"stopped"``, as one that a signal ended.
     silent_seconds
         Since that was heard, of a stage that is under way; otherwise 0.
     """

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from clustergrid.pipeline.intake import needs_copy
-from clustergrid.pipeline.run_plan import PlannedMatrix
+from clustergrid.pipeline.run_plan import PlannedMatrix, planned_matrix
 from clustergrid.pipeline.sizes import format_bytes
-from clustergrid.storage.identity import chunks_in_place
 from clustergrid.storage.matrix import open_matrix
 from clustergrid.storage.readers.base import Stream
 from clustergrid.storage.readers.location import Location
@@ -43,13 +42,7 @@ def survey_input(path: str | os.PathLike[str], layer: str | None = None) -> Plan
         return stream
     matrix = open_matrix(path, layer=layer)
     copied, is_text = needs_copy(matrix), Location.parse(path).suffix in TEXT
-    return PlannedMatrix(
-        shape=(int(matrix.shape[0]), int(matrix.shape[1])),
-        dtype=matrix.dtype,
-        ingest="text" if copied and is_text else copied,
-        chunks=chunks_in_place(matrix),
-        is_stream=is_text,
-    )
+    return planned_matrix(matrix, "text" if copied and is_text else copied, is_stream=is_text)
 
 
 def survey_stream(path: str | os.PathLike[str], layer: str | None = None) -> PlannedMatrix | None:

@@ -113,6 +113,9 @@ def test_the_default_is_a_share_of_what_is_free(monkeypatch):
     assert whole > 1
     monkeypatch.setattr(execution, "control_group_free_bytes", lambda: 2_000_000)
     assert available_memory_bytes() == 1_600_000
+    # What a plan counts and this process has already is not counted twice; no more than that.
+    assert available_memory_bytes(10**6) == 2_400_000
+    assert available_memory_bytes(10**15) < 10**12
     monkeypatch.setattr(execution, "control_group_free_bytes", lambda: 0)
     assert available_memory_bytes() == 1
 

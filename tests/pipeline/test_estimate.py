@@ -29,7 +29,6 @@ RATES = MachineRates(
     steps_per_second=5e9,
     cores_together=1.0,
     fresh_bytes_per_second=1e9,
-    copied_bytes_per_second=5e9,
     written_bytes_per_second=5e8,
     read_bytes_per_second=1e9,
 )

@@ -49,8 +49,10 @@ def test_a_stage_tells_where_it_stands(clock):
     assert more == events
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_a_stage_that_an_exception_leaves_has_failed(error):
+@pytest.mark.parametrize(
+    ("error", "state"), [(ValueError, "failed"), (KeyboardInterrupt, "stopped")]
+)
+def test_a_stage_that_an_error_leaves_has_failed_and_a_signal_stops_it(error, state):
     events = []
 
     def work():
@@ -60,7 +62,7 @@ def test_a_stage_that_an_exception_leaves_has_failed(error):
 
     with pytest.raises(error):
         work()
-    assert [event.state for event in events] == ["started", "failed"]
+    assert [event.state for event in events] == ["started", state]
     assert events[-1].done == 2
 
 

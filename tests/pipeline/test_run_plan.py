@@ -1,23 +1,32 @@
 """The plan of a run as it will be: processes, workers that were joined, room on its disk."""
 
+import importlib
 import json
 import shutil
+import tempfile
 import time
 from collections import namedtuple
 from dataclasses import replace
 
 import dask
+import dask.array
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
+import zarr
 from distributed import Client, LocalCluster
 
-from clustergrid.pipeline import calibration, plan
+from clustergrid.pipeline import calibration, linkage, plan
 from clustergrid.pipeline.errors import DiskSpaceError, MemoryLimitError
+from clustergrid.pipeline.prospect import prospective_plan
 from clustergrid.pipeline.request import ClusterChoice, FigureOptions, RunRequest
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.run import run
 from clustergrid.pipeline.run_plan import existing_folder, is_small, starting_resources
+from clustergrid.pipeline.sizes import format_bytes
+from clustergrid.pipeline.spec import AxisSpec
+from clustergrid.storage.rechunk import plan_copy
 
 FIGURE = FigureOptions(figsize_inches=(3, 3), dpi=40)
 HERE = Resources(memory_bytes=8 * 10**9, threads=8)
@@ -137,14 +146,18 @@ def scheduler():
         yield cluster.scheduler_address
 
 
-def test_the_plan_of_a_joined_scheduler_is_of_its_workers(request_of, scheduler):
-    told = []
+def test_the_plan_of_a_joined_scheduler_is_of_its_workers(request_of, scheduler, monkeypatch):
+    told, checked = [], []
+    monkeypatch.setattr(
+        "clustergrid.pipeline.run.check_room", lambda _, plan, __: checked.append(plan)
+    )
     request = request_of(cluster=ClusterChoice(scheduler=scheduler))
     result = run(request, notice=told.append)
     tables = [text for text in told if "rows x" in text]
     assert tables == [str(result.plan)]
     assert "3 threads in 1 worker process" in tables[0]
     assert result.plan.resources.threads == 3
+    assert checked[-1] is result.plan  # for whose tiles there has to be room
     state = json.loads((result.directory / "run.json").read_text())
     assert state["plan"] == [stage.as_dict() for stage in result.plan.stages]
     # A finished run joins nothing, and says so at once.
@@ -172,6 +185,62 @@ def test_a_store_without_room_is_refused_in_python_too(tmp_path, monkeypatch):
     # In memory nothing is written; elsewhere nobody knows.
     assert plan(values).disk_bytes == 0
     assert not (tmp_path / "new").exists()
+
+
+def test_a_lazy_matrix_is_read_from_its_copy_and_that_needs_room(monkeypatch):
+    lazy = xr.DataArray(dask.array.zeros((20_000, 300), chunks=(4_000, 300)), dims=("a", "b"))
+    found = plan(lazy, memory="8GB", col_cluster=False)
+    assert found.stages[0].name == "statistics"  # 48 MB are gathered
+    large = xr.DataArray(dask.array.zeros((20_000, 9000), chunks=(4_000, 300)), dims=("a", "b"))
+    found = plan(large, memory="8GB", col_cluster=False)
+    stages = {stage.name: stage for stage in found.stages}
+    assert stages["ingest"].disk_bytes == found.disk_bytes == large.nbytes
+    # Tasks read the copy.
+    for name in ("statistics", "distance-row", "linkage-row", "downsample"):
+        assert stages[name].bytes_read >= large.nbytes
+    give_room(monkeypatch, large.nbytes - 1)
+    with pytest.raises(DiskSpaceError, match=f"to {tempfile.gettempdir()} "):
+        plan(large, memory="8GB", col_cluster=False)
+    with pytest.raises(DiskSpaceError):
+        linkage(large, memory="8GB")
+
+
+def test_a_matrix_stored_by_columns_needs_room_for_two_copies(tmp_path, monkeypatch):
+    array = zarr.create_array(
+        tmp_path / "a", shape=(180_000, 400), chunks=(180_000, 10), dtype="f4"
+    )
+    array[:] = 1.0
+    request = RunRequest(
+        input=str(tmp_path / "a"),
+        directory=tmp_path / "run",
+        row=AxisSpec(cluster=False),
+        figure=FIGURE,
+        memory_bytes=1_200_000_000,
+        cluster=ClusterChoice(cluster="none"),
+    )
+    found = prospective_plan(request)
+    ingest = found.stages[0]
+    assert ingest.name == "ingest"
+    assert ingest.scratch_bytes == ingest.disk_bytes == array.nbytes
+    assert found.peak_disk_bytes == 2 * array.nbytes > found.disk_bytes
+    assert f"{format_bytes(found.peak_disk_bytes)} at times" in str(found)
+    give_room(monkeypatch, found.peak_disk_bytes - 1)
+    with pytest.raises(DiskSpaceError, match="in the stage ingest"):
+        run(request)
+    give_room(monkeypatch, found.peak_disk_bytes)
+    assert prospective_plan(request, check_disk=True) == found
+    # As the run does it, with the same memory.
+    copied = []
+
+    def spy(*arguments):
+        copied.append(plan_copy(*arguments))
+        raise KeyboardInterrupt
+
+    ingest_module = importlib.import_module("clustergrid.storage.ingest")
+    monkeypatch.setattr(ingest_module, "plan_copy", spy)
+    with pytest.raises(KeyboardInterrupt):
+        run(request)
+    assert copied[0].between_chunks is not None
 
 
 def test_a_long_text_is_planned_before_it_is_copied(tmp_path, monkeypatch):
