@@ -29,6 +29,7 @@ from clustergrid.pipeline.options import (
     cluster_description_options,
     cluster_options,
     clustering_options,
+    color_options,
     cut_options,
     debug_option,
     described_cluster,
@@ -36,7 +37,6 @@ from clustergrid.pipeline.options import (
     json_option,
     make_figure,
     make_request,
-    memory_option,
 )
 from clustergrid.pipeline.request import RunRequest
 from clustergrid.storage.credentials import hide_credentials
@@ -45,7 +45,6 @@ from clustergrid.storage.errors import ClustergridError, IntegrityError
 __all__ = ["cli", "main"]
 
 _RUN_DIRECTORY = click.Path(exists=True, file_okay=False)
-_COLORS = click.Path(exists=True, dir_okay=False)
 _AGAIN_SECONDS = 0.01
 _STOPPED = "the same command goes on from here"
 _LONGEST_LINE = 2000
@@ -106,8 +105,7 @@ def _run_and_tell(request: RunRequest, as_json: bool) -> None:
 @click.option("-o", "--output", required=True, metavar="RUN", help="The run directory.")
 @clustering_options
 @cut_options
-@click.option("--row-colors", type=_COLORS, help="Table: labels, then a column of colours a strip.")
-@click.option("--col-colors", type=_COLORS, help="Table: labels, then a column of colours a strip.")
+@color_options
 @figure_options
 @cluster_options
 @json_option
@@ -124,6 +122,9 @@ def run_command(input: str, output: str, as_json: bool, **options: Any) -> None:
 @click.argument("input")
 @click.option("-o", "--output", metavar="RUN", help="The run directory, whose disk is looked at.")
 @clustering_options
+@cut_options
+@color_options
+@figure_options
 @cluster_description_options
 @json_option
 @debug_option
@@ -196,7 +197,6 @@ def verify_command(run: str, as_json: bool) -> None:
 
 @cli.command(name="demo")
 @click.option("-o", "--output", default="clustergrid-demo", show_default=True, metavar="RUN")
-@memory_option
 @cluster_options
 @json_option
 @debug_option

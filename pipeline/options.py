@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from clustergrid.pipeline.hierarchy.methods import METHODS
-from clustergrid.pipeline.metrics import check_metric
+from clustergrid.pipeline.metrics import METRICS, check_metric
 from clustergrid.pipeline.request import (
     CLUSTERS,
     FORMATS,
@@ -31,6 +31,7 @@ __all__ = [
     "cluster_description_options",
     "cluster_options",
     "clustering_options",
+    "color_options",
     "cut_options",
     "debug_option",
     "described_cluster",
@@ -38,7 +39,6 @@ __all__ = [
     "json_option",
     "make_figure",
     "make_request",
-    "memory_option",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -95,7 +95,7 @@ def _apply(*options: Callable[[Command], Command]) -> Callable[[Command], Comman
     return decorate
 
 
-memory_option = click.option(
+_memory_option = click.option(
     "--memory", callback=_bytes, metavar="SIZE",
     help="What the run may use on this machine, as 8GB; by default most of what is free.",
 )  # fmt: skip
@@ -110,12 +110,14 @@ debug_option = click.option(
 """`main` looks for it itself, so that it shows errors of the other options too."""
 
 clustering_options = _apply(
-    click.option("--method", type=click.Choice(METHODS), default="average", show_default=True),
-    click.option("--metric", callback=_metric, default="euclidean", show_default=True),
+    click.option("--method", type=click.Choice(METHODS), default="average", show_default=True,
+                 help="How the distance of two clusters follows from those of their members."),
+    click.option("--metric", callback=_metric, default="euclidean", show_default=True,
+                 metavar="NAME", help=f"One of {', '.join(sorted(METRICS))}."),
     click.option("--row-method", type=click.Choice(METHODS), help="Only for the rows."),
-    click.option("--row-metric", callback=_metric, help="Only for the rows."),
+    click.option("--row-metric", callback=_metric, metavar="NAME", help="Only for the rows."),
     click.option("--col-method", type=click.Choice(METHODS), help="Only for the columns."),
-    click.option("--col-metric", callback=_metric, help="Only for the columns."),
+    click.option("--col-metric", callback=_metric, metavar="NAME", help="Only for the columns."),
     click.option("--row-cluster/--no-row-cluster", default=True, help="Cluster the rows."),
     click.option("--col-cluster/--no-col-cluster", default=True, help="Cluster the columns."),
     click.option("--row-linkage", type=_FILE, help="Use this tree (.npy)."),
@@ -127,7 +129,6 @@ clustering_options = _apply(
     click.option("--dtype", type=click.Choice(["float32", "float64"]),
                  help="Precision of the distances; by default that of the matrix."),
     click.option("--layer", help="Layer of an AnnData, variable of a Zarr group."),
-    memory_option,
 )  # fmt: skip
 
 cut_options = _apply(
@@ -137,10 +138,19 @@ cut_options = _apply(
     click.option("--col-height", type=float, help="Cut the column tree at a height."),
 )
 
+color_options = _apply(
+    *(
+        click.option(f"--{axis}-colors", type=_FILE,
+                     help="Table: labels, then a column of colours a strip.")
+        for axis in ("row", "col")
+    )
+)  # fmt: skip
+
 figure_options = _apply(
     click.option("--figsize", type=(float, float), default=(10.0, 10.0), show_default=True,
                  metavar="WIDTH HEIGHT", help="Inches."),
-    click.option("--dpi", type=click.IntRange(10, 1200), default=150, show_default=True),
+    click.option("--dpi", type=click.IntRange(10, 1200), default=150, show_default=True,
+                 help="Dots an inch."),
     click.option("--format", "formats", multiple=True, default=("png",), show_default=True,
                  type=click.Choice(FORMATS), help="May be given again."),
     click.option("--cmap", help="Colormap: mako, rocket, vlag, icefire or matplotlib's."),
@@ -151,11 +161,14 @@ figure_options = _apply(
     click.option("--cbar-label", help="Text beside the colour bar."),
     click.option("--legend", multiple=True, callback=_legend, metavar="LABEL=COLOUR",
                  help="An entry of the legend of the colour strips; may be given again."),
-    click.option("--row-labels/--no-row-labels", default=True),
-    click.option("--col-labels/--no-col-labels", default=True),
+    click.option("--row-labels/--no-row-labels", default=True,
+                 help="Write the labels of the rows."),
+    click.option("--col-labels/--no-col-labels", default=True,
+                 help="Write the labels of the columns."),
 )  # fmt: skip
 
 cluster_options = _apply(
+    _memory_option,
     click.option("--cluster", type=click.Choice(CLUSTERS), default="local", show_default=True,
                  help="local: worker processes with a dashboard, unless the work is small; "
                  "none: threads of this process."),
@@ -174,6 +187,7 @@ cluster_options = _apply(
 )  # fmt: skip
 
 cluster_description_options = _apply(
+    _memory_option,
     click.option("--cluster", type=click.Choice(CLUSTERS), default="local", show_default=True,
                  help="As of `clustergrid run`."),
     click.option("--workers", type=click.IntRange(1), metavar="N",
@@ -238,6 +252,8 @@ def described_cluster(options: dict[str, Any]) -> DescribedCluster | None:
             f"a cluster is described by {', '.join(names.values())} together: "
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
         )
+    if options["cluster"] == "none":
+        raise click.UsageError("--cluster none has no workers that could be described")
     return DescribedCluster(
         workers=options["workers"],
         cores=options["cores"],

@@ -10,7 +10,6 @@ from typing import IO, Any, cast
 
 from clustergrid.pipeline.intake import needs_copy
 from clustergrid.pipeline.run_plan import PlannedMatrix, planned_matrix
-from clustergrid.pipeline.sizes import format_bytes
 from clustergrid.storage.matrix import open_matrix
 from clustergrid.storage.readers.base import Stream
 from clustergrid.storage.readers.location import Location
@@ -19,6 +18,9 @@ from clustergrid.storage.readers.table import TEXT, open_location
 __all__ = ["survey_input", "survey_stream"]
 
 _SAMPLE_BYTES = 16_000_000
+_PART_BYTES = 2**16
+_LEAST_ROWS = 10
+"""So many rows are read whatever they take, to know how long one is."""
 
 
 def survey_input(path: str | os.PathLike[str], layer: str | None = None) -> PlannedMatrix:
@@ -73,8 +75,7 @@ def survey_stream(path: str | os.PathLike[str], layer: str | None = None) -> Pla
         dtype=found.dtype,
         ingest="text",
         is_stream=True,
-        note=f"the number of rows is estimated from the first {format_bytes(_SAMPLE_BYTES)} of "
-        f"{Path(location.url).name}",
+        note=f"the number of rows is estimated from the beginning of {Path(location.url).name}",
     )
 
 
@@ -85,11 +86,27 @@ def _rows_of_text(location: Location) -> int | None:
         if location.is_compressed:
             text = cast("IO[bytes]", gzip.GzipFile(fileobj=cast("Any", raw)))
         try:
-            sample = text.read(_SAMPLE_BYTES)
+            header = len(text.readline())
+            rows, whole, seen = _whole_rows(text)
         except (EOFError, OSError, zlib.error):
             return None  # it is damaged; whoever reads it says where
-        if len(sample) < _SAMPLE_BYTES:
+        if header + seen < _SAMPLE_BYTES:
             return None
         used = raw.tell()
         size = raw.seek(0, os.SEEK_END)
-    return max(1, round(sample.count(b"\n") * size / used) - 1)
+    length = (header + seen) * size / used
+    return max(1, round((length - header) / (whole / rows))) if rows else 1
+
+
+def _whole_rows(text: IO[bytes]) -> tuple[int, int, int]:
+    """Read some rows: how many are whole, their bytes, and all bytes that were read."""
+    rows, whole, seen = 0, 0, 0
+    while seen < _SAMPLE_BYTES or rows < _LEAST_ROWS:
+        part = text.read(_PART_BYTES)
+        if not part:
+            break
+        rows += part.count(b"\n")
+        if b"\n" in part:
+            whole = seen + part.rindex(b"\n") + 1
+        seen += len(part)
+    return rows, whole, seen

@@ -112,6 +112,19 @@ def test_threads_of_the_process_need_no_workers(call, folder):
     assert planned(call("a.csv", "--json"))["resources"]["worker_processes"] == 0
 
 
+def test_a_plan_takes_what_decides_the_memory_of_a_run(call, folder):
+    Path("colors.csv").write_text("label,batch\ng0,red\n")
+    small, large = (
+        planned(call("a.csv", "--dpi", dpi, "--row-k", 3, "--row-colors", "colors.csv",
+                     "--format", "png", "--format", "pdf", "--json"))
+        for dpi in (50, 600)
+    )  # fmt: skip
+    pictures = [told["stages"][-1] for told in (small, large)]
+    assert [picture["name"] for picture in pictures] == ["picture", "picture"]
+    assert pictures[0]["driver_memory_bytes"] < pictures[1]["driver_memory_bytes"]
+    assert pictures[0]["tasks"] == 2
+
+
 def test_a_cluster_is_described(call, folder):
     lazy("big.npy", (120_000, 2_000))
     size = ("--workers", 100, "--cores", 16, "--memory-per-worker", "64GB")
@@ -139,6 +152,10 @@ def test_a_cluster_is_described(call, folder):
         (("--workers", "3", "--cores", "2"), "--memory-per-worker is missing"),
         (("--memory-per-worker", "3GB"), "--workers and --cores are missing"),
         (("--workers", "0"), "0 is not in the range"),
+        (
+            ("--workers", "3", "--cores", "2", "--memory-per-worker", "3GB", "--cluster", "none"),
+            "--cluster none has no workers",
+        ),
         (("--memory-per-worker", "much"), "not a size in bytes"),
     ],
 )
@@ -208,9 +225,19 @@ def test_a_long_text_is_neither_copied_nor_read(call, folder, monkeypatch, name)
     # Of a compressed file, what was read ahead counts as used.
     assert rows == pytest.approx(20_000, rel=0.1)
     assert told["stages"][0]["engine"] == "parsed stream"
-    assert "estimated from the first" in call(name)[1]
+    assert "estimated from the beginning" in call(name)[1]
     assert plan(name, store=folder / "store").shape == (rows, columns)
     assert not (folder / "store").exists()
+
+
+@pytest.mark.parametrize("name", ["wide.csv", "wide.csv.gz"])
+def test_rows_longer_than_the_sample_are_counted_by_their_bytes(call, folder, monkeypatch, name):
+    frame(40, 3000).to_csv(name)
+    monkeypatch.setattr(survey, "_SAMPLE_BYTES", 20_000)  # less than the header takes
+    monkeypatch.setattr(survey, "_PART_BYTES", 1_000)
+    rows, columns = planned(call(name, "--json"))["shape"]
+    assert columns == 3000
+    assert rows == pytest.approx(40, abs=2)
 
 
 def test_a_short_text_is_read_and_checked(call, folder):
