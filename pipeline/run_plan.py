@@ -214,6 +214,8 @@ def check_room(directory: RunDirectory, plan: Plan, finished_axes: Collection[in
     kept = _kept_bytes(Path(directory.matrix), Path(directory.arrays))
     if "matrix" in directory.state["stages"]:
         kept["ingest"] = plan.peak_disk_bytes  # compressed, it is smaller than planned
+    if "picture" in directory.state["stages"]:
+        kept["picture"] = plan.disk_bytes  # a new one takes the place of the old one
     for axis in finished_axes:
         name = AXIS_NAMES[axis]
         kept |= dict.fromkeys((f"distance-{name}", f"linkage-{name}"), plan.disk_bytes)

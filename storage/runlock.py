@@ -85,9 +85,8 @@ def _myself() -> Holder:
 def _read(lock: Path) -> Holder | None:
     try:
         entry = json.loads(lock.read_text(encoding="utf-8"))
-        return Holder(
-            str(entry["host"]), int(entry["pid"]), float(entry["started"]), str(entry.get("boot", ""))
-        )
+        host, boot = str(entry["host"]), str(entry.get("boot", ""))
+        return Holder(host, int(entry["pid"]), float(entry["started"]), boot)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
