@@ -18,6 +18,7 @@ from clustergrid.storage.readers.table import TEXT, open_location
 __all__ = ["survey_input", "survey_stream"]
 
 _SAMPLE_BYTES = 16_000_000
+_MOST_SAMPLED_BYTES = 8 * _SAMPLE_BYTES
 _PART_BYTES = 2**16
 _LEAST_ROWS = 10
 """So many rows are read whatever they take, to know how long one is."""
@@ -86,7 +87,7 @@ def _rows_of_text(location: Location) -> int | None:
         if location.is_compressed:
             text = cast("IO[bytes]", gzip.GzipFile(fileobj=cast("Any", raw)))
         try:
-            header = len(text.readline())
+            header = len(text.readline(_MOST_SAMPLED_BYTES))
             rows, whole, seen = _whole_rows(text)
         except (EOFError, OSError, zlib.error):
             return None  # it is damaged; whoever reads it says where
@@ -94,6 +95,8 @@ def _rows_of_text(location: Location) -> int | None:
             return None
         used = raw.tell()
         size = raw.seek(0, os.SEEK_END)
+    if rows < _LEAST_ROWS and seen >= _MOST_SAMPLED_BYTES:
+        return None  # these may be no rows at all; whoever reads them says so
     length = (header + seen) * size / used
     return max(1, round((length - header) / (whole / rows))) if rows else 1
 
@@ -101,7 +104,7 @@ def _rows_of_text(location: Location) -> int | None:
 def _whole_rows(text: IO[bytes]) -> tuple[int, int, int]:
     """Read some rows: how many are whole, their bytes, and all bytes that were read."""
     rows, whole, seen = 0, 0, 0
-    while seen < _SAMPLE_BYTES or rows < _LEAST_ROWS:
+    while seen < _SAMPLE_BYTES or (rows < _LEAST_ROWS and seen < _MOST_SAMPLED_BYTES):
         part = text.read(_PART_BYTES)
         if not part:
             break
