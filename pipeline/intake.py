@@ -13,18 +13,19 @@ from clustergrid.pipeline.execution import Executor, available_cores
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.request import RunRequest
 from clustergrid.storage.arrays import open_array
-from clustergrid.storage.chunks import chunk_grid, chunk_of, damaged_chunks
+from clustergrid.storage.chunks import chunk_grid, chunk_of, damaged_chunks, noted_chunks
 from clustergrid.storage.credentials import hide_credentials
 from clustergrid.storage.errors import IntegrityError, RunDirectoryError, StorageError
 from clustergrid.storage.identity import fingerprint, matrix_source, stored_record
 from clustergrid.storage.ingest import ingest, ingest_stream
-from clustergrid.storage.manifest import Manifest, chunk_checksum
+from clustergrid.storage.manifest import Manifest
 from clustergrid.storage.matrix import open_matrix
 from clustergrid.storage.readers.base import Stream
 from clustergrid.storage.readers.location import Location
 from clustergrid.storage.readers.table import open_location
 from clustergrid.storage.rundir import RunDirectory, stage_key
 from clustergrid.storage.source import ZarrSource
+from clustergrid.storage.verify import fault_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 _STAGE = "matrix"
+_MATRIX = "matrix.zarr/matrix"
 
 
 def describe_input(request: RunRequest) -> dict[str, Any]:
@@ -174,16 +176,11 @@ def refuse_changed(directory: RunDirectory, request: RunRequest) -> None:
 
 def _has_its_labels(directory: RunDirectory) -> bool:
     """Whether the labels are as they were written: they are read at once, and are few."""
-    for entry in directory.manifest(_STAGE).entries.values():
-        if entry.is_chunk and chunk_of(entry.file, "matrix.zarr/matrix") is None:
-            path = directory.file(entry.file)
-            try:
-                checksums = set(chunk_checksum(path))
-            except OSError:
-                return False
-            if checksums != {entry.digest}:
-                return False
-    return True
+    return all(
+        fault_of(directory, entry) is None
+        for entry in directory.manifest(_STAGE).entries.values()
+        if entry.is_chunk and chunk_of(entry.file, _MATRIX) is None
+    )
 
 
 def needs_copy(matrix: xr.DataArray) -> bool:
@@ -262,11 +259,7 @@ def verify_matrix(directory: RunDirectory, progress: Progress) -> bool:
 
 def _damaged_files(directory: RunDirectory, manifest: Manifest, progress: Progress) -> list[str]:
     """Names of the matrix's chunks, among those in the manifest, that are not as they were."""
-    noted = {
-        chunk: entry.file
-        for entry in manifest.entries.values()
-        if (chunk := chunk_of(entry.file, "matrix.zarr/matrix")) is not None
-    }
+    noted = noted_chunks(manifest, _MATRIX)
     with progress.stage("verify-matrix", total=len(noted), unit="chunks") as stage:
         damaged = damaged_chunks(
             directory.matrix,
@@ -291,8 +284,8 @@ def _kept_chunks(directory: RunDirectory, progress: Progress) -> tuple[Manifest,
         array = open_array(directory.matrix, "matrix")
     except StorageError:
         return _begin_anew(directory), 0.0
-    chunks = [name for name in manifest.entries if name.startswith("matrix.zarr/matrix/c/")]
-    return manifest, len(chunks) / max(1, math.prod(chunk_grid(array)))
+    n_kept = len(noted_chunks(manifest, _MATRIX))
+    return manifest, n_kept / max(1, math.prod(chunk_grid(array)))
 
 
 def _is_complete(directory: RunDirectory) -> bool:

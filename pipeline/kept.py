@@ -22,7 +22,7 @@ from clustergrid.pipeline.stages import Stages
 from clustergrid.pipeline.tiles import DistanceInput
 from clustergrid.pipeline.tiling import Tiling
 from clustergrid.storage.arrays import open_array, write_array
-from clustergrid.storage.chunks import chunk_of, damaged_chunks, stored_entries
+from clustergrid.storage.chunks import damaged_chunks, noted_chunks, stored_entries
 from clustergrid.storage.condensed import CondensedDistances, create_condensed, open_condensed
 from clustergrid.storage.errors import StorageError
 from clustergrid.storage.manifest import Manifest, metadata_entry
@@ -215,11 +215,7 @@ class RunStages(Stages):
             condensed = open_condensed(self._directory.arrays, path, mode="r+")
         except StorageError:
             return None, frozenset()
-        noted = {
-            chunk: entry.file
-            for entry in manifest.entries.values()
-            if (chunk := chunk_of(entry.file, f"arrays.zarr/{path}")) is not None
-        }
+        noted = noted_chunks(manifest, f"arrays.zarr/{path}")
         if not noted or condensed.dtype != self.dtype:
             return None, frozenset()
         with self._progress.stage(

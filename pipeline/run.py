@@ -183,7 +183,11 @@ class _Run:
         self._key = normalization_key(
             matrix_key(directory), request.z_score, request.standard_scale
         )
-        self._unfinished = [axis for axis in (0, 1) if not self._is_finished(axis)]
+        clustered = [axis for axis in (0, 1) if self.spec.axis(axis).cluster]
+        # Looked at once: a directory may hold tens of thousands of tiles.
+        self._has_tree = {axis: self._finds_tree(axis) for axis in clustered}
+        self._has_distances = {axis: self._finds_distances(axis) for axis in clustered}
+        self._unfinished = [axis for axis in clustered if not self._is_finished(axis)]
         self.plan = self._make_plan(
             starting_resources(request.cluster, self.resources, small=self._is_small)
         )
@@ -242,15 +246,13 @@ class _Run:
         self.directory.update(**_plan_entries(self.plan))
 
     def _is_finished(self, axis: int) -> bool:
-        """Whether there is nothing to compute for the tree of an axis."""
-        if not self.spec.axis(axis).cluster:
-            return True
-        return self._has_tree(axis) and (axis in self._given or self._has_distances(axis))
+        """Whether there is nothing to compute for the tree of a clustered axis."""
+        return self._has_tree[axis] and (axis in self._given or self._has_distances[axis])
 
-    def _has_tree(self, axis: int) -> bool:
+    def _finds_tree(self, axis: int) -> bool:
         return self.directory.is_finished(f"linkage-{AXIS_NAMES[axis]}", self._tree_key(axis))
 
-    def _has_distances(self, axis: int) -> bool:
+    def _finds_distances(self, axis: int) -> bool:
         spec = self.spec.axis(axis)
         assert isinstance(spec.metric, str)
         assert spec.dtype is not None
@@ -259,10 +261,10 @@ class _Run:
 
     def _tell_changes(self, changes: list[str]) -> None:
         """Say what of an earlier run is kept, and what is made anew because of which options."""
-        clustered = [axis for axis in (0, 1) if self.spec.axis(axis).cluster]
         kept = {
-            **{f"distance-{AXIS_NAMES[axis]}": self._has_distances(axis) for axis in clustered},
-            **{f"linkage-{AXIS_NAMES[axis]}": self._has_tree(axis) for axis in clustered},
+            f"{stage}-{AXIS_NAMES[axis]}": is_there
+            for stage, found in (("distance", self._has_distances), ("linkage", self._has_tree))
+            for axis, is_there in found.items()
         }
         there = [name for name, is_there in kept.items() if is_there]
         missing = [name for name, is_there in kept.items() if not is_there]
@@ -363,7 +365,7 @@ class _Run:
             directory.begin(stage)
             directory.file(file).unlink(missing_ok=True)
             return None
-        if self._has_tree(axis):
+        if self._has_tree[axis]:
             if axis in self._unfinished:
                 # Tiles that were found damaged after the tree had been made of them.
                 stages.distances(axis, metric=spec.metric)

@@ -15,7 +15,13 @@ from typing import Any
 
 from clustergrid.storage.arrays import open_array
 from clustergrid.storage.errors import StorageError
-from clustergrid.storage.manifest import Entry, chunk_entry, chunk_file, metadata_entry
+from clustergrid.storage.manifest import (
+    Entry,
+    Manifest,
+    chunk_entry,
+    chunk_file,
+    metadata_entry,
+)
 
 __all__ = [
     "Chunk",
@@ -24,6 +30,7 @@ __all__ = [
     "damaged_chunks",
     "is_whole",
     "missing_chunks",
+    "noted_chunks",
     "stored_entries",
 ]
 
@@ -50,6 +57,21 @@ def chunk_of(file: str, array: str) -> Chunk | None:
     if not file.startswith(prefix) or not all(number.isdigit() for number in numbers):
         return None
     return tuple(int(number) for number in numbers)
+
+
+def noted_chunks(manifest: Manifest, array: str) -> dict[Chunk, str]:
+    """Chunks of an array that a manifest holds, with the names of their files.
+
+    Parameters
+    ----------
+    manifest
+        Of the stage that wrote the array.
+    array
+        Its name in the run directory, as ``"matrix.zarr/matrix"``.
+    """
+    return {
+        chunk: file for file in manifest.entries if (chunk := chunk_of(file, array)) is not None
+    }
 
 
 def missing_chunks(store: str | os.PathLike[str], path: str) -> list[Chunk]:
@@ -116,8 +138,8 @@ def damaged_chunks(
     """
     array = open_array(os.fspath(store), path)
     missing = set(missing_chunks(store, path))
-    wanted = list(itertools.product(*map(range, chunk_grid(array))) if chunks is None else chunks)
     grid = chunk_grid(array)
+    wanted = list(itertools.product(*map(range, grid)) if chunks is None else chunks)
     damaged = {chunk for chunk in wanted if chunk in missing or not _is_inside(chunk, grid)}
     if entries is not None:
         root = Path(store).parent

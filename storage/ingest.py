@@ -314,11 +314,9 @@ class _Target:
         numbers = {name: int(self.counts[name]) for name in COUNTS.names or ()}
         self._note(group, {**record, **numbers, **more, "complete": True})
         if self.manifest is not None:
-            written = [
-                dim for dim, index in zip(self.dims, labels, strict=True) if index is not None
-            ]
-            for dim in written:
-                self.manifest.record(*stored_entries(self.store, dim))
+            for dim, index in zip(self.dims, labels, strict=True):
+                if index is not None:
+                    self.manifest.record(*stored_entries(self.store, dim))
             self.manifest.record(*(metadata_entry(self.store, array) for array in ("", self.path)))
 
     def _write_labels(self, dim: str, index: pd.Index) -> None:

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from clustergrid.storage.arrays import open_array
-from clustergrid.storage.chunks import chunk_grid, chunk_of
+from clustergrid.storage.chunks import chunk_grid, noted_chunks
 from clustergrid.storage.errors import (
     ClustergridError,
     IntegrityError,
@@ -104,11 +104,11 @@ def stage_key(**parts: Any) -> str:
 def _refuse_unnoted(manifest: Manifest, store: str, name: str) -> None:
     """Refuse to call an array finished of which nobody noted every chunk."""
     n_chunks = prod(chunk_grid(open_array(manifest.root / store, name)))
-    noted = sum(chunk_of(file, f"{store}/{name}") is not None for file in manifest.entries)
-    if noted != n_chunks:
+    n_noted = len(noted_chunks(manifest, f"{store}/{name}"))
+    if n_noted != n_chunks:
         raise IntegrityError(
-            f"{n_chunks - noted} of {n_chunks} chunks of {store}/{name} in {manifest.root} have no "
-            "note: run again, and they are made again"
+            f"{n_chunks - n_noted} of {n_chunks} chunks of {store}/{name} in {manifest.root} have "
+            "no note: run again, and they are made again"
         )
 
 

@@ -11,7 +11,7 @@ from clustergrid.storage.manifest import Entry, chunk_checksum, sha256_of
 from clustergrid.storage.rundir import RunDirectory
 from clustergrid.storage.runlock import LOCK
 
-__all__ = ["Damage", "noted_bytes", "unknown_files", "verify_bytes"]
+__all__ = ["Damage", "fault_of", "noted_bytes", "unknown_files", "verify_bytes"]
 
 _LOGS = ("run.json", "progress.jsonl", LOCK)
 
@@ -68,7 +68,7 @@ def verify_bytes(
         damage for stage in _stages(directory) for damage in _manifest_damage(directory, stage)
     ]
     with ThreadPoolExecutor(threads, "clustergrid-verify") as pool:
-        found = pool.map(lambda each: _what_is_wrong(directory, each[1]), noted)
+        found = pool.map(lambda each: fault_of(directory, each[1]), noted)
         for (stage, entry), what in zip(noted, found, strict=True):
             if what is not None:
                 damages.append(Damage(file=entry.file, what=what, stage=stage))
@@ -109,7 +109,8 @@ def _manifest_damage(directory: RunDirectory, stage: str) -> Iterator[Damage]:
         yield Damage(file=manifest.name, what=what, stage=stage)
 
 
-def _what_is_wrong(directory: RunDirectory, entry: Entry) -> str | None:
+def fault_of(directory: RunDirectory, entry: Entry) -> str | None:
+    """Read a file that was noted; say what is wrong with it, None where it is as it was written."""
     path = directory.file(entry.file)
     try:
         size = path.stat().st_size
