@@ -62,7 +62,7 @@ class Kernel(Generic[P, R]):
             other = function.__globals__.get(name)
             if isinstance(other, Kernel):
                 function.__globals__[name] = other.compiled
-        compiled: Callable[P, R] = numba.njit(cache=True, nogil=True)(function)
+        compiled: Callable[P, R] = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
         return compiled
 
 
