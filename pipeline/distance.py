@@ -1,22 +1,20 @@
 """Driver: pairwise distances, tile by tile of the upper triangle, on any executor.
 
-``tiles.py`` computes one tile; this module makes what every tile needs, hands the tiles out, and
-puts them into a store, into packed tiles or into the square that a linkage works on.
+``operands.py`` makes what every tile needs and ``tiles.py`` computes one; this module hands the
+tiles out, and puts them into a store, into packed tiles or into the square that a linkage works on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
 from clustergrid.pipeline import kernels
 from clustergrid.pipeline.execution import Executor, ThreadsExecutor, available_cores
-from clustergrid.pipeline.metrics import Function, Metric, engine_for, get_metric
 from clustergrid.pipeline.monitor import Progress
-from clustergrid.pipeline.normalize import MatrixStatistics, Normalization
 from clustergrid.pipeline.resources import READ_THREADS
 from clustergrid.pipeline.tiles import DistanceInput, tile_distances
 from clustergrid.storage.chunks import missing_chunks
@@ -25,166 +23,19 @@ from clustergrid.storage.condensed import (
     open_condensed,
     write_tile,
 )
-from clustergrid.storage.errors import DataValueError, IntegrityError
-from clustergrid.storage.grid import BLOCK_FEATURES, TriangleGrid, pass_block, round_up, slabs
+from clustergrid.storage.errors import IntegrityError
+from clustergrid.storage.grid import TriangleGrid
 from clustergrid.storage.manifest import Entry, chunk_entry
-from clustergrid.storage.source import MatrixSource
 
 _SMALL_TILE = 2**19
 """Values that NumPy transposes within a processor's cache."""
 
 __all__ = [
-    "DistanceInput",
-    "UndefinedRowsError",
     "compute_distances",
-    "distance_input",
     "fill_square",
     "read_square",
     "write_distances",
 ]
-
-
-def distance_input(
-    source: MatrixSource,
-    statistics: MatrixStatistics,
-    normalization: Normalization,
-    metric: str | Function,
-    *,
-    dtype: np.dtype[np.floating],
-    features_at_once: int,
-    executor: Executor,
-    progress: Progress,
-    name: str,
-) -> DistanceInput:
-    """Choose the engine and make the pass over the rows that the metric asks for.
-
-    Parameters
-    ----------
-    source, statistics, normalization
-        The matrix with observations in rows, ``(n, k)``, and what is known of it.
-    metric
-        Name of the metric.
-    dtype
-        Type of the distances.
-    features_at_once
-        Features that a task holds in memory.
-    executor, progress
-        Where the pass runs, and who is told.
-    name
-        Name of the stage.
-
-    Raises
-    ------
-    DataValueError
-        A row has no distance under this metric: it is constant, or all zero.
-    """
-    n, k = source.shape
-    found = get_metric(metric)
-    engine = engine_for(found, n, k)
-    centred = engine == "product" and found.product is not None and found.product.kind == "centred"
-    given = DistanceInput(
-        source=source,
-        normalization=normalization,
-        metric=metric if callable(metric) else found.name,
-        engine=engine,
-        dtype=np.dtype(dtype).name,
-        centre=_centre(statistics, normalization) if centred else None,
-        totals=np.zeros((n, 2)),
-        features_at_once=features_at_once,
-    )
-    if not centred and found.totals == "none":
-        return given
-    totals = np.empty((n, 2))
-    rows_at_once, width = pass_block((n, k), source.chunks)
-    passing = replace(given, features_at_once=round_up(width, BLOCK_FEATURES))
-    row_bytes = k * source.dtype.itemsize
-    with progress.stage(f"{name}-norms", total=n, unit="rows", unit_bytes=row_bytes) as stage:
-        for rows, part in executor.map(
-            _row_totals, executor.share(passing), slabs(n, rows_at_once), name=f"{name}-norms"
-        ):
-            totals[rows] = part
-            stage.advance(rows.stop - rows.start)
-    if found.undefined is not None:
-        _refuse_undefined(found, totals)
-    return replace(given, totals=totals, scale=_scale(given, totals) if centred else 1.0)
-
-
-def _scale(given: DistanceInput, totals: np.ndarray) -> float:
-    """Power of two that brings rows near length one, where float32 could not hold products."""
-    longest = np.sqrt(totals[:, 1].max())
-    if given.dtype != "float32" or longest == 0 or 2.0**-40 < longest < 2.0**40:
-        return 1.0
-    return float(np.ldexp(1.0, -int(np.frexp(longest)[1])))
-
-
-def _centre(statistics: MatrixStatistics, normalization: Normalization) -> np.ndarray | None:
-    """Column means of the normalized matrix, where the statistics give them.
-
-    Any centre is right; one near the data keeps digits. Rows that are normalized one by one have
-    no common offset worth removing.
-    """
-    columns = statistics.columns
-    if normalization.axis is None:
-        return columns.mean
-    if normalization.axis == 0:
-        return None
-    assert normalization.shift is not None
-    assert normalization.scale is not None
-    centre: np.ndarray = (columns.mean - normalization.shift) / normalization.scale
-    return centre
-
-
-def _row_totals(given: DistanceInput, rows: slice) -> tuple[slice, np.ndarray]:
-    """Mean and sum of squares of some rows, merged over feature blocks in their order."""
-    metric = get_metric(given.metric)
-    total = np.zeros((rows.stop - rows.start, 2))
-    counted = 0
-    for features in slabs(given.source.shape[1], given.features_at_once):
-        values = given.values(rows, features)
-        for block in slabs(values.shape[1], BLOCK_FEATURES):
-            part = np.ascontiguousarray(values[:, block])
-            if given.centre is not None:
-                start = features.start + block.start
-                part = part - given.centre[start : start + part.shape[1]]
-            if metric.totals != "deviations":
-                total[:, 1] += np.square(part).sum(axis=1)
-                continue
-            mean = part.mean(axis=1)
-            # Else the means of blocks of equal values would differ by a rounding.
-            constant = part.max(axis=1) == part.min(axis=1)
-            mean[constant] = part[constant, 0]
-            squares = np.square(part - mean[:, None]).sum(axis=1)
-            share = part.shape[1] / (counted + part.shape[1])
-            difference = mean - total[:, 0]
-            total[:, 1] += squares + difference * difference * counted * share
-            total[:, 0] += difference * share
-            counted += part.shape[1]
-    return rows, total
-
-
-def _refuse_undefined(metric: Metric, totals: np.ndarray) -> None:
-    undefined = np.flatnonzero(~(totals[:, 1] > 0))
-    if len(undefined):
-        raise UndefinedRowsError(metric.name, metric.undefined or "", undefined)
-
-
-class UndefinedRowsError(DataValueError):
-    """Some rows have no distance under a metric; the caller knows their labels.
-
-    Attributes
-    ----------
-    metric, reason
-        Name of the metric, and what the rows are: constant, or all zero.
-    rows
-        Their indices.
-    """
-
-    def __init__(self, metric: str, reason: str, rows: np.ndarray) -> None:
-        self.metric, self.reason, self.rows = metric, reason, rows
-        super().__init__(
-            f"{len(rows):,} of the rows are {reason}, and have no {metric} distance "
-            f"(the first: {', '.join(str(row) for row in rows[:5])})."
-        )
 
 
 TileCallback = Callable[[slice, slice, np.ndarray], None]

@@ -1,44 +1,54 @@
-"""Kernel: the table of metrics, each the same few functions of blocks.
+"""Plan: the table of metrics, under SciPy's names, and which engine computes each.
 
-A metric says how a block of rows becomes an operand (``prepare``), what one block of features
-adds to an accumulator of pairs (``partial``), and how the accumulator becomes a distance
-(``finish``). Because partial results of feature blocks are added in their order, the feature axis
-may be cut anywhere.
+A metric is data. Its engine makes an operand of a block of rows, adds what one block of features
+tells of every pair to accumulators, and finishes distances of these. Because partial results of
+feature blocks are added in their order, the feature axis may be cut anywhere.
 
 ::
 
-    values (b, k) ──prepare──▶ operand (b, k) ┐
-                                              ├─partial─▶ accumulator (b, b) ──finish──▶ distances
-    values (b, k) ──prepare──▶ operand (b, k) ┘    ▲ one call a block of features
+    values (b, k) ──operand──▶ (b, k) ┐
+                                      ├─add─▶ accumulators (m, b, b) ──finish──▶ distances (b, b)
+    values (b, k) ──operand──▶ (b, k) ┘   ▲ one call a block of features
 
-Four engines serve the table. ``scipy`` is SciPy itself, for what is small. ``product`` uses one
-matrix product a block, where the metric allows it, and hands the pairs that lost digits to
-cancellation back to be recomputed from differences. ``direct`` loops over the features of each
-pair in float64, with the arithmetic of `scipy.spatial.distance.pdist`. ``function`` calls what the
-user passed. Which one runs depends on the metric and on the size of the problem alone, so the same
-input gives the same bits with any chunks, workers and memory.
+Which engine runs depends on the metric, its keywords, the input's type and density, and the size
+of the problem: never on chunks, workers or memory. The same input gives the same bits.
+
+=============  ================================================================================
+engine         when, and how
+=============  ================================================================================
+``scipy``      few operations: `scipy.spatial.distance.cdist`
+``product``    the metric is a matrix product, after which pairs that lost digits to
+               cancellation are computed again from differences
+``counts``     booleans: common ones are counted 64 features at a time
+``direct``     a compiled loop over the features of each pair
+``sparse``     as ``product`` and ``counts``, from the stored values of a sparse matrix alone
+``missing``    the features that both rows have, which differ from pair to pair
+``function``   a metric of the user's own, called pair by pair
+=============  ================================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
-from clustergrid.pipeline import kernels
-from clustergrid.storage.errors import DataValueError
+from clustergrid.pipeline.keywords import MetricKeywords
+from clustergrid.storage.errors import DataTypeError, DataValueError
 from clustergrid.storage.grid import BLOCK_FEATURES
 
 __all__ = [
     "METRICS",
     "SMALL_OBSERVATIONS",
     "SMALL_OPERATIONS",
+    "SPARSE_DENSITY",
+    "Engine",
     "Function",
     "Metric",
+    "MetricKeywords",
     "Product",
-    "RowTotals",
     "check_metric",
     "engine_for",
     "get_metric",
@@ -50,14 +60,13 @@ SMALL_OPERATIONS = 2**29
 SMALL_OBSERVATIONS = 2048
 """Up to this many observations SciPy takes a moment, and needs no compiler."""
 
-RowTotals = np.ndarray
-"""Per row ``(mean, sum of squares)`` over all features: what `Metric.totals` asks for."""
+SPARSE_DENSITY = 0.15
+"""Up to this share of stored values, products of sparse rows beat those of dense ones."""
+
+Engine = Literal["scipy", "product", "counts", "direct", "sparse", "missing", "function"]
 
 Function = Callable[[np.ndarray, np.ndarray], float]
 """A metric of the user's own: the distance of two vectors."""
-
-Partial = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
-Finish = Callable[[np.ndarray, RowTotals, RowTotals], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,106 +88,133 @@ class Product:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One metric, under SciPy's name.
+    """One metric, under SciPy's name, with its keywords once `get_metric` has bound them.
 
     Attributes
     ----------
     name, aliases
-        Names that `scipy.spatial.distance.pdist` accepts.
-    totals
-        What `finish` needs of each whole row: nothing, the sum of squares, or the mean and the
-        sum of squared deviations from it.
-    partial
-        ``partial(left, right_transposed, accumulator)`` adds one block of features, float64.
-    finish
-        ``finish(accumulator, left_totals, right_totals)`` makes distances of it, in place.
+        Names that `scipy.spatial.distance.pdist` accepts, and of those beyond SciPy ours.
+    accepts
+        Keywords that it takes.
+    keywords
+        Those that were given.
     product
-        The faster way for large problems, if there is one.
+        How it is computed from matrix products, if it is.
+    loop
+        Name of its loop in `clustergrid.pipeline.engines._loops.LOOPS`, if it has one.
+    is_boolean
+        Whether it compares booleans; other values are converted, as SciPy converts them.
+    counts
+        Whether booleans are compared by counting the features that both rows have.
+    totals
+        What is needed of each whole row beforehand: nothing; its sum; its sum of squares; or its
+        mean and the sum of squared deviations from it.
     undefined
-        What a row without a distance is called in errors; such rows have a zero sum of squares.
+        What a row without a distance is called in errors.
+    ranks
+        Whether rows are replaced by their ranks first.
+    missing
+        Whether it takes rows with missing values, and compares the features that both have.
     function
         The metric of the user's own that is called instead, pair by pair.
     """
 
     name: str
-    aliases: tuple[str, ...]
-    partial: Partial
-    finish: Finish
-    totals: Literal["none", "squares", "deviations"] = "none"
+    aliases: tuple[str, ...] = ()
+    accepts: tuple[str, ...] = ()
+    keywords: MetricKeywords = field(default_factory=MetricKeywords)
     product: Product | None = None
+    loop: str | None = None
+    is_boolean: bool = False
+    counts: bool = False
+    totals: Literal["none", "sum", "squares", "deviations"] = "none"
     undefined: str | None = None
+    ranks: bool = False
+    missing: bool = False
     function: Function | None = None
 
-    def prepare(self, values: np.ndarray, totals: RowTotals) -> np.ndarray:
-        """Operand of the direct engine: the rows, centred on their mean where it is wanted."""
-        return values - totals[:, :1] if self.totals == "deviations" else values
+    @property
+    def is_unit(self) -> bool:
+        """Whether it is one minus the product of unit rows."""
+        return self.product is not None and self.product.kind == "unit"
 
-    def unit_rows(self, values: np.ndarray, totals: RowTotals) -> np.ndarray:
-        """Rows of length one, float64: the operand of a ``"unit"`` product."""
-        unit: np.ndarray = self.prepare(values, totals) / np.sqrt(totals[:, 1:2])
-        return unit
-
-
-def _nothing(accumulator: np.ndarray, left: RowTotals, right: RowTotals) -> None:
-    del accumulator, left, right
+    @property
+    def is_precomputed(self) -> bool:
+        """Whether the matrix holds the distances already."""
+        return self.name == "precomputed"
 
 
-def _root(accumulator: np.ndarray, left: RowTotals, right: RowTotals) -> None:
-    del left, right
-    np.sqrt(accumulator, out=accumulator)
+_EUCLIDEAN = Product(kind="centred", root=True)
+_UNIT = Product(kind="unit")
 
 
-def _one_minus_cosine(accumulator: np.ndarray, left: RowTotals, right: RowTotals) -> None:
-    accumulator /= np.sqrt(left[:, 1])[:, None] * np.sqrt(right[:, 1])[None, :]
-    np.clip(accumulator, -1.0, 1.0, out=accumulator)
-    np.subtract(1.0, accumulator, out=accumulator)
+def _boolean(name: str) -> Metric:
+    return Metric(name=name, accepts=("w",), loop=name, is_boolean=True, counts=True)
 
 
 _TABLE = (
+    Metric(name="braycurtis", accepts=("w",), loop="braycurtis"),
+    Metric(name="canberra", accepts=("w",), loop="canberra"),
     Metric(
-        name="euclidean",
-        aliases=("euclid", "eu", "e"),
-        partial=kernels.add_squared_differences,
-        finish=_root,
-        product=Product(kind="centred", root=True),
+        name="chebyshev",
+        aliases=("chebychev", "cheby", "cheb", "ch"),
+        accepts=("w",),
+        loop="chebyshev",
     ),
+    Metric(name="cityblock", aliases=("cblock", "cb", "c"), accepts=("w",), loop="cityblock"),
     Metric(
-        name="sqeuclidean",
-        aliases=("sqe", "sqeuclid"),
-        partial=kernels.add_squared_differences,
-        finish=_nothing,
-        product=Product(kind="centred"),
+        name="correlation",
+        aliases=("co",),
+        accepts=("w",),
+        product=_UNIT,
+        totals="deviations",
+        undefined="constant",
     ),
     Metric(
         name="cosine",
         aliases=("cos",),
-        partial=kernels.add_products,
-        finish=_one_minus_cosine,
+        accepts=("w",),
+        product=_UNIT,
         totals="squares",
-        product=Product(kind="unit"),
         undefined="all zero",
     ),
+    _boolean("dice"),
+    Metric(name="euclidean", aliases=("euclid", "eu", "e"), accepts=("w",), product=_EUCLIDEAN),
     Metric(
-        name="correlation",
-        aliases=("co",),
-        partial=kernels.add_products,
-        finish=_one_minus_cosine,
-        totals="deviations",
-        product=Product(kind="unit"),
-        undefined="constant",
+        name="hamming",
+        aliases=("matching", "hamm", "ha", "h"),
+        accepts=("w",),
+        loop="hamming",
+        counts=True,
     ),
     Metric(
-        name="cityblock",
-        aliases=("cblock", "cb", "c"),
-        partial=kernels.add_absolute_differences,
-        finish=_nothing,
+        name="jaccard", aliases=("jacc", "ja", "j"), accepts=("w",), loop="jaccard", counts=True
     ),
     Metric(
-        name="chebyshev",
-        aliases=("chebychev", "cheby", "cheb", "ch"),
-        partial=kernels.max_absolute_differences,
-        finish=_nothing,
+        name="jensenshannon",
+        aliases=("js",),
+        loop="jensenshannon",
+        totals="sum",
+        undefined="all zero",
     ),
+    Metric(name="mahalanobis", aliases=("mahal", "mah"), accepts=("VI",), product=_EUCLIDEAN),
+    Metric(name="minkowski", aliases=("mi", "m", "pnorm"), accepts=("p", "w"), loop="minkowski"),
+    _boolean("rogerstanimoto"),
+    _boolean("russellrao"),
+    Metric(name="seuclidean", aliases=("se", "s"), accepts=("V",), product=_EUCLIDEAN),
+    _boolean("sokalsneath"),
+    Metric(
+        name="sqeuclidean",
+        aliases=("sqe", "sqeuclid"),
+        accepts=("w",),
+        product=Product(kind="centred"),
+    ),
+    _boolean("yule"),
+    Metric(name="spearman", product=_UNIT, totals="deviations", undefined="constant", ranks=True),
+    Metric(name="nan_euclidean", accepts=("min_periods",), missing=True),
+    Metric(name="nan_correlation", accepts=("min_periods",), missing=True),
+    Metric(name="nan_spearman", accepts=("min_periods",), missing=True),
+    Metric(name="precomputed"),
 )
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
@@ -187,49 +223,120 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
 _BY_ALIAS = {alias: metric for metric in _TABLE for alias in (metric.name, *metric.aliases)}
 
 
-def get_metric(name: str | Function) -> Metric:
+def get_metric(
+    name: str | Function, keywords: MetricKeywords | Mapping[str, Any] | None = None
+) -> Metric:
     """Look a metric up by name or alias, in any case, as SciPy does; or wrap a function.
+
+    Parameters
+    ----------
+    name
+        As `scipy.spatial.distance.pdist` takes it.
+    keywords
+        Its keywords.
 
     Raises
     ------
+    DataTypeError
+        A TypeError: the metric does not take a keyword.
     DataValueError
-        A ValueError: there is no such metric. The message lists those there are.
+        A ValueError: there is no such metric, and the message lists those there are; or a keyword
+        has a value that it cannot have.
 
     Examples
     --------
     >>> get_metric("cityblock").name, get_metric("Euclid").name
     ('cityblock', 'euclidean')
+    >>> get_metric("minkowski", {"p": 1}).loop
+    'cityblock'
     """
+    if keywords is None:
+        keywords = MetricKeywords()
+    elif not isinstance(keywords, MetricKeywords):
+        keywords = MetricKeywords.from_mapping(keywords)
     if callable(name):
-        return Metric(
-            name=getattr(name, "__name__", type(name).__name__),
-            aliases=(),
-            partial=kernels.add_squared_differences,
-            finish=_nothing,
-            function=name,
-        )
-    metric = _BY_ALIAS.get(name.lower()) if isinstance(name, str) else None
+        if keywords.given:
+            raise DataTypeError(
+                f"a function takes no {', '.join(keywords.given)}: bind it with functools.partial"
+            )
+        return Metric(name=getattr(name, "__name__", type(name).__name__), function=name)
+    metric = _BY_ALIAS.get(_scipy_name(name)) if isinstance(name, str) else None
     if metric is None:
         raise DataValueError(f"Unknown Distance Metric: {name!r}. Known: {', '.join(METRICS)}.")
+    _check_accepted(metric, keywords)
+    return (
+        _resolved(replace(metric, keywords=keywords)) if keywords.given else _DEFAULTS[metric.name]
+    )
+
+
+def _scipy_name(name: str) -> str:
+    """Name in lower case; SciPy knows each metric as ``test_...`` too."""
+    return name.lower().removeprefix("test_")
+
+
+def _check_accepted(metric: Metric, keywords: MetricKeywords) -> None:
+    unknown = [word for word in keywords.given if word not in metric.accepts]
+    if unknown:
+        takes = ", ".join(metric.accepts) or "no keyword"
+        raise DataTypeError(f"{metric.name} does not take {', '.join(unknown)}: it takes {takes}")
+
+
+def _resolved(metric: Metric) -> Metric:
+    """Choose the way of computing that keywords ask for."""
+    keywords = metric.keywords
+    if metric.name == "minkowski":
+        p = 2.0 if keywords.p is None else keywords.p
+        if p == 2.0:
+            return replace(metric, loop=None, product=_EUCLIDEAN)
+        return replace(metric, loop={1.0: "cityblock", np.inf: "chebyshev"}.get(p, "minkowski"))
+    if metric.counts and keywords.w is not None:
+        return replace(metric, counts=False)
     return metric
 
 
-def check_metric(name: str | Function, method: str) -> Metric:
+_DEFAULTS = {metric.name: _resolved(metric) for metric in _TABLE}
+
+
+def check_metric(
+    name: str | Function,
+    method: str,
+    keywords: MetricKeywords | Mapping[str, Any] | None = None,
+) -> Metric:
     """Look a metric up and refuse it where the linkage method has no meaning with it.
 
     Raises
     ------
-    DataValueError
-        A ValueError with SciPy's words: ward, centroid and median need Euclidean distances.
+    DataTypeError, DataValueError
+        As `get_metric`; and with SciPy's words: ward, centroid and median need Euclidean
+        distances. Precomputed ones may be such.
     """
-    metric = get_metric(name)
-    if method in ("ward", "centroid", "median") and metric is not METRICS["euclidean"]:
+    metric = get_metric(name, keywords)
+    is_euclidean = metric.name in ("euclidean", "precomputed")
+    if method in ("ward", "centroid", "median") and not is_euclidean:
         raise DataValueError(f"`method={method}` requires the distance metric to be Euclidean")
     return metric
 
 
-def engine_for(metric: Metric, n: int, k: int) -> Literal["scipy", "direct", "product", "function"]:
-    """Choose the engine from the metric and the size of the problem alone.
+def engine_for(
+    metric: Metric,
+    n: int,
+    k: int,
+    *,
+    is_boolean: bool = False,
+    density: float | None = None,
+) -> Engine:
+    """Choose the engine.
+
+    Parameters
+    ----------
+    metric
+        As `get_metric` gave it.
+    n, k
+        Observations and features.
+    is_boolean
+        Whether the matrix holds booleans, so that metrics of both kinds compare these.
+    density
+        Share of values that a sparse matrix stores; None: it is dense.
 
     Examples
     --------
@@ -239,9 +346,30 @@ def engine_for(metric: Metric, n: int, k: int) -> Literal["scipy", "direct", "pr
     'product'
     >>> engine_for(get_metric("cityblock"), 20_000, 1_000)
     'direct'
+    >>> engine_for(get_metric("jaccard"), 20_000, 1_000, is_boolean=True)
+    'counts'
+    >>> engine_for(get_metric("cosine"), 20_000, 1_000, density=0.02)
+    'sparse'
     """
     if metric.function is not None:
         return "function"
-    if n * n * k <= SMALL_OPERATIONS:
-        return "scipy" if n <= SMALL_OBSERVATIONS and k <= BLOCK_FEATURES else "direct"
+    if metric.missing:
+        return "missing"
+    if n <= SMALL_OBSERVATIONS and k <= BLOCK_FEATURES and n * n * k <= SMALL_OPERATIONS:
+        return "scipy"
+    counted = metric.counts and (metric.is_boolean or is_boolean)
+    if (
+        density is not None
+        and density <= SPARSE_DENSITY
+        and (counted or _is_sparse_product(metric))
+    ):
+        return "sparse"
+    if counted:
+        return "counts"
     return "direct" if metric.product is None else "product"
+
+
+def _is_sparse_product(metric: Metric) -> bool:
+    """Whether it is a product of the rows as they are: neither ranked, weighted nor transformed."""
+    names = ("euclidean", "sqeuclidean", "cosine", "correlation")
+    return metric.name in names and not metric.keywords.given

@@ -18,7 +18,9 @@ from clustergrid.pipeline.spec import check_normalization
 from clustergrid.storage.grid import READ_BLOCK, slabs
 from clustergrid.storage.source import MatrixSource
 
-__all__ = ["AxisStatistics", "MatrixStatistics", "Normalization", "matrix_statistics"]
+__all__ = ["AxisStatistics", "MatrixStatistics", "Normalization", "matrix_statistics",
+    "normalized_statistics",
+]
 
 STATISTICS_BLOCK = READ_BLOCK
 """Rows and columns of one block of the statistics pass."""
@@ -111,7 +113,9 @@ class Normalization:
     scale: np.ndarray | None = None
     argument: str = ""
 
-    def apply(self, block: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+    def apply(
+        self, block: np.ndarray, rows: slice | np.ndarray, columns: slice | np.ndarray
+    ) -> np.ndarray:
         """Normalize the block ``[rows, columns]`` of the matrix, in float64.
 
         Returns the block itself where nothing is to be done and it is float64 already.
@@ -198,6 +202,43 @@ def matrix_statistics(
             by_columns[rows.start // STATISTICS_BLOCK, columns] = of_columns
             stage.advance(len(of_rows) * len(of_columns) * source.dtype.itemsize)
     return MatrixStatistics(rows=_merge(by_rows), columns=_merge(by_columns))
+
+
+@dataclass(frozen=True)
+class _NormalizedSource:
+    """A matrix as tasks see it once it is normalized."""
+
+    source: MatrixSource
+    normalization: Normalization
+
+    dtype = np.dtype(np.float64)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.source.shape
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        return self.source.chunks
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        return self.normalization.apply(self.source.read(rows, columns), rows, columns)
+
+    def transpose(self) -> _NormalizedSource:
+        return _NormalizedSource(self.source.transpose(), self.normalization.transpose())
+
+
+def normalized_statistics(
+    source: MatrixSource,
+    statistics: MatrixStatistics,
+    normalization: Normalization,
+    executor: Executor,
+    progress: Progress,
+) -> MatrixStatistics:
+    """Return the statistics of the normalized matrix; where it is normalized, from another pass."""
+    if normalization.axis is None:
+        return statistics
+    return matrix_statistics(_NormalizedSource(source, normalization), executor, progress)
 
 
 def _merge(partial: np.ndarray) -> AxisStatistics:

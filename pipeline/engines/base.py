@@ -1,0 +1,80 @@
+"""Driver: what an engine does with a tile: operands, accumulators, distances."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clustergrid.pipeline.engines.given import DistanceInput
+
+__all__ = ["BlockEngine", "Place"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A block of pairs: which rows of the matrix, and where its distances go.
+
+    Attributes
+    ----------
+    rows, columns
+        Rows of the matrix; equal on the diagonal, where the pairs above it are computed only.
+    out
+        The tile, ``(at least top + rows, at least left + columns)``, C-contiguous.
+    top, left
+        Where the block begins in it.
+    """
+
+    rows: slice
+    columns: slice
+    out: np.ndarray
+    top: int
+    left: int
+
+    @property
+    def is_diagonal(self) -> bool:
+        """Whether it compares rows with themselves."""
+        return self.rows == self.columns
+
+    @property
+    def block(self) -> np.ndarray:
+        """The part of the tile, a view."""
+        height, width = self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+        return self.out[self.top : self.top + height, self.left : self.left + width]
+
+
+class BlockEngine(ABC):
+    """Computes the distances of one tile, a block of pairs at a time.
+
+    An instance lives as long as a tile's task.
+
+    Parameters
+    ----------
+    given
+        The matrix, the metric and what is known of them.
+    """
+
+    def __init__(self, given: DistanceInput) -> None:
+        self.given = given
+
+    @abstractmethod
+    def operand(self, rows: slice, features: slice) -> Any:
+        """Make an operand of a block of rows and a slab of features."""
+
+    def turned(self, operand: Any) -> Any:
+        """Make of an operand what `add` wants at the right: once for all that meet it."""
+        return operand
+
+    @abstractmethod
+    def accumulators(self, height: int, width: int) -> np.ndarray:
+        """Make what the partial results of so many pairs are added to."""
+
+    @abstractmethod
+    def add(self, left: Any, right: Any, accumulators: np.ndarray, features: slice) -> None:
+        """Add what a slab of features tells of a block of pairs; the first begins at 0."""
+
+    @abstractmethod
+    def finish(self, accumulators: np.ndarray, place: Place) -> bool:
+        """Write the distances to their place; say whether all of them are finite."""

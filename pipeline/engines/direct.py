@@ -1,0 +1,72 @@
+"""Driver: distances from compiled loops over the features of each pair, in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from clustergrid.pipeline.engines._loops import LOOPS
+from clustergrid.pipeline.engines.base import BlockEngine, Place
+from clustergrid.pipeline.engines.given import DistanceInput
+from clustergrid.storage.grid import BLOCK_FEATURES, slabs
+
+__all__ = ["Direct"]
+
+
+class Direct(BlockEngine):
+    """The arithmetic of `scipy.spatial.distance.pdist`, many pairs side by side."""
+
+    def __init__(self, given: DistanceInput) -> None:
+        super().__init__(given)
+        metric = given.metric
+        assert metric.loop is not None
+        # Booleans with weights have loops of their own: hamming and jaccard compare any values.
+        self._loop = LOOPS[metric.loop]
+        weights = metric.keywords.w
+        self._weights = np.ones(given.n_features) if weights is None else weights
+        self._parameter = metric.keywords.p or 0.0
+        self._scratch: dict[tuple[int, int], np.ndarray] = {}
+
+    def operand(self, rows: slice, features: slice) -> np.ndarray:
+        """Normalized values as the loop compares them."""
+        values = self.given.values(rows, features)
+        if self.given.metric.is_boolean:
+            return (values != 0).astype(np.float64)
+        if self.given.metric.totals == "sum":
+            return values / self.given.totals[rows, :1]
+        return values
+
+    def turned(self, operand: np.ndarray) -> np.ndarray:
+        """Features first: neighbouring pairs share a vector register."""
+        return np.ascontiguousarray(operand.T)
+
+    def accumulators(self, height: int, width: int) -> np.ndarray:
+        """Zeros for every sum that the loop makes."""
+        shape = (self._loop.n_accumulators, height, width)
+        if not self.given.is_whole:
+            return np.zeros(shape)
+        if (height, width) not in self._scratch:
+            self._scratch[height, width] = np.empty(shape)
+        scratch = self._scratch[height, width]
+        scratch.fill(0.0)
+        return scratch
+
+    def add(
+        self, left: np.ndarray, right: np.ndarray, accumulators: np.ndarray, features: slice
+    ) -> None:
+        """Loop over the features of every pair."""
+        weights = self._weights[features]
+        for block in slabs(left.shape[1], BLOCK_FEATURES):
+            self._loop.kernel(
+                np.ascontiguousarray(left[:, block]),
+                right[block],
+                weights[block],
+                self._parameter,
+                accumulators,
+            )
+
+    def finish(self, accumulators: np.ndarray, place: Place) -> bool:
+        """Make distances of the sums."""
+        self._loop.finish(accumulators, float(self._weights.sum()), self._parameter)
+        place.block[:] = accumulators[0]
+        upper = np.triu(accumulators[0], 1) if place.is_diagonal else accumulators[0]
+        return bool(np.isfinite(upper).all())

@@ -1,0 +1,151 @@
+"""Driver: what a tile task is given: the matrix, the metric, and what was found out beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from clustergrid.pipeline.keywords import MetricKeywords
+from clustergrid.pipeline.metrics import Engine, Function, Metric, get_metric
+from clustergrid.pipeline.normalize import Normalization
+from clustergrid.storage.grid import BLOCK_ROWS, slabs
+from clustergrid.storage.source import MatrixSource
+
+__all__ = ["DistanceInput", "blocks_of", "loaded"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DistanceInput:
+    """All that a tile task needs to know besides its place.
+
+    Attributes
+    ----------
+    source
+        The matrix, ``(n, k)``: observations in rows.
+    normalization
+        Applied to every block that is read.
+    name
+        Name of the metric, or a function.
+    keywords
+        Of the metric, those that follow from the data included.
+    engine
+        As `engine_for` chose.
+    dtype
+        Name of the distances' type: float32 or float64.
+    centre
+        ``(k,)`` subtracted from the operands of a centred product; None: nothing.
+    weights
+        ``(k,)`` of the features in sums of squares and products; None: all are one.
+    totals
+        ``(n, 2)`` mean (or sum) and sum of squares of every row, as the metric wants them.
+    features_at_once
+        Features of a slab that is held in memory; a multiple of `BLOCK_FEATURES`.
+    scale
+        Power of two that the operands of a centred product are multiplied by.
+    transform
+        ``(k, k)`` that centred rows are multiplied by first, so that Euclidean distances of them
+        are the wanted ones; None: nothing.
+    """
+
+    source: MatrixSource
+    normalization: Normalization
+    name: str | Function
+    engine: Engine
+    dtype: str
+    totals: np.ndarray
+    features_at_once: int
+    keywords: MetricKeywords = field(default_factory=MetricKeywords)
+    centre: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    scale: float = 1.0
+    transform: np.ndarray | None = None
+
+    @cached_property
+    def metric(self) -> Metric:
+        """The metric with its keywords."""
+        return get_metric(self.name, self.keywords)
+
+    @property
+    def n_features(self) -> int:
+        """Of the whole matrix."""
+        return self.source.shape[1]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all features are held at once."""
+        return self.n_features <= self.features_at_once
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is made again where it is wanted."""
+        return {name: value for name, value in self.__dict__.items() if name != "metric"}
+
+    def slabs(self) -> list[slice]:
+        """Slabs of features that are held at once."""
+        return list(slabs(self.n_features, self.features_at_once))
+
+    def values(self, rows: slice, features: slice) -> np.ndarray:
+        """Read normalized values, float64 and C-contiguous."""
+        block = self.source.read(rows, features)
+        return self.normalization.apply(block, rows, features)
+
+    def raw_values(self, rows: slice, features: slice) -> np.ndarray:
+        """Read normalized values, C-contiguous; float32 where nothing is done to them."""
+        block = self.source.read(rows, features)
+        if self.normalization.axis is None and block.dtype == np.float32:
+            return np.ascontiguousarray(block)
+        return self.normalization.apply(block, rows, features)
+
+    def some_values(self, rows: slice, indices: np.ndarray, features: slice) -> np.ndarray:
+        """Read normalized values of some rows of a block, float64 and C-contiguous."""
+        block = self.source.read(rows, features)[indices]
+        return self.normalization.apply(block, rows.start + indices, features)
+
+    def means_and_lengths(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """What makes unit rows: what is subtracted from each, and what it is divided by."""
+        totals = self.totals[rows]
+        means = totals[:, 0] if self.metric.totals == "deviations" else np.zeros(len(totals))
+        return np.ascontiguousarray(means), np.sqrt(totals[:, 1])
+
+
+@dataclass(frozen=True, slots=True)
+class _LoadedRows:
+    """The rows of one tile in memory, under the numbers that they have in the matrix."""
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    parts: tuple[tuple[slice, np.ndarray], ...]
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        return self.shape
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        for part, values in self.parts:
+            if part.start <= rows.start and rows.stop <= part.stop:
+                return values[rows.start - part.start : rows.stop - part.start, columns]
+        raise IndexError(f"rows {rows.start} to {rows.stop} are not of this tile")
+
+    def transpose(self) -> MatrixSource:
+        raise TypeError("the rows of a tile have no transpose")
+
+
+def loaded(given: DistanceInput, rows: slice, columns: slice) -> DistanceInput:
+    """Read a tile's rows once: blocks of a chunk would each decompress the whole of it."""
+    features = slice(0, given.n_features)
+    parts = [(part, given.source.read(part, features)) for part in _different(rows, columns)]
+    source = _LoadedRows(given.source.shape, given.source.dtype, tuple(parts))
+    return replace(given, source=source)
+
+
+def _different(rows: slice, columns: slice) -> list[slice]:
+    return [rows] if rows == columns else [rows, columns]
+
+
+def blocks_of(rows: slice) -> Iterator[slice]:
+    """Blocks of `BLOCK_ROWS`, counted from row 0 of the matrix, that make up some rows."""
+    for block in slabs(rows.stop - rows.start, BLOCK_ROWS):
+        yield slice(rows.start + block.start, rows.start + block.stop)

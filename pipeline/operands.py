@@ -1,0 +1,343 @@
+"""Driver: what every tile needs to know, found in passes over the rows before the first one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from clustergrid.pipeline._blas import single_blas_thread
+from clustergrid.pipeline.engines.given import DistanceInput
+from clustergrid.pipeline.execution import Executor
+from clustergrid.pipeline.keywords import MetricKeywords
+from clustergrid.pipeline.metrics import Function, Metric, engine_for, get_metric
+from clustergrid.pipeline.monitor import Progress
+from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, normalized_statistics
+from clustergrid.storage.errors import DataValueError
+from clustergrid.storage.grid import (
+    BLOCK_FEATURES,
+    BLOCK_ROWS,
+    READ_BLOCK,
+    pass_block,
+    round_up,
+    slabs,
+)
+from clustergrid.storage.source import MatrixSource
+
+__all__ = ["UndefinedRowsError", "distance_input"]
+
+
+def distance_input(
+    source: MatrixSource,
+    statistics: MatrixStatistics,
+    normalization: Normalization,
+    metric: str | Function,
+    keywords: MetricKeywords | None = None,
+    *,
+    dtype: np.dtype[np.floating],
+    features_at_once: int,
+    executor: Executor,
+    progress: Progress,
+    name: str,
+) -> DistanceInput:
+    """Choose the engine and make the passes over the rows that the metric asks for.
+
+    Parameters
+    ----------
+    source, statistics, normalization
+        The matrix with observations in rows, ``(n, k)``, and what is known of it.
+    metric, keywords
+        As in `get_metric`.
+    dtype
+        Type of the distances.
+    features_at_once
+        Features that a task holds in memory.
+    executor, progress
+        Where the passes run, and who is told.
+    name
+        Name of the stage.
+
+    Raises
+    ------
+    UndefinedRowsError
+        A row has no distance under this metric: it is constant, or all zero.
+    DataValueError
+        A keyword does not fit the matrix, or the data give none: a feature that seuclidean would
+        divide by the variance of is constant, the covariance that mahalanobis inverts is singular.
+    """
+    n, k = source.shape
+    found = get_metric(metric, keywords)
+    found.keywords.check_features(k)
+    n_stored: int | None = getattr(source, "n_stored", None)
+    engine = engine_for(
+        found,
+        n,
+        k,
+        is_boolean=source.dtype == np.bool_ and normalization.axis is None,
+        density=None if n_stored is None else n_stored / (n * k),
+    )
+    given = DistanceInput(
+        source=source,
+        normalization=normalization,
+        name=metric if callable(metric) else found.name,
+        keywords=found.keywords,
+        engine=engine,
+        dtype=np.dtype(dtype).name,
+        totals=np.zeros((n, 2)),
+        features_at_once=features_at_once,
+        weights=found.keywords.w,
+    )
+    if found.name == "seuclidean":
+        given = _with_variances(given, statistics, executor, progress)
+    if found.name == "mahalanobis":
+        given = _with_covariance(given, statistics, executor, progress, name)
+    is_centred = engine == "product" and not found.is_unit
+    if is_centred:
+        given = replace(given, centre=_centre(statistics, normalization, k))
+    if found.totals == "none" and not is_centred:
+        return given
+    totals = _totals(given, executor, progress, name)
+    if found.undefined is not None:
+        _refuse_undefined(found, totals)
+    return replace(given, totals=totals, scale=_scale(given, totals) if is_centred else 1.0)
+
+
+def _scale(given: DistanceInput, totals: np.ndarray) -> float:
+    """Power of two that brings rows near length one, where float32 could not hold products."""
+    longest = np.sqrt(totals[:, 1].max())
+    if given.dtype != "float32" or longest == 0 or 2.0**-40 < longest < 2.0**40:
+        return 1.0
+    return float(np.ldexp(1.0, -int(np.frexp(longest)[1])))
+
+
+def _centre(
+    statistics: MatrixStatistics, normalization: Normalization, n_features: int
+) -> np.ndarray:
+    """Column means of the normalized matrix, where the statistics give them.
+
+    Any centre is right; one near the data keeps digits. Rows that are normalized one by one have
+    no common offset worth removing.
+    """
+    columns = statistics.columns
+    if normalization.axis is None:
+        return columns.mean
+    if normalization.axis == 0:
+        return np.zeros(n_features)
+    assert normalization.shift is not None
+    assert normalization.scale is not None
+    centre: np.ndarray = (columns.mean - normalization.shift) / normalization.scale
+    return centre
+
+
+def _with_variances(
+    given: DistanceInput, statistics: MatrixStatistics, executor: Executor, progress: Progress
+) -> DistanceInput:
+    """Divide by variances: those that were given, or of the features (``ddof=1``), as SciPy."""
+    variances = given.keywords.V
+    if variances is None:
+        columns = normalized_statistics(
+            given.source, statistics, given.normalization, executor, progress
+        ).columns
+        variances = np.square(columns.standard_deviation)
+        flat = np.flatnonzero(~(variances > 0))
+        if len(flat):
+            raise DataValueError(
+                f"{len(flat):,} of {len(variances):,} features are constant, and seuclidean "
+                f"divides by their variances (the first: {', '.join(map(str, flat[:5]))}). Drop "
+                "them, or give V"
+            )
+    return replace(given, keywords=MetricKeywords(V=variances), weights=1.0 / variances)
+
+
+def _with_covariance(
+    given: DistanceInput,
+    statistics: MatrixStatistics,
+    executor: Executor,
+    progress: Progress,
+    name: str,
+) -> DistanceInput:
+    """Find VI, and what makes Euclidean distances of it: its square root, of which Z = Q sqrt(L).
+
+    ``(x - y) VI (x - y)^T = |(x - y) Z|^2`` where ``VI = Z Z^T``; an antisymmetric part of VI adds
+    nothing.
+    """
+    n, k = given.source.shape
+    inverse = given.keywords.VI
+    if inverse is None:
+        if n <= k:
+            raise DataValueError(
+                f"The number of observations ({n}) is too small; the covariance matrix is "
+                f"singular. For observations with {k} dimensions, at least {k + 1} observations "
+                "are required."
+            )
+        columns = normalized_statistics(
+            given.source, statistics, given.normalization, executor, progress
+        ).columns
+        inverse = _inverse(_covariance(given, columns.mean, executor, progress, name))
+    inverse = 0.5 * (inverse + inverse.T)
+    with single_blas_thread():
+        eigenvalues, vectors = np.linalg.eigh(inverse)
+    if eigenvalues[0] < -1e-10 * abs(eigenvalues[-1]):
+        raise DataValueError(
+            f"VI has the negative eigenvalue {eigenvalues[0]:.6g}: mahalanobis distances would be "
+            "roots of negative numbers. Give the inverse of a covariance matrix"
+        )
+    root = vectors * np.sqrt(np.maximum(eigenvalues, 0.0))
+    return replace(
+        given,
+        keywords=MetricKeywords(VI=inverse),
+        transform=root,
+        # A row is transformed as a whole.
+        features_at_once=max(given.features_at_once, round_up(k, BLOCK_FEATURES)),
+    )
+
+
+def _inverse(covariance: np.ndarray) -> np.ndarray:
+    try:
+        with single_blas_thread():
+            return np.linalg.inv(covariance)
+    except np.linalg.LinAlgError:
+        raise DataValueError(
+            "the covariance matrix of the features is singular (one of them follows from others): "
+            "drop features, or give VI"
+        ) from None
+
+
+def _covariance(
+    given: DistanceInput,
+    means: np.ndarray,
+    executor: Executor,
+    progress: Progress,
+    name: str,
+) -> np.ndarray:
+    """``(k, k)`` covariance of the features, ``ddof=1``."""
+    n, k = given.source.shape
+    covariance = np.empty((k, k))
+    blocks = list(slabs(k, BLOCK_FEATURES))
+    pairs = [(one, other) for one in blocks for other in blocks if one.start <= other.start]
+    centred = replace(given, centre=means)
+    with progress.stage(f"{name}-covariance", total=len(pairs), unit="blocks") as stage:
+        for (one, other), part in executor.map(
+            _covariance_block, executor.share(centred), pairs, name=f"{name}-covariance"
+        ):
+            covariance[one, other] = part / (n - 1)
+            covariance[other, one] = covariance[one, other].T
+            stage.advance()
+    return covariance
+
+
+def _covariance_block(
+    given: DistanceInput, pair: tuple[slice, slice]
+) -> tuple[tuple[slice, slice], np.ndarray]:
+    """Sums of products of two blocks of centred features, over blocks of rows in their order."""
+    one, other = pair
+    assert given.centre is not None
+    sums = np.zeros((one.stop - one.start, other.stop - other.start))
+    for rows in slabs(given.source.shape[0], READ_BLOCK):
+        left = given.values(rows, one) - given.centre[one]
+        right = left if one == other else given.values(rows, other) - given.centre[other]
+        sums += left.T @ right
+    return pair, sums
+
+
+def _totals(
+    given: DistanceInput, executor: Executor, progress: Progress, name: str
+) -> np.ndarray:
+    """``(n, 2)`` mean (or sum) and sum of squares of every row."""
+    n, k = given.source.shape
+    totals = np.empty((n, 2))
+    rows_at_once, width = pass_block((n, k), given.source.chunks)
+    passing = replace(given, features_at_once=round_up(width, BLOCK_FEATURES))
+    of_rows = _row_totals
+    if given.transform is not None:
+        rows_at_once, passing, of_rows = BLOCK_ROWS, given, _transformed_totals
+    row_bytes = k * given.source.dtype.itemsize
+    with progress.stage(f"{name}-norms", total=n, unit="rows", unit_bytes=row_bytes) as stage:
+        for rows, part in executor.map(
+            of_rows, executor.share(passing), slabs(n, rows_at_once), name=f"{name}-norms"
+        ):
+            totals[rows] = part
+            stage.advance(rows.stop - rows.start)
+    return totals
+
+
+def _row_totals(given: DistanceInput, rows: slice) -> tuple[slice, np.ndarray]:
+    """Totals of some rows, merged over feature blocks in their order."""
+    total = np.zeros((rows.stop - rows.start, 2))
+    weight = 0.0
+    for features in given.slabs():
+        values = given.values(rows, features)
+        for block in slabs(values.shape[1], BLOCK_FEATURES):
+            part = np.ascontiguousarray(values[:, block])
+            place = slice(features.start + block.start, features.start + block.stop)
+            weights = None if given.weights is None else given.weights[place]
+            if given.metric.totals == "deviations":
+                weight = _add_deviations(total, weight, part, weights)
+            elif given.metric.totals == "sum":
+                total[:, 0] += part.sum(axis=1)
+                total[:, 1] = np.abs(total[:, 0])
+            else:
+                if given.centre is not None:
+                    part = part - given.centre[place]
+                squares = np.square(part)
+                total[:, 1] += (squares if weights is None else squares * weights).sum(axis=1)
+    return rows, total
+
+
+def _transformed_totals(given: DistanceInput, rows: slice) -> tuple[slice, np.ndarray]:
+    """Sums of squares of a block of rows as tiles see it."""
+    assert given.centre is not None
+    assert given.transform is not None
+    total = np.zeros((rows.stop - rows.start, 2))
+    centred = given.values(rows, slice(0, given.n_features)) - given.centre
+    total[:, 1] = np.square(centred @ given.transform).sum(axis=1)
+    return rows, total
+
+
+def _add_deviations(
+    total: np.ndarray, weight: float, part: np.ndarray, weights: np.ndarray | None
+) -> float:
+    """Merge means and squared deviations (Chan, Golub and LeVeque 1983); return the new weight."""
+    if weights is None:
+        own, mean = float(part.shape[1]), part.mean(axis=1)
+    else:
+        own = float(weights.sum())
+        if own == 0.0:
+            return weight
+        mean = (part * weights).sum(axis=1) / own
+    # Else the means of blocks of equal values would differ by a rounding.
+    constant = part.max(axis=1) == part.min(axis=1)
+    mean[constant] = part[constant, 0]
+    squares = np.square(part - mean[:, None])
+    if weights is not None:
+        squares *= weights
+    share = own / (weight + own)
+    difference = mean - total[:, 0]
+    total[:, 1] += squares.sum(axis=1) + difference * difference * weight * share
+    total[:, 0] += difference * share
+    return weight + own
+
+
+def _refuse_undefined(metric: Metric, totals: np.ndarray) -> None:
+    undefined = np.flatnonzero(~(totals[:, 1] > 0))
+    if len(undefined):
+        raise UndefinedRowsError(metric.name, metric.undefined or "", undefined)
+
+
+class UndefinedRowsError(DataValueError):
+    """Some rows have no distance under a metric; the caller knows their labels.
+
+    Attributes
+    ----------
+    metric, reason
+        Name of the metric, and what the rows are: constant, or all zero.
+    rows
+        Their indices.
+    """
+
+    def __init__(self, metric: str, reason: str, rows: np.ndarray) -> None:
+        self.metric, self.reason, self.rows = metric, reason, rows
+        super().__init__(
+            f"{len(rows):,} of the rows are {reason}, and have no {metric} distance "
+            f"(the first: {', '.join(str(row) for row in rows[:5])})."
+        )
