@@ -35,8 +35,9 @@ test: lint types wheel ## lint, types, the built wheel, and the quick tests
 test-slow: $(TEST) ## the tests that kill processes or take long
 	$(PYTHON) -m pytest -q -m slow
 
-bench: $(BENCH) ## the table of the README: ours and seaborn's, in turn
+bench: $(BENCH) ## the tables of the README and the docs: ours and the peers, in turn
 	$(PYTHON) benchmarks/run.py
+	$(PYTHON) benchmarks/distances.py
 
 lint: $(TEST) ## ruff: rules and format; known holes of what is installed
 	$(PYTHON) -m ruff check

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
-__all__ = ["Kernel", "jit", "load_compiler"]
+__all__ = ["Kernel", "inline", "jit", "load_compiler"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,9 +35,10 @@ class Kernel(Generic[P, R]):
         loading. Kernels that it calls are compiled all the same.
     """
 
-    def __init__(self, function: Callable[P, R]) -> None:
+    def __init__(self, function: Callable[P, R], *, inline: bool = False) -> None:
         functools.update_wrapper(self, function)
         self.python = function
+        self._inline = inline
         self._compiled: Callable[P, R] | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -62,7 +63,9 @@ class Kernel(Generic[P, R]):
             other = function.__globals__.get(name)
             if isinstance(other, Kernel):
                 function.__globals__[name] = other.compiled
-        compiled: Callable[P, R] = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+        compiled: Callable[P, R] = numba.njit(
+            cache=True, nogil=True, error_model="numpy", forceinline=self._inline
+        )(function)
         return compiled
 
 
@@ -78,6 +81,22 @@ def jit(function: Callable[P, R]) -> Kernel[P, R]:
     4.0
     """
     return Kernel(function)
+
+
+def inline(function: Callable[P, R]) -> Kernel[P, R]:
+    """Compile a function into the kernels that call it, however long it is.
+
+    LLVM vectorizes no loop that calls a function, and leaves a long one out of line by itself.
+
+    Examples
+    --------
+    >>> @inline
+    ... def square(x: float) -> float:
+    ...     return x * x
+    >>> square.python(3.0)
+    9.0
+    """
+    return Kernel(function, inline=True)
 
 
 def load_compiler() -> None:

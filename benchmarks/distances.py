@@ -1,0 +1,384 @@
+"""Measure distances beside their peers: pairs of runs in turn, medians, one Markdown table.
+
+    python benchmarks/distances.py [--quick] [--readme PAGE] [NAME ...]
+
+The names are those of `GROUPS`: products store scipy scikit-learn loops boolean spearman workers
+memory sparse machine breakdown. Every row knows what is wanted of it and says ok or missed.
+
+What is not counted: Numba's compilation and the loading of libraries. Every call is made before on
+the first 3,072 rows of the same matrix, which are enough to go to the same engine. Peak memory is
+that of whole processes. Inputs are seeded: 30 groups of rows and noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import machine
+import numpy as np
+from breakdown import Profile
+from distance_jobs import WARM_ROWS, grouped
+from paired import (
+    HEADER,
+    Pairs,
+    Wanted,
+    format_gigabytes,
+    in_turn,
+    missing_row,
+    row,
+    run_job,
+    say,
+    seconds,
+)
+from products import best_edge, cores, tile_products
+from run import machine as describe_machine
+from scaling import workers
+
+START, END = "<!-- distances:start -->", "<!-- distances:end -->"
+FAST = ("euclidean", "cosine", "correlation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Rows and columns, smaller for a quick look."""
+
+    n: int
+    k: int
+    dtype: str
+    quick: int = 5_000
+
+    def matrix(self, quick: bool) -> np.ndarray:
+        return grouped(self.rows(quick), self.k, self.dtype)  # type: ignore[no-any-return]
+
+    def rows(self, quick: bool) -> int:
+        return min(self.n, self.quick) if quick else self.n
+
+    def name(self, quick: bool) -> str:
+        return f"{self.rows(quick):,} x {self.k:,} {self.dtype}"
+
+
+def attempt(name: str, measure: Callable[[], str]) -> str:
+    """One row, or what keeps it from being measured."""
+    try:
+        return measure()
+    except Exception as error:
+        return missing_row(name, error)
+
+
+def pdist_seconds(data: Any, metric: str, **options: Any) -> float:
+    from clustergrid.pipeline import pdist
+
+    return seconds(lambda: pdist(data, metric, **options))
+
+
+def stored_seconds(data: Any, metric: str) -> float:
+    """Time to the condensed store in a fresh directory, with its files in the system's buffers."""
+    with tempfile.TemporaryDirectory(prefix="clustergrid-bench-") as store:
+        return pdist_seconds(data, metric, store=store)
+
+
+def products(quick: bool, *, stored: bool = False) -> Iterator[str]:
+    """Rows 1 and 2: beside the bare products of the tiles."""
+    size = Size(n=20_000, k=1_000, dtype="float32")
+    data = size.matrix(quick)
+    edge = best_edge(data)
+    ours = stored_seconds if stored else pdist_seconds
+    wanted = Wanted(bound=2.5 if stored else 1.6, at_most=True)
+    for metric in FAST:
+        name = f"{metric}, {size.name(quick)}, {'to the store' if stored else 'to memory'}"
+
+        def measure(metric: str = metric, name: str = name) -> str:
+            ours(data[:WARM_ROWS], metric)
+            pairs = in_turn(
+                partial(ours, data, metric),
+                lambda: seconds(lambda: tile_products(data, edge)),
+            )
+            return row(name, f"bare products, tiles of {edge}", pairs, wanted)
+
+        yield attempt(name, measure)
+
+
+def against_scipy(
+    metric: str, data: np.ndarray, what: str, bound: float, *, quick: bool, **keywords: Any
+) -> str:
+    """One metric beside `scipy.spatial.distance.pdist`."""
+    from scipy.spatial.distance import pdist as peer
+
+    label = metric + "".join(f" {name}={value:g}" for name, value in keywords.items())
+    name = f"{label}, {what}"
+
+    def measure() -> str:
+        pdist_seconds(data[:WARM_ROWS], metric, **keywords)
+        pairs = in_turn(
+            lambda: pdist_seconds(data, metric, **keywords),
+            lambda: seconds(lambda: peer(data, metric, **keywords)),
+            repeats=1 if quick else 5,
+        )
+        return row(name, "SciPy", pairs, Wanted(bound=bound))
+
+    return attempt(name, measure)
+
+
+def scipy(quick: bool) -> Iterator[str]:
+    """Row 3: products in float64."""
+    size = Size(n=20_000, k=1_000, dtype="float64")
+    data = size.matrix(quick)
+    for metric in FAST:
+        yield against_scipy(metric, data, size.name(quick), 25, quick=quick)
+
+
+def scikit_learn(quick: bool) -> Iterator[str]:
+    """Row 4: whole processes, seconds of the call and peak memory."""
+    size = Size(n=20_000, k=1_000, dtype="float32")
+    arguments = (size.rows(quick), size.k, size.dtype)
+    for metric in FAST:
+        name = f"{metric}, {size.name(quick)}"
+
+        def measure(metric: str = metric, name: str = name) -> str:
+            tried = {
+                jobs: run_job("scikit-learn", metric, *arguments, f"n_jobs={jobs}")
+                for jobs in (1, cores())
+            }
+            best = min(tried, key=lambda jobs: tried[jobs].answer["seconds"])
+            found: dict[str, list[Any]] = {"ours": [], "theirs": []}
+
+            def ours() -> float:
+                found["ours"].append(run_job("clustergrid", metric, *arguments))
+                return float(found["ours"][-1].answer["seconds"])
+
+            def theirs() -> float:
+                # A run of minutes is not made twice.
+                is_long = not found["theirs"] and tried[best].answer["seconds"] > 60
+                again = tried[best] if is_long else None
+                job = again or run_job("scikit-learn", metric, *arguments, f"n_jobs={best}")
+                found["theirs"].append(job)
+                return float(job.answer["seconds"])
+
+            pairs = in_turn(ours, theirs, repeats=1 if quick else 5)
+            memory = Pairs(
+                ours=[job.resident_bytes / 1e9 for job in found["ours"]],
+                theirs=[job.resident_bytes / 1e9 for job in found["theirs"]],
+            )
+            peer = f"scikit-learn, n_jobs={best}"
+            return "\n".join(
+                (
+                    row(name, peer, pairs, Wanted(bound=1.5)),
+                    row(
+                        f"{name}: peak memory of the process",
+                        peer,
+                        memory,
+                        Wanted(bound=0.5, at_most=True),
+                        format_gigabytes,
+                    ),
+                )
+            )
+
+        yield attempt(name, measure)
+
+
+def loops(quick: bool) -> Iterator[str]:
+    """Row 5: metrics that are no product."""
+    size = Size(n=5_000, k=500, dtype="float64", quick=3_000)
+    data = np.abs(size.matrix(quick))
+    for metric, keywords in (
+        ("cityblock", {}),
+        ("chebyshev", {}),
+        ("minkowski", {"p": 3}),
+        ("minkowski", {"p": 1.5}),
+        ("canberra", {}),
+        ("braycurtis", {}),
+        ("jensenshannon", {}),
+    ):
+        yield against_scipy(metric, data, size.name(quick), 4, quick=quick, **keywords)
+
+
+BOOLEAN = (
+    "dice",
+    "hamming",
+    "jaccard",
+    "kulczynski1",
+    "rogerstanimoto",
+    "russellrao",
+    "sokalmichener",
+    "sokalsneath",
+    "yule",
+)
+
+
+def boolean(quick: bool) -> Iterator[str]:
+    """Row 6: every boolean metric that the installed SciPy has."""
+    from scipy.spatial.distance import pdist as peer
+
+    size = Size(n=10_000, k=2_000, dtype="float32", quick=4_000)
+    data = size.matrix(quick) > 1.0
+    for metric in BOOLEAN:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                peer(data[:3], metric)
+        except ValueError:
+            continue  # SciPy has dropped it
+        what = f"{size.rows(quick):,} x {size.k:,} bool"
+        yield against_scipy(metric, data, what, 20, quick=quick)
+
+
+def spearman(quick: bool) -> Iterator[str]:
+    """Row 7: ranks and correlation."""
+    from scipy.spatial.distance import pdist as peer
+    from scipy.stats import rankdata
+
+    size = Size(n=10_000, k=1_000, dtype="float64", quick=4_000)
+    data = size.matrix(quick)
+    name = f"spearman, {size.name(quick)}"
+
+    def measure() -> str:
+        pdist_seconds(data[:WARM_ROWS], "spearman")
+        pairs = in_turn(
+            lambda: pdist_seconds(data, "spearman"),
+            lambda: seconds(lambda: peer(rankdata(data, axis=1), "correlation")),
+            repeats=1 if quick else 3,
+        )
+        return row(name, "SciPy's rankdata and pdist", pairs, Wanted(bound=20))
+
+    yield attempt(name, measure)
+
+
+def memory(quick: bool) -> Iterator[str]:
+    """Row 9: the memory limit, of the whole process tree."""
+    size = Size(n=60_000, k=500, dtype="float32", quick=20_000)
+    name = f"euclidean, {size.name(quick)}, memory=2GB, to the store: peak of the process tree"
+
+    def measure() -> str:
+        with tempfile.TemporaryDirectory(prefix="clustergrid-bench-") as store:
+            arguments = (size.rows(quick), size.k, size.dtype, "memory=2GB", f"store={store}")
+            job = run_job("clustergrid", "euclidean", *arguments, "warm=no", sampled=True)
+        peak = max(job.resident_bytes, job.tree_bytes) / 1e9
+        say(f"  {job.answer['seconds']:.1f} s, {job.resident_bytes / 1e9:.3f} GB resident")
+        pairs = Pairs(ours=[peak], theirs=[2.0])
+        return row(name, "the limit", pairs, Wanted(bound=1, at_most=True), format_gigabytes)
+
+    yield attempt(name, measure)
+
+
+def sparse(quick: bool) -> Iterator[str]:
+    """Row 10: the same values as CSR and dense, both ours."""
+    from scipy.sparse import csr_array
+
+    size = Size(n=20_000, k=2_000, dtype="float32")
+    full = size.matrix(quick)
+    for zeros, bound in ((0.90, 1.0), (0.98, 3.0)):
+        chosen = np.random.default_rng(0).random(full.shape, dtype=np.float32) < zeros
+        for metric in (*FAST, "jaccard"):
+            dense = np.where(chosen, np.float32(0), full)
+            if metric == "jaccard":
+                dense = dense != 0
+            what = f"{size.rows(quick):,} x {size.k:,} {dense.dtype}, {zeros:.0%} zeros"
+            name = f"{metric}, {what}, CSR"
+
+            def measure(
+                metric: str = metric, dense: np.ndarray = dense, name: str = name, bound=bound
+            ) -> str:
+                compressed = csr_array(dense)
+                pdist_seconds(compressed[:WARM_ROWS], metric)
+                pdist_seconds(dense[:WARM_ROWS], metric)
+                pairs = in_turn(
+                    lambda: pdist_seconds(compressed, metric),
+                    lambda: pdist_seconds(dense, metric),
+                    repeats=1 if quick else 3,
+                )
+                return row(name, "dense, ours", pairs, Wanted(bound=bound))
+
+            yield attempt(name, measure)
+
+
+def breakdown(quick: bool) -> Iterator[str]:
+    """Where the time of the first row goes."""
+    from clustergrid.pipeline import pdist
+
+    size = Size(n=20_000, k=1_000, dtype="float32")
+    data = size.matrix(quick)
+    edge = best_edge(data)
+    bare = statistics.median(seconds(lambda: tile_products(data, edge)) for _ in range(3))
+    yield f"Bare products of the tiles (edge {edge}): {bare:.2f} s"
+    with tempfile.TemporaryDirectory(prefix="clustergrid-bench-") as scratch:
+        for where, options in (("memory", {}), ("the store", {"store": scratch})):
+            pdist_seconds(data[:WARM_ROWS], "euclidean", **options)
+            profile = Profile()
+            profile.run(partial(pdist, data, "euclidean", **options))
+            yield ""
+            yield f"euclidean, {size.name(quick)}, to {where}: "
+            yield from profile.lines(cores())
+
+
+Group = Callable[[bool], Iterable[str]]
+GROUPS: dict[str, Group] = {
+    "products": products,
+    "store": partial(products, stored=True),
+    "scipy": scipy,
+    "scikit-learn": scikit_learn,
+    "loops": loops,
+    "boolean": boolean,
+    "spearman": spearman,
+    "workers": workers,
+    "memory": memory,
+    "sparse": sparse,
+}
+ABOUT: dict[str, Group] = {"machine": lambda quick: machine.table(), "breakdown": breakdown}
+
+
+def report(names: Iterable[str], quick: bool) -> Iterator[str]:
+    """The table of what was asked for, then the machine and the profile."""
+    lines: list[str] = []
+    for name in names:
+        if name in GROUPS:
+            say(name)
+            lines += GROUPS[name](quick)
+    if lines:
+        yield from (HEADER, *lines, "")
+        yield (
+            "Ours and the peer in turn in one process (whole processes for peak memory, "
+            "scikit-learn and workers), medians of so many runs as the last column says (one where "
+            "a run takes over a minute); compilation excluded by a call on the first "
+            f"{WARM_ROWS:,} rows. {describe_machine()}."
+        )
+    for name in names:
+        if name in ABOUT:
+            say(name)
+            yield ""
+            yield from ABOUT[name](quick)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer rows, fewer runs")
+    parser.add_argument("--readme", type=Path, help="put the table into this page")
+    parser.add_argument("names", nargs="*", choices=[*GROUPS, *ABOUT, []])
+    arguments = parser.parse_args()
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")  # of the processes that are started
+    warnings.simplefilter("ignore")
+    lines = report(arguments.names or [*GROUPS, *ABOUT], arguments.quick)
+    if not arguments.readme:
+        for line in lines:
+            print(line, flush=True)
+        return
+    text = "\n".join(lines)
+    print(text)
+    page = arguments.readme.read_text(encoding="utf-8")
+    before, rest = page.split(START, 1)
+    _, after = rest.split(END, 1)
+    arguments.readme.write_text(f"{before}{START}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
