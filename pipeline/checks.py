@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from clustergrid.pipeline.distance import UndefinedRowsError
+from clustergrid.pipeline.engines.missing import UndefinedPairError
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization
+from clustergrid.pipeline.operands import UndefinedRowsError
 from clustergrid.pipeline.spec import AXIS_NAMES
 from clustergrid.storage.errors import DataValueError
 
@@ -16,6 +17,7 @@ __all__ = [
     "labels_of",
     "refuse_not_finite",
     "refuse_one_observation",
+    "undefined_pair",
     "undefined_rows",
 ]
 
@@ -54,8 +56,12 @@ def refuse_not_finite(
     statistics: MatrixStatistics,
     normalization: Normalization,
     axis: int,
+    *,
+    may_miss: bool = False,
 ) -> None:
     """Refuse values that no metric can compare: how many, where, and what to do about them.
+
+    Metrics over the features that both rows have may miss values, but compare no infinite ones.
 
     Raises
     ------
@@ -64,14 +70,16 @@ def refuse_not_finite(
     """
     along = statistics.axis(axis)
     size = matrix.shape[1 - axis]
-    bad = np.flatnonzero((along.count < size) | (along.infinite > 0))
+    is_missing = along.count < size
+    bad = np.flatnonzero((along.infinite > 0) | (is_missing & (not may_miss)))
     if len(bad):
         n_missing, n_infinite = int((size - along.count).sum()), int(along.infinite.sum())
         raise DataValueError(
             f"{_NOT_FINITE} {n_missing:,} values are NaN and {n_infinite:,} infinite, in "
             f"{len(bad):,} of {matrix.shape[axis]:,} {_WORDS[axis]}s "
             f"({_first(matrix, axis, bad)}). Drop or impute them, or draw the matrix without "
-            "clustering it (row_cluster=False, col_cluster=False)."
+            "clustering it (row_cluster=False, col_cluster=False); rows with missing values are "
+            "compared by nan_euclidean, nan_correlation and nan_spearman."
         )
     if normalization.axis is None:
         return
@@ -84,6 +92,12 @@ def refuse_not_finite(
             f"constant, and {argument}={axis} divides by zero there "
             f"({_first(matrix, axis, flat)}). Drop them, or leave {argument} out."
         )
+
+
+def undefined_pair(matrix: xr.DataArray, axis: int, error: UndefinedPairError) -> DataValueError:
+    """Name two observations that have no distance."""
+    one, other = (repr(label) for label in labels_of(matrix, axis, error.rows))
+    return DataValueError(f"the {_WORDS[axis]}s {one} and {other} {error.why}.")
 
 
 def undefined_rows(matrix: xr.DataArray, axis: int, error: UndefinedRowsError) -> DataValueError:

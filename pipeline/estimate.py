@@ -17,7 +17,7 @@ import math
 from dataclasses import dataclass
 
 from clustergrid.pipeline.hierarchy.methods import REDUCIBLE_METHODS
-from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, engine_for, get_metric
+from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, engine_for
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.spec import AxisSpec
 
@@ -291,7 +291,7 @@ def distance_work(
     matrix_bytes
         Of the matrix in the store, which `bytes_read` are of.
     """
-    engine = engine_for(get_metric(spec.metric), n, k)
+    engine = engine_for(spec.found_metric, n, k)
     pairs = n * n / 2
     steps: float = _NORMS_STEPS * n * k
     products = 0.0

@@ -14,7 +14,7 @@ from clustergrid.pipeline.digests import array_digest
 from clustergrid.pipeline.distance import write_distances
 from clustergrid.pipeline.downsample import ReducedImage
 from clustergrid.pipeline.execution import Executor, available_cores
-from clustergrid.pipeline.metrics import engine_for, get_metric
+from clustergrid.pipeline.metrics import Metric
 from clustergrid.pipeline.normalize import AxisStatistics, MatrixStatistics, matrix_statistics
 from clustergrid.pipeline.passes import ResumedExecutor
 from clustergrid.pipeline.spec import AXIS_NAMES
@@ -43,24 +43,25 @@ def normalization_key(key: str, z_score: int | None, standard_scale: int | None)
     return stage_key(matrix=key, z_score=z_score, standard_scale=standard_scale)
 
 
-def distance_key(key: str, axis: int, shape: tuple[int, int], metric: str, dtype: str) -> str:
+def distance_key(key: str, axis: int, metric: Metric, dtype: str) -> str:
     """Key of the distances of an axis: of what their bits depend on, and nothing else.
 
     Parameters
     ----------
     key
         Of the normalized matrix.
-    axis, shape
-        Which axis, and the matrix's rows and columns.
-    metric, dtype
+    axis
+        Which one.
+    metric
+        With its keywords, as `get_metric` gives it.
+    dtype
         As in `AxisSpec`.
     """
-    found = get_metric(metric)
     return stage_key(
         matrix=key,
         axis=AXIS_NAMES[axis],
-        metric=found.name,
-        engine=engine_for(found, shape[axis], shape[1 - axis]),
+        metric=metric.name,
+        metric_kws=metric.keywords.to_json(),
         dtype=dtype,
     )
 
@@ -158,8 +159,7 @@ class RunStages(Stages):
         """Compute the tiles that no earlier run left whole."""
         name, grid = AXIS_NAMES[axis], self._grid(axis, tiling)
         stage, group = f"distance-{name}", self._directory.arrays
-        assert isinstance(given.metric, str)
-        key = distance_key(self.key, axis, self.shape, given.metric, self.dtype)
+        key = distance_key(self.key, axis, given.metric, self.dtype)
         # An array of its own for every key and edge: on a cluster that outlives its driver, a task
         # of a killed run may still write its tile into the array that was there then.
         prefix = f"condensed_{name}_{key[:12]}_"

@@ -111,6 +111,8 @@ class Metric:
         mean and the sum of squared deviations from it.
     undefined
         What a row without a distance is called in errors.
+    is_zero_of_equals
+        Whether identical rows are at distance 0.
     ranks
         Whether rows are replaced by their ranks first.
     missing
@@ -129,6 +131,7 @@ class Metric:
     counts: bool = False
     totals: Literal["none", "sum", "squares", "deviations"] = "none"
     undefined: str | None = None
+    is_zero_of_equals: bool = True
     ranks: bool = False
     missing: bool = False
     function: Function | None = None
@@ -149,7 +152,9 @@ _UNIT = Product(kind="unit")
 
 
 def _boolean(name: str) -> Metric:
-    return Metric(name=name, accepts=("w",), loop=name, is_boolean=True, counts=True)
+    return Metric(
+        name=name, accepts=("w",), loop=f"boolean {name}", is_boolean=True, counts=True
+    )
 
 
 _TABLE = (
@@ -187,9 +192,7 @@ _TABLE = (
         loop="hamming",
         counts=True,
     ),
-    Metric(
-        name="jaccard", aliases=("jacc", "ja", "j"), accepts=("w",), loop="jaccard", counts=True
-    ),
+    replace(_boolean("jaccard"), aliases=("jacc", "ja", "j")),
     Metric(
         name="jensenshannon",
         aliases=("js",),
@@ -200,7 +203,7 @@ _TABLE = (
     Metric(name="mahalanobis", aliases=("mahal", "mah"), accepts=("VI",), product=_EUCLIDEAN),
     Metric(name="minkowski", aliases=("mi", "m", "pnorm"), accepts=("p", "w"), loop="minkowski"),
     _boolean("rogerstanimoto"),
-    _boolean("russellrao"),
+    replace(_boolean("russellrao"), is_zero_of_equals=False),
     Metric(name="seuclidean", aliases=("se", "s"), accepts=("V",), product=_EUCLIDEAN),
     _boolean("sokalsneath"),
     Metric(
@@ -214,7 +217,7 @@ _TABLE = (
     Metric(name="nan_euclidean", accepts=("min_periods",), missing=True),
     Metric(name="nan_correlation", accepts=("min_periods",), missing=True),
     Metric(name="nan_spearman", accepts=("min_periods",), missing=True),
-    Metric(name="precomputed"),
+    Metric(name="precomputed", is_zero_of_equals=False),
 )
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
@@ -259,7 +262,8 @@ def get_metric(
             raise DataTypeError(
                 f"a function takes no {', '.join(keywords.given)}: bind it with functools.partial"
             )
-        return Metric(name=getattr(name, "__name__", type(name).__name__), function=name)
+        called = getattr(name, "__name__", type(name).__name__)
+        return Metric(name=called, function=name, is_zero_of_equals=False)
     metric = _BY_ALIAS.get(_scipy_name(name)) if isinstance(name, str) else None
     if metric is None:
         raise DataValueError(f"Unknown Distance Metric: {name!r}. Known: {', '.join(METRICS)}.")

@@ -13,6 +13,7 @@ from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import Function, Metric, engine_for, get_metric
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, normalized_statistics
+from clustergrid.pipeline.ranking import ranked
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import (
     BLOCK_FEATURES,
@@ -24,7 +25,7 @@ from clustergrid.storage.grid import (
 )
 from clustergrid.storage.source import MatrixSource
 
-__all__ = ["UndefinedRowsError", "distance_input"]
+__all__ = ["UndefinedRowsError", "distance_input", "rank_path"]
 
 
 def distance_input(
@@ -39,6 +40,7 @@ def distance_input(
     executor: Executor,
     progress: Progress,
     name: str,
+    rank_store: str | None = None,
 ) -> DistanceInput:
     """Choose the engine and make the passes over the rows that the metric asks for.
 
@@ -56,6 +58,8 @@ def distance_input(
         Where the passes run, and who is told.
     name
         Name of the stage.
+    rank_store
+        Where ranks are put at rest, for metrics that compare these; None: they stay in memory.
 
     Raises
     ------
@@ -68,6 +72,16 @@ def distance_input(
     n, k = source.shape
     found = get_metric(metric, keywords)
     found.keywords.check_features(k)
+    if found.ranks:
+        source = ranked(
+            source,
+            normalization,
+            store=rank_store,
+            path=rank_path(name),
+            executor=executor,
+            progress=progress,
+        )
+        normalization = Normalization()
     n_stored: int | None = getattr(source, "n_stored", None)
     engine = engine_for(
         found,
@@ -87,6 +101,9 @@ def distance_input(
         features_at_once=features_at_once,
         weights=found.keywords.w,
     )
+    if found.name == "nan_spearman":
+        # A row is sorted as a whole.
+        given = replace(given, features_at_once=max(features_at_once, round_up(k, BLOCK_FEATURES)))
     if found.name == "seuclidean":
         given = _with_variances(given, statistics, executor, progress)
     if found.name == "mahalanobis":
@@ -100,6 +117,17 @@ def distance_input(
     if found.undefined is not None:
         _refuse_undefined(found, totals)
     return replace(given, totals=totals, scale=_scale(given, totals) if is_centred else 1.0)
+
+
+def rank_path(name: str) -> str:
+    """Name of the array of ranks, and of the stage that makes it, beside a stage of distances.
+
+    Examples
+    --------
+    >>> rank_path("distance-row")
+    'ranks-row'
+    """
+    return name.replace("distance", "ranks")
 
 
 def _scale(given: DistanceInput, totals: np.ndarray) -> float:

@@ -33,7 +33,7 @@ from clustergrid.pipeline.footprint import (
     picture_footprint,
     statistics_footprint,
 )
-from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, check_metric, engine_for
+from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, engine_for
 from clustergrid.pipeline.planned import Plan, StagePlan
 from clustergrid.pipeline.reasons import distance_reason, linkage_engine, linkage_reason
 from clustergrid.pipeline.refusal import (
@@ -346,7 +346,7 @@ class _Axis:
 
     @property
     def work(self) -> AxisWork:
-        metric = check_metric(self.spec.metric, self.spec.method)
+        metric = self.spec.found_metric
         matrix = self.ground.matrix
         return AxisWork(
             tile=TileWork(
@@ -388,7 +388,7 @@ class _Axis:
 
     def stages(self) -> Iterator[StagePlan]:
         n, k, work = self.n, self.k, self.work
-        metric = check_metric(self.spec.metric, self.spec.method)
+        metric = self.spec.found_metric
         engine = engine_for(metric, n, k)
         resources = self.ground.resources
         tiling = tile_the_triangle(

@@ -254,9 +254,7 @@ class _Run:
 
     def _finds_distances(self, axis: int) -> bool:
         spec = self.spec.axis(axis)
-        assert isinstance(spec.metric, str)
-        assert spec.dtype is not None
-        key = distance_key(self._key, axis, self.shape, spec.metric, spec.dtype)
+        key = distance_key(self._key, axis, spec.found_metric, spec.dtype)
         return self.directory.is_finished(f"distance-{AXIS_NAMES[axis]}", key)
 
     def _tell_changes(self, changes: list[str]) -> None:
@@ -279,7 +277,7 @@ class _Run:
         spec = self.spec.axis(axis)
         if axis in self._given:
             return stage_key(given=self._given[axis][1], axis=AXIS_NAMES[axis])
-        asked = {name: value for name, value in asdict(spec).items() if name != "linkage"}
+        asked = {name: value for name, value in spec.to_json().items() if name != "linkage"}
         return stage_key(matrix=self._key, axis=AXIS_NAMES[axis], **asked)
 
     @property

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
 from clustergrid.pipeline.hierarchy.methods import check_method
-from clustergrid.pipeline.metrics import Function, check_metric
+from clustergrid.pipeline.keywords import MetricKeywords
+from clustergrid.pipeline.metrics import Function, Metric, check_metric, get_metric
 from clustergrid.storage.errors import DataTypeError, DataValueError
 
 __all__ = ["AXIS_NAMES", "AxisSpec", "RunSpec", "check_normalization", "distance_dtype"]
@@ -71,6 +73,8 @@ class AxisSpec:
         Whether it is.
     method, metric
         As in SciPy; the metric may be a function of two vectors.
+    metric_kws
+        Keywords of the metric.
     optimal_ordering
         Whether leaves are turned so that neighbours are near.
     dtype
@@ -82,14 +86,25 @@ class AxisSpec:
     cluster: bool = True
     method: str = "average"
     metric: str | Function = "euclidean"
+    metric_kws: MetricKeywords = field(default_factory=MetricKeywords)
     optimal_ordering: bool = False
     dtype: str = "float64"
     linkage: str | None = None
 
     def __post_init__(self) -> None:
         check_method(self.method)
-        check_metric(self.metric, self.method)
+        check_metric(self.metric, self.method, self.metric_kws)
         distance_dtype(np.dtype(np.float64), self.dtype)
+
+    @property
+    def found_metric(self) -> Metric:
+        """The metric with its keywords."""
+        return get_metric(self.metric, self.metric_kws)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what was asked, of arrays a digest."""
+        asked = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {**asked, "metric_kws": self.metric_kws.to_json()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

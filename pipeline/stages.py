@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import Any
 
@@ -21,31 +22,31 @@ from clustergrid.pipeline.checks import (
     labels_of,
     refuse_not_finite,
     refuse_one_observation,
+    undefined_pair,
     undefined_rows,
 )
 from clustergrid.pipeline.digests import array_digest
 from clustergrid.pipeline.distance import (
-    DistanceInput,
-    UndefinedRowsError,
     compute_distances,
-    distance_input,
     fill_square,
     read_square,
     write_distances,
 )
 from clustergrid.pipeline.downsample import Cells, ReducedImage, reduce_image, value_limits
 from clustergrid.pipeline.duplicates import find_duplicates
-from clustergrid.pipeline.execution import (
-    Executor,
-)
+from clustergrid.pipeline.engines.missing import UndefinedPairError
+from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.hierarchy import Duplicates
 from clustergrid.pipeline.hierarchy.small import condensed_of
-from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Function
+from clustergrid.pipeline.keywords import MetricKeywords
+from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Function, Metric
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, matrix_statistics
 from clustergrid.pipeline.order import check_optimal_ordering
+from clustergrid.pipeline.operands import UndefinedRowsError, distance_input, rank_path
 from clustergrid.pipeline.order import optimal_ordering as order_optimally
 from clustergrid.pipeline.planning import Resources, plan_run
+from clustergrid.pipeline.ranking import rank_bytes
 from clustergrid.pipeline.reorder import reordered_matrix
 from clustergrid.pipeline.run_plan import check_scratch, planned_matrix
 from clustergrid.pipeline.spec import (
@@ -55,8 +56,10 @@ from clustergrid.pipeline.spec import (
     check_normalization,
     distance_dtype,
 )
+from clustergrid.pipeline.tiles import DistanceInput
 from clustergrid.pipeline.tiling import Tiling
 from clustergrid.pipeline.trees import merge_square
+from clustergrid.storage.arrays import remove_array
 from clustergrid.storage.condensed import (
     CondensedDistances,
     create_condensed,
@@ -126,6 +129,7 @@ class Stages:
         self._z_score, self._standard_scale = z_score, standard_scale
         self._progress = progress or Progress()
         self._linkages: dict[tuple[int, AxisSpec], np.ndarray] = {}
+        self._ranks_at_rest = False
 
     @property
     def in_memory(self) -> bool:
@@ -212,7 +216,9 @@ class Stages:
         """Labels of some rows (0) or columns (1), their numbers where there are none."""
         return labels_of(self.matrix, axis, indices)
 
-    def distances(self, axis: int, *, metric: str | Function) -> CondensedDistances:
+    def distances(
+        self, axis: int, *, metric: str | Function, metric_kws: MetricKeywords | None = None
+    ) -> CondensedDistances:
         """Distances between all rows (0) or all columns (1).
 
         Raises
@@ -222,8 +228,14 @@ class Stages:
         MemoryLimitError
             They do not fit the memory, and there is no store.
         """
-        spec = AxisSpec(metric=metric, dtype=self.dtype)
+        spec = AxisSpec(
+            metric=metric, metric_kws=metric_kws or MetricKeywords(), dtype=self.dtype
+        )
         given, tiling = self._distance_input(axis, spec, tree=False)
+        with self._tiles_of(axis):
+            return self._distances(axis, given, tiling)
+
+    def _distances(self, axis: int, given: DistanceInput, tiling: Tiling) -> CondensedDistances:
         if self.store is not None:
             return self._stored_distances(axis, given, tiling)
         grid = self._grid(axis, tiling)
@@ -245,7 +257,13 @@ class Stages:
         return condensed
 
     def linkage(
-        self, axis: int, *, method: str, metric: str | Function, optimal_ordering: bool = False
+        self,
+        axis: int,
+        *,
+        method: str,
+        metric: str | Function,
+        metric_kws: MetricKeywords | None = None,
+        optimal_ordering: bool = False,
     ) -> np.ndarray:
         """Exact tree of the rows (0) or the columns (1).
 
@@ -256,6 +274,8 @@ class Stages:
         method, metric
             As in SciPy; the metric may be a function of two vectors, which is called for every
             pair.
+        metric_kws
+            Keywords of the metric.
         optimal_ordering
             Turn the leaves so that neighbours are near.
 
@@ -273,7 +293,11 @@ class Stages:
             The square of the distances does not fit the memory.
         """
         spec = AxisSpec(
-            method=method, metric=metric, optimal_ordering=optimal_ordering, dtype=self.dtype
+            method=method,
+            metric=metric,
+            metric_kws=metric_kws or MetricKeywords(),
+            optimal_ordering=optimal_ordering,
+            dtype=self.dtype,
         )
         if optimal_ordering:
             check_optimal_ordering(self.shape[axis])
@@ -286,7 +310,8 @@ class Stages:
         n = self.shape[axis]
         duplicates = self._duplicates(axis, given, spec)
         kept = np.arange(n) if duplicates is None else duplicates.kept
-        square = self._square(axis, given, tiling, kept)
+        with self._tiles_of(axis):
+            square = self._square(axis, given, tiling, kept)
         condensed = condensed_of(square) if spec.optimal_ordering else None
         linkage = merge_square(
             square,
@@ -298,9 +323,30 @@ class Stages:
         )
         return linkage if condensed is None else order_optimally(linkage, condensed)
 
+    @contextmanager
+    def _tiles_of(self, axis: int) -> Iterator[None]:
+        """Name the pair that has no distance; remove ranks that were at rest for the tiles."""
+        try:
+            yield
+        except UndefinedPairError as error:
+            raise undefined_pair(self.matrix, axis, error) from None
+        finally:
+            if self._ranks_at_rest:
+                remove_array(self._scratch, rank_path(f"distance-{AXIS_NAMES[axis]}"))
+                self._ranks_at_rest = False
+
+    def _rank_store(self, metric: Metric, n: int, k: int) -> str | None:
+        """Where ranks are put; None: in memory, or there are none."""
+        if not metric.ranks:
+            return None
+        fits = rank_bytes(n, k) <= self.resources.memory_bytes // 8
+        if self.executor.in_process and fits:
+            return None
+        self._ranks_at_rest = True
+        return self._scratch
+
     def _duplicates(self, axis: int, given: DistanceInput, spec: AxisSpec) -> Duplicates | None:
-        # A function of the user's need not call identical rows identical.
-        if callable(spec.metric) or spec.optimal_ordering:
+        if not spec.found_metric.is_zero_of_equals or spec.optimal_ordering:
             return None
         if given.source.shape[0] <= SMALL_OBSERVATIONS:
             return None
@@ -353,7 +399,10 @@ class Stages:
         tiling = planned.tiling(axis)
         if self.is_copied and self.store is None and "source" not in self.__dict__:
             check_scratch(planned)
-        refuse_not_finite(self.matrix, self.statistics, self.normalization, axis)
+        metric = spec.found_metric
+        refuse_not_finite(
+            self.matrix, self.statistics, self.normalization, axis, may_miss=metric.missing
+        )
         source, statistics, normalization = self.source, self.statistics, self.normalization
         name = f"distance-{AXIS_NAMES[axis]}"
         if axis == 1:
@@ -365,11 +414,15 @@ class Stages:
                 statistics,
                 normalization,
                 spec.metric,
+                spec.metric_kws,
                 dtype=np.dtype(self.dtype),
                 features_at_once=tiling.features_at_once,
-                executor=self._pass_executor(name, metric=spec.metric),
+                executor=self._pass_executor(
+                    name, metric=spec.metric, metric_kws=spec.metric_kws.to_json()
+                ),
                 progress=self._progress,
                 name=name,
+                rank_store=self._rank_store(metric, *source.shape),
             )
         except UndefinedRowsError as error:
             raise undefined_rows(self.matrix, axis, error) from None

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from clustergrid.pipeline.engines.base import BlockEngine, Place
-from clustergrid.pipeline.engines.counts import Counts
 from clustergrid.pipeline.engines.direct import Direct
 from clustergrid.pipeline.engines.given import DistanceInput, blocks_of, loaded
-from clustergrid.pipeline.engines.missing import Missing
+from clustergrid.pipeline.engines.missing import missing_tile
 from clustergrid.pipeline.engines.pairwise import function_tile, scipy_tile
 from clustergrid.pipeline.engines.product import Products
 from clustergrid.storage.errors import DataValueError
@@ -25,11 +24,9 @@ __all__ = ["DistanceInput", "tile_distances"]
 
 _BLOCK_ENGINES: dict[str, type[BlockEngine]] = {
     "product": Products,
-    "counts": Counts,
     "direct": Direct,
-    "missing": Missing,
 }
-_WHOLE_TILES = {"scipy": scipy_tile, "function": function_tile}
+_WHOLE_TILES = {"scipy": scipy_tile, "missing": missing_tile, "function": function_tile}
 
 
 def tile_distances(

@@ -8,6 +8,7 @@ zarr-python#3682). So every write of ours covers whole chunks, and `write_block`
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from clustergrid.storage.grid import is_aligned
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["create_array", "open_array", "write_array", "write_block"]
+__all__ = ["create_array", "open_array", "remove_array", "write_array", "write_block"]
 
 _WRITTEN_WHOLE: Any = {"write_empty_chunks": True}
 """A chunk of zeros is written too, so that a missing chunk is one that was lost."""
@@ -138,6 +139,14 @@ def write_block(array: zarr.Array[Any], origin: tuple[int, ...], block: np.ndarr
         raise StorageError(
             f"cannot write {block.nbytes:,} bytes to {array.store_path}: {error}"
         ) from error
+
+
+def remove_array(store: str | PurePath, path: str) -> None:
+    """Remove an array, if it is there."""
+    import zarr
+
+    with suppress(OSError, KeyError, ValueError):
+        del zarr.open_group(str(store), mode="r+")[path]
 
 
 def write_array(store: str | PurePath, path: str, values: np.ndarray) -> None:

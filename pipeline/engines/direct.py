@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clustergrid.pipeline.engines._loops import LOOPS
+from clustergrid.pipeline.engines._loops import LOOPS, minkowski_loop
 from clustergrid.pipeline.engines.base import BlockEngine, Place
 from clustergrid.pipeline.engines.given import DistanceInput
 from clustergrid.storage.grid import BLOCK_FEATURES, slabs
@@ -19,8 +19,10 @@ class Direct(BlockEngine):
         super().__init__(given)
         metric = given.metric
         assert metric.loop is not None
-        # Booleans with weights have loops of their own: hamming and jaccard compare any values.
-        self._loop = LOOPS[metric.loop]
+        if metric.loop == "minkowski":
+            self._loop = minkowski_loop(metric.keywords.p or 2.0)
+        else:
+            self._loop = LOOPS[metric.loop]
         weights = metric.keywords.w
         self._weights = np.ones(given.n_features) if weights is None else weights
         self._parameter = metric.keywords.p or 0.0
