@@ -1,0 +1,442 @@
+"""Kernel: every metric of SciPy that is a sum or a maximum over features, as a compiled loop.
+
+A loop adds one block of features to the accumulators of a block of pairs; its `finish` makes
+distances of them when all features are in::
+
+    left (bi, k) ───────────┐
+    right (k, bj) ──────────┼──loop──▶ accumulators (m, bi, bj) ──finish──▶ accumulators[0]
+    weights (k,) ───────────┘     ▲ one call a block of features
+
+The features of a pair are added strictly one after another, and nothing is fused or reassociated,
+so a distance is the same to the bit however rows and features were cut; and every term is the same
+when its rows change places, so ``d(i, j) == d(j, i)``. Speed comes from neighbouring pairs, which
+share a vector register, and from working on several features before an accumulator is put back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FunctionType
+
+import numpy as np
+
+from clustergrid.pipeline._jit import inline, jit
+from clustergrid.pipeline.engines._elementary import divergence, power, split_exponent
+
+__all__ = ["LOOPS", "Finish", "Kernel", "Loop", "minkowski_loop"]
+
+Kernel = Callable[[np.ndarray, np.ndarray, np.ndarray, float, np.ndarray], None]
+"""``kernel(left, right, weights, parameter, accumulators)``; see `Loop`."""
+
+Finish = Callable[[np.ndarray, float, float], None]
+"""``finish(accumulators, weight_sum, parameter)``; see `Loop`."""
+
+Step = Callable[[float, float, float, float, float], float]
+
+_FEATURES_AT_ONCE = 8
+# A panel of the right operand, 16 KB, stays in the first-level cache while all rows pass by.
+_PANEL_FEATURES = 32
+_PANEL_PAIRS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """How one metric adds up.
+
+    Attributes
+    ----------
+    kernel
+        ``kernel(left, right, weights, parameter, accumulators)`` adds a block of features:
+        ``(bi, k)``, ``(k, bj)``, ``(k,)`` and ``(n_accumulators, bi, bj)``, float64 and
+        C-contiguous. Without weights of the user's they are ones. `parameter` is the ``p`` of
+        minkowski, and nothing to the others.
+    n_accumulators
+        How many sums each pair has; all begin at zero.
+    finish
+        ``finish(accumulators, weight_sum, parameter)`` leaves distances in ``accumulators[0]``.
+    """
+
+    kernel: Kernel
+    n_accumulators: int = 1
+    finish: Finish
+
+
+@inline
+def _squared_difference(
+    total: float, x: float, y: float, weight: float, parameter: float
+) -> float:  # pragma: no cover - compiled
+    difference = x - y
+    return total + weight * (difference * difference)
+
+
+@inline
+def _product(
+    total: float, x: float, y: float, weight: float, parameter: float
+) -> float:  # pragma: no cover - compiled
+    return total + weight * (x * y)
+
+
+@inline
+def _absolute_difference(
+    total: float, x: float, y: float, weight: float, parameter: float
+) -> float:  # pragma: no cover - compiled
+    return total + weight * abs(x - y)
+
+
+@inline
+def _absolute_sum(
+    total: float, x: float, y: float, weight: float, parameter: float
+) -> float:  # pragma: no cover - compiled
+    return total + weight * abs(x + y)
+
+
+@inline
+def _largest_difference(
+    total: float, x: float, y: float, weight: float, parameter: float
+) -> float:  # pragma: no cover - compiled
+    difference = abs(x - y) if weight > 0.0 else 0.0
+    return difference if difference > total else total
+
+
+@inline
+def _root_difference(
+    total: float, x: float, y: float, weight: float, parameter: float
+) -> float:  # pragma: no cover - compiled
+    return total + weight * np.sqrt(abs(x - y))
+
+
+@inline
+def _difference_to_three_halves(
+    total: float, x: float, y: float, weight: float, parameter: float
+) -> float:  # pragma: no cover - compiled
+    difference = abs(x - y)
+    return total + weight * (difference * np.sqrt(difference))
+
+
+@inline
+def _cubed_difference(
+    total: float, x: float, y: float, weight: float, parameter: float
+) -> float:  # pragma: no cover - compiled
+    difference = abs(x - y)
+    return total + weight * (difference * difference * difference)
+
+
+@inline
+def _difference_to_four(
+    total: float, x: float, y: float, weight: float, parameter: float
+) -> float:  # pragma: no cover - compiled
+    difference = x - y
+    square = difference * difference
+    return total + weight * (square * square)
+
+
+@inline
+def _difference_to_power(
+    total: float, x: float, y: float, weight: float, parameter: float
+) -> float:  # pragma: no cover - compiled
+    return total + weight * power(abs(x - y), parameter, split_exponent(parameter))
+
+
+@inline
+def _canberra_term(
+    total: float, x: float, y: float, weight: float, parameter: float
+) -> float:  # pragma: no cover - compiled
+    size = abs(x) + abs(y)
+    return total + weight * abs(x - y) / (size + (1.0 if size == 0.0 else 0.0))
+
+
+@inline
+def _divergence_term(
+    total: float, x: float, y: float, weight: float, parameter: float
+) -> float:  # pragma: no cover - compiled
+    return total + weight * divergence(x, y)
+
+
+@inline
+def _differs(
+    total: float, x: float, y: float, weight: float, parameter: float
+) -> float:  # pragma: no cover - compiled
+    return total + (weight if x != y else 0.0)
+
+
+@inline
+def _only_one(
+    total: float, x: float, y: float, weight: float, parameter: float
+) -> float:  # pragma: no cover - compiled
+    return total + (weight if (x != 0.0) != (y != 0.0) else 0.0)
+
+
+@inline
+def _either(
+    total: float, x: float, y: float, weight: float, parameter: float
+) -> float:  # pragma: no cover - compiled
+    return total + (weight if (x != 0.0) | (y != 0.0) else 0.0)
+
+
+@inline
+def _left_only(
+    total: float, x: float, y: float, weight: float, parameter: float
+) -> float:  # pragma: no cover - compiled
+    return total + (weight if x > y else 0.0)
+
+
+@inline
+def _right_only(
+    total: float, x: float, y: float, weight: float, parameter: float
+) -> float:  # pragma: no cover - compiled
+    return total + (weight if x < y else 0.0)
+
+
+_step: Step = _squared_difference
+"""The step of the loops below, which are compiled once for each step."""
+
+
+def _walk(
+    left: np.ndarray,
+    right: np.ndarray,
+    weights: np.ndarray,
+    parameter: float,
+    accumulators: np.ndarray,
+) -> None:  # pragma: no cover - compiled
+    """Take ``sum = _step(sum, x, y, weight, parameter)`` over features, several at once."""
+    n_left, k = left.shape
+    n_right = right.shape[1]
+    whole = k - k % _FEATURES_AT_ONCE
+    for near in range(0, n_right, _PANEL_PAIRS):
+        far = min(near + _PANEL_PAIRS, n_right)
+        for first in range(0, whole, _PANEL_FEATURES):
+            last = min(first + _PANEL_FEATURES, whole)
+            for i in range(n_left):
+                totals = accumulators[0, i]
+                for f in range(first, last, _FEATURES_AT_ONCE):
+                    x0, x1, x2, x3 = left[i, f], left[i, f + 1], left[i, f + 2], left[i, f + 3]
+                    x4, x5, x6, x7 = left[i, f + 4], left[i, f + 5], left[i, f + 6], left[i, f + 7]
+                    w0, w1, w2, w3 = weights[f], weights[f + 1], weights[f + 2], weights[f + 3]
+                    w4, w5, w6, w7 = weights[f + 4], weights[f + 5], weights[f + 6], weights[f + 7]
+                    y0, y1, y2, y3 = right[f], right[f + 1], right[f + 2], right[f + 3]
+                    y4, y5, y6, y7 = right[f + 4], right[f + 5], right[f + 6], right[f + 7]
+                    for j in range(near, far):
+                        total = totals[j]
+                        total = _step(total, x0, y0[j], w0, parameter)
+                        total = _step(total, x1, y1[j], w1, parameter)
+                        total = _step(total, x2, y2[j], w2, parameter)
+                        total = _step(total, x3, y3[j], w3, parameter)
+                        total = _step(total, x4, y4[j], w4, parameter)
+                        total = _step(total, x5, y5[j], w5, parameter)
+                        total = _step(total, x6, y6[j], w6, parameter)
+                        total = _step(total, x7, y7[j], w7, parameter)
+                        totals[j] = total
+    for i in range(n_left):
+        totals = accumulators[0, i]
+        for f in range(whole, k):
+            x, y, weight = left[i, f], right[f], weights[f]
+            for j in range(n_right):
+                totals[j] = _step(totals[j], x, y[j], weight, parameter)
+
+
+def _walk_slowly(
+    left: np.ndarray,
+    right: np.ndarray,
+    weights: np.ndarray,
+    parameter: float,
+    accumulators: np.ndarray,
+) -> None:  # pragma: no cover - compiled
+    """Do as `_walk` with steps so long that one feature at a time is as good."""
+    for i in range(left.shape[0]):
+        totals = accumulators[0, i]
+        for f in range(left.shape[1]):
+            x, y, weight = left[i, f], right[f], weights[f]
+            for j in range(right.shape[1]):
+                totals[j] = _step(totals[j], x, y[j], weight, parameter)
+
+
+def _loop(template: Callable[..., None], step: Step) -> Kernel:
+    """Compile a loop for a step: a copy of its code, to which `_step` means that one.
+
+    Handed over as an argument, the step could not be kept in Numba's cache on disk; so it keeps
+    one machine code for each name.
+    """
+    name = f"{template.__name__}{step.__name__}"
+    function = FunctionType(template.__code__, {**template.__globals__, "_step": step}, name)
+    function.__qualname__ = name
+    return jit(function)
+
+
+def _loops(*kernels: Kernel) -> Kernel:
+    """One kernel for each accumulator."""
+
+    def add_each(
+        left: np.ndarray,
+        right: np.ndarray,
+        weights: np.ndarray,
+        parameter: float,
+        accumulators: np.ndarray,
+    ) -> None:
+        for n, kernel in enumerate(kernels):
+            kernel(left, right, weights, parameter, accumulators[n : n + 1])
+
+    return add_each
+
+
+def _leave(accumulators: np.ndarray, weight_sum: float, parameter: float) -> None:
+    del accumulators, weight_sum, parameter
+
+
+def _root(accumulators: np.ndarray, weight_sum: float, parameter: float) -> None:
+    del weight_sum, parameter
+    np.sqrt(accumulators[0], out=accumulators[0])
+
+
+@jit
+def _take_root(accumulator: np.ndarray, exponent: float) -> None:  # pragma: no cover - compiled
+    leading = split_exponent(exponent)
+    for i in range(accumulator.shape[0]):
+        for j in range(accumulator.shape[1]):
+            accumulator[i, j] = power(accumulator[i, j], exponent, leading)
+
+
+def _root_of_parameter(accumulators: np.ndarray, weight_sum: float, parameter: float) -> None:
+    del weight_sum
+    _take_root(accumulators[0], 1.0 / parameter)
+
+
+def _quotient(accumulators: np.ndarray, weight_sum: float, parameter: float) -> None:
+    # As SciPy: two rows of zeros have no distance, and opposite rows an infinite one.
+    del weight_sum, parameter
+    with np.errstate(divide="ignore", invalid="ignore"):
+        np.divide(accumulators[0], accumulators[1], out=accumulators[0])
+
+
+def _quotient_or_zero(accumulators: np.ndarray, weight_sum: float, parameter: float) -> None:
+    del weight_sum, parameter
+    different, either = accumulators[0], accumulators[1]
+    np.divide(different, either, out=different, where=either != 0.0)
+    different[either == 0.0] = 0.0
+
+
+def _share_of_weights(accumulators: np.ndarray, weight_sum: float, parameter: float) -> None:
+    del parameter
+    with np.errstate(invalid="ignore"):
+        np.divide(accumulators[0], weight_sum, out=accumulators[0])
+
+
+def _root_of_half(accumulators: np.ndarray, weight_sum: float, parameter: float) -> None:
+    # Rows that are no distributions are infinitely far from all, as in SciPy.
+    del weight_sum, parameter
+    divergences = accumulators[0]
+    divergences[np.isnan(divergences)] = np.inf
+    divergences *= 0.5
+    np.sqrt(divergences, out=divergences)
+
+
+def _dice(accumulators: np.ndarray, weight_sum: float, parameter: float) -> None:
+    del weight_sum, parameter
+    both, different = accumulators[0], accumulators[1] + accumulators[2]
+    with np.errstate(invalid="ignore"):
+        np.divide(different, 2.0 * both + different, out=both)
+
+
+def _jaccard(accumulators: np.ndarray, weight_sum: float, parameter: float) -> None:
+    both, different = accumulators[0], accumulators[1] + accumulators[2]
+    accumulators[1] = both + different
+    accumulators[0] = different
+    _quotient_or_zero(accumulators, weight_sum, parameter)
+
+
+def _hamming(accumulators: np.ndarray, weight_sum: float, parameter: float) -> None:
+    np.add(accumulators[1], accumulators[2], out=accumulators[0])
+    _share_of_weights(accumulators, weight_sum, parameter)
+
+
+def _rogerstanimoto(accumulators: np.ndarray, weight_sum: float, parameter: float) -> None:
+    del parameter
+    different = accumulators[1] + accumulators[2]
+    with np.errstate(invalid="ignore"):
+        np.divide(2.0 * different, weight_sum + different, out=accumulators[0])
+
+
+def _russellrao(accumulators: np.ndarray, weight_sum: float, parameter: float) -> None:
+    del parameter
+    with np.errstate(invalid="ignore"):
+        np.divide(weight_sum - accumulators[0], weight_sum, out=accumulators[0])
+
+
+def _sokalsneath(accumulators: np.ndarray, weight_sum: float, parameter: float) -> None:
+    del weight_sum, parameter
+    twice = 2.0 * (accumulators[1] + accumulators[2])
+    with np.errstate(invalid="ignore"):
+        np.divide(twice, accumulators[0] + twice, out=accumulators[0])
+
+
+def _yule(accumulators: np.ndarray, weight_sum: float, parameter: float) -> None:
+    del parameter
+    both, left, right = accumulators
+    neither = weight_sum - (both + left + right)
+    half = left * right
+    np.divide(2.0 * half, both * neither + half + (half == 0.0), out=both)
+
+
+_ADD_ABSOLUTE_DIFFERENCES = _loop(_walk, _absolute_difference)
+_ADD_SQUARED_DIFFERENCES = _loop(_walk, _squared_difference)
+_COUNT_TRUTHS = _loops(_loop(_walk, _product), _loop(_walk, _left_only), _loop(_walk, _right_only))
+
+
+def _of_truths(finish: Finish) -> Loop:
+    return Loop(kernel=_COUNT_TRUTHS, n_accumulators=3, finish=finish)
+
+
+LOOPS: dict[str, Loop] = {
+    "sqeuclidean": Loop(kernel=_ADD_SQUARED_DIFFERENCES, finish=_leave),
+    "euclidean": Loop(kernel=_ADD_SQUARED_DIFFERENCES, finish=_root),
+    "products": Loop(kernel=_loop(_walk, _product), finish=_leave),
+    "cityblock": Loop(kernel=_ADD_ABSOLUTE_DIFFERENCES, finish=_leave),
+    "chebyshev": Loop(kernel=_loop(_walk, _largest_difference), finish=_leave),
+    "minkowski": Loop(kernel=_loop(_walk_slowly, _difference_to_power), finish=_root_of_parameter),
+    "canberra": Loop(kernel=_loop(_walk, _canberra_term), finish=_leave),
+    "braycurtis": Loop(
+        kernel=_loops(_ADD_ABSOLUTE_DIFFERENCES, _loop(_walk, _absolute_sum)),
+        n_accumulators=2,
+        finish=_quotient,
+    ),
+    "jensenshannon": Loop(kernel=_loop(_walk_slowly, _divergence_term), finish=_root_of_half),
+    "hamming": Loop(kernel=_loop(_walk, _differs), finish=_share_of_weights),
+    # SciPy takes numbers for truth values here.
+    "jaccard": Loop(
+        kernel=_loops(_loop(_walk, _only_one), _loop(_walk, _either)),
+        n_accumulators=2,
+        finish=_quotient_or_zero,
+    ),
+    # Of rows of 0 and 1, with weights; without, counts of bits are much faster.
+    "boolean dice": _of_truths(_dice),
+    "boolean hamming": _of_truths(_hamming),
+    "boolean jaccard": _of_truths(_jaccard),
+    "boolean rogerstanimoto": _of_truths(_rogerstanimoto),
+    "boolean russellrao": _of_truths(_russellrao),
+    "boolean sokalsneath": _of_truths(_sokalsneath),
+    "boolean yule": _of_truths(_yule),
+}
+"""Loops by SciPy's names of the metrics; those of truth values are called ``boolean`` too."""
+
+_MINKOWSKI: dict[float, Loop] = {
+    p: Loop(kernel=_loop(_walk, step), finish=_root_of_parameter)
+    for p, step in (
+        (0.5, _root_difference),
+        (1.5, _difference_to_three_halves),
+        (3.0, _cubed_difference),
+        (4.0, _difference_to_four),
+    )
+} | {1.0: LOOPS["cityblock"], 2.0: LOOPS["euclidean"], float("inf"): LOOPS["chebyshev"]}
+
+
+def minkowski_loop(p: float) -> Loop:
+    """Choose the loop of the Minkowski distance: some powers need no logarithm.
+
+    Examples
+    --------
+    >>> minkowski_loop(1.0) is LOOPS["cityblock"]
+    True
+    >>> minkowski_loop(1.7) is LOOPS["minkowski"]
+    True
+    """
+    return _MINKOWSKI.get(p, LOOPS["minkowski"])

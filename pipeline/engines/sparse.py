@@ -1,0 +1,357 @@
+"""Driver: the distances of one tile of a sparse matrix, of which no zero is looked at.
+
+============================================  ====================================================
+metrics                                       made of
+============================================  ====================================================
+euclidean, sqeuclidean, cosine, correlation   products of sparse rows and what ``_centred.py`` adds
+dice, jaccard, rogerstanimoto, russellrao,    counts of the features that are not zero in either
+sokalsneath, yule                             row, and in both
+hamming                                       the same, and of those with equal values
+============================================  ====================================================
+
+A task reads two slabs of whole rows as they are stored. The right one is taken in blocks of
+`BLOCK_ROWS`, counted from the matrix's corner. Sums are in float64, whatever the type of the
+distances, over the features in their order: how a tile is cut cannot be seen in a distance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from clustergrid.pipeline.engines import _compressed
+from clustergrid.pipeline.engines._centred import CompressedRows, RowTerms, Scaling
+from clustergrid.pipeline.execution import Executor
+from clustergrid.pipeline.monitor import Progress
+from clustergrid.pipeline.normalize import Normalization
+from clustergrid.storage.grid import BLOCK_ROWS, slabs
+from clustergrid.storage.sparse import SparseSource
+
+__all__ = ["SPARSE_METRICS", "SparseInput", "sparse_input", "sparse_tile"]
+
+# Below this share of the reach of a product, a distance has lost too many digits in float64.
+_CANCELLED = 1e-5
+_PANEL_FEATURES = 1024
+# Left rows whose sums with a block of right rows stay in a processor's cache.
+_ROWS_AT_ONCE = 128
+# Right rows that a vector kernel works on while the other one meets one common entry.
+_PANEL_SPEED = 11.0
+# Common entries that take as long as finding the entries of one feature.
+_LOOKUP = 2.0
+_PASS_ENTRIES = 2**22
+
+_PRODUCTS = ("euclidean", "sqeuclidean", "cosine", "correlation")
+_UNIT = ("cosine", "correlation")
+_COUNTS = ("dice", "jaccard", "rogerstanimoto", "russellrao", "sokalsneath", "yule")
+
+SPARSE_METRICS = (*_PRODUCTS, *_COUNTS, "hamming")
+"""Metrics that are computed of stored values alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SparseInput:
+    """All that a tile task needs to know besides its place.
+
+    Attributes
+    ----------
+    source
+        The matrix, ``(n, k)``: observations in rows.
+    metric
+        One of `SPARSE_METRICS`.
+    dtype
+        Name of the distances' type: float32 or float64.
+    scaling, terms
+        How rows are normalized and centred; None for counts.
+    """
+
+    source: SparseSource
+    metric: str
+    dtype: str
+    scaling: Scaling | None = None
+    terms: RowTerms | None = None
+
+    def load(self, rows: slice) -> CompressedRows:
+        """Read stored values: scaled for products, without zeros for counts."""
+        data, indices, indptr = self.source.read_compressed(rows)
+        stored = CompressedRows(
+            data=np.asarray(data, np.float64), indices=indices, indptr=np.asarray(indptr, np.int64)
+        )
+        if self.scaling is not None:
+            return self.scaling.apply(stored, rows)
+        stored = stored.without_zeros()
+        if self.metric == "hamming":
+            return stored
+        return CompressedRows(
+            data=np.ones(len(stored.data)), indices=stored.indices, indptr=stored.indptr
+        )
+
+
+def is_sparse_metric(metric: str, normalization: Normalization) -> bool:
+    """Whether a metric can be computed of stored values: a shifted zero is one no longer."""
+    return metric in _PRODUCTS or (metric in SPARSE_METRICS and normalization.axis is None)
+
+
+def sparse_input(
+    source: SparseSource,
+    normalization: Normalization,
+    metric: str,
+    *,
+    dtype: np.dtype[np.floating],
+    executor: Executor,
+    progress: Progress,
+    name: str,
+) -> SparseInput:
+    """Make the pass over the stored values that products of centred rows ask for.
+
+    Parameters
+    ----------
+    source, normalization
+        The matrix with observations in rows, ``(n, k)``.
+    metric
+        One of `SPARSE_METRICS`.
+    dtype
+        Type of the distances.
+    executor, progress, name
+        Where the pass runs, who is told, and as which stage.
+    """
+    given = SparseInput(source=source, metric=metric, dtype=np.dtype(dtype).name)
+    if metric not in _PRODUCTS:
+        return given
+    n, k = source.shape
+    scaling = Scaling.of(
+        normalization.axis,
+        normalization.shift,
+        normalization.scale,
+        differences=metric not in _UNIT,
+        centred=metric == "correlation",
+    )
+    given = replace(given, scaling=scaling)
+    terms = np.empty((n, 5))
+    rows_at_once = max(BLOCK_ROWS, _PASS_ENTRIES * n // max(1, source.n_stored))
+    row_bytes = max(1, source.n_stored * source.dtype.itemsize // n)
+    with progress.stage(f"{name}-norms", total=n, unit="rows", unit_bytes=row_bytes) as stage:
+        for rows, part in executor.map(
+            _terms_of, executor.share(given), slabs(n, rows_at_once), name=f"{name}-norms"
+        ):
+            terms[rows] = part
+            stage.advance(rows.stop - rows.start)
+    return replace(given, terms=RowTerms.of(terms, scaling, k))
+
+
+def _terms_of(given: SparseInput, rows: slice) -> tuple[slice, np.ndarray]:
+    assert given.scaling is not None
+    return rows, given.scaling.terms(given.load(rows), rows, given.source.shape[1])
+
+
+def sparse_tile(given: SparseInput, rows: slice, columns: slice) -> np.ndarray:
+    """Distances between two ranges of observations, above the diagonal where they are the same.
+
+    Parameters
+    ----------
+    given
+        The matrix and the metric.
+    rows, columns
+        Ranges that start at multiples of `BLOCK_ROWS`, with ``rows`` equal to ``columns`` or
+        before it.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(rows, columns)`` in the input's dtype.
+    """
+    left = given.load(rows)
+    right = left if rows == columns else given.load(columns)
+    distances = np.empty((len(left), len(right)), dtype=given.dtype)
+    for b in slabs(len(right), BLOCK_ROWS):
+        # Of a diagonal tile, blocks below the diagonal are mirrored.
+        above = slice(0, b.stop if rows == columns else len(left))
+        places = _within(rows, above), _within(columns, b)
+        _Block(given, left[above], right[b], *places, distances, b.start).fill()
+    return distances
+
+
+def _within(outer: slice, inner: slice) -> slice:
+    """Rows of the matrix that some of a tile's rows are."""
+    return slice(outer.start + inner.start, outer.start + inner.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Left rows of a tile and one block of its right rows.
+
+    Attributes
+    ----------
+    given, left, right
+        The matrix and metric, and the rows.
+    rows, columns
+        Which rows of the matrix they are.
+    tile, first
+        Where the distances go, and from which column of it on.
+    """
+
+    given: SparseInput
+    left: CompressedRows
+    right: CompressedRows
+    rows: slice
+    columns: slice
+    tile: np.ndarray
+    first: int
+
+    def fill(self) -> None:
+        """Compute the distances of all pairs."""
+        by_columns = _compressed.by_columns(
+            self.right.data, self.right.indices, self.right.indptr, self._n_features
+        )
+        if self.given.metric != "hamming" and self._prefers_panels(np.diff(by_columns[0])):
+            self._finish(slice(0, len(self.left)), self._panel_products())
+            return
+        add = _compressed.add_products
+        if self.given.metric == "hamming":
+            add = _compressed.add_common_and_equal
+        accumulator = np.empty((min(_ROWS_AT_ONCE, len(self.left)), len(self.right)))
+        for part in slabs(len(self.left), _ROWS_AT_ONCE):
+            left = self.left[part]
+            sums = accumulator[: len(left)]
+            sums[:] = 0.0
+            add(left.data, left.indices, left.indptr, *by_columns, sums)
+            self._finish(part, sums)
+
+    @property
+    def _n_features(self) -> int:
+        return self.given.source.shape[1]
+
+    def _prefers_panels(self, right_entries: np.ndarray) -> bool:
+        """Whether all right rows at once are faster than common entries one by one.
+
+        Both give the same bits.
+        """
+        common = int(right_entries[self.left.indices].sum())
+        n_left = len(self.left.data)
+        return common + _LOOKUP * n_left > n_left * len(self.right) / _PANEL_SPEED
+
+    def _panel_products(self) -> np.ndarray:
+        """Products by way of panels of dense right rows, a block of features after another."""
+        left, right = self.left, self.right
+        n_panels = -(-len(right) // _compressed.PANEL_ROWS)
+        products = np.zeros((len(left), n_panels, _compressed.PANEL_ROWS))
+        edges = np.array([*range(0, self._n_features, _PANEL_FEATURES), self._n_features])
+        left_cuts = _compressed.cut_rows(left.indices, left.indptr, edges)
+        right_cuts = _compressed.cut_rows(right.indices, right.indptr, edges)
+        width = min(_PANEL_FEATURES, self._n_features)
+        panels = np.empty((n_panels, width, _compressed.PANEL_ROWS), self._panel_dtype)
+        for part, first in enumerate(edges[:-1].tolist()):
+            starts, stops = right_cuts[part], right_cuts[part + 1]
+            _compressed.fill_panels(right.data, right.indices, starts, stops, first, panels)
+            starts, stops = left_cuts[part], left_cuts[part + 1]
+            _compressed.add_panel_products(
+                left.data, left.indices, starts, stops, first, panels, products
+            )
+        return products.reshape(len(left), -1)
+
+    @property
+    def _panel_dtype(self) -> type[np.floating]:
+        """Half as much to read where float32 holds the values exactly."""
+        values = self.right.data
+        with np.errstate(over="ignore"):
+            exact = np.array_equal(values.astype(np.float32), values)
+        return np.float32 if exact else np.float64
+
+    def _finish(self, part: slice, sums: np.ndarray) -> None:
+        """Make distances of sums over the pairs of some left rows with all right ones."""
+        if self.given.terms is None:
+            self._finish_counts(part, sums)
+            return
+        rows, terms = _within(self.rows, part), self.given.terms
+        place = self.tile, part.start, self.first
+        _compressed.add_low_rank(
+            terms.left[rows], np.ascontiguousarray(terms.right[self.columns].T), sums
+        )
+        flagged = np.empty((len(sums), len(self.right)), np.bool_)
+        lengths, others = (_lengths(terms, each, self._is_unit) for each in (rows, self.columns))
+        if self._is_unit:
+            _compressed.finish_unit(sums, lengths, others, flagged, *place)
+        else:
+            root = self.given.metric == "euclidean"
+            _compressed.finish_euclidean(sums, lengths, others, root, flagged, *place)
+        if rows.stop > self.columns.start:
+            # What is on or below the diagonal is not used.
+            flagged &= ~np.tri(*flagged.shape, rows.start - self.columns.start, dtype=np.bool_)
+        if flagged.any():
+            self._recompute(part, flagged)
+
+    @property
+    def _is_unit(self) -> bool:
+        return self.given.metric in _UNIT
+
+    def _recompute(self, part: slice, flagged: np.ndarray) -> None:
+        """Replace distances that lost digits by sums of squared differences."""
+        scaling, terms = self.given.scaling, self.given.terms
+        assert scaling is not None
+        assert terms is not None
+        left = self.left[part]
+        squares = np.empty(flagged.shape)
+        _compressed.recompute_differences(
+            left.data,
+            left.indices,
+            left.indptr,
+            _shift_and_factor(terms, _within(self.rows, part), self._is_unit),
+            self.right.data,
+            self.right.indices,
+            self.right.indptr,
+            _shift_and_factor(terms, self.columns, self._is_unit),
+            scaling.background,
+            self._n_features,
+            flagged,
+            squares,
+        )
+        found = squares[flagged]
+        if self._is_unit:
+            found *= 0.5
+        elif self.given.metric == "euclidean":
+            np.sqrt(found, out=found)
+        columns = slice(self.first, self.first + len(self.right))
+        self.tile[part, columns][flagged] = found
+
+    def _finish_counts(self, part: slice, common: np.ndarray) -> None:
+        left, right = self.left[part].entries, self.right.entries
+        k = float(self._n_features)
+        place = self.tile, part.start, self.first
+        if self.given.metric == "yule":
+            _compressed.finish_yule(common, left, right, k, *place)
+            return
+        above, below = _ratio(self.given.metric, k)
+        # Two rows of zeros: as SciPy has it, the distance is zero or there is none.
+        of_nothing = 0.0 if self.given.metric == "jaccard" else np.nan
+        _compressed.finish_ratio(common, left, right, above, below, of_nothing, *place)
+
+
+_Sum = tuple[float, float, float]
+"""Factors of one, of the values that two rows store together, and of those that both store."""
+
+
+def _ratio(metric: str, k: float) -> tuple[_Sum, _Sum]:
+    """Numerator and denominator of a distance that counts; of hamming, equal ones count twice."""
+    ratios: dict[str, tuple[_Sum, _Sum]] = {
+        "dice": ((0.0, 1.0, -2.0), (0.0, 1.0, 0.0)),
+        "hamming": ((0.0, 1.0, -1.0), (k, 0.0, 0.0)),
+        "jaccard": ((0.0, 1.0, -2.0), (0.0, 1.0, -1.0)),
+        "rogerstanimoto": ((0.0, 2.0, -4.0), (k, 1.0, -2.0)),
+        "russellrao": ((k, 0.0, -1.0), (k, 0.0, 0.0)),
+        "sokalsneath": ((0.0, 2.0, -4.0), (0.0, 2.0, -3.0)),
+    }
+    return ratios[metric]
+
+
+def _lengths(terms: RowTerms, rows: slice, unit: bool) -> np.ndarray:
+    """Lengths and bounds as `finish_euclidean` and `finish_unit` want them, ``(2, rows)``."""
+    squares, reach = terms.squares[rows], terms.reach[rows]
+    if unit:
+        lengths = np.sqrt(squares)
+        return np.stack([1.0 / lengths, np.sqrt(_CANCELLED) * reach / lengths])
+    return np.stack([squares, _CANCELLED * reach * reach])
+
+
+def _shift_and_factor(terms: RowTerms, rows: slice, unit: bool) -> np.ndarray:
+    shifts, squares = terms.shifts[rows], terms.squares[rows]
+    return np.stack([shifts, 1.0 / np.sqrt(squares) if unit else np.ones_like(shifts)], axis=1)
