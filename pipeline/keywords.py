@@ -64,7 +64,10 @@ class MetricKeywords:
             raise DataTypeError(
                 f"no metric takes {', '.join(map(repr, unknown))}: there are {', '.join(_NAMES)}"
             )
-        return cls(**{name: _CHECKS[name](name, value) for name, value in given.items()})
+        checked: dict[str, Any] = {
+            name: _CHECKS[name](name, value) for name, value in given.items()
+        }
+        return cls(**checked)
 
     @property
     def given(self) -> dict[str, Any]:
@@ -107,7 +110,7 @@ class MetricKeywords:
 def _power(name: str, value: Any) -> float:
     if not isinstance(value, Real) or isinstance(value, bool):
         raise DataTypeError(f"{name} must be a number, got {value!r}")
-    if not value > 0:
+    if not float(value) > 0:
         raise DataValueError(f"{name} must be greater than 0, got {value!r}")
     return float(value)
 

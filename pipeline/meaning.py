@@ -145,7 +145,7 @@ class Meaning:
     def _has_distances(self, axis: int) -> bool:
         """Whether there are distances of the present metric, type and normalization."""
         stages = self.stages
-        key = distance_key(stages.key, axis, stages.shape, self._metric(axis), stages.dtype)
+        key = distance_key(stages.key, axis, get_metric(self._metric(axis)), stages.dtype)
         entry = self.directory.state["stages"].get(f"distance-{AXIS_NAMES[axis]}", {})
         return bool(entry.get("key") == key)
 

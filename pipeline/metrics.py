@@ -142,6 +142,11 @@ class Metric:
         return self.product is not None and self.product.kind == "unit"
 
     @property
+    def needs_whole_rows(self) -> bool:
+        """Whether a row is sorted or transformed as a whole, in tasks, whatever its length."""
+        return self.name in ("mahalanobis", "nan_spearman")
+
+    @property
     def is_precomputed(self) -> bool:
         """Whether the matrix holds the distances already."""
         return self.name == "precomputed"
@@ -152,9 +157,7 @@ _UNIT = Product(kind="unit")
 
 
 def _boolean(name: str) -> Metric:
-    return Metric(
-        name=name, accepts=("w",), loop=f"boolean {name}", is_boolean=True, counts=True
-    )
+    return Metric(name=name, accepts=("w",), loop=f"boolean {name}", is_boolean=True, counts=True)
 
 
 _TABLE = (
@@ -220,9 +223,6 @@ _TABLE = (
     Metric(name="precomputed", is_zero_of_equals=False),
 )
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
-"""Every metric by its name."""
-
 _BY_ALIAS = {alias: metric for metric in _TABLE for alias in (metric.name, *metric.aliases)}
 
 
@@ -269,7 +269,7 @@ def get_metric(
         raise DataValueError(f"Unknown Distance Metric: {name!r}. Known: {', '.join(METRICS)}.")
     _check_accepted(metric, keywords)
     return (
-        _resolved(replace(metric, keywords=keywords)) if keywords.given else _DEFAULTS[metric.name]
+        _resolved(replace(metric, keywords=keywords)) if keywords.given else METRICS[metric.name]
     )
 
 
@@ -298,7 +298,8 @@ def _resolved(metric: Metric) -> Metric:
     return metric
 
 
-_DEFAULTS = {metric.name: _resolved(metric) for metric in _TABLE}
+METRICS: dict[str, Metric] = {metric.name: _resolved(metric) for metric in _TABLE}
+"""Every metric by its name, without keywords."""
 
 
 def check_metric(

@@ -18,7 +18,11 @@ from clustergrid.pipeline.spec import check_normalization
 from clustergrid.storage.grid import READ_BLOCK, slabs
 from clustergrid.storage.source import MatrixSource
 
-__all__ = ["AxisStatistics", "MatrixStatistics", "Normalization", "matrix_statistics",
+__all__ = [
+    "AxisStatistics",
+    "MatrixStatistics",
+    "Normalization",
+    "matrix_statistics",
     "normalized_statistics",
 ]
 

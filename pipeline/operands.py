@@ -98,12 +98,11 @@ def distance_input(
         engine=engine,
         dtype=np.dtype(dtype).name,
         totals=np.zeros((n, 2)),
-        features_at_once=features_at_once,
+        features_at_once=round_up(k, BLOCK_FEATURES)
+        if found.needs_whole_rows
+        else features_at_once,
         weights=found.keywords.w,
     )
-    if found.name == "nan_spearman":
-        # A row is sorted as a whole.
-        given = replace(given, features_at_once=max(features_at_once, round_up(k, BLOCK_FEATURES)))
     if found.name == "seuclidean":
         given = _with_variances(given, statistics, executor, progress)
     if found.name == "mahalanobis":
@@ -215,8 +214,6 @@ def _with_covariance(
         given,
         keywords=MetricKeywords(VI=inverse),
         transform=root,
-        # A row is transformed as a whole.
-        features_at_once=max(given.features_at_once, round_up(k, BLOCK_FEATURES)),
     )
 
 
@@ -257,7 +254,7 @@ def _covariance(
 def _covariance_block(
     given: DistanceInput, pair: tuple[slice, slice]
 ) -> tuple[tuple[slice, slice], np.ndarray]:
-    """Sums of products of two blocks of centred features, over blocks of rows in their order."""
+    """Add products of two blocks of centred features, over blocks of rows in their order."""
     one, other = pair
     assert given.centre is not None
     sums = np.zeros((one.stop - one.start, other.stop - other.start))
@@ -268,9 +265,7 @@ def _covariance_block(
     return pair, sums
 
 
-def _totals(
-    given: DistanceInput, executor: Executor, progress: Progress, name: str
-) -> np.ndarray:
+def _totals(given: DistanceInput, executor: Executor, progress: Progress, name: str) -> np.ndarray:
     """``(n, 2)`` mean (or sum) and sum of squares of every row."""
     n, k = given.source.shape
     totals = np.empty((n, 2))
@@ -313,7 +308,7 @@ def _row_totals(given: DistanceInput, rows: slice) -> tuple[slice, np.ndarray]:
 
 
 def _transformed_totals(given: DistanceInput, rows: slice) -> tuple[slice, np.ndarray]:
-    """Sums of squares of a block of rows as tiles see it."""
+    """Add the squares of a block of rows as tiles see it."""
     assert given.centre is not None
     assert given.transform is not None
     total = np.zeros((rows.stop - rows.start, 2))

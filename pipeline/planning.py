@@ -354,6 +354,8 @@ class _Axis:
                 k=self.k,
                 itemsize=4 if self.spec.dtype == "float32" else 8,
                 engine=engine_for(metric, self.n, self.k),
+                needs_whole_rows=metric.needs_whole_rows,
+                is_transformed=metric.name == "mahalanobis",
                 matrix=matrix if self.name == AXIS_NAMES[0] else matrix.transpose(),
             ),
             in_memory=self.in_memory,

@@ -43,7 +43,9 @@ def rank_chunks(n: int, n_features: int) -> tuple[int, int]:
     ((512, 1000), (4, 524288))
     """
     rows = max(1, min(n, BLOCK_ROWS, _RANKED_AT_ONCE // n_features))
-    return rows, min(n_features, max(BLOCK_FEATURES, 2**21 // rows // BLOCK_FEATURES * BLOCK_FEATURES))
+    return rows, min(
+        n_features, max(BLOCK_FEATURES, 2**21 // rows // BLOCK_FEATURES * BLOCK_FEATURES)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clustergrid.pipeline.hierarchy.methods import REDUCIBLE_METHODS
-from clustergrid.pipeline.metrics import METRICS, SMALL_OBSERVATIONS, SMALL_OPERATIONS
+from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS
 from clustergrid.pipeline.sizes import format_bytes
 
 __all__ = ["distance_reason", "linkage_engine", "linkage_reason"]
@@ -19,13 +19,18 @@ def distance_reason(metric: str, engine: str, n: int, k: int) -> str:
     """
     if engine == "function":
         return "a function of the user's own is called for every pair"
-    if n * n * k <= SMALL_OPERATIONS:
-        how = "SciPy, without a compiler" if engine == "scipy" else "a compiled loop"
-        return f"few operations, {n:,} x {n:,} x {k:,}: {how}"
-    if engine == "product":
-        return f"{metric} is a matrix product; pairs that lost digits are computed again"
-    assert METRICS[metric].product is None
-    return f"{metric} is no matrix product: a compiled loop over each pair"
+    if engine == "scipy":
+        return f"few operations, {n:,} x {n:,} x {k:,}: SciPy, without a compiler"
+    return f"{metric} {_WHYS[engine]}"
+
+
+_WHYS = {
+    "product": "is a matrix product; pairs that lost digits are computed again",
+    "sparse": "is made of the stored values of sparse rows alone",
+    "counts": "compares booleans: 64 features at a time are counted",
+    "missing": "compares what both rows have: a compiled loop over each pair",
+    "direct": "is no matrix product: a compiled loop over each pair",
+}
 
 
 def linkage_engine(method: str, n: int) -> str:

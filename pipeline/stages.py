@@ -42,8 +42,8 @@ from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Function, Metric
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, matrix_statistics
-from clustergrid.pipeline.order import check_optimal_ordering
 from clustergrid.pipeline.operands import UndefinedRowsError, distance_input, rank_path
+from clustergrid.pipeline.order import check_optimal_ordering
 from clustergrid.pipeline.order import optimal_ordering as order_optimally
 from clustergrid.pipeline.planning import Resources, plan_run
 from clustergrid.pipeline.ranking import rank_bytes
@@ -228,9 +228,7 @@ class Stages:
         MemoryLimitError
             They do not fit the memory, and there is no store.
         """
-        spec = AxisSpec(
-            metric=metric, metric_kws=metric_kws or MetricKeywords(), dtype=self.dtype
-        )
+        spec = AxisSpec(metric=metric, metric_kws=metric_kws or MetricKeywords(), dtype=self.dtype)
         given, tiling = self._distance_input(axis, spec, tree=False)
         with self._tiles_of(axis):
             return self._distances(axis, given, tiling)

@@ -1,6 +1,6 @@
 """Plan: bytes of memory that one task takes, from the matrix as it is stored.
 
-The sums follow the arrays that are alive at once in ``tiles.py``, ``distance.py``,
+The sums follow the arrays that are alive at once in ``tiles.py``, ``operands.py``, ``engines/``,
 ``duplicates.py`` and ``storage/reading.py``; ``d`` bytes is a distance, ``s`` bytes a value at
 rest, and everything is computed in 8.
 """
@@ -111,9 +111,13 @@ class TileWork:
     itemsize
         Bytes of a distance.
     engine
-        ``"product"``, ``"direct"``, ``"scipy"`` or ``"function"``.
+        As `clustergrid.pipeline.metrics.engine_for` chose.
     matrix
         Observations in rows, as tasks read them.
+    needs_whole_rows
+        Whether a task holds all features whatever their number: rows are sorted, or transformed.
+    is_transformed
+        Whether rows are multiplied by a matrix of features by features.
     """
 
     n: int
@@ -121,6 +125,8 @@ class TileWork:
     itemsize: int
     engine: str = "product"
     matrix: StoredMatrix
+    needs_whole_rows: bool = False
+    is_transformed: bool = False
 
     def task_bytes(self, edge: int, features: int) -> int:
         """Most memory of a task: the norms of some rows, then a tile.
@@ -132,16 +138,19 @@ class TileWork:
         features
             That are held at once.
         """
-        edge, whole = min(edge, self.n), self.k <= features
-        features = min(features, self.k)
+        edge = min(edge, self.n)
+        whole = self.k <= features or self.needs_whole_rows
+        features = self.k if whole else features
         engine = _ENGINES[self.engine](self, edge, features, whole)
-        loaded = 16 * edge * self.k if whole or self.engine == "function" else 0
+        # Both slabs of rows as they are stored; where they are in memory already, views of them.
+        slab = 0 if self.matrix.in_memory else edge * self.k * self.matrix.itemsize
+        loaded = 2 * slab if whole or self.engine in _WHOLE_ROWS else 0
         tile = edge * edge * self.itemsize
         return with_slack(
             max(
                 # While the second of two slabs is read, the first is there.
-                loaded // 2 + self.matrix.read_bytes(edge, self.k) if loaded else 0,
-                loaded + engine,
+                slab + self.matrix.decoded_bytes(edge, self.k) if loaded else 0,
+                loaded + engine + tile,
                 # The encoded tile, and a padded one.
                 3 * tile + edge * edge,
                 self._norms_bytes,
@@ -178,40 +187,75 @@ class TileWork:
 
 
 def _product_bytes(work: TileWork, edge: int, features: int, whole: bool) -> int:
-    """Operands and products; blocks of values that become operands, or are recomputed."""
-    d = work.itemsize
-    read = 0 if whole else work.matrix.read_bytes(min(BLOCK_ROWS, edge), features)
-    block = 32 * min(BLOCK_ROWS, edge) * features + read
-    return edge * edge * (d + 1) + 2 * edge * features * d + block + _PAIRS_BYTES
+    """Operands, products, and blocks of values that become operands or are recomputed."""
+    d, block = work.itemsize, min(BLOCK_ROWS, edge)
+    products = 0 if whole else edge * edge * d
+    values = _block_values_bytes(work, block, features, whole) + 16 * block * features
+    # The matrix itself and the square root that rows are multiplied by.
+    transform = 16 * work.k * work.k if work.is_transformed else 0
+    return products + 2 * edge * features * d + values + transform + _PAIRS_BYTES
+
+
+def _counts_bytes(work: TileWork, edge: int, features: int, whole: bool) -> int:
+    """Bits of all rows, numbers of common ones, and a block of values that becomes bits."""
+    block = min(BLOCK_ROWS, edge)
+    counts = 0 if whole else 8 * edge * edge
+    values = _block_values_bytes(work, block, features, whole)
+    return counts + edge * features // 4 + values + _PAIRS_BYTES
 
 
 def _direct_bytes(work: TileWork, edge: int, features: int, whole: bool) -> int:
-    """Add up sums, as distances too; operands, also centred, and a block of them transposed."""
-    d = work.itemsize
-    narrowed = d if d < 8 else 0
-    read = 0 if whole else work.matrix.read_bytes(edge, features) + 8 * edge * features
-    block = 24 * min(BLOCK_ROWS, edge) * features
-    return edge * edge * (9 + narrowed) + 16 * edge * features + read + block + _PAIRS_BYTES
+    """Operands, their sums, and a block of them transposed."""
+    block = min(BLOCK_ROWS, edge)
+    sums = 8 * _MOST_SUMS * (block * block if whole else edge * edge)
+    values = _block_values_bytes(work, block, features, whole)
+    return sums + 16 * edge * features + 16 * block * features + values + _PAIRS_BYTES
+
+
+def _missing_bytes(work: TileWork, edge: int, features: int, whole: bool) -> int:
+    """Distances in double precision, two blocks of values in some forms, and what is sorted."""
+    block = min(BLOCK_ROWS, edge)
+    values = 2 * _block_values_bytes(work, block, features, whole) + 32 * block * features
+    ranks = 2 * _RANKS_BYTES * edge * features if work.needs_whole_rows else 0
+    return 8 * edge * edge + values + ranks + 3 * _PAIRS_BYTES
 
 
 def _scipy_bytes(work: TileWork, edge: int, features: int, whole: bool) -> int:
-    """Distances and flags; rows of length one."""
+    """Distances and flags; rows in double precision, and of length one."""
     del whole
-    return edge * edge * (9 + work.itemsize) + 16 * edge * features
+    return edge * edge * 9 + 32 * edge * features
 
 
 def _function_bytes(work: TileWork, edge: int, features: int, whole: bool) -> int:
-    """Distances, as they are wanted too."""
+    """Distances, and rows, in double precision."""
     del features, whole
-    return edge * edge * (9 + work.itemsize)
+    return edge * edge * 8 + 16 * edge * work.k
 
 
-_PAIRS_BYTES = BLOCK_ROWS * BLOCK_ROWS * 32
+def _block_values_bytes(work: TileWork, block: int, features: int, whole: bool) -> int:
+    """Of a block of rows as it is read, and normalized."""
+    read = 0 if whole else work.matrix.read_bytes(block, features)
+    return read + 16 * block * features
+
+
+_MOST_SUMS = 3
+"""Of a pair, in a loop over its features."""
+
+_RANKS_BYTES = 9
+"""Of a value with its rank and its place in the order of its row."""
+
+_PAIRS_BYTES = BLOCK_ROWS * BLOCK_ROWS * 40
 """Of one block of pairs: its products, flags, and what is recomputed."""
+
+_WHOLE_ROWS = ("scipy", "function")
+"""Engines that hold all features, whatever their number."""
 
 _ENGINES = {
     "product": _product_bytes,
+    "counts": _counts_bytes,
     "direct": _direct_bytes,
+    "missing": _missing_bytes,
+    "sparse": _product_bytes,
     "scipy": _scipy_bytes,
     "function": _function_bytes,
 }

@@ -29,12 +29,12 @@ class Direct(BlockEngine):
         self._scratch: dict[tuple[int, int], np.ndarray] = {}
 
     def operand(self, rows: slice, features: slice) -> np.ndarray:
-        """Normalized values as the loop compares them."""
+        """Make of normalized values what the loop compares."""
         values = self.given.values(rows, features)
         if self.given.metric.is_boolean:
-            return (values != 0).astype(np.float64)
+            values = (values != 0).astype(np.float64)
         if self.given.metric.totals == "sum":
-            return values / self.given.totals[rows, :1]
+            values = values / self.given.totals[rows, :1]
         return values
 
     def turned(self, operand: np.ndarray) -> np.ndarray:

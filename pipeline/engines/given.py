@@ -105,7 +105,7 @@ class DistanceInput:
         return self.normalization.apply(block, rows.start + indices, features)
 
     def means_and_lengths(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
-        """What makes unit rows: what is subtracted from each, and what it is divided by."""
+        """Return what unit rows are made with: subtracted from each, and what it is divided by."""
         totals = self.totals[rows]
         means = totals[:, 0] if self.metric.totals == "deviations" else np.zeros(len(totals))
         return np.ascontiguousarray(means), np.sqrt(totals[:, 1])

@@ -1,4 +1,4 @@
-"""Driver: distances of rows with missing values, over the features that both rows of a pair have."""
+"""Driver: distances of rows with missing values, over the features that both of a pair have."""
 
 from __future__ import annotations
 
@@ -79,9 +79,7 @@ def missing_tile(given: DistanceInput, rows: slice, columns: slice) -> np.ndarra
             if rows == columns and left.start > right.start:
                 continue
             block, overlaps = compare(left, right)
-            undefined = first_undefined(
-                block, overlaps, compare.min_periods, upper=left == right
-            )
+            undefined = first_undefined(block, overlaps, compare.min_periods, upper=left == right)
             if undefined is not None:
                 pair = left.start + undefined.i, right.start + undefined.j
                 raise UndefinedPairError(

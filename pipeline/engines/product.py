@@ -75,23 +75,27 @@ class Products(BlockEngine):
         given, bound = self.given, CANCELLED[self._dtype]
         product = given.metric.product
         assert product is not None
-        where = (place.is_diagonal, place.out, place.top, place.left)
         if product.kind == "unit":
-            flagged, finite = _products.finish_unit(accumulators, bound, *where)
+            flagged, is_finite = _products.finish_unit(
+                accumulators, bound, place.is_diagonal, place.out, place.top, place.left
+            )
         else:
-            squares = (given.totals[part, 1] * given.scale**2 for part in (place.rows, place.columns))
-            flagged, finite = _products.finish_centred(
+            flagged, is_finite = _products.finish_centred(
                 accumulators,
-                *squares,
+                given.totals[place.rows, 1] * given.scale**2,
+                given.totals[place.columns, 1] * given.scale**2,
                 bound,
                 SMALLEST[self._dtype],
                 product.root,
                 given.scale,
-                *where,
+                place.is_diagonal,
+                place.out,
+                place.top,
+                place.left,
             )
         if flagged:
             self._compute_again(place)
-        return bool(finite)
+        return bool(is_finite)
 
     def _compute_again(self, place: Place) -> None:
         """Replace what is flagged by sums of squared differences in float64."""
@@ -129,7 +133,7 @@ class Products(BlockEngine):
         block[rows, columns] = sums
 
     def _rows(self, rows: slice, indices: np.ndarray, features: slice) -> np.ndarray:
-        """Some rows of a block, float64, of length one where the metric wants that."""
+        """Read some rows of a block, float64, of length one where the metric wants that."""
         values = self.given.some_values(rows, indices, features)
         if self.given.metric.is_unit:
             means, lengths = self.given.means_and_lengths(rows)

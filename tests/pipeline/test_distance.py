@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 
 from clustergrid.pipeline import operands
-from clustergrid.pipeline.engines import _products
 from clustergrid.pipeline.distance import (
     compute_distances,
     fill_square,
     read_square,
     write_distances,
 )
+from clustergrid.pipeline.engines import _products
 from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.metrics import engine_for, get_metric
 from clustergrid.pipeline.monitor import Progress
