@@ -19,15 +19,15 @@ from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization
 from clustergrid.pipeline.resources import READ_THREADS
 from clustergrid.pipeline.tiles import DistanceInput, tile_distances
-from clustergrid.storage.chunks import missing_chunks
 from clustergrid.storage.condensed import (
     CondensedDistances,
     open_condensed,
     write_tile,
 )
+from clustergrid.storage.condensed_chunks import missing_tiles, tile_entry
 from clustergrid.storage.errors import DataValueError, IntegrityError
 from clustergrid.storage.grid import BLOCK_FEATURES, TriangleGrid, pass_block, round_up, slabs
-from clustergrid.storage.manifest import Entry, chunk_entry
+from clustergrid.storage.manifest import Entry
 from clustergrid.storage.source import MatrixSource
 
 _SMALL_TILE = 2**19
@@ -229,7 +229,7 @@ class _TileToStore:
         if condensed.grid != self.grid:
             raise IntegrityError(f"{self.store}/{self.path} was cut anew while tiles were computed")
         write_tile(condensed, i, j, distances)
-        return chunk_entry(self.store, self.path, (self.grid.position(i, j), 0, 0))
+        return tile_entry(condensed.stored, i, j)
 
 
 def _run_tile(task: Callable[[Tile], Result], tile: Tile) -> Result:
@@ -311,9 +311,8 @@ def write_distances(
             if on_tile is not None:
                 on_tile(entry)
             stage.advance()
-    lost = missing_chunks(store, path)
+    lost = missing_tiles(condensed.stored)
     if lost:
-        # Zarr would read them as zeros: as identical observations.
         raise IntegrityError(
             f"{len(lost)} of {grid.n_tiles} tiles that workers wrote to {store}/{path} are not "
             "there. Name a store on a file system that every worker and this process share."

@@ -59,13 +59,15 @@ from clustergrid.pipeline.tiling import Tiling
 from clustergrid.pipeline.trees import merge_square
 from clustergrid.storage.condensed import (
     CondensedDistances,
+    DistanceDescription,
+    allocate_condensed,
     create_condensed,
     open_condensed,
     write_tile,
 )
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import TriangleGrid
-from clustergrid.storage.identity import matrix_source
+from clustergrid.storage.identity import labels_along, matrix_source
 from clustergrid.storage.ingest import ingest
 from clustergrid.storage.source import ArraySource, MatrixSource
 
@@ -227,9 +229,10 @@ class Stages:
         if self.store is not None:
             return self._stored_distances(axis, given, tiling)
         grid = self._grid(axis, tiling)
-        tiles = np.zeros((grid.n_tiles, grid.tile_edge, grid.tile_edge), dtype=self.dtype)
-        condensed = CondensedDistances(grid, tiles)
         edge = grid.tile_edge
+        condensed = allocate_condensed(
+            n=grid.n, tile_edge=edge, dtype=self.dtype, about=self._about(axis, given.metric)
+        )
 
         def take(rows: slice, columns: slice, tile: np.ndarray) -> None:
             write_tile(condensed, rows.start // edge, columns.start // edge, tile)
@@ -375,6 +378,15 @@ class Stages:
             raise undefined_rows(self.matrix, axis, error) from None
         return given, tiling
 
+    def _about(self, axis: int, metric: str | Function) -> DistanceDescription:
+        """Say what distances of the rows (0) or columns (1) are of."""
+        dim = self.matrix.dims[axis]
+        return DistanceDescription(
+            metric=metric if isinstance(metric, str) else getattr(metric, "__name__", "function"),
+            dim=str(dim),
+            labels=labels_along(self.matrix, dim),
+        )
+
     def _grid(self, axis: int, tiling: Tiling) -> TriangleGrid:
         n = self.shape[axis]
         return TriangleGrid(n=n, tile_edge=min(tiling.tile_edge, n))
@@ -392,6 +404,7 @@ class Stages:
             n=grid.n,
             tile_edge=grid.tile_edge,
             dtype=self.dtype,
+            about=self._about(axis, given.metric),
             overwrite=True,
         )
         write_distances(
