@@ -6,7 +6,7 @@ tiles out, and puts them into a store, into packed tiles or into the square that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,21 +17,22 @@ from clustergrid.pipeline.execution import Executor, ThreadsExecutor, available_
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.resources import READ_THREADS
 from clustergrid.pipeline.tiles import DistanceInput, tile_distances
-from clustergrid.storage.chunks import missing_chunks
 from clustergrid.storage.condensed import (
     CondensedDistances,
     open_condensed,
     write_tile,
 )
+from clustergrid.storage.condensed_chunks import missing_tiles, tile_entry
 from clustergrid.storage.errors import IntegrityError
 from clustergrid.storage.grid import TriangleGrid
-from clustergrid.storage.manifest import Entry, chunk_entry
+from clustergrid.storage.manifest import Entry
 
 _SMALL_TILE = 2**19
 """Values that NumPy transposes within a processor's cache."""
 
 __all__ = [
     "compute_distances",
+    "fill_condensed",
     "fill_square",
     "read_square",
     "write_distances",
@@ -67,6 +68,19 @@ class _TileInto:
 
 
 @dataclass(frozen=True, slots=True)
+class _TileInPlace:
+    given: DistanceInput
+    condensed: CondensedDistances
+
+    def __call__(self, tile: Tile) -> tuple[int, int, None]:
+        i, j = tile
+        grid = self.condensed.grid
+        out = self.condensed.tile_out(i, j)
+        tile_distances(self.given, grid.rows(i), grid.rows(j), out)
+        return i, j, None
+
+
+@dataclass(frozen=True, slots=True)
 class _TileToStore:
     given: DistanceInput
     grid: TriangleGrid
@@ -80,7 +94,7 @@ class _TileToStore:
         if condensed.grid != self.grid:
             raise IntegrityError(f"{self.store}/{self.path} was cut anew while tiles were computed")
         write_tile(condensed, i, j, distances)
-        return chunk_entry(self.store, self.path, (self.grid.position(i, j), 0, 0))
+        return tile_entry(condensed.stored, i, j)
 
 
 def _run_tile(task: Callable[[Tile], Result], tile: Tile) -> Result:
@@ -108,16 +122,51 @@ def compute_distances(
     executor, progress, name
         Where, who is told, and as which stage.
     """
-    task: _TileInto | _TileOnly
     task = _TileInto(given, grid, take) if executor.in_process else _TileOnly(given, grid)
+    for i, j, tile in _run_tiles(task, given, grid, executor, progress, name):
+        if tile is not None:
+            take(grid.rows(i), grid.rows(j), tile)
+
+
+def fill_condensed(
+    given: DistanceInput,
+    condensed: CondensedDistances,
+    *,
+    executor: Executor,
+    progress: Progress,
+    name: str,
+) -> None:
+    """Compute every tile of distances in memory, where possible into its place.
+
+    Parameters
+    ----------
+    given, condensed
+        The matrix and metric, and the allocated tiles.
+    executor, progress, name
+        Where, who is told, and as which stage.
+    """
+    grid = condensed.grid
+    task: _TileInPlace | _TileOnly = _TileOnly(given, grid)
+    if executor.in_process:
+        task = _TileInPlace(given, condensed)
+    for i, j, tile in _run_tiles(task, given, grid, executor, progress, name):
+        if tile is not None:
+            write_tile(condensed, i, j, tile)
+
+
+def _run_tiles(
+    task: Callable[[Tile], tuple[int, int, np.ndarray | None]],
+    given: DistanceInput,
+    grid: TriangleGrid,
+    executor: Executor,
+    progress: Progress,
+    name: str,
+) -> Iterator[tuple[int, int, np.ndarray | None]]:
     tiles = [grid.tile(position) for position in range(grid.n_tiles)]
     tile_bytes = grid.tile_edge**2 * np.dtype(given.dtype).itemsize
     with progress.stage(name, total=grid.n_tiles, unit="tiles", unit_bytes=tile_bytes) as stage:
-        for i, j, tile in executor.map(
-            _run_tile, executor.share(task), tiles, name="distance-tile"
-        ):
-            if tile is not None:
-                take(grid.rows(i), grid.rows(j), tile)
+        for found in executor.map(_run_tile, executor.share(task), tiles, name="distance-tile"):
+            yield found
             stage.advance()
 
 
@@ -162,9 +211,8 @@ def write_distances(
             if on_tile is not None:
                 on_tile(entry)
             stage.advance()
-    lost = missing_chunks(store, path)
+    lost = missing_tiles(condensed.stored)
     if lost:
-        # Zarr would read them as zeros: as identical observations.
         raise IntegrityError(
             f"{len(lost)} of {grid.n_tiles} tiles that workers wrote to {store}/{path} are not "
             "there. Name a store on a file system that every worker and this process share."

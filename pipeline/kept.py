@@ -22,9 +22,20 @@ from clustergrid.pipeline.stages import Stages
 from clustergrid.pipeline.tiles import DistanceInput
 from clustergrid.pipeline.tiling import Tiling
 from clustergrid.storage.arrays import open_array, write_array
-from clustergrid.storage.chunks import damaged_chunks, noted_chunks, stored_entries
+from clustergrid.storage.chunks import stored_entries
 from clustergrid.storage.condensed import CondensedDistances, create_condensed, open_condensed
+from clustergrid.storage.condensed_chunks import (
+    are_labels_whole,
+    arrays_of,
+    damaged_tiles,
+    description_entries,
+    noted_tiles,
+)
+from clustergrid.storage.condensed_tiles import LABELS, StoredTiles
 from clustergrid.storage.errors import StorageError
+from clustergrid.storage.grid import TriangleGrid
+from clustergrid.storage.identity import labels_along
+from clustergrid.storage.labels import write_labels
 from clustergrid.storage.manifest import Manifest, metadata_entry
 from clustergrid.storage.rundir import RunDirectory, stage_key
 
@@ -170,18 +181,13 @@ class RunStages(Stages):
         condensed, kept = self._kept_tiles(stage, manifest, key, path, tiling)
         if condensed is None:
             path = f"{prefix}{grid.tile_edge}"
-        if condensed is not None and len(kept) == condensed.grid.n_tiles:
+            condensed = self._begin_distances(axis, given, manifest, key, path, grid)
+        tiles = condensed.stored
+        if len(kept) == condensed.grid.n_tiles and are_labels_whole(tiles, manifest):
             self._progress.kept(stage)
         else:
             self._directory.begin(stage)
-            if condensed is None:
-                manifest.restore_metadata()  # the group's is noted by other stages too
-                manifest.begin(key)
-                self._remove_arrays(f"condensed_{name}_*")
-                condensed = create_condensed(
-                    group, path, n=grid.n, tile_edge=grid.tile_edge, dtype=self.dtype
-                )
-                manifest.record(metadata_entry(group), metadata_entry(group, path))
+            self._mend_labels(axis, tiles, manifest)
             write_distances(
                 given,
                 condensed,
@@ -193,12 +199,46 @@ class RunStages(Stages):
                 progress=self._progress,
                 name=stage,
             )
-        for metadata in (metadata_entry(group), metadata_entry(group, path)):
-            if metadata.file not in manifest.entries:
-                # Its note was lost; the tiles were read with it, and are those that were noted.
-                manifest.record(metadata)
-        self._directory.finish(stage, key, arrays=[("arrays.zarr", path)])
+        # Of what lost its note; the tiles were read with it, and are those that were noted.
+        manifest.record(*(e for e in description_entries(tiles) if e.file not in manifest.entries))
+        arrays = [("arrays.zarr", array) for array in arrays_of(tiles)]
+        self._directory.finish(stage, key, arrays=arrays)
         return open_condensed(group, path)
+
+    def _begin_distances(
+        self,
+        axis: int,
+        given: DistanceInput,
+        manifest: Manifest,
+        key: str,
+        path: str,
+        grid: TriangleGrid,
+    ) -> CondensedDistances:
+        """Make room for the tiles, in place of those of another question."""
+        self._directory.begin(f"distance-{AXIS_NAMES[axis]}")
+        manifest.restore_metadata()  # the group's is noted by other stages too
+        manifest.begin(key)
+        self._remove_arrays(f"condensed_{AXIS_NAMES[axis]}_*")
+        condensed = create_condensed(
+            self._directory.arrays,
+            path,
+            n=grid.n,
+            tile_edge=grid.tile_edge,
+            dtype=self.dtype,
+            about=self._about(axis, given.metric),
+        )
+        manifest.record(*description_entries(condensed.stored))
+        return condensed
+
+    def _mend_labels(self, axis: int, tiles: StoredTiles, manifest: Manifest) -> None:
+        """Write labels again that are not those that were noted."""
+        if are_labels_whole(tiles, manifest):
+            return
+        dim = self.matrix.dims[axis]
+        labels, path = labels_along(self.matrix, dim), f"{tiles.path}/{LABELS}"
+        assert labels is not None
+        write_labels(tiles.store, path, labels, str(dim))
+        manifest.record(*stored_entries(tiles.store, path))
 
     def _remove_arrays(self, pattern: str) -> None:
         for array in Path(self._directory.arrays).glob(pattern):
@@ -215,7 +255,7 @@ class RunStages(Stages):
             condensed = open_condensed(self._directory.arrays, path, mode="r+")
         except StorageError:
             return None, frozenset()
-        noted = noted_chunks(manifest, f"arrays.zarr/{path}")
+        noted = noted_tiles(condensed.stored, manifest)
         if not noted or condensed.dtype != self.dtype:
             return None, frozenset()
         with self._progress.stage(
@@ -224,9 +264,8 @@ class RunStages(Stages):
             unit="tiles",
             unit_bytes=condensed.grid.tile_edge**2 * condensed.dtype.itemsize,
         ) as verified:
-            damaged = damaged_chunks(
-                self._directory.arrays,
-                path,
+            damaged = damaged_tiles(
+                condensed.stored,
                 noted,
                 entries=manifest.entries,
                 threads=available_cores(),
@@ -236,8 +275,8 @@ class RunStages(Stages):
         is_complete = not damaged and len(noted) == condensed.grid.n_tiles
         if not is_complete and condensed.grid.tile_edge > tiling.largest_edge:
             return None, frozenset()
-        manifest.forget(noted.pop(chunk) for chunk in damaged)
-        return condensed, frozenset(position for position, _, _ in noted)
+        manifest.forget(noted.pop(position) for position in damaged)
+        return condensed, frozenset(noted)
 
     def limits(self, *, robust: bool = False, mask: Any = None) -> tuple[float, float]:
         """As in `Stages`; kept where there is no mask."""

@@ -22,7 +22,8 @@ from clustergrid.pipeline.spec import AXIS_NAMES
 from clustergrid.pipeline.stored_run import open_stored_stages
 from clustergrid.storage.arrays import open_array
 from clustergrid.storage.condensed import CondensedDistances, open_condensed
-from clustergrid.storage.errors import ClustergridError, IntegrityError
+from clustergrid.storage.errors import ClustergridError, IntegrityError, TileError
+from clustergrid.storage.manifest import chunk_file
 from clustergrid.storage.rundir import RunDirectory
 from clustergrid.storage.verify import Damage
 
@@ -69,6 +70,8 @@ def found_by(check: Check, directory: RunDirectory) -> list[Damage]:
         return list(check.find())
     except MemoryError:
         raise
+    except TileError as error:
+        return [_wrong(file=check.file, what=f"cannot be read: {error}", stage=check.stage)]
     except IntegrityError as error:  # the matrix's
         if directory.state["matrix"]["used_in_place"]:
             raise
@@ -223,8 +226,9 @@ class Meaning:
 
     def _distance_array(self, axis: int) -> tuple[str, str]:
         """Zarr group, and name in it, of the distances of an axis."""
-        ((group, path),) = self.directory.state["stages"][f"distance-{AXIS_NAMES[axis]}"]["arrays"]
-        return group, path
+        arrays = self.directory.state["stages"][f"distance-{AXIS_NAMES[axis]}"]["arrays"]
+        group, tiles = arrays[0]
+        return group, tiles.partition("/")[0]
 
     def _condensed(self, axis: int) -> CondensedDistances:
         group, path = self._distance_array(axis)
@@ -257,7 +261,8 @@ class Meaning:
             elif not np.allclose(found, expected, rtol=rtol, atol=rtol * scale):
                 what = f"differs from SciPy's {metric} distances of the same rows"
             if what is not None:
-                file = f"{'/'.join(self._distance_array(axis))}/c/{position}/0/0"
+                array, chunk = condensed.stored.place(i, j)
+                file = f"{self._distance_array(axis)[0]}/{chunk_file(array, chunk)}"
                 yield _wrong(file=file, what=what, stage=f"distance-{AXIS_NAMES[axis]}")
 
     def _tree(self, axis: int) -> Iterator[Damage]:

@@ -268,9 +268,7 @@ def get_metric(
     if metric is None:
         raise DataValueError(f"Unknown Distance Metric: {name!r}. Known: {', '.join(METRICS)}.")
     _check_accepted(metric, keywords)
-    return (
-        _resolved(replace(metric, keywords=keywords)) if keywords.given else METRICS[metric.name]
-    )
+    return _resolved(replace(metric, keywords=keywords)) if keywords.given else METRICS[metric.name]
 
 
 def _scipy_name(name: str) -> str:
@@ -316,7 +314,7 @@ def check_metric(
         distances. Precomputed ones may be such.
     """
     metric = get_metric(name, keywords)
-    is_euclidean = metric.name in ("euclidean", "precomputed")
+    is_euclidean = metric.function is None and metric.name in ("euclidean", "precomputed")
     if method in ("ward", "centroid", "median") and not is_euclidean:
         raise DataValueError(f"`method={method}` requires the distance metric to be Euclidean")
     return metric

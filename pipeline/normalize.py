@@ -7,6 +7,7 @@ to the bit whatever the chunks and however many tasks ran at once.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -14,9 +15,11 @@ import numpy as np
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.kernels import STATISTICS, block_statistics
 from clustergrid.pipeline.monitor import Progress
+from clustergrid.pipeline.sparse_statistics import sparse_statistics
 from clustergrid.pipeline.spec import check_normalization
 from clustergrid.storage.grid import READ_BLOCK, slabs
 from clustergrid.storage.source import MatrixSource
+from clustergrid.storage.sparse import as_sparse
 
 __all__ = [
     "AxisStatistics",
@@ -193,6 +196,9 @@ def matrix_statistics(
     progress
         Told of every finished block, as stage ``"statistics"``.
     """
+    sparse = as_sparse(source)
+    if sparse is not None:
+        return _merge_in_order(sparse_statistics(sparse, executor, progress))
     n, k = source.shape
     row_slabs, column_slabs = list(slabs(n, STATISTICS_BLOCK)), list(slabs(k, STATISTICS_BLOCK))
     by_rows = np.empty((len(column_slabs), n, len(STATISTICS)))
@@ -245,24 +251,46 @@ def normalized_statistics(
     return matrix_statistics(_NormalizedSource(source, normalization), executor, progress)
 
 
+def _merge_in_order(
+    blocks: Iterable[tuple[slice, np.ndarray, np.ndarray]],
+) -> MatrixStatistics:
+    """Put the statistics of blocks of whole rows together, one block after another."""
+    of_rows, merged = [], np.empty((0, 0))
+    for _, rows, columns in blocks:
+        of_rows.append(rows)
+        if len(merged):
+            _merge_into(merged, columns)
+        else:
+            merged = columns.copy()
+    return MatrixStatistics(rows=_finished(np.concatenate(of_rows)), columns=_finished(merged))
+
+
 def _merge(partial: np.ndarray) -> AxisStatistics:
     """Merge ``(blocks, n, 7)`` statistics in the order of the blocks."""
     merged = partial[0].copy()
     for other in partial[1:]:
-        count = merged[:, 0] + other[:, 0]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(count > 0, other[:, 0] / count, 0.0)
-            # With what the means lost to rounding: far from zero that is most of a difference.
-            difference = (other[:, 1] - merged[:, 1]) + (other[:, 6] - merged[:, 6])
-            merged[:, 2] += other[:, 2] + difference * difference * merged[:, 0] * share
-            moved = merged[:, 6] + difference * share
-            mean = merged[:, 1] + moved
-            merged[:, 6] = (merged[:, 1] - mean) + moved
-            merged[:, 1] = mean
-        merged[:, 0] = count
-        merged[:, 3] = np.minimum(merged[:, 3], other[:, 3])
-        merged[:, 4] = np.maximum(merged[:, 4], other[:, 4])
-        merged[:, 5] += other[:, 5]
+        _merge_into(merged, other)
+    return _finished(merged)
+
+
+def _merge_into(merged: np.ndarray, other: np.ndarray) -> None:
+    count = merged[:, 0] + other[:, 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(count > 0, other[:, 0] / count, 0.0)
+        # With what the means lost to rounding: far from zero that is most of a difference.
+        difference = (other[:, 1] - merged[:, 1]) + (other[:, 6] - merged[:, 6])
+        merged[:, 2] += other[:, 2] + difference * difference * merged[:, 0] * share
+        moved = merged[:, 6] + difference * share
+        mean = merged[:, 1] + moved
+        merged[:, 6] = (merged[:, 1] - mean) + moved
+        merged[:, 1] = mean
+    merged[:, 0] = count
+    merged[:, 3] = np.minimum(merged[:, 3], other[:, 3])
+    merged[:, 4] = np.maximum(merged[:, 4], other[:, 4])
+    merged[:, 5] += other[:, 5]
+
+
+def _finished(merged: np.ndarray) -> AxisStatistics:
     return AxisStatistics(
         count=merged[:, 0].astype(np.int64),
         mean=np.where(merged[:, 0] > 0, merged[:, 1], np.nan),

@@ -398,7 +398,7 @@ class _Axis:
         )
         itemsize = work.tile.itemsize
         grid = TriangleGrid(n=n, tile_edge=min(tiling.tile_edge, n))
-        tiles_bytes = 0 if self.in_memory else grid.n_tiles * grid.tile_edge**2 * itemsize
+        tiles_bytes = 0 if self.in_memory else grid.n_values * itemsize
         # Every slab of rows meets every other and itself, after the pass for its norms.
         bytes_read = self.stored_bytes * (grid.n_edges + 1)
         yield StagePlan(

@@ -12,11 +12,15 @@
 read from its file when it is needed. Formats that can only be read from the beginning to the end
 are written once to Zarr. `ingest` stores any such matrix in chunks that the later stages read well.
 
+`open_condensed` opens distances that were put at rest: packed tiles of the upper triangle, whose
+square is given lazily (``condensed.py`` and its neighbours).
+
 Everything in this folder is about bytes: it knows Zarr, fsspec and file formats, and nothing of
 clustering. ``grid.py`` is its arithmetic; ``arrays.py`` has the one write that every stored block
 goes through. Heavy libraries are imported where they are used, never here.
 """
 
+from clustergrid.storage.condensed import open_condensed
 from clustergrid.storage.matrix import open_matrix
 
-__all__ = ["open_matrix"]
+__all__ = ["open_condensed", "open_matrix"]

@@ -11,6 +11,7 @@ __all__ = [
     "MissingFileError",
     "RunDirectoryError",
     "StorageError",
+    "TileError",
 ]
 
 
@@ -47,6 +48,10 @@ class MissingFileError(StorageError, FileNotFoundError):
 
 class IntegrityError(StorageError):
     """Stored bytes are not what was written: truncated, missing or altered."""
+
+
+class TileError(IntegrityError, ValueError):
+    """A stored tile of distances is missing, or is not what was written."""
 
 
 class RunDirectoryError(ClustergridError, RuntimeError):

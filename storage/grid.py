@@ -105,6 +105,9 @@ def is_aligned(region: slice, chunk: int, length: int) -> bool:
 class TriangleGrid:
     """The tiles ``(i, j)``, ``i <= j``, of an ``n x n`` symmetric matrix, packed row by row.
 
+    Where `n` is no multiple of the edge, the tiles of the last column are narrower, and the last
+    tile of all is narrower and lower. Tiles of one shape make one *stack*, so none is padded.
+
     Parameters
     ----------
     n
@@ -121,6 +124,12 @@ class TriangleGrid:
     [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
     >>> grid.position(1, 2), grid.rows(2)
     (4, slice(8, 10, None))
+    >>> grid.tile_shape(0, 2), grid.offset(1, 1), grid.n_values
+    ((4, 2), 40, 68)
+    >>> grid.stacks
+    {'tiles': (3, 4, 4), 'border': (2, 4, 2), 'corner': (1, 2, 2)}
+    >>> [grid.place(*grid.tile(p)) for p in range(grid.n_tiles)][-3:]
+    [('tiles', 2), ('border', 1), ('corner', 0)]
     """
 
     n: int
@@ -162,3 +171,74 @@ class TriangleGrid:
         """Observations that tile row (or column) `i` spans."""
         start = i * self.tile_edge
         return slice(start, min(start + self.tile_edge, self.n))
+
+    def tile_shape(self, i: int, j: int) -> tuple[int, int]:
+        """Rows and columns of tile ``(i, j)``."""
+        rows, columns = self.rows(i), self.rows(j)
+        return rows.stop - rows.start, columns.stop - columns.start
+
+    @property
+    def n_values(self) -> int:
+        """Values of all tiles: every pair once, and of the diagonal tiles the other half too."""
+        return self.offset(self.n_edges - 1, self.n_edges - 1) + self._remainder**2
+
+    def offset(self, i: int, j: int) -> int:
+        """Values of the tiles before ``(i, j)`` in the packed order."""
+        self.position(i, j)
+        edge = self.tile_edge
+        above = edge * (i * self.n - edge * (i * (i - 1) // 2))
+        return above + self.tile_shape(i, j)[0] * (j - i) * edge
+
+    @property
+    def _remainder(self) -> int:
+        """Observations that the last tile row (or column) spans."""
+        return self.n - (self.n_edges - 1) * self.tile_edge
+
+    @property
+    def stacks(self) -> dict[str, tuple[int, int, int]]:
+        """Tiles of one shape each: how many there are, their rows and their columns.
+
+        ``tiles`` are those of full width, ``border`` the last column of narrower ones, ``corner``
+        the last tile of that.
+        """
+        edge, rest = self.tile_edge, self._remainder
+        if rest == edge or self.n_edges == 1:
+            return {"tiles": (self.n_tiles, rest, rest)}
+        whole = self.n_edges - 1
+        return {
+            "tiles": (whole * (whole + 1) // 2, edge, edge),
+            "border": (whole, edge, rest),
+            "corner": (1, rest, rest),
+        }
+
+    def place(self, i: int, j: int) -> tuple[str, int]:
+        """Stack that holds tile ``(i, j)``, ``i <= j``, and its number there."""
+        position = self.position(i, j)
+        if len(self.stacks) == 1:
+            return "tiles", position
+        if i == self.n_edges - 1:
+            return "corner", 0
+        if j == self.n_edges - 1:
+            return "border", i
+        return "tiles", position - i  # every row above has one tile in the border
+
+    def placed(self, stack: str, number: int) -> int:
+        """Position of a tile in the packed order; the inverse of `place`.
+
+        Examples
+        --------
+        >>> grid = TriangleGrid(n=10, tile_edge=4)
+        >>> grid.placed("border", 1), grid.placed("tiles", 2)
+        (4, 3)
+        """
+        count = self.stacks[stack][0]
+        if not 0 <= number < count:
+            raise IndexError(f"tile {number} is not one of the {count} of {stack!r}")
+        if stack == "corner":
+            return self.n_tiles - 1
+        if stack == "border":
+            return self.position(number, self.n_edges - 1)
+        if len(self.stacks) == 1:
+            return number
+        whole = TriangleGrid(n=(self.n_edges - 1) * self.tile_edge, tile_edge=self.tile_edge)
+        return self.position(*whole.tile(number))

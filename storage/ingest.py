@@ -23,6 +23,7 @@ from clustergrid.storage.chunks import Chunk, chunk_grid, stored_entries
 from clustergrid.storage.errors import DataValueError, StorageError
 from clustergrid.storage.grid import slabs
 from clustergrid.storage.identity import RECORD, labels_along, stored_record
+from clustergrid.storage.labels import write_labels
 from clustergrid.storage.manifest import Manifest, chunk_entry, chunk_file, metadata_entry
 from clustergrid.storage.readers.base import Stream
 from clustergrid.storage.readers.chunking import storage_chunks
@@ -38,7 +39,6 @@ __all__ = ["ingest", "ingest_stream"]
 Progress = Callable[[int, int], None]
 """Called with the blocks that are written and their number (0 if it is not known)."""
 
-_LABEL_CHUNK = 2**18
 _MEMORY_BYTES = 2**30
 _DIMS = ("row", "column")
 
@@ -307,7 +307,7 @@ class _Target:
         group = zarr.open_group(self.store, mode="r+")
         for dim, index in zip(self.dims, labels, strict=True):
             if index is not None:
-                self._write_labels(dim, index)
+                write_labels(self.store, dim, index, dim)
             elif dim in group:
                 del group[dim]  # of a matrix that was here before
         record = stored_record(self.store, self.path) or {}
@@ -318,23 +318,6 @@ class _Target:
                 if index is not None:
                     self.manifest.record(*stored_entries(self.store, dim))
             self.manifest.record(*(metadata_entry(self.store, array) for array in ("", self.path)))
-
-    def _write_labels(self, dim: str, index: pd.Index) -> None:
-        """Write the labels of a dimension as a coordinate that xarray finds."""
-        values = index.to_numpy()
-        is_text = values.dtype == object
-        array = create_array(
-            self.store,
-            dim,
-            shape=(len(index),),
-            dtype="str" if is_text else values.dtype,
-            chunks=(min(_LABEL_CHUNK, len(index)),),
-            dimension_names=(dim,),
-            fill_value="" if is_text else 0,
-            overwrite=True,
-        )
-        for part in slabs(len(index), _LABEL_CHUNK):
-            write_block(array, (part.start,), values[part])
 
     def _note(self, group: Any, record: dict[str, Any]) -> None:
         """Replace the record of this array in the group's attributes."""

@@ -53,7 +53,7 @@ ALGORITHM = 1
 """Version of the arithmetic: raised with every change that may alter a bit of a result, so that
 what an older version left is computed again."""
 
-FORMAT = 2
+FORMAT = 3
 """Version of the layout; a run directory of another one is refused."""
 
 _UNFINISHED = ".writing-"

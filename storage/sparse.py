@@ -8,19 +8,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 
-from clustergrid.storage.readers.chunking import block_rows
-
-__all__ = ["CompressedParts", "SparseArraySource", "SparseSource", "canonical", "dense_block"]
+__all__ = [
+    "CompressedParts",
+    "SparseArraySource",
+    "SparseSource",
+    "as_sparse",
+    "canonical",
+    "dense_block",
+    "density",
+]
 
 CompressedParts = tuple[np.ndarray, np.ndarray, np.ndarray]
 """``data``, ``indices`` and ``indptr`` of some rows, as `scipy.sparse.csr_array` has them."""
 
 
-@runtime_checkable
 class SparseSource(Protocol):
     """A `MatrixSource` that can also be read as it is stored."""
 
@@ -55,6 +60,17 @@ class SparseSource(Protocol):
     def transpose(self) -> SparseSource:
         """Return the transposed matrix."""
         ...
+
+
+def as_sparse(source: Any) -> SparseSource | None:
+    """Return a source that can be read as it is stored; None of one that cannot."""
+    return source if hasattr(type(source), "read_compressed") else None
+
+
+def density(source: SparseSource) -> float:
+    """Share of a matrix that is stored."""
+    rows, columns = source.shape
+    return source.n_stored / (rows * columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,8 +166,3 @@ def dense_block(parts: CompressedParts, n_columns: int, columns: slice) -> np.nd
         data, rows, indices = data[inside], rows[inside], indices[inside]
     block[rows, indices - first] = data
     return block
-
-
-def rows_together(shape: tuple[int, int], itemsize: int) -> tuple[int, int]:
-    """Rows that are cheap to make dense together."""
-    return min(shape[0], block_rows(shape[1], itemsize)), shape[1]

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 
 from clustergrid.pipeline.request import FigureOptions, RunRequest
+from clustergrid.storage.condensed import open_condensed
 from clustergrid.storage.ingest import ingest
+from clustergrid.storage.manifest import chunk_file
 from clustergrid.storage.matrix import open_matrix
 from clustergrid.storage.rundir import RunDirectory
 
@@ -83,9 +85,10 @@ def killed_after(directory, n_tiles):
     (directory / "manifest" / "distance-col.jsonl").unlink()
     notes = directory / "manifest" / "distance-row.jsonl"
     lines = notes.read_text().splitlines(keepends=True)
-    tiles = [line for line in lines if "/c/" in line]
+    names = [chunk(directory, tile).relative_to(directory).as_posix() for tile in range(N_TILES)]
+    tiles = [line for name in names for line in lines if f'"{name}"' in line]
     assert len(tiles) == N_TILES
-    kept = [line for line in lines if "/c/" not in line] + sorted(tiles, key=_tile)[:n_tiles]
+    kept = [line for line in lines if line not in tiles] + tiles[:n_tiles]
     notes.write_text("".join(kept) + tiles[0][:-9])
     for name in ("linkage_row.npy", "linkage_col.npy", "figure.png", "order_row.txt"):
         (directory / name).unlink()
@@ -93,10 +96,6 @@ def killed_after(directory, n_tiles):
         chunk(directory, tile).unlink()
 
 
-def _tile(line):
-    return int(json.loads(line)["file"].split("/")[3])
-
-
 def chunk(directory, tile, axis="row"):
-    (array,) = directory.glob(f"arrays.zarr/condensed_{axis}_*")
-    return array / "c" / str(tile) / "0" / "0"
+    tiles = open_condensed(directory, f"condensed_{axis}").stored
+    return Path(tiles.store) / chunk_file(*tiles.place(*tiles.grid.tile(tile)))

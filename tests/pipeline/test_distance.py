@@ -370,6 +370,10 @@ def test_tiles_at_rest_are_those_in_memory(use_engine, small_blocks, tmp_path, k
     condensed = create_condensed(store, "d", n=50, tile_edge=16, dtype="float64")
     written = []
 
+    def position_of(entry):
+        _, _, stack, _, number, _, _ = entry.file.split("/")
+        return condensed.grid.placed(stack, int(number))
+
     def write(finished, executor):
         written.clear()
         write_distances(
@@ -378,18 +382,19 @@ def test_tiles_at_rest_are_those_in_memory(use_engine, small_blocks, tmp_path, k
             store,
             "d",
             finished=finished,
-            on_tile=lambda entry: written.append(int(entry.file.split("/")[3])),
+            on_tile=lambda entry: written.append(position_of(entry)),
             executor=executor,
             progress=progress,
             name="distance",
         )
 
-    # Tiles that are said to be finished and are not there would be read as zeros.
+    # Tiles that are said to be finished, and are not there.
     with pytest.raises(IntegrityError, match="2 of 10 tiles"):
         write(frozenset({3, 7}), ThreadsExecutor(2))
     assert sorted(written) == [p for p in range(10) if p not in (3, 7)]
     i, j = condensed.grid.tile(7)
-    assert not open_condensed(store, "d").tile(i, j).any()
+    with pytest.raises(IntegrityError, match=r"tile \(2, 2\) of .* is not there"):
+        open_condensed(store, "d").tile(i, j)
     write(frozenset(range(10)) - {3, 7}, executor)
     assert sorted(written) == [3, 7]
     at_rest = open_condensed(store, "d")
@@ -466,8 +471,8 @@ def test_tiles_that_do_not_arrive_are_missed(tmp_path):
     condensed = create_condensed(tmp_path, "d", n=1_100, tile_edge=512, dtype="float64")
 
     def lose(entry):
-        if entry.file.endswith("d/c/2/0/0"):
-            (tmp_path / "d" / "c" / "2" / "0" / "0").unlink()
+        if entry.file.endswith("d/border/c/1/0/0"):
+            (tmp_path.parent / entry.file).unlink()
 
     with pytest.raises(IntegrityError, match="1 of 6 tiles"):
         write_distances(

@@ -139,7 +139,7 @@ def test_colours_that_are_none_are_refused_first(tmp_path, rows, header, says):
 
 def test_drawing_again_recomputes_nothing(copied, tiles):
     before = results(copied.directory)
-    shutil.rmtree(chunk(copied.directory, 0).parents[3])
+    shutil.rmtree(chunk(copied.directory, 0).parents[4])
     log = Log()
     figure = dataclasses.replace(SMALL, heatmap={"cmap": "mako"}, formats=("png", "svg"))
     files = plot_run(copied.directory, figure, log, output="again")

@@ -70,7 +70,7 @@ def test_a_run_killed_while_it_made_the_directory_can_be_started_again(tmp_path)
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('{"format": 99, "stages": {}}', "has format 99, and this clustergrid reads format 2"),
+        ('{"format": 99, "stages": {}}', "has format 99, and this clustergrid reads format 3"),
         ('{"stages": {}}', "has format None"),
         ("[]", "has format None"),
         ('{"format": 1}', "has format 1"),
