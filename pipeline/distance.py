@@ -13,8 +13,15 @@ from typing import TypeVar
 import numpy as np
 
 from clustergrid.pipeline import kernels
+from clustergrid.pipeline.engines.sparse import prefers_sparse, sparse_input
 from clustergrid.pipeline.execution import Executor, ThreadsExecutor, available_cores
-from clustergrid.pipeline.metrics import Function, Metric, engine_for, get_metric
+from clustergrid.pipeline.metrics import (
+    SMALL_OPERATIONS,
+    Function,
+    Metric,
+    engine_for,
+    get_metric,
+)
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization
 from clustergrid.pipeline.resources import READ_THREADS
@@ -81,6 +88,31 @@ def distance_input(
     n, k = source.shape
     found = get_metric(metric)
     engine = engine_for(found, n, k)
+    if n * n * k > SMALL_OPERATIONS and prefers_sparse(
+        source, metric if callable(metric) else found.name, normalization
+    ):
+        sparse = sparse_input(
+            source,
+            normalization,
+            found.name,
+            dtype=dtype,
+            executor=executor,
+            progress=progress,
+            name=name,
+        )
+        if found.undefined is not None:
+            _refuse_undefined(found, sparse.totals)
+        return DistanceInput(
+            source=source,
+            normalization=normalization,
+            metric=found.name,
+            engine="sparse",
+            dtype=np.dtype(dtype).name,
+            centre=None,
+            totals=sparse.totals,
+            features_at_once=features_at_once,
+            sparse=sparse,
+        )
     centred = engine == "product" and found.product is not None and found.product.kind == "centred"
     given = DistanceInput(
         source=source,

@@ -1,4 +1,4 @@
-"""Driver: the distances of one tile, by one of four engines.
+"""Driver: the distances of one tile, by one of five engines.
 
 ============  ===================================================  ===============================
 engine        when (the size of the whole problem decides)          how
@@ -8,6 +8,7 @@ engine        when (the size of the whole problem decides)          how
                                                                     recomputation of what cancelled
 ``direct``    the rest                                              a compiled loop over features
 ``function``  a metric of the user's own                            it is called, pair by pair
+``sparse``    most of a sparse matrix is not stored                 products and counts of what is
 ============  ===================================================  ===============================
 
 A task reads two slabs of rows, makes operands of them, and walks the features in blocks of
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from clustergrid.pipeline import kernels
+from clustergrid.pipeline.engines.sparse import SparseInput, sparse_tile
 from clustergrid.pipeline.metrics import Function, get_metric
 from clustergrid.pipeline.normalize import Normalization
 from clustergrid.storage.errors import DataValueError
@@ -65,6 +67,8 @@ class DistanceInput:
         Features of a slab that is held in memory; a multiple of `BLOCK_FEATURES`.
     scale
         Power of two that the operands of a centred product are multiplied by.
+    sparse
+        What the engine ``sparse`` needs, and no other.
     """
 
     source: MatrixSource
@@ -76,6 +80,7 @@ class DistanceInput:
     totals: np.ndarray
     features_at_once: int
     scale: float = 1.0
+    sparse: SparseInput | None = None
 
     def values(self, rows: slice, features: slice) -> np.ndarray:
         """Read normalized values, float64."""
@@ -99,7 +104,7 @@ def tile_distances(given: DistanceInput, rows: slice, columns: slice) -> np.ndar
     numpy.ndarray
         ``(rows, columns)``, in the input's dtype; symmetric where both are the same range.
     """
-    if given.source.shape[1] <= given.features_at_once:
+    if given.sparse is None and given.source.shape[1] <= given.features_at_once:
         given = _loaded(given, rows, columns)
     distances = _ENGINES[given.engine](given, rows, columns)
     if rows == columns:
@@ -327,9 +332,15 @@ def _function_tile(given: DistanceInput, rows: slice, columns: slice) -> np.ndar
     return distances.astype(given.dtype, copy=False)
 
 
+def _sparse_tile(given: DistanceInput, rows: slice, columns: slice) -> np.ndarray:
+    assert given.sparse is not None
+    return sparse_tile(given.sparse, rows, columns)
+
+
 _ENGINES = {
     "scipy": _scipy_tile,
     "product": _product_tile,
     "direct": _direct_tile,
     "function": _function_tile,
+    "sparse": _sparse_tile,
 }
