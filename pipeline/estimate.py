@@ -95,7 +95,14 @@ _DIGEST_STEPS = 60
 _NORMS_STEPS = 10
 _DOWNSAMPLE_STEPS = 12
 _PRODUCT_FINISH_STEPS = {4: 25, 8: 45}
-_COMPARE_STEPS = {"direct": 1.5, "scipy": 6.0, "counts": 0.02, "missing": 6.0, "sparse": 0.3}
+_COMPARE_STEPS = {
+    "direct": 1.5,
+    "scipy": 6.0,
+    "counts": 0.02,
+    "missing": 6.0,
+    "sparse": 0.3,
+    "precomputed": 0.0,
+}
 _FILL_STEPS = 40
 _CHAIN_STEPS = 40
 _SPANNING_STEPS = 8

@@ -24,6 +24,7 @@ engine         when, and how
 ``sparse``     as ``product`` and ``counts``, from the stored values of a sparse matrix alone
 ``missing``    the features that both rows have, which differ from pair to pair
 ``function``   a metric of the user's own, called pair by pair
+``precomputed``  the matrix holds the distances: nothing is computed
 =============  ================================================================================
 """
 
@@ -36,6 +37,7 @@ from typing import Any, Literal
 import numpy as np
 
 from clustergrid.pipeline.keywords import MetricKeywords
+from clustergrid.pipeline.square import PRECOMPUTED
 from clustergrid.storage.errors import DataTypeError, DataValueError
 from clustergrid.storage.grid import BLOCK_FEATURES
 
@@ -43,7 +45,6 @@ __all__ = [
     "METRICS",
     "SMALL_OBSERVATIONS",
     "SMALL_OPERATIONS",
-    "SPARSE_DENSITY",
     "Engine",
     "Function",
     "Metric",
@@ -60,10 +61,9 @@ SMALL_OPERATIONS = 2**29
 SMALL_OBSERVATIONS = 2048
 """Up to this many observations SciPy takes a moment, and needs no compiler."""
 
-SPARSE_DENSITY = 0.15
-"""Up to this share of stored values, products of sparse rows beat those of dense ones."""
-
-Engine = Literal["scipy", "product", "counts", "direct", "sparse", "missing", "function"]
+Engine = Literal[
+    "scipy", "product", "counts", "direct", "sparse", "missing", "function", "precomputed"
+]
 
 Function = Callable[[np.ndarray, np.ndarray], float]
 """A metric of the user's own: the distance of two vectors."""
@@ -146,11 +146,6 @@ class Metric:
         """Whether a row is sorted or transformed as a whole, in tasks, whatever its length."""
         return self.name in ("mahalanobis", "nan_spearman")
 
-    @property
-    def is_precomputed(self) -> bool:
-        """Whether the matrix holds the distances already."""
-        return self.name == "precomputed"
-
 
 _EUCLIDEAN = Product(kind="centred", root=True)
 _UNIT = Product(kind="unit")
@@ -220,7 +215,7 @@ _TABLE = (
     Metric(name="nan_euclidean", accepts=("min_periods",), missing=True),
     Metric(name="nan_correlation", accepts=("min_periods",), missing=True),
     Metric(name="nan_spearman", accepts=("min_periods",), missing=True),
-    Metric(name="precomputed", is_zero_of_equals=False),
+    Metric(name=PRECOMPUTED, is_zero_of_equals=False),
 )
 
 _BY_ALIAS = {alias: metric for metric in _TABLE for alias in (metric.name, *metric.aliases)}
@@ -314,7 +309,7 @@ def check_metric(
         distances. Precomputed ones may be such.
     """
     metric = get_metric(name, keywords)
-    is_euclidean = metric.function is None and metric.name in ("euclidean", "precomputed")
+    is_euclidean = metric.function is None and metric.name in ("euclidean", PRECOMPUTED)
     if method in ("ward", "centroid", "median") and not is_euclidean:
         raise DataValueError(f"`method={method}` requires the distance metric to be Euclidean")
     return metric
@@ -326,9 +321,8 @@ def engine_for(
     k: int,
     *,
     is_boolean: bool = False,
-    density: float | None = None,
 ) -> Engine:
-    """Choose the engine.
+    """Choose the engine of a dense matrix; of a sparse one, its density has a say too.
 
     Parameters
     ----------
@@ -338,8 +332,6 @@ def engine_for(
         Observations and features.
     is_boolean
         Whether the matrix holds booleans, so that metrics of both kinds compare these.
-    density
-        Share of values that a sparse matrix stores; None: it is dense.
 
     Examples
     --------
@@ -351,28 +343,15 @@ def engine_for(
     'direct'
     >>> engine_for(get_metric("jaccard"), 20_000, 1_000, is_boolean=True)
     'counts'
-    >>> engine_for(get_metric("cosine"), 20_000, 1_000, density=0.02)
-    'sparse'
     """
+    if metric.name == PRECOMPUTED:
+        return "precomputed"
     if metric.function is not None:
         return "function"
     if metric.missing:
         return "missing"
     if n <= SMALL_OBSERVATIONS and k <= BLOCK_FEATURES and n * n * k <= SMALL_OPERATIONS:
         return "scipy"
-    counted = metric.counts and (metric.is_boolean or is_boolean)
-    if (
-        density is not None
-        and density <= SPARSE_DENSITY
-        and (counted or _is_sparse_product(metric))
-    ):
-        return "sparse"
-    if counted:
+    if metric.counts and (metric.is_boolean or is_boolean):
         return "counts"
     return "direct" if metric.product is None else "product"
-
-
-def _is_sparse_product(metric: Metric) -> bool:
-    """Whether it is a product of the rows as they are: neither ranked, weighted nor transformed."""
-    names = ("euclidean", "sqeuclidean", "cosine", "correlation")
-    return metric.name in names and not metric.keywords.given

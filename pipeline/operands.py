@@ -8,9 +8,16 @@ import numpy as np
 
 from clustergrid.pipeline._blas import single_blas_thread
 from clustergrid.pipeline.engines.given import DistanceInput
+from clustergrid.pipeline.engines.sparse import prefers_sparse, sparse_input
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.keywords import MetricKeywords
-from clustergrid.pipeline.metrics import Function, Metric, engine_for, get_metric
+from clustergrid.pipeline.metrics import (
+    SMALL_OPERATIONS,
+    Function,
+    Metric,
+    engine_for,
+    get_metric,
+)
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, normalized_statistics
 from clustergrid.pipeline.ranking import ranked
@@ -24,6 +31,7 @@ from clustergrid.storage.grid import (
     slabs,
 )
 from clustergrid.storage.source import MatrixSource
+from clustergrid.storage.sparse import as_sparse
 
 __all__ = ["UndefinedRowsError", "distance_input", "rank_path"]
 
@@ -82,14 +90,9 @@ def distance_input(
             progress=progress,
         )
         normalization = Normalization()
-    n_stored: int | None = getattr(source, "n_stored", None)
-    engine = engine_for(
-        found,
-        n,
-        k,
-        is_boolean=source.dtype == np.bool_ and normalization.axis is None,
-        density=None if n_stored is None else n_stored / (n * k),
-    )
+    engine = engine_for(found, n, k, is_boolean=_is_boolean(source, normalization))
+    if n * n * k > SMALL_OPERATIONS and prefers_sparse(source, found, normalization):
+        engine = "sparse"
     given = DistanceInput(
         source=source,
         normalization=normalization,
@@ -103,6 +106,8 @@ def distance_input(
         else features_at_once,
         weights=found.keywords.w,
     )
+    if engine == "sparse":
+        return _with_sparse_rows(given, executor, progress, name)
     if found.name == "seuclidean":
         given = _with_variances(given, statistics, executor, progress)
     if found.name == "mahalanobis":
@@ -116,6 +121,28 @@ def distance_input(
     if found.undefined is not None:
         _refuse_undefined(found, totals)
     return replace(given, totals=totals, scale=_scale(given, totals) if is_centred else 1.0)
+
+
+def _is_boolean(source: MatrixSource, normalization: Normalization) -> bool:
+    return source.dtype == np.bool_ and normalization.axis is None
+
+
+def _with_sparse_rows(
+    given: DistanceInput, executor: Executor, progress: Progress, name: str
+) -> DistanceInput:
+    """Find what products of sparse rows need."""
+    sparse = sparse_input(
+        as_sparse(given.source),
+        given.normalization,
+        given.metric.name,
+        dtype=np.dtype(given.dtype),
+        executor=executor,
+        progress=progress,
+        name=name,
+    )
+    if given.metric.undefined is not None:
+        _refuse_undefined(given.metric, sparse.totals)
+    return replace(given, totals=sparse.totals, sparse=sparse)
 
 
 def rank_path(name: str) -> str:

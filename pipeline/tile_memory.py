@@ -144,7 +144,8 @@ class TileWork:
         engine = _ENGINES[self.engine](self, edge, features, whole)
         # Both slabs of rows as they are stored; where they are in memory already, views of them.
         slab = 0 if self.matrix.in_memory else edge * self.k * self.matrix.itemsize
-        loaded = 2 * slab if whole or self.engine in _WHOLE_ROWS else 0
+        is_loaded = whole or self.engine in _WHOLE_ROWS
+        loaded = 2 * slab if is_loaded and self.engine != "precomputed" else 0
         tile = edge * edge * self.itemsize
         return with_slack(
             max(
@@ -232,6 +233,12 @@ def _function_bytes(work: TileWork, edge: int, features: int, whole: bool) -> in
     return edge * edge * 8 + 16 * edge * work.k
 
 
+def _precomputed_bytes(work: TileWork, edge: int, features: int, whole: bool) -> int:
+    """A tile, the one that mirrors it, and what they differ by."""
+    del features, whole
+    return 2 * work.matrix.read_bytes(edge, edge) + edge * edge * 9
+
+
 def _block_values_bytes(work: TileWork, block: int, features: int, whole: bool) -> int:
     """Of a block of rows as it is read, and normalized."""
     read = 0 if whole else work.matrix.read_bytes(block, features)
@@ -258,4 +265,5 @@ _ENGINES = {
     "sparse": _product_bytes,
     "scipy": _scipy_bytes,
     "function": _function_bytes,
+    "precomputed": _precomputed_bytes,
 }

@@ -17,6 +17,7 @@ from clustergrid.pipeline.engines.given import DistanceInput, blocks_of, loaded
 from clustergrid.pipeline.engines.missing import missing_tile
 from clustergrid.pipeline.engines.pairwise import function_tile, scipy_tile
 from clustergrid.pipeline.engines.product import Products
+from clustergrid.pipeline.engines.sparse import sparse_tile
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import BLOCK_ROWS, slabs
 
@@ -26,7 +27,19 @@ _BLOCK_ENGINES: dict[str, type[BlockEngine]] = {
     "product": Products,
     "direct": Direct,
 }
-_WHOLE_TILES = {"scipy": scipy_tile, "missing": missing_tile, "function": function_tile}
+
+
+def _sparse_tile(given: DistanceInput, rows: slice, columns: slice) -> np.ndarray:
+    assert given.sparse is not None
+    return sparse_tile(given.sparse, rows, columns)
+
+
+_WHOLE_TILES = {
+    "scipy": scipy_tile,
+    "sparse": _sparse_tile,
+    "missing": missing_tile,
+    "function": function_tile,
+}
 
 
 def tile_distances(
@@ -58,7 +71,7 @@ def tile_distances(
     height, width = rows.stop - rows.start, columns.stop - columns.start
     if out is None:
         out = np.empty((height, width), dtype=given.dtype)
-    if given.is_whole:
+    if given.is_whole and given.sparse is None:
         given = loaded(given, rows, columns)
     distances = out[:height, :width]
     if given.engine in _WHOLE_TILES:

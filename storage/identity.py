@@ -14,9 +14,10 @@ import xarray
 from clustergrid.storage.grid import slabs
 from clustergrid.storage.readers.chunking import storage_chunks
 from clustergrid.storage.readers.labels import plain_labels
-from clustergrid.storage.readers.lazy import ZARR_ARRAY
+from clustergrid.storage.readers.lazy import ZARR_ARRAY, reader_of
 from clustergrid.storage.readers.location import Location
 from clustergrid.storage.source import ArraySource, ZarrSource
+from clustergrid.storage.sparse import SparseSource, as_sparse
 
 __all__ = [
     "RECORD",
@@ -82,20 +83,24 @@ def stored_record(store: str | os.PathLike[str], path: str = "matrix") -> dict[s
 def chunks_in_place(matrix: xarray.DataArray) -> tuple[int, int] | None:
     """Chunks of the Zarr array that tasks read where it is; None where they read a copy."""
     source = matrix_source(matrix)
-    return source.chunks if isinstance(source, ZarrSource) else None
+    return None if source is None or isinstance(source, ArraySource) else source.chunks
 
 
-def matrix_source(matrix: xarray.DataArray) -> ArraySource | ZarrSource | None:
+def matrix_source(matrix: xarray.DataArray) -> ArraySource | ZarrSource | SparseSource | None:
     """Source of a matrix that need not be stored first.
 
     Returns
     -------
-    ArraySource, ZarrSource or None
+    ArraySource, ZarrSource, SparseSource or None
         The values in memory; the Zarr array that `open_matrix` opened, if the matrix is still the
-        whole of it and its chunks suit; otherwise None: `ingest` it.
+        whole of it and its chunks suit; the sparse matrix that it opened, in memory or by rows in
+        a file; otherwise None: `ingest` it.
     """
     if matrix.chunks is None:
         return ArraySource(np.asarray(matrix.data))
+    sparse = as_sparse(reader_of(matrix.data))
+    if sparse is not None:
+        return sparse
     place = matrix.encoding.get(ZARR_ARRAY)
     if not isinstance(place, dict) or place.get("dask_name") != matrix.data.name:
         return None

@@ -18,7 +18,7 @@ import xarray
 
 from clustergrid.storage.errors import DataTypeError, DataValueError
 from clustergrid.storage.readers.base import RowBlock, Stream
-from clustergrid.storage.readers.chunking import SMALL_BYTES, block_rows
+from clustergrid.storage.readers.chunking import SMALL_BYTES, SMALL_SPARSE_BYTES, block_rows
 from clustergrid.storage.readers.frame import check_number_dtype, frame_values
 from clustergrid.storage.readers.labels import plain_labels
 from clustergrid.storage.readers.lazy import labelled, lazy_matrix
@@ -266,16 +266,16 @@ def _sparse_values(data: Any, chunks: Chunks) -> Any:
     """Make a sparse matrix dense, now if it is small, otherwise block by block."""
     _check_shape(data.shape, "the sparse matrix")
     check_number_dtype(data.dtype, "the sparse matrix")
-    if data.shape[0] * data.shape[1] * data.dtype.itemsize <= SMALL_BYTES:
+    if data.shape[0] * data.shape[1] * data.dtype.itemsize <= SMALL_SPARSE_BYTES:
         return np.asarray(data.toarray())
     from clustergrid.storage.readers.lazy import lazy_blocks
-    from clustergrid.storage.readers.sparse import SparseMatrix
+    from clustergrid.storage.sparse import SparseArraySource, canonical
 
     if chunks == "auto":
         chunks = block_rows(data.shape[1], data.dtype.itemsize)
     if isinstance(chunks, int):
         chunks = (chunks, data.shape[1])
-    return lazy_blocks(SparseMatrix(data.tocsr()), chunks, None)
+    return lazy_blocks(SparseArraySource(canonical(data)), chunks, None)
 
 
 def _array_values(data: Any) -> np.ndarray:

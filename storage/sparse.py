@@ -18,6 +18,7 @@ __all__ = [
     "SparseSource",
     "as_sparse",
     "canonical",
+    "csr_parts",
     "dense_block",
     "density",
 ]
@@ -135,6 +136,14 @@ class SparseArraySource:
     @cached_property
     def _transposed(self) -> SparseArraySource:
         return self._other or SparseArraySource(self._rows.T, self)
+
+
+def csr_parts(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, n_columns: int) -> Any:
+    """Put stored rows together as a matrix in canonical format."""
+    import scipy.sparse
+
+    shape = (len(indptr) - 1, n_columns)
+    return canonical(scipy.sparse.csr_array((data, indices, indptr), shape=shape))
 
 
 def canonical(matrix: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from clustergrid.pipeline.engines.sparse import SparseInput
 from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import Engine, Function, Metric, get_metric
 from clustergrid.pipeline.normalize import Normalization
@@ -49,6 +50,8 @@ class DistanceInput:
     transform
         ``(k, k)`` that centred rows are multiplied by first, so that Euclidean distances of them
         are the wanted ones; None: nothing.
+    sparse
+        What the engine ``sparse`` needs, and no other.
     """
 
     source: MatrixSource
@@ -63,6 +66,7 @@ class DistanceInput:
     weights: np.ndarray | None = None
     scale: float = 1.0
     transform: np.ndarray | None = None
+    sparse: SparseInput | None = None
 
     @cached_property
     def metric(self) -> Metric:

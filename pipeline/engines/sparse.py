@@ -17,18 +17,33 @@ distances, over the features in their order: how a tile is cut cannot be seen in
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from clustergrid.pipeline.engines import _compressed
 from clustergrid.pipeline.engines._centred import CompressedRows, RowTerms, Scaling
 from clustergrid.pipeline.execution import Executor
+from clustergrid.pipeline.metrics import Metric
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import Normalization
 from clustergrid.storage.grid import BLOCK_ROWS, slabs
-from clustergrid.storage.sparse import SparseSource
+from clustergrid.storage.sparse import SparseSource, as_sparse, density
 
-__all__ = ["SPARSE_METRICS", "SparseInput", "sparse_input", "sparse_tile"]
+__all__ = [
+    "SPARSE_METRICS",
+    "SparseInput",
+    "is_sparse_metric",
+    "prefers_sparse",
+    "sparse_input",
+    "sparse_tile",
+]
+
+_MOST_STORED = 0.15
+"""Share of stored values up to which products of sparse rows are faster than dense ones ..."""
+_MOST_COUNTED = 0.03
+"""... and counts of common values faster than those of packed bits."""
+
 
 # Below this share of the reach of a product, a distance has lost too many digits in float64.
 _CANCELLED = 1e-5
@@ -71,6 +86,13 @@ class SparseInput:
     scaling: Scaling | None = None
     terms: RowTerms | None = None
 
+    @property
+    def totals(self) -> np.ndarray:
+        """``(n, 2)``: shift and squared length of every row, where the metric wants them."""
+        if self.terms is None:
+            return np.zeros((self.source.shape[0], 2))
+        return np.stack([self.terms.shifts, self.terms.squares], axis=1)
+
     def load(self, rows: slice) -> CompressedRows:
         """Read stored values: scaled for products, without zeros for counts."""
         data, indices, indptr = self.source.read_compressed(rows)
@@ -90,6 +112,26 @@ class SparseInput:
 def is_sparse_metric(metric: str, normalization: Normalization) -> bool:
     """Whether a metric can be computed of stored values: a shifted zero is one no longer."""
     return metric in _PRODUCTS or (metric in SPARSE_METRICS and normalization.axis is None)
+
+
+def prefers_sparse(source: Any, metric: Metric, normalization: Normalization) -> bool:
+    """Whether a metric is computed of what is stored: of the source and its density alone.
+
+    Parameters
+    ----------
+    source
+        Any source of a matrix.
+    metric
+        With its keywords: features that are weighted are not compared here.
+    normalization
+        Of the matrix.
+    """
+    sparse = as_sparse(source)
+    if sparse is None or metric.function is not None or metric.keywords.given:
+        return False
+    if not is_sparse_metric(metric.name, normalization):
+        return False
+    return density(sparse) <= (_MOST_STORED if metric.name in _PRODUCTS else _MOST_COUNTED)
 
 
 def sparse_input(

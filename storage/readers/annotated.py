@@ -37,6 +37,7 @@ class Annotated:
     encoding: str  # "dense", "csr" or "csc"
     shape: tuple[int, int]
     dtype: np.dtype[Any]
+    n_stored: int
 
 
 def child(root: Any, path: str, where: str) -> Any:
@@ -93,7 +94,8 @@ def describe(node: Any, what: str) -> Annotated:
             raise DataValueError(f"{what} has shape {node.shape}: a matrix has two dimensions")
         if _is_hdf5(node):
             check_written(node, what)
-        return Annotated("dense", (int(node.shape[0]), int(node.shape[1])), np.dtype(node.dtype))
+        shape = int(node.shape[0]), int(node.shape[1])
+        return Annotated("dense", shape, np.dtype(node.dtype), shape[0] * shape[1])
     attributes = dict(node.attrs)
     kind = str(attributes.get("encoding-type", attributes.get("h5sparse_format", "")))
     encoding = kind.removesuffix("_matrix")
@@ -111,7 +113,8 @@ def describe(node: Any, what: str) -> Annotated:
     check_compressed(parts, shape[encoding == "csc"], what)
     for name, part in parts.items() if _is_hdf5(node) else ():
         check_written(part, f"{name} of {what}")
-    return Annotated(encoding, shape, np.dtype(parts["data"].dtype))
+    data = parts["data"]
+    return Annotated(encoding, shape, np.dtype(data.dtype), int(data.shape[0]))
 
 
 def _shape(stored: Any, what: str) -> tuple[int, int]:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from clustergrid.storage.grid import BLOCK_FEATURES, round_up
 
-__all__ = ["BLOCK_BYTES", "SMALL_BYTES", "aligned_chunks", "block_rows", "storage_chunks"]
+__all__ = [
+    "BLOCK_BYTES",
+    "SMALL_BYTES",
+    "SMALL_SPARSE_BYTES",
+    "aligned_chunks",
+    "block_rows",
+    "storage_chunks",
+]
 
 BLOCK_BYTES = 32 * 2**20  # what a task reads at once
 LARGEST_BLOCK_BYTES = 64 * 2**20
 CHUNK_BYTES = 8 * 2**20  # a tile of distances reads some thousand rows, and whole chunks
 SMALL_BYTES = 64 * 2**20  # below this, a matrix may be held in memory
+SMALL_SPARSE_BYTES = 16 * 2**20  # below this, nothing is gained by leaving out zeros
 ROW_UNIT = 512  # later stages compute in blocks of these, so chunks are multiples of them
 
 

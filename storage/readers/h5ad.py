@@ -17,32 +17,28 @@ from clustergrid.storage.errors import (
     MissingExtraError,
 )
 from clustergrid.storage.readers.annotated import axis_labels, choose_layer, column_stream, describe
-from clustergrid.storage.readers.base import RandomAccess, Stream
+from clustergrid.storage.readers.base import BlockReader, RandomAccess, Stream
 from clustergrid.storage.readers.hdf5 import hdf5_object
 from clustergrid.storage.readers.location import Location
-from clustergrid.storage.readers.sparse import read_compressed_rows
+from clustergrid.storage.readers.sparse import SparseGroupSource
 
 __all__ = ["open_h5ad"]
 
 
 @dataclass(frozen=True)
-class _Element:
-    """A matrix in an HDF5 file, dense or compressed by rows."""
+class _DenseElement:
+    """A dense matrix in an HDF5 file."""
 
     location: Location
     path: str
     shape: tuple[int, int]
     dtype: np.dtype[Any]
-    is_dense: bool
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
         """Open the file, and return the values of a block."""
         what = f"{self.path} of {self.location.url}"
         with _open_file(self.location) as file, _readable(f"{what} in rows {rows.start} on"):
-            node = hdf5_object(file, self.path, self.location.url)
-            if self.is_dense:
-                return np.asarray(node[rows, columns])
-            return read_compressed_rows(node, rows, self.shape, what)[:, columns]
+            return np.asarray(hdf5_object(file, self.path, self.location.url)[rows, columns])
 
 
 def open_h5ad(location: Location, layer: str | None) -> RandomAccess | Stream:
@@ -73,8 +69,18 @@ def open_h5ad(location: Location, layer: str | None) -> RandomAccess | Stream:
         stored = getattr(node, "chunks", None) or (1, found.shape[1])
     if found.encoding == "csc":
         return column_stream(found, partial(_open_node, location, path), rows, columns, what)
+    reader: BlockReader = _DenseElement(location, path, found.shape, found.dtype)
+    if found.encoding == "csr":
+        reader = SparseGroupSource(
+            open_group=partial(_open_node, location, path),
+            store=location.url,
+            path=path,
+            shape=found.shape,
+            dtype=found.dtype,
+            n_stored=found.n_stored,
+        )
     return RandomAccess(
-        reader=_Element(location, path, found.shape, found.dtype, found.encoding == "dense"),
+        reader=reader,
         stored_chunks=stored,
         row_labels=rows,
         column_labels=columns,

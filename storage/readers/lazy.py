@@ -17,7 +17,14 @@ from clustergrid.storage.readers.chunking import aligned_chunks
 from clustergrid.storage.readers.labels import dimension_names
 from clustergrid.storage.source import ZarrSource
 
-__all__ = ["ZARR_ARRAY", "labelled", "lazy_blocks", "lazy_matrix", "zarr_arrays_read"]
+__all__ = [
+    "ZARR_ARRAY",
+    "labelled",
+    "lazy_blocks",
+    "lazy_matrix",
+    "reader_of",
+    "zarr_arrays_read",
+]
 
 ZARR_ARRAY = "clustergrid_zarr_array"
 """Key of a DataArray's encoding: where its values are, and the Dask name they had there."""
@@ -102,6 +109,14 @@ def lazy_blocks(reader: BlockReader, chunks: Any, identity: dict[str, Any] | Non
         fancy=False,
         meta=np.empty((0, 0), reader.dtype),
     )
+
+
+def reader_of(values: Any) -> BlockReader | None:
+    """Reader of a Dask array that is exactly what `lazy_blocks` made of it; else None."""
+    if not values.name.startswith(_TOKEN):
+        return None
+    layer = values.dask.layers.get(f"original-{values.name}")
+    return None if layer is None else layer[f"original-{values.name}"].reader  # type: ignore[no-any-return]
 
 
 def zarr_arrays_read(values: Any) -> set[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Driver: compressed sparse matrices, in memory and in files, as dense blocks of rows.
+"""Driver: compressed sparse matrices in files.
 
 Single-cell counts are mostly zeros. They are made dense a block at a time, where a block is used.
 A matrix that is compressed by columns (CSC) cannot be read by rows: its entries are dealt once
@@ -21,31 +21,9 @@ import pandas as pd
 from clustergrid.storage.errors import DataTypeError, DataValueError
 from clustergrid.storage.readers.base import RowBlock
 from clustergrid.storage.readers.chunking import BLOCK_BYTES, block_rows
+from clustergrid.storage.sparse import CompressedParts, csr_parts, dense_block
 
-__all__ = ["CompressedColumns", "SparseMatrix", "check_compressed", "read_compressed_rows"]
-
-
-@dataclass(frozen=True, eq=False)
-class SparseMatrix:
-    """A `scipy.sparse` matrix in memory, compressed by rows."""
-
-    matrix: Any
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        rows, columns = self.matrix.shape
-        return rows, columns
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the values."""
-        dtype: np.dtype[Any] = self.matrix.dtype
-        return dtype
-
-    def read(self, rows: slice, columns: slice) -> np.ndarray:
-        """Return a dense block."""
-        return np.asarray(self.matrix[rows, columns].toarray())
+__all__ = ["CompressedColumns", "SparseGroupSource", "check_compressed"]
 
 
 def check_compressed(parts: Mapping[str, Any], n: int, what: str) -> None:
@@ -104,39 +82,74 @@ def _check_indices(indices: np.ndarray, first: int, n: int, what: str) -> None:
         )
 
 
-def read_compressed_rows(group: Any, rows: slice, shape: tuple[int, int], what: str) -> np.ndarray:
-    """Make rows of a CSR group dense.
+@dataclass(frozen=True, kw_only=True)
+class SparseGroupSource:
+    """A CSR group of a file, read where it is: a `SparseSource` that every task opens again.
 
-    Parameters
+    Attributes
     ----------
-    group
-        An HDF5 or Zarr group with ``data``, ``indices`` and ``indptr``.
-    rows
-        Which rows.
-    shape
-        Of the whole matrix.
-    what
-        What errors call the matrix.
-
-    Raises
-    ------
-    DataValueError
-        Its entries do not lie in the matrix.
+    open_group
+        Opens the file; a context manager that gives the group with ``data``, ``indices`` and
+        ``indptr``.
+    store, path
+        Which file or store, and which group of it.
+    shape, dtype, n_stored
+        Rows and columns, type of the values, and how many of them there are.
     """
-    from scipy.sparse import csr_matrix
 
-    start, stop, _ = rows.indices(shape[0])
-    pointers = np.asarray(group["indptr"][start : stop + 1]).astype(np.int64)
-    _check_pointers(pointers, start, int(group["data"].shape[0]), what)
-    entries = slice(int(pointers[0]), int(pointers[-1]))
-    if entries.stop - entries.start > (stop - start) * shape[1]:
-        raise DataValueError(
-            f"indptr of {what} is damaged: rows {start} to {stop} have more entries than cells"
-        )
-    data, indices = np.asarray(group["data"][entries]), np.asarray(group["indices"][entries])
-    _check_indices(indices, entries.start, shape[1], what)
-    block = csr_matrix((data, indices, pointers - pointers[0]), shape=(stop - start, shape[1]))
-    return np.asarray(block.toarray())
+    open_group: Callable[[], AbstractContextManager[Any]]
+    store: str
+    path: str
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    n_stored: int
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """Rows of about 32 MB when they are dense."""
+        rows = max(1, block_rows(self.shape[1], self.dtype.itemsize))
+        return min(rows, self.shape[0]), self.shape[1]
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        """Return a dense block.
+
+        Raises
+        ------
+        DataValueError, IntegrityError
+            The entries do not lie in the matrix, or cannot be read.
+        """
+        return dense_block(self.read_compressed(rows), self.shape[1], columns)
+
+    def read_compressed(self, rows: slice) -> CompressedParts:
+        """Return whole rows, columns in increasing order and each once.
+
+        Raises
+        ------
+        DataValueError, IntegrityError
+            The entries do not lie in the matrix, or cannot be read.
+        """
+        start, stop, _ = rows.indices(self.shape[0])
+        with self.open_group() as group:
+            data, indices, pointers = self._read(group, start, stop)
+        block = csr_parts(data, indices, pointers, self.shape[1])
+        return block.data, block.indices, block.indptr.astype(np.int64)
+
+    def _read(self, group: Any, start: int, stop: int) -> CompressedParts:
+        what, n_columns = f"{self.path} of {self.store}", self.shape[1]
+        pointers = np.asarray(group["indptr"][start : stop + 1]).astype(np.int64)
+        _check_pointers(pointers, start, int(group["data"].shape[0]), what)
+        entries = slice(int(pointers[0]), int(pointers[-1]))
+        if entries.stop - entries.start > (stop - start) * n_columns:
+            raise DataValueError(
+                f"indptr of {what} is damaged: rows {start} to {stop} have more entries than cells"
+            )
+        data, indices = np.asarray(group["data"][entries]), np.asarray(group["indices"][entries])
+        _check_indices(indices, entries.start, n_columns, what)
+        return data, indices, pointers - pointers[0]
+
+    def transpose(self) -> Any:
+        """Refuse: columns of rows at rest cannot be read; ``sparse_copy.py`` deals them anew."""
+        raise TypeError(f"{self.path} of {self.store} is compressed by rows: copy its transpose")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from clustergrid.storage.errors import (
     StorageError,
 )
 from clustergrid.storage.readers.annotated import (
+    Annotated,
     axis_labels,
     child,
     choose_layer,
@@ -29,7 +30,7 @@ from clustergrid.storage.readers.base import RandomAccess, Stream
 from clustergrid.storage.readers.frame import check_number_dtype
 from clustergrid.storage.readers.labels import plain_labels
 from clustergrid.storage.readers.location import ZARR_METADATA, Location
-from clustergrid.storage.readers.sparse import read_compressed_rows
+from clustergrid.storage.readers.sparse import SparseGroupSource
 from clustergrid.storage.readers.zarr_chunks import MOST_LABELS, check_array, check_stored
 from clustergrid.storage.source import ZarrSource
 
@@ -82,22 +83,6 @@ class _Variable:
         """Return the values of a block."""
         with _readable(self.name, self.url, rows):
             return np.asarray(self._variable[rows, columns].values)
-
-
-@dataclass(frozen=True)
-class _CompressedRows:
-    """A CSR group."""
-
-    url: str
-    path: str
-    shape: tuple[int, int]
-    dtype: np.dtype[Any]
-
-    def read(self, rows: slice, columns: slice) -> np.ndarray:
-        """Return the values of a block."""
-        what = f"{self.path} of {self.url}"
-        with _open_node(self.url, self.path) as group, _readable(self.path, self.url, rows):
-            return read_compressed_rows(group, rows, self.shape, what)[:, columns]
 
 
 def is_zarr(location: Location) -> bool:
@@ -198,15 +183,25 @@ def _open_annotated(location: Location, root: Any, layer: str | None) -> RandomA
         return column_stream(found, partial(_open_node, url, path), rows, columns, what)
     is_dense = found.encoding == "dense"
     return RandomAccess(
-        reader=ZarrSource(url, path)
-        if is_dense
-        else _CompressedRows(url, path, found.shape, found.dtype),
+        reader=ZarrSource(url, path) if is_dense else _compressed_rows(url, path, found),
         stored_chunks=(node.shards or node.chunks) if is_dense else (1, found.shape[1]),
         row_labels=rows,
         column_labels=columns,
         dims=("obs", "var"),
         zarr_array=(url, path) if is_dense else None,
         is_unwritten=is_unwritten,
+    )
+
+
+def _compressed_rows(url: str, path: str, found: Annotated) -> SparseGroupSource:
+    """Name a CSR group."""
+    return SparseGroupSource(
+        open_group=partial(_open_node, url, path),
+        store=url,
+        path=path,
+        shape=found.shape,
+        dtype=found.dtype,
+        n_stored=found.n_stored,
     )
 
 

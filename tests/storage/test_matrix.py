@@ -189,7 +189,7 @@ def test_sparse_blocks_of_dask_become_dense():
 @pytest.mark.parametrize("form", ["csr_matrix", "csc_matrix", "coo_array", "csr_array"])
 @pytest.mark.parametrize("limit", [0, 2**26])
 def test_sparse_matrices(form, limit, monkeypatch):
-    monkeypatch.setattr(matrix_module, "SMALL_BYTES", limit)
+    monkeypatch.setattr(matrix_module, "SMALL_SPARSE_BYTES", limit)
     dense = np.random.default_rng(0).poisson(0.3, (20, 7)).astype(np.float32)
     matrix = open_matrix(getattr(scipy.sparse, form)(dense), chunks=6)
     assert (matrix.chunks is None) == (limit > 0)
