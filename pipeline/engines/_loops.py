@@ -35,8 +35,8 @@ Finish = Callable[[np.ndarray, float, float], None]
 Step = Callable[[float, float, float, float, float], float]
 
 _FEATURES_AT_ONCE = 8
-# A panel of the right operand, 16 KB, stays in the first-level cache while all rows pass by.
-_PANEL_FEATURES = 32
+# A panel of the right operand, 4 KB, stays in the first-level cache while all rows pass by, and the
+# sums of 512 rows, 256 KB, in the second.
 _PANEL_PAIRS = 64
 
 
@@ -203,36 +203,45 @@ def _walk(
     n_left, k = left.shape
     n_right = right.shape[1]
     whole = k - k % _FEATURES_AT_ONCE
+    # Copies, because rows that are a power of two apart would crowd into few lines of a cache.
+    panel = np.zeros((_FEATURES_AT_ONCE, _PANEL_PAIRS))
+    sums = np.zeros((n_left, _PANEL_PAIRS))
     for near in range(0, n_right, _PANEL_PAIRS):
-        far = min(near + _PANEL_PAIRS, n_right)
-        for first in range(0, whole, _PANEL_FEATURES):
-            last = min(first + _PANEL_FEATURES, whole)
+        width = min(_PANEL_PAIRS, n_right - near)
+        for i in range(n_left):
+            for j in range(width):
+                sums[i, j] = accumulators[0, i, near + j]
+        for f in range(0, whole, _FEATURES_AT_ONCE):
+            for g in range(_FEATURES_AT_ONCE):
+                for j in range(width):
+                    panel[g, j] = right[f + g, near + j]
+            w0, w1, w2, w3 = weights[f], weights[f + 1], weights[f + 2], weights[f + 3]
+            w4, w5, w6, w7 = weights[f + 4], weights[f + 5], weights[f + 6], weights[f + 7]
             for i in range(n_left):
-                totals = accumulators[0, i]
-                for f in range(first, last, _FEATURES_AT_ONCE):
-                    x0, x1, x2, x3 = left[i, f], left[i, f + 1], left[i, f + 2], left[i, f + 3]
-                    x4, x5, x6, x7 = left[i, f + 4], left[i, f + 5], left[i, f + 6], left[i, f + 7]
-                    w0, w1, w2, w3 = weights[f], weights[f + 1], weights[f + 2], weights[f + 3]
-                    w4, w5, w6, w7 = weights[f + 4], weights[f + 5], weights[f + 6], weights[f + 7]
-                    y0, y1, y2, y3 = right[f], right[f + 1], right[f + 2], right[f + 3]
-                    y4, y5, y6, y7 = right[f + 4], right[f + 5], right[f + 6], right[f + 7]
-                    for j in range(near, far):
-                        total = totals[j]
-                        total = _step(total, x0, y0[j], w0, parameter)
-                        total = _step(total, x1, y1[j], w1, parameter)
-                        total = _step(total, x2, y2[j], w2, parameter)
-                        total = _step(total, x3, y3[j], w3, parameter)
-                        total = _step(total, x4, y4[j], w4, parameter)
-                        total = _step(total, x5, y5[j], w5, parameter)
-                        total = _step(total, x6, y6[j], w6, parameter)
-                        total = _step(total, x7, y7[j], w7, parameter)
-                        totals[j] = total
-    for i in range(n_left):
-        totals = accumulators[0, i]
+                x0, x1, x2, x3 = left[i, f], left[i, f + 1], left[i, f + 2], left[i, f + 3]
+                x4, x5, x6, x7 = left[i, f + 4], left[i, f + 5], left[i, f + 6], left[i, f + 7]
+                totals = sums[i]
+                for j in range(_PANEL_PAIRS):
+                    total = totals[j]
+                    total = _step(total, x0, panel[0, j], w0, parameter)
+                    total = _step(total, x1, panel[1, j], w1, parameter)
+                    total = _step(total, x2, panel[2, j], w2, parameter)
+                    total = _step(total, x3, panel[3, j], w3, parameter)
+                    total = _step(total, x4, panel[4, j], w4, parameter)
+                    total = _step(total, x5, panel[5, j], w5, parameter)
+                    total = _step(total, x6, panel[6, j], w6, parameter)
+                    total = _step(total, x7, panel[7, j], w7, parameter)
+                    totals[j] = total
         for f in range(whole, k):
-            x, y, weight = left[i, f], right[f], weights[f]
-            for j in range(n_right):
-                totals[j] = _step(totals[j], x, y[j], weight, parameter)
+            for j in range(width):
+                panel[0, j] = right[f, near + j]
+            for i in range(n_left):
+                x, weight, totals = left[i, f], weights[f], sums[i]
+                for j in range(_PANEL_PAIRS):
+                    totals[j] = _step(totals[j], x, panel[0, j], weight, parameter)
+        for i in range(n_left):
+            for j in range(width):
+                accumulators[0, i, near + j] = sums[i, j]
 
 
 def _walk_slowly(

@@ -21,36 +21,80 @@ __all__ = [
     "finish_correlation",
     "finish_differences",
     "finish_euclidean",
+    "present_bits",
 ]
 
 _FEATURES = 64
 """Features at a time: with the pairs' sums they stay in a processor's cache."""
 
+_PAIRS = 128
+"""Neighbouring pairs at a time, for the same reason."""
+
 _CANCELLED = 1e-5
 """Share of its terms below which a difference of sums is computed anew; times the root of n."""
 
 
-@jit
-def add_squared_differences(
-    left: np.ndarray, right: np.ndarray, accumulators: np.ndarray
-) -> None:  # pragma: no cover - compiled
+def add_squared_differences(left: np.ndarray, right: np.ndarray, accumulators: np.ndarray) -> None:
     """Add 1 and ``(left[i] - right[:, j]) ** 2`` over common features."""
+    _add_overlaps(present_bits(left), present_bits(right.T), accumulators[0])
+    _add_squares(left, right, accumulators[1])
+
+
+def add_moments(left: np.ndarray, right: np.ndarray, accumulators: np.ndarray) -> None:
+    """Add 1, x, y, x * x, y * y and x * y over common features.
+
+    The sums of x and of x * x depend on the other row only by what it misses. Those of the left
+    rows are those of the right rows with sides changed, so they are added to transposed views.
+    """
+    left_bits, right_bits = present_bits(left), present_bits(right.T)
+    _add_overlaps(left_bits, right_bits, accumulators[0])
+    for total, power in ((1, 1), (3, 2)):
+        _add_powers(left, right_bits, power, accumulators[total].T)
+        _add_powers(right.T, left_bits, power, accumulators[total + 1])
+    _add_products(left, right, accumulators[5])
+
+
+def present_bits(values: np.ndarray) -> np.ndarray:
+    """One bit for each value of ``(b, k)`` that is not missing: ``(b, ceil(k / 64))`` int64."""
+    b, k = values.shape
+    whole = np.zeros((b, -(-k // _FEATURES) * _FEATURES), dtype=np.bool_)
+    whole[:, :k] = values == values
+    packed: np.ndarray = np.packbits(whole, axis=1, bitorder="little").view("<i8")
+    return packed.astype(np.int64, copy=False)
+
+
+@jit
+def _add_squares(
+    left: np.ndarray, right: np.ndarray, sums: np.ndarray
+) -> None:  # pragma: no cover - compiled
+    """Add ``(left[i] - right[:, j]) ** 2`` over common features."""
     present = np.empty(_FEATURES, dtype=np.int64)
     for start in range(0, left.shape[1], _FEATURES):
         stop = min(start + _FEATURES, left.shape[1])
         for i in range(left.shape[0]):
-            counts = accumulators[0, i]
-            squares = accumulators[1, i]
+            row = sums[i]
             n = _present_features(left[i], start, stop, present)
-            for p in range(n):
-                x = left[i, present[p]]
-                y = right[present[p]]
-                for j in range(y.shape[0]):
-                    difference = x - y[j]
-                    squared = difference * difference
-                    common = squared == squared
-                    squares[j] = squares[j] + squared if common else squares[j]
-                    counts[j] = counts[j] + 1.0 if common else counts[j]
+            whole = n - n % 4
+            for p in range(0, whole, 4):
+                f, g, h, o = present[p], present[p + 1], present[p + 2], present[p + 3]
+                x0, x1, x2, x3 = left[i, f], left[i, g], left[i, h], left[i, o]
+                y0, y1, y2, y3 = right[f], right[g], right[h], right[o]
+                for j in range(row.shape[0]):
+                    total = row[j]
+                    d0, d1, d2, d3 = x0 - y0[j], x1 - y1[j], x2 - y2[j], x3 - y3[j]
+                    q0, q1, q2, q3 = d0 * d0, d1 * d1, d2 * d2, d3 * d3
+                    total = total + q0 if q0 == q0 else total
+                    total = total + q1 if q1 == q1 else total
+                    total = total + q2 if q2 == q2 else total
+                    total = total + q3 if q3 == q3 else total
+                    row[j] = total
+            for p in range(whole, n):
+                x0 = left[i, present[p]]
+                y0 = right[present[p]]
+                for j in range(row.shape[0]):
+                    d0 = x0 - y0[j]
+                    q0 = d0 * d0
+                    row[j] = row[j] + q0 if q0 == q0 else row[j]
 
 
 @jit
@@ -64,6 +108,24 @@ def _present_features(
         if row[f] == row[f]:
             n += 1
     return n
+
+
+@jit
+def _add_overlaps(
+    left_bits: np.ndarray, right_bits: np.ndarray, overlaps: np.ndarray
+) -> None:  # pragma: no cover - compiled
+    """Add the number of bits that both have (Warren, Hacker's Delight, section 5-1)."""
+    transposed = right_bits.T.copy()
+    for i in range(left_bits.shape[0]):
+        row = overlaps[i]
+        for word in range(left_bits.shape[1]):
+            bits, others = left_bits[i, word], transposed[word]
+            for j in range(others.shape[0]):
+                common = bits & others[j]
+                common -= (common >> 1) & 0x5555555555555555
+                common = (common & 0x3333333333333333) + ((common >> 2) & 0x3333333333333333)
+                common = (common + (common >> 4)) & 0x0F0F0F0F0F0F0F0F
+                row[j] += (common * 0x0101010101010101) >> 56
 
 
 @jit
@@ -84,31 +146,105 @@ def finish_euclidean(
 
 
 @jit
-def add_moments(
-    left: np.ndarray, right: np.ndarray, accumulators: np.ndarray
+def _add_products(
+    left: np.ndarray, right: np.ndarray, sums: np.ndarray
 ) -> None:  # pragma: no cover - compiled
-    """Add 1, x, y, x * x, y * y and x * y over common features."""
-    present = np.empty(_FEATURES, dtype=np.int64)
-    for start in range(0, left.shape[1], _FEATURES):
-        stop = min(start + _FEATURES, left.shape[1])
-        for i in range(left.shape[0]):
-            n = accumulators[0, i]
-            sx, sy = accumulators[1, i], accumulators[2, i]
-            sxx, syy, sxy = accumulators[3, i], accumulators[4, i], accumulators[5, i]
-            m = _present_features(left[i], start, stop, present)
-            for p in range(m):
-                x = left[i, present[p]]
-                xx = x * x
-                feature = right[present[p]]
-                for j in range(feature.shape[0]):
-                    y = feature[j]
-                    common = y == y
-                    n[j] = n[j] + 1.0 if common else n[j]
-                    sx[j] = sx[j] + x if common else sx[j]
-                    sy[j] = sy[j] + y if common else sy[j]
-                    sxx[j] = sxx[j] + xx if common else sxx[j]
-                    syy[j] = syy[j] + y * y if common else syy[j]
-                    sxy[j] = sxy[j] + x * y if common else sxy[j]
+    """Add ``left[i] * right[:, j]`` over common features.
+
+    What is missing is taken as zero, which changes no sum. Two rows at a time share what is
+    loaded of the right operand, of which 16 KB are in use.
+    """
+    n, k = left.shape
+    rows, part = np.zeros((n, 16)), np.zeros((16, _PAIRS))
+    chunk = np.empty((n, _PAIRS))
+    for near in range(0, right.shape[1], _PAIRS):
+        width = min(_PAIRS, right.shape[1] - near)
+        chunk[:] = 0.0
+        for first in range(0, k, 16):
+            features = min(16, k - first)
+            for f in range(16):
+                for j in range(width):
+                    value = right[first + f, near + j] if f < features else 0.0
+                    part[f, j] = value if value == value else 0.0
+            for i in range(n):
+                for f in range(features):
+                    value = left[i, first + f]
+                    rows[i, f] = value if value == value else 0.0
+            for i in range(0, n, 2):
+                # Of an odd number of rows the last is its own neighbour, and written twice.
+                o = min(i + 1, n - 1)
+                row, other = chunk[i], chunk[o]
+                for f in range(0, 16, 4):
+                    p0, q0, r0, s0 = rows[i, f], rows[i, f + 1], rows[i, f + 2], rows[i, f + 3]
+                    p1, q1, r1, s1 = rows[o, f], rows[o, f + 1], rows[o, f + 2], rows[o, f + 3]
+                    a, b, c, d = part[f], part[f + 1], part[f + 2], part[f + 3]
+                    for j in range(_PAIRS):
+                        total = row[j] + p0 * a[j] + q0 * b[j] + r0 * c[j] + s0 * d[j]
+                        more = other[j] + p1 * a[j] + q1 * b[j] + r1 * c[j] + s1 * d[j]
+                        row[j] = total
+                        other[j] = more
+        for i in range(n):
+            for j in range(width):
+                sums[i, near + j] += chunk[i, j]
+
+
+@jit
+def _add_powers(
+    values: np.ndarray, bits: np.ndarray, power: int, out: np.ndarray
+) -> None:  # pragma: no cover - compiled
+    """Add to ``out[i, j]`` the ``values[j] ** power`` of features whose bit ``bits[i]`` has.
+
+    Of every four features there are 16 sums of subsets, made once for all i: each pair takes the
+    one that it needs, and adds once instead of four times. What is missing is taken as zero.
+    """
+    n, k = bits.shape[0], values.shape[1]
+    part, subsets = np.empty((_FEATURES, _PAIRS)), np.empty((16, 16, _PAIRS))
+    sums = np.empty((n, _PAIRS))
+    for near in range(0, values.shape[0], _PAIRS):
+        width = min(_PAIRS, values.shape[0] - near)
+        sums[:] = 0.0
+        for start in range(0, k, _FEATURES):
+            _load_powers(values[near : near + width, start : start + _FEATURES], power, part)
+            for group in range(16):
+                _fill_subsets(part[4 * group : 4 * group + 4], subsets[group])
+            for i in range(n):
+                row, word = sums[i], bits[i, start // _FEATURES]
+                for group in range(0, 16, 4):
+                    chosen = word >> (4 * group)
+                    a, b = subsets[group, chosen & 15], subsets[group + 1, (chosen >> 4) & 15]
+                    chosen >>= 8
+                    c, d = subsets[group + 2, chosen & 15], subsets[group + 3, (chosen >> 4) & 15]
+                    for j in range(_PAIRS):
+                        row[j] = row[j] + a[j] + b[j] + c[j] + d[j]
+        for first in range(0, n, 8):
+            for j in range(width):
+                for i in range(first, min(first + 8, n)):
+                    out[i, near + j] += sums[i, j]
+
+
+@jit
+def _load_powers(
+    values: np.ndarray, power: int, out: np.ndarray
+) -> None:  # pragma: no cover - compiled
+    """Transpose a few rows, a cache line at a time."""
+    out[:] = 0.0
+    for near in range(0, values.shape[0], 8):
+        for f in range(values.shape[1]):
+            for j in range(near, min(near + 8, values.shape[0])):
+                value = values[j, f]
+                if value == value:
+                    out[f, j] = value if power == 1 else value * value
+
+
+@jit
+def _fill_subsets(values: np.ndarray, subsets: np.ndarray) -> None:  # pragma: no cover - compiled
+    """Sum every subset of four features; a feature is a bit of the subset's number."""
+    subsets[0] = 0.0
+    for feature in range(4):
+        half = 1 << feature
+        for subset in range(half):
+            for j in range(values.shape[1]):
+                subsets[half + subset, j] = subsets[subset, j] + values[feature, j]
 
 
 @jit
