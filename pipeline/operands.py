@@ -131,8 +131,10 @@ def _with_sparse_rows(
     given: DistanceInput, executor: Executor, progress: Progress, name: str
 ) -> DistanceInput:
     """Find what products of sparse rows need."""
+    source = as_sparse(given.source)
+    assert source is not None
     sparse = sparse_input(
-        as_sparse(given.source),
+        source,
         given.normalization,
         given.metric.name,
         dtype=np.dtype(given.dtype),

@@ -234,7 +234,7 @@ def _function_bytes(work: TileWork, edge: int, features: int, whole: bool) -> in
 
 
 def _precomputed_bytes(work: TileWork, edge: int, features: int, whole: bool) -> int:
-    """A tile, the one that mirrors it, and what they differ by."""
+    """Hold a tile, the one that mirrors it, and what they differ by."""
     del features, whole
     return 2 * work.matrix.read_bytes(edge, edge) + edge * edge * 9
 
