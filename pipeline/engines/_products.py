@@ -1,7 +1,7 @@
 """Kernel: what surrounds a matrix product: operands, distances, and what cancelled.
 
-Each loop does in one pass over memory what NumPy would do in five, in float64 whatever the types
-of its arrays are.
+Each loop does in one pass over memory what NumPy would do in five. Operands and recomputed sums are
+made in float64 whatever the types of the arrays are.
 """
 
 from __future__ import annotations
@@ -53,10 +53,11 @@ def finish_centred(
     products: np.ndarray,
     left_squares: np.ndarray,
     right_squares: np.ndarray,
-    bound: float,
-    smallest: float,
+    two: np.floating,
+    bound: np.floating,
+    smallest: np.floating,
+    scale: np.floating,
     root: bool,
-    scale: float,
     is_diagonal: bool,
     out: np.ndarray,
     top: int,
@@ -64,7 +65,7 @@ def finish_centred(
 ) -> tuple[int, bool]:  # pragma: no cover - compiled
     """Make distances of products of centred rows; say how many are flagged, and if all are finite.
 
-    Pairs whose squared distance is below `bound` times the sum of both squared norms have lost
+    Numbers are of the products' type: a two of another would make all arithmetic double. Pairs whose squared distance is below `bound` times the sum of both squared norms have lost
     digits to cancellation, and those below `smallest` may have lost them to the range of the
     type: they are flagged. `scale` is what the rows had been multiplied by.
     """
@@ -74,7 +75,7 @@ def finish_centred(
         first = i + 1 if is_diagonal else 0
         for j in range(first, products.shape[1]):
             norms = left_squares[i] + right_squares[j]
-            squared = norms - 2.0 * products[i, j]
+            squared = norms - two * products[i, j]
             distance = np.sqrt(squared) / scale if root else squared / scale / scale
             lost = (squared <= bound * norms) | (squared < smallest)
             row[left + j] = FLAGGED if lost else distance
@@ -87,21 +88,25 @@ def finish_centred(
 @jit
 def finish_unit(
     products: np.ndarray,
-    bound: float,
+    one: np.floating,
+    bound: np.floating,
     is_diagonal: bool,
     out: np.ndarray,
     top: int,
     left: int,
 ) -> tuple[int, bool]:  # pragma: no cover - compiled
-    """Make ``1 - product`` of unit rows, at most 2; flag those below `bound`."""
+    """Make ``1 - product`` of unit rows, at most 2; flag those below `bound`.
+
+    Numbers are of the products' type.
+    """
     flagged, finite = 0, True
     for i in range(products.shape[0]):
         row = out[top + i]
         first = i + 1 if is_diagonal else 0
         for j in range(first, products.shape[1]):
-            distance = 1.0 - products[i, j]
+            distance = one - products[i, j]
             lost = distance <= bound
-            row[left + j] = FLAGGED if lost else min(distance, 2.0)
+            row[left + j] = FLAGGED if lost else min(distance, one + one)
             flagged += lost
             finite &= distance - distance == 0.0
     return flagged, finite
