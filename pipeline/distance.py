@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from clustergrid.pipeline import kernels
-from clustergrid.pipeline.engines.sparse import prefers_sparse, sparse_input
+from clustergrid.pipeline.engines.sparse import preferred_sparse, sparse_input
 from clustergrid.pipeline.execution import Executor, ThreadsExecutor, available_cores
 from clustergrid.pipeline.metrics import (
     SMALL_OPERATIONS,
@@ -88,11 +88,10 @@ def distance_input(
     n, k = source.shape
     found = get_metric(metric)
     engine = engine_for(found, n, k)
-    if n * n * k > SMALL_OPERATIONS and prefers_sparse(
-        source, metric if callable(metric) else found.name, normalization
-    ):
+    stored = preferred_sparse(source, metric if callable(metric) else found.name, normalization)
+    if stored is not None and n * n * k > SMALL_OPERATIONS:
         sparse = sparse_input(
-            source,
+            stored,
             normalization,
             found.name,
             dtype=dtype,

@@ -33,7 +33,7 @@ __all__ = [
     "SPARSE_METRICS",
     "SparseInput",
     "is_sparse_metric",
-    "prefers_sparse",
+    "preferred_sparse",
     "sparse_input",
     "sparse_tile",
 ]
@@ -113,13 +113,15 @@ def is_sparse_metric(metric: str, normalization: Normalization) -> bool:
     return metric in _PRODUCTS or (metric in SPARSE_METRICS and normalization.axis is None)
 
 
-def prefers_sparse(source: Any, metric: str | Any, normalization: Normalization) -> bool:
-    """Whether a metric is computed of what is stored: of the source and its density alone.
+def preferred_sparse(
+    source: Any, metric: object, normalization: Normalization
+) -> SparseSource | None:
+    """Return a source whose stored values alone are worth computing a metric of; else None.
 
     Parameters
     ----------
     source
-        Any source of a matrix.
+        Any source of a matrix; its density decides, and nothing else.
     metric
         Name of a metric, or a function.
     normalization
@@ -127,8 +129,9 @@ def prefers_sparse(source: Any, metric: str | Any, normalization: Normalization)
     """
     sparse = as_sparse(source)
     if sparse is None or not isinstance(metric, str) or not is_sparse_metric(metric, normalization):
-        return False
-    return density(sparse) <= (_MOST_STORED if metric in _PRODUCTS else _MOST_COUNTED)
+        return None
+    most = _MOST_STORED if metric in _PRODUCTS else _MOST_COUNTED
+    return sparse if density(sparse) <= most else None
 
 
 def sparse_input(

@@ -34,7 +34,7 @@ from clustergrid.storage.readers.sparse import SparseGroupSource
 from clustergrid.storage.readers.zarr_chunks import MOST_LABELS, check_array, check_stored
 from clustergrid.storage.source import ZarrSource
 
-__all__ = ["is_zarr", "open_zarr", "open_zarr_array"]
+__all__ = ["compressed_rows", "is_zarr", "open_zarr", "open_zarr_array"]
 
 _XARRAY_UNNAMED = "__xarray_dataarray_variable__"
 
@@ -193,8 +193,20 @@ def _open_annotated(location: Location, root: Any, layer: str | None) -> RandomA
     )
 
 
+def compressed_rows(url: str, path: str) -> SparseGroupSource:
+    """Name a CSR group of a store.
+
+    Raises
+    ------
+    DataTypeError, DataValueError
+        It is not one.
+    """
+    with _open_node(url, path) as group:
+        found = describe(group, f"{path} of {url}")
+    return _compressed_rows(url, path, found)
+
+
 def _compressed_rows(url: str, path: str, found: Annotated) -> SparseGroupSource:
-    """Name a CSR group."""
     return SparseGroupSource(
         open_group=partial(_open_node, url, path),
         store=url,
