@@ -30,7 +30,15 @@ from clustergrid.storage.readers.sparse import SparseGroupSource
 from clustergrid.storage.readers.zarr_store import compressed_rows
 from clustergrid.storage.sparse import CompressedParts, SparseSource
 
-__all__ = ["SPARSE_ARRAYS", "Slab", "copy_by_rows", "rows_of", "stored_copy", "transposed_copy"]
+__all__ = [
+    "SPARSE_ARRAYS",
+    "Slab",
+    "copy_by_rows",
+    "note_record",
+    "rows_of",
+    "stored_copy",
+    "transposed_copy",
+]
 
 SPARSE_ARRAYS = ("data", "indices", "indptr")
 """Arrays of a group that holds a sparse matrix."""
@@ -143,7 +151,7 @@ def copy_by_rows(
     store, path, memory_bytes, identity, progress
         As in `transposed_copy`.
     more
-        More for the record.
+        More for the record; whether it is complete, if it is not with this.
 
     Raises
     ------
@@ -151,7 +159,7 @@ def copy_by_rows(
         The store, or the file system of temporary files, cannot be written.
     """
     found = _Shape(rows=shape[0], columns=shape[1], n_stored=n_stored, dtype=np.dtype(dtype))
-    record = {"complete": False, "input": identity, **(more or {})}
+    record = {**(more or {}), "complete": False, "input": identity}
     _begin(store, path, found, record)
     n_bands = max(1, -(-n_stored * _ENTRY_BYTES // max(1, memory_bytes)))
     told = _Told(progress, 2 * n_stored)
@@ -166,10 +174,9 @@ def copy_by_rows(
             writer.finish()
     except OSError as error:
         raise StorageError(f"cannot copy a sparse matrix to {store}: {error}") from error
-    _note(store, path, {**record, "complete": True})
-    source = stored_copy(store, path)
-    assert source is not None
-    return source
+    # Whoever gives more for the record writes more than the matrix, and says when that is there.
+    note_record(store, path, {**record, "complete": True, **(more or {})})
+    return compressed_rows(store, path)
 
 
 class _Told:
@@ -284,7 +291,7 @@ def _begin(store: str, path: str, shape: _Shape, record: dict[str, Any]) -> None
                 f"{store} holds {path!r}, which clustergrid did not write and would replace: name "
                 "another store"
             )
-        _note(store, path, record)
+        note_record(store, path, record)
         if Path(store, path).is_dir():
             # Zarr would remove one file after another, metadata first: a kill would leave chunks.
             shutil.rmtree(Path(store, path))
@@ -298,7 +305,8 @@ def _begin(store: str, path: str, shape: _Shape, record: dict[str, Any]) -> None
         raise StorageError(f"cannot write to {store}: {error}") from error
 
 
-def _note(store: str, path: str, record: dict[str, Any]) -> None:
+def note_record(store: str, path: str, record: dict[str, Any]) -> None:
+    """Replace the record of a group in the attributes of the store."""
     import zarr
 
     group = zarr.open_group(store, mode="r+")
