@@ -28,6 +28,7 @@ from typing import Literal
 import numpy as np
 
 from clustergrid.pipeline import kernels
+from clustergrid.pipeline.square import PRECOMPUTED, is_precomputed
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import BLOCK_FEATURES
 
@@ -184,6 +185,11 @@ _TABLE = (
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
 """Every metric by its name."""
 
+_PRECOMPUTED = Metric(
+    name=PRECOMPUTED, aliases=(), partial=kernels.add_squared_differences, finish=_nothing
+)
+"""Of a matrix of distances, of which nothing is computed; so it is not in the table."""
+
 _BY_ALIAS = {alias: metric for metric in _TABLE for alias in (metric.name, *metric.aliases)}
 
 
@@ -208,6 +214,8 @@ def get_metric(name: str | Function) -> Metric:
             finish=_nothing,
             function=name,
         )
+    if is_precomputed(name):
+        return _PRECOMPUTED
     metric = _BY_ALIAS.get(name.lower()) if isinstance(name, str) else None
     if metric is None:
         raise DataValueError(f"Unknown Distance Metric: {name!r}. Known: {', '.join(METRICS)}.")
@@ -223,12 +231,16 @@ def check_metric(name: str | Function, method: str) -> Metric:
         A ValueError with SciPy's words: ward, centroid and median need Euclidean distances.
     """
     metric = get_metric(name)
-    if method in ("ward", "centroid", "median") and metric is not METRICS["euclidean"]:
+    # Of which metric precomputed distances are is the user's to know, as in SciPy.
+    euclidean = (METRICS["euclidean"], _PRECOMPUTED)
+    if method in ("ward", "centroid", "median") and metric not in euclidean:
         raise DataValueError(f"`method={method}` requires the distance metric to be Euclidean")
     return metric
 
 
-def engine_for(metric: Metric, n: int, k: int) -> Literal["scipy", "direct", "product", "function"]:
+def engine_for(
+    metric: Metric, n: int, k: int
+) -> Literal["scipy", "direct", "product", "function", "precomputed"]:
     """Choose the engine from the metric and the size of the problem alone.
 
     Examples
@@ -240,6 +252,8 @@ def engine_for(metric: Metric, n: int, k: int) -> Literal["scipy", "direct", "pr
     >>> engine_for(get_metric("cityblock"), 20_000, 1_000)
     'direct'
     """
+    if metric is _PRECOMPUTED:
+        return "precomputed"
     if metric.function is not None:
         return "function"
     if n * n * k <= SMALL_OPERATIONS:

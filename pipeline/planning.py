@@ -44,6 +44,7 @@ from clustergrid.pipeline.refusal import (
 from clustergrid.pipeline.resources import DescribedCluster, Resources
 from clustergrid.pipeline.sizes import format_bytes, parse_bytes
 from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec, RunSpec
+from clustergrid.pipeline.square import PRECOMPUTED, refuse_not_square
 from clustergrid.pipeline.tile_memory import StoredMatrix, TileWork
 from clustergrid.pipeline.tiling import Tiling, least_distance_bytes, tile_the_triangle
 from clustergrid.storage.grid import READ_BLOCK, TriangleGrid
@@ -396,7 +397,11 @@ class _Axis:
         )
         itemsize = work.tile.itemsize
         grid = TriangleGrid(n=n, tile_edge=min(tiling.tile_edge, n))
-        tiles_bytes = 0 if self.in_memory else grid.n_values * itemsize
+        if engine == PRECOMPUTED:
+            refuse_not_square((n, k))
+        # Distances that are there need no copy for a tree.
+        is_written = not self.in_memory and not (engine == PRECOMPUTED and self.tree)
+        tiles_bytes = grid.n_values * itemsize if is_written else 0
         # Every slab of rows meets every other and itself, after the pass for its norms.
         bytes_read = self.stored_bytes * (grid.n_edges + 1)
         yield StagePlan(

@@ -8,6 +8,7 @@ import numpy as np
 
 from clustergrid.pipeline.hierarchy.methods import check_method
 from clustergrid.pipeline.metrics import Function, check_metric
+from clustergrid.pipeline.square import is_precomputed, refuse_normalized
 from clustergrid.storage.errors import DataTypeError, DataValueError
 
 __all__ = ["AXIS_NAMES", "AxisSpec", "RunSpec", "check_normalization", "distance_dtype"]
@@ -111,6 +112,8 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         check_normalization(self.z_score, self.standard_scale)
+        if any(spec.cluster and is_precomputed(spec.metric) for spec in (self.row, self.column)):
+            refuse_normalized(self.z_score, self.standard_scale)
 
     def axis(self, axis: int) -> AxisSpec:
         """How the rows (0) or the columns (1) are clustered."""

@@ -7,18 +7,14 @@ command are made of these.
 
 from __future__ import annotations
 
-import tempfile
-import weakref
-from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from clustergrid.pipeline._jit import load_compiler
+from clustergrid.pipeline.bound_matrix import BoundMatrix
 from clustergrid.pipeline.checks import (
-    labels_of,
     refuse_not_finite,
     refuse_one_observation,
     undefined_rows,
@@ -35,26 +31,26 @@ from clustergrid.pipeline.distance import (
 )
 from clustergrid.pipeline.downsample import Cells, ReducedImage, reduce_image, value_limits
 from clustergrid.pipeline.duplicates import find_duplicates
-from clustergrid.pipeline.execution import (
-    Executor,
-)
 from clustergrid.pipeline.hierarchy import Duplicates
 from clustergrid.pipeline.hierarchy.small import condensed_of
 from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Function
-from clustergrid.pipeline.monitor import Progress
-from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, matrix_statistics
 from clustergrid.pipeline.order import check_optimal_ordering
 from clustergrid.pipeline.order import optimal_ordering as order_optimally
-from clustergrid.pipeline.planning import Resources, plan_run
+from clustergrid.pipeline.planning import plan_run
+from clustergrid.pipeline.precomputed import (
+    check_square,
+    hold_in_memory,
+    put_at_rest,
+    square_distances,
+)
 from clustergrid.pipeline.reorder import reordered_matrix
 from clustergrid.pipeline.run_plan import check_scratch, planned_matrix
 from clustergrid.pipeline.spec import (
     AXIS_NAMES,
     AxisSpec,
     RunSpec,
-    check_normalization,
-    distance_dtype,
 )
+from clustergrid.pipeline.square import is_precomputed, refuse_normalized
 from clustergrid.pipeline.tiling import Tiling
 from clustergrid.pipeline.trees import merge_square
 from clustergrid.storage.condensed import (
@@ -67,152 +63,19 @@ from clustergrid.storage.condensed import (
 )
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import TriangleGrid
-from clustergrid.storage.identity import labels_along, matrix_source
-from clustergrid.storage.ingest import ingest
+from clustergrid.storage.identity import labels_along
 from clustergrid.storage.source import ArraySource, MatrixSource
 
 __all__ = ["Stages"]
 
-# An array up to this size travels to a Dask cluster inside a task; a larger one is put at rest.
-_SHIPPED_BYTES = 8_000_000
 
+class Stages(BoundMatrix):
+    """The stages bound to one matrix; see `BoundMatrix` for its parameters."""
 
-class Stages:
-    """The stages bound to one matrix.
-
-    Parameters
-    ----------
-    matrix
-        ``(n, k)`` DataArray as `open_matrix` gives it; never read as a whole unless it is small.
-    z_score, standard_scale
-        0 (rows), 1 (columns) or None, as in seaborn.
-    dtype
-        Type of the distances; by default that of the matrix.
-    executor
-        Where tasks run.
-    resources
-        Memory and threads.
-    store
-        Directory in which arrays are put at rest; None: memory, and a temporary directory for a
-        matrix that has to be shared with other processes.
-    progress
-        Who is told.
-
-    Raises
-    ------
-    ValueError, TypeError
-        The normalization or the dtype makes no sense.
-    """
-
-    def __init__(
-        self,
-        matrix: xr.DataArray,
-        *,
-        z_score: int | None = None,
-        standard_scale: int | None = None,
-        dtype: object = None,
-        executor: Executor,
-        resources: Resources,
-        store: str | None = None,
-        progress: Progress | None = None,
-    ) -> None:
-        check_normalization(z_score, standard_scale)
-        if max(matrix.shape) > SMALL_OBSERVATIONS and executor.in_process:
-            load_compiler()
-        self.matrix = matrix
-        self.shape: tuple[int, int] = (matrix.shape[0], matrix.shape[1])
-        self.dtype = distance_dtype(matrix.dtype, dtype)
-        self.executor = executor
-        self.resources = resources
-        self.store = store
-        self._z_score, self._standard_scale = z_score, standard_scale
-        self._progress = progress or Progress()
+    def __init__(self, matrix: xr.DataArray, **kwargs: Any) -> None:
+        super().__init__(matrix, **kwargs)
         self._linkages: dict[tuple[int, AxisSpec], np.ndarray] = {}
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether the matrix is a NumPy array of this process."""
-        return isinstance(self.matrix.variable._data, np.ndarray)
-
-    @cached_property
-    def source(self) -> MatrixSource:
-        """The matrix as tasks read it: in memory, or put at rest first."""
-        if self.is_copied:
-            return self._ingest(self.matrix, "matrix")
-        source: MatrixSource | None = matrix_source(self.matrix)
-        if source is not None:
-            return source
-        with self.executor.active():
-            return ArraySource(np.asarray(self.matrix.to_numpy()))
-
-    @property
-    def is_copied(self) -> bool:
-        """Whether the matrix is put at rest before tasks read it."""
-        if self.in_memory:
-            return not self.executor.in_process and self.matrix.nbytes > _SHIPPED_BYTES
-        return matrix_source(self.matrix) is None and self.matrix.nbytes > self._gathered_bytes
-
-    def _ingest(self, matrix: xr.DataArray, path: str) -> MatrixSource:
-        """Put a matrix at rest, where every task can read it."""
-        with (
-            self.executor.active(),
-            self._progress.stage(f"ingest-{path}", total=matrix.nbytes, unit="bytes") as stage,
-        ):
-
-            def tell(done: int, total: int) -> None:
-                stage.advance(matrix.nbytes * done // max(total, done) - stage.done)
-
-            return ingest(
-                matrix,
-                self._scratch,
-                path,
-                memory_bytes=self.resources.copy_bytes,
-                progress=tell,
-            )
-
-    @property
-    def _gathered_bytes(self) -> int:
-        """Largest lazy matrix that is brought into this process rather than put at rest."""
-        return self.resources.memory_bytes // 8 if self.executor.in_process else _SHIPPED_BYTES
-
-    @property
-    def matrix_bytes_held(self) -> int:
-        """Bytes of the matrix that are in this process while stages run."""
-        if self.in_memory:
-            return int(self.matrix.nbytes)
-        # As `source` does it.
-        is_gathered = matrix_source(self.matrix) is None and not self.is_copied
-        return int(self.matrix.nbytes) if is_gathered else 0
-
-    @cached_property
-    def _scratch(self) -> str:
-        """The store, or a directory that goes when this object goes."""
-        if self.store is not None:
-            return self.store
-        directory = tempfile.TemporaryDirectory(prefix="clustergrid-")
-        weakref.finalize(self, directory.cleanup)
-        return directory.name
-
-    def _pass_executor(self, name: str, **parts: Any) -> Executor:
-        """Where a pass runs; a run directory keeps its parts, which depend on the named ones."""
-        del name, parts
-        return self.executor
-
-    @cached_property
-    def statistics(self) -> MatrixStatistics:
-        """Statistics of the matrix as it was given, from one pass."""
-        return matrix_statistics(self.source, self.executor, self._progress)
-
-    @cached_property
-    def normalization(self) -> Normalization:
-        """What z_score or standard_scale does to a value."""
-        if self._z_score is None and self._standard_scale is None:
-            return Normalization()
-        return Normalization.from_arguments(self.statistics, self._z_score, self._standard_scale)
-
-    def labels(self, axis: int, indices: np.ndarray | Sequence[int]) -> list[str]:
-        """Labels of some rows (0) or columns (1), their numbers where there are none."""
-        return labels_of(self.matrix, axis, indices)
+        self._is_checked = False  # distances that the matrix holds
 
     def distances(self, axis: int, *, metric: str | Function) -> CondensedDistances:
         """Distances between all rows (0) or all columns (1).
@@ -225,6 +88,8 @@ class Stages:
             They do not fit the memory, and there is no store.
         """
         spec = AxisSpec(metric=metric, dtype=self.dtype)
+        if is_precomputed(metric):
+            return self._kept_precomputed(axis, self._precomputed(axis, spec, tree=False))
         given, tiling = self._distance_input(axis, spec, tree=False)
         if self.store is not None:
             return self._stored_distances(axis, given, tiling)
@@ -285,11 +150,18 @@ class Stages:
         return self._linkages[axis, spec]
 
     def _compute_linkage(self, axis: int, spec: AxisSpec) -> np.ndarray:
-        given, tiling = self._distance_input(axis, spec)
-        n = self.shape[axis]
-        duplicates = self._duplicates(axis, given, spec)
-        kept = np.arange(n) if duplicates is None else duplicates.kept
-        square = self._square(axis, given, tiling, kept)
+        n, duplicates = self.shape[axis], None
+        if is_precomputed(spec.metric):
+            checked = self._precomputed(axis, spec)
+            if (1 - axis, spec) in self._linkages:
+                return self._linkages[1 - axis, spec]
+            name = f"read-{AXIS_NAMES[axis]}"
+            square = read_square(checked, np.arange(n), progress=self._progress, name=name)
+        else:
+            given, tiling = self._distance_input(axis, spec)
+            duplicates = self._duplicates(axis, given, spec)
+            kept = np.arange(n) if duplicates is None else duplicates.kept
+            square = self._square(axis, given, tiling, kept)
         condensed = condensed_of(square) if spec.optimal_ordering else None
         linkage = merge_square(
             square,
@@ -333,29 +205,34 @@ class Stages:
         )
         return square
 
+    def _precomputed(self, axis: int, spec: AxisSpec, *, tree: bool = True) -> CondensedDistances:
+        """Check the distances that the matrix holds; rows and columns have the same."""
+        refuse_normalized(self._z_score, self._standard_scale)
+        grid = self._grid(axis, self._tiling(axis, spec, tree=tree))
+        given = (self.matrix, self.source, self.statistics)
+        if not self._is_checked:
+            name = f"distance-{AXIS_NAMES[axis]}"
+            executor = self._pass_executor(name, tile_edge=grid.tile_edge)
+            check_square(*given, grid=grid, executor=executor, progress=self._progress, name=name)
+            self._is_checked = True
+        return square_distances(*given, grid=grid, dtype=self.dtype)
+
+    def _kept_precomputed(self, axis: int, checked: CondensedDistances) -> CondensedDistances:
+        """Distances that outlive this object: in the store, or in memory if not where they were."""
+        if self.store is None:
+            return hold_in_memory(checked) if self.is_copied else checked
+        return put_at_rest(
+            checked,
+            self.store,
+            f"condensed_{AXIS_NAMES[axis]}",
+            executor=self.executor,
+            progress=self._progress,
+        )
+
     def _distance_input(
         self, axis: int, spec: AxisSpec, *, tree: bool = True
     ) -> tuple[DistanceInput, Tiling]:
-        refuse_one_observation(self.matrix, axis)
-        other = AxisSpec(cluster=False)
-        # Before the matrix is read, which may take hours.
-        matrix = planned_matrix(self.matrix, self.is_copied)
-        planned = plan_run(
-            RunSpec(row=spec if axis == 0 else other, column=spec if axis == 1 else other),
-            self.shape,
-            self.matrix.dtype.itemsize,
-            self.resources,
-            in_memory=self.store is None,
-            ingest=matrix.ingest,
-            trees=tree,
-            pictures=0,
-            matrix_bytes_held=self.matrix_bytes_held,
-            chunks=matrix.chunks,
-            source_chunks=matrix.source_chunks,
-        )
-        tiling = planned.tiling(axis)
-        if self.is_copied and self.store is None and "source" not in self.__dict__:
-            check_scratch(planned)
+        tiling = self._tiling(axis, spec, tree=tree)
         refuse_not_finite(self.matrix, self.statistics, self.normalization, axis)
         source, statistics, normalization = self.source, self.statistics, self.normalization
         name = f"distance-{AXIS_NAMES[axis]}"
@@ -377,6 +254,29 @@ class Stages:
         except UndefinedRowsError as error:
             raise undefined_rows(self.matrix, axis, error) from None
         return given, tiling
+
+    def _tiling(self, axis: int, spec: AxisSpec, *, tree: bool) -> Tiling:
+        """Plan the distances of an axis before the matrix is read, which may take hours."""
+        refuse_one_observation(self.matrix, axis)
+        other = AxisSpec(cluster=False)
+        matrix = planned_matrix(self.matrix, self.is_copied)
+        planned = plan_run(
+            RunSpec(row=spec if axis == 0 else other, column=spec if axis == 1 else other),
+            self.shape,
+            self.matrix.dtype.itemsize,
+            self.resources,
+            in_memory=self.store is None,
+            ingest=matrix.ingest,
+            trees=tree,
+            pictures=0,
+            matrix_bytes_held=self.matrix_bytes_held,
+            chunks=matrix.chunks,
+            source_chunks=matrix.source_chunks,
+        )
+        tiling = planned.tiling(axis)
+        if self.is_copied and self.store is None and "source" not in self.__dict__:
+            check_scratch(planned)
+        return tiling
 
     def _about(self, axis: int, metric: str | Function) -> DistanceDescription:
         """Say what distances of the rows (0) or columns (1) are of."""

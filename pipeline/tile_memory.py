@@ -111,7 +111,7 @@ class TileWork:
     itemsize
         Bytes of a distance.
     engine
-        ``"product"``, ``"direct"``, ``"scipy"`` or ``"function"``.
+        ``"product"``, ``"direct"``, ``"scipy"``, ``"function"`` or ``"precomputed"``.
     matrix
         Observations in rows, as tasks read them.
     """
@@ -135,7 +135,8 @@ class TileWork:
         edge, whole = min(edge, self.n), self.k <= features
         features = min(features, self.k)
         engine = _ENGINES[self.engine](self, edge, features, whole)
-        loaded = 16 * edge * self.k if whole or self.engine == "function" else 0
+        is_loaded = self.engine == "function" or (whole and self.engine != "precomputed")
+        loaded = 16 * edge * self.k if is_loaded else 0
         tile = edge * edge * self.itemsize
         return with_slack(
             max(
@@ -206,6 +207,12 @@ def _function_bytes(work: TileWork, edge: int, features: int, whole: bool) -> in
     return edge * edge * (9 + work.itemsize)
 
 
+def _precomputed_bytes(work: TileWork, edge: int, features: int, whole: bool) -> int:
+    """Hold a tile, the one that mirrors it, and what they differ by."""
+    del features, whole
+    return 2 * work.matrix.read_bytes(edge, edge) + edge * edge * (9 + work.itemsize)
+
+
 _PAIRS_BYTES = BLOCK_ROWS * BLOCK_ROWS * 32
 """Of one block of pairs: its products, flags, and what is recomputed."""
 
@@ -214,4 +221,5 @@ _ENGINES = {
     "direct": _direct_bytes,
     "scipy": _scipy_bytes,
     "function": _function_bytes,
+    "precomputed": _precomputed_bytes,
 }

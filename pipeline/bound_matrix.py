@@ -1,0 +1,166 @@
+"""Driver: the matrix that stages are bound to: where it is, its statistics and normalization."""
+
+from __future__ import annotations
+
+import tempfile
+import weakref
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from clustergrid.pipeline._jit import load_compiler
+from clustergrid.pipeline.checks import labels_of
+from clustergrid.pipeline.execution import Executor
+from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS
+from clustergrid.pipeline.monitor import Progress
+from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, matrix_statistics
+from clustergrid.pipeline.resources import Resources
+from clustergrid.pipeline.spec import check_normalization, distance_dtype
+from clustergrid.storage.identity import matrix_source
+from clustergrid.storage.ingest import ingest
+from clustergrid.storage.source import ArraySource, MatrixSource
+
+__all__ = ["BoundMatrix"]
+
+# An array up to this size travels to a Dask cluster inside a task; a larger one is put at rest.
+_SHIPPED_BYTES = 8_000_000
+
+
+class BoundMatrix:
+    """A matrix, where its tasks run, and what they may use.
+
+    Parameters
+    ----------
+    matrix
+        ``(n, k)`` DataArray as `open_matrix` gives it; never read as a whole unless it is small.
+    z_score, standard_scale
+        0 (rows), 1 (columns) or None, as in seaborn.
+    dtype
+        Type of the distances; by default that of the matrix.
+    executor
+        Where tasks run.
+    resources
+        Memory and threads.
+    store
+        Directory in which arrays are put at rest; None: memory, and a temporary directory for a
+        matrix that has to be shared with other processes.
+    progress
+        Who is told.
+
+    Raises
+    ------
+    ValueError, TypeError
+        The normalization or the dtype makes no sense.
+    """
+
+    def __init__(
+        self,
+        matrix: xr.DataArray,
+        *,
+        z_score: int | None = None,
+        standard_scale: int | None = None,
+        dtype: object = None,
+        executor: Executor,
+        resources: Resources,
+        store: str | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        check_normalization(z_score, standard_scale)
+        if max(matrix.shape) > SMALL_OBSERVATIONS and executor.in_process:
+            load_compiler()
+        self.matrix = matrix
+        self.shape: tuple[int, int] = (matrix.shape[0], matrix.shape[1])
+        self.dtype = distance_dtype(matrix.dtype, dtype)
+        self.executor = executor
+        self.resources = resources
+        self.store = store
+        self._z_score, self._standard_scale = z_score, standard_scale
+        self._progress = progress or Progress()
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the matrix is a NumPy array of this process."""
+        return isinstance(self.matrix.variable._data, np.ndarray)
+
+    @cached_property
+    def source(self) -> MatrixSource:
+        """The matrix as tasks read it: in memory, or put at rest first."""
+        if self.is_copied:
+            return self._ingest(self.matrix, "matrix")
+        source: MatrixSource | None = matrix_source(self.matrix)
+        if source is not None:
+            return source
+        with self.executor.active():
+            return ArraySource(np.asarray(self.matrix.to_numpy()))
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether the matrix is put at rest before tasks read it."""
+        if self.in_memory:
+            return not self.executor.in_process and self.matrix.nbytes > _SHIPPED_BYTES
+        return matrix_source(self.matrix) is None and self.matrix.nbytes > self._gathered_bytes
+
+    def _ingest(self, matrix: xr.DataArray, path: str) -> MatrixSource:
+        """Put a matrix at rest, where every task can read it."""
+        with (
+            self.executor.active(),
+            self._progress.stage(f"ingest-{path}", total=matrix.nbytes, unit="bytes") as stage,
+        ):
+
+            def tell(done: int, total: int) -> None:
+                stage.advance(matrix.nbytes * done // max(total, done) - stage.done)
+
+            return ingest(
+                matrix,
+                self._scratch,
+                path,
+                memory_bytes=self.resources.copy_bytes,
+                progress=tell,
+            )
+
+    @property
+    def _gathered_bytes(self) -> int:
+        """Largest lazy matrix that is brought into this process rather than put at rest."""
+        return self.resources.memory_bytes // 8 if self.executor.in_process else _SHIPPED_BYTES
+
+    @property
+    def matrix_bytes_held(self) -> int:
+        """Bytes of the matrix that are in this process while stages run."""
+        if self.in_memory:
+            return int(self.matrix.nbytes)
+        # As `source` does it.
+        is_gathered = matrix_source(self.matrix) is None and not self.is_copied
+        return int(self.matrix.nbytes) if is_gathered else 0
+
+    @cached_property
+    def _scratch(self) -> str:
+        """The store, or a directory that goes when this object goes."""
+        if self.store is not None:
+            return self.store
+        directory = tempfile.TemporaryDirectory(prefix="clustergrid-")
+        weakref.finalize(self, directory.cleanup)
+        return directory.name
+
+    def _pass_executor(self, name: str, **parts: Any) -> Executor:
+        """Where a pass runs; a run directory keeps its parts, which depend on the named ones."""
+        del name, parts
+        return self.executor
+
+    @cached_property
+    def statistics(self) -> MatrixStatistics:
+        """Statistics of the matrix as it was given, from one pass."""
+        return matrix_statistics(self.source, self.executor, self._progress)
+
+    @cached_property
+    def normalization(self) -> Normalization:
+        """What z_score or standard_scale does to a value."""
+        if self._z_score is None and self._standard_scale is None:
+            return Normalization()
+        return Normalization.from_arguments(self.statistics, self._z_score, self._standard_scale)
+
+    def labels(self, axis: int, indices: np.ndarray | Sequence[int]) -> list[str]:
+        """Labels of some rows (0) or columns (1), their numbers where there are none."""
+        return labels_of(self.matrix, axis, indices)
