@@ -1,9 +1,10 @@
 """Where the time of a call goes: its threads are looked at every few milliseconds.
 
-A look notes for every thread of ours the innermost line of this package, or of what is called from
-there, so it tells a product from a copy without knowing how the package is built. Compiled kernels
-and BLAS run without the interpreter's lock and are seen like everything else. What the system does
-for the process (page faults, files) is told apart by its own accounts.
+A look notes for every thread of ours the innermost line of this package, and the processor time
+that the thread has taken since the last look, so it tells a product from a copy without knowing how
+the package is built, and does not count what other processes took. Compiled kernels and BLAS run
+without the interpreter's lock and are seen like everything else. What the system does for the
+process (page faults, files) is told apart by its own accounts.
 """
 
 from __future__ import annotations
@@ -27,8 +28,7 @@ class Profile:
     """Looks at the threads of this process while a function runs."""
 
     def __init__(self) -> None:
-        self.counts: collections.Counter[tuple[str, str]] = collections.Counter()
-        self.looks = 0
+        self.seconds: collections.Counter[tuple[str, str]] = collections.Counter()
         self.wall_seconds = self.user_seconds = self.system_seconds = 0.0
         self.page_faults = 0
         self._ends = threading.Event()
@@ -49,20 +49,19 @@ class Profile:
 
     def _sample(self, main: int) -> None:
         own = threading.get_ident()
+        before: dict[int, float] = {main: _processor_seconds(main) or 0.0}
         while not self._ends.wait(_EVERY_SECONDS):
-            self.looks += 1
             frames = sys._current_frames()
             names = {thread.ident: thread.name for thread in threading.enumerate()}
-            ours = {
-                ident: frame
-                for ident, frame in frames.items()
-                if ident != own and (names.get(ident, "").startswith("clustergrid"))
-            }
-            if not ours and main in frames:
-                ours = {main: frames[main]}
-            for ident, frame in ours.items():
-                name = names.get(ident, "?").rpartition("_")[0] or _MAIN
-                self.counts[name, _place(frame)] += 1
+            for ident, frame in frames.items():
+                name = names.get(ident, "").rpartition("_")[0]
+                seconds = _processor_seconds(ident) if ident in names else None
+                if ident == own or seconds is None:
+                    continue
+                spent = seconds - before.get(ident, 0.0)
+                before[ident] = seconds
+                if ident == main or name.startswith("clustergrid"):
+                    self.seconds[name or _MAIN, _place(frame)] += spent
 
     def lines(self, threads: int, most: int = 14) -> Iterable[str]:
         """Markdown: the accounts of the system, then lines by the time that threads spent there."""
@@ -73,14 +72,20 @@ class Profile:
             f"faults), {max(0.0, threads * self.wall_seconds - cpu):.2f} s of waiting"
         )
         yield ""
-        yield "| stage | where | thread-seconds | share |"
+        yield "| stage | where | processor seconds | share |"
         yield "|---|---|---|---|"
-        each = self.wall_seconds / max(1, self.looks)
-        whole = threads * self.wall_seconds
-        for (name, place), count in self.counts.most_common(most):
-            yield f"| {name} | {place} | {count * each:.2f} | {count * each / whole:.0%} |"
-        seen = sum(self.counts.values()) * each
-        yield f"| | no thread at work | {whole - seen:.2f} | {(whole - seen) / whole:.0%} |"
+        for (name, place), seconds in self.seconds.most_common(most):
+            yield f"| {name} | {place} | {seconds:.2f} | {seconds / cpu:.0%} |"
+        rest = cpu - sum(seconds for _, seconds in self.seconds.most_common(most))
+        yield f"| | the rest | {rest:.2f} | {rest / cpu:.0%} |"
+
+
+def _processor_seconds(ident: int) -> float | None:
+    """Processor time of a thread so far; None where it has ended or the system does not tell."""
+    try:
+        return time.clock_gettime(time.pthread_getcpuclockid(ident))
+    except (AttributeError, OSError):
+        return None
 
 
 def _place(frame: Any) -> str:

@@ -27,10 +27,12 @@ from clustergrid.pipeline.opening import open_stages
 from clustergrid.pipeline.order import check_optimal_ordering
 from clustergrid.pipeline.order import optimal_ordering as order_optimally
 from clustergrid.pipeline.planning import Plan, format_bytes, parse_bytes, plan_run
+from clustergrid.pipeline.precomputed import given_distances, stored_distances
 from clustergrid.pipeline.prospect import CLUSTER_NOTE, look_at
 from clustergrid.pipeline.resources import DescribedCluster
 from clustergrid.pipeline.run_plan import check_scratch, check_store, existing_folder
 from clustergrid.pipeline.spec import AxisSpec, RunSpec, distance_dtype
+from clustergrid.pipeline.square import is_precomputed
 from clustergrid.pipeline.trees import merge_square
 from clustergrid.storage.condensed import CondensedDistances
 from clustergrid.storage.errors import DataValueError
@@ -63,7 +65,9 @@ def pdist(
         ``(n, k)``: anything that `clustergrid.storage.open_matrix` takes.
     metric
         One of `clustergrid.pipeline.metrics.METRICS`, under SciPy's names and aliases, or a
-        function of two vectors, which is called for every pair.
+        function of two vectors, which is called for every pair. ``"precomputed"``: `data` are
+        distances, a square matrix or SciPy's condensed vector (an array, a Zarr array, the path of
+        one), which are checked, and read from where they are.
     dtype
         float32 or float64; by default that of the data, integers and bools as float64.
     memory
@@ -96,6 +100,10 @@ def pdist(
     >>> d.to_numpy().tolist()
     [7.0, 1.0, 6.0]
     """
+    if is_precomputed(metric):
+        found = given_distances(data, dtype=dtype, client=client, progress=progress)
+        if found is not None:
+            return found if store is None else stored_distances(found, store, client, progress)
     stages = open_stages(
         data, dtype=dtype, memory=memory, store=store, client=client, progress=progress
     )
@@ -147,6 +155,9 @@ def linkage(
     >>> linkage([[0.0], [1.0], [5.0]], "single").tolist()
     [[0.0, 1.0, 1.0, 2.0], [2.0, 3.0, 4.0, 3.0]]
     """
+    if is_precomputed(metric):
+        found = given_distances(data, dtype=dtype, client=client, progress=progress)
+        data = data if found is None else found
     if isinstance(data, CondensedDistances):
         return _linkage_of_tiles(data, method, optimal_ordering, memory, make_progress(progress))
     if isinstance(data, list | tuple) and all(isinstance(value, Real) for value in data):

@@ -17,7 +17,7 @@ from clustergrid.pipeline.execution import Executor, available_cores
 from clustergrid.pipeline.metrics import Metric
 from clustergrid.pipeline.normalize import AxisStatistics, MatrixStatistics, matrix_statistics
 from clustergrid.pipeline.passes import ResumedExecutor
-from clustergrid.pipeline.spec import AXIS_NAMES
+from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec
 from clustergrid.pipeline.stages import Stages
 from clustergrid.pipeline.tiles import DistanceInput
 from clustergrid.pipeline.tiling import Tiling
@@ -204,6 +204,28 @@ class RunStages(Stages):
         arrays = [("arrays.zarr", array) for array in arrays_of(tiles)]
         self._directory.finish(stage, key, arrays=arrays)
         return open_condensed(group, path)
+
+    def _precomputed(self, axis: int, spec: AxisSpec, *, tree: bool = True) -> CondensedDistances:
+        """As in `Stages`; the check is noted, and no distance is copied."""
+        keys = [distance_key(self.key, a, spec.found_metric, self.dtype) for a in (0, 1)]
+        stages = [f"distance-{name}" for name in AXIS_NAMES]
+        if any(map(self._directory.is_finished, stages, keys)):
+            self._is_checked = True
+            self._progress.kept(stages[axis])
+        checked = super()._precomputed(axis, spec, tree=tree)
+        if not self._directory.is_finished(stages[axis], keys[axis]):
+            self._directory.begin(stages[axis])
+            manifest = self._directory.manifest(stages[axis])
+            manifest.restore_metadata()  # the group's is noted by other stages too
+            manifest.begin(keys[axis])
+            self._remove_arrays(f"condensed_{AXIS_NAMES[axis]}_*")
+            self._directory.finish(stages[axis], keys[axis])
+        return checked
+
+    def _kept_precomputed(self, axis: int, checked: CondensedDistances) -> CondensedDistances:
+        """Distances of a run's own matrix, which is at rest."""
+        del axis
+        return checked
 
     def _begin_distances(
         self,

@@ -19,6 +19,7 @@ from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.order import cut, leaf_order
 from clustergrid.pipeline.outputs import cluster_lines, stored_linkage
 from clustergrid.pipeline.spec import AXIS_NAMES
+from clustergrid.pipeline.square import is_precomputed
 from clustergrid.pipeline.stored_run import open_stored_stages
 from clustergrid.storage.arrays import open_array
 from clustergrid.storage.condensed import CondensedDistances, open_condensed
@@ -123,7 +124,8 @@ class Meaning:
                 stage="outputs",
                 find=partial(self._order, axis),
             )
-            if self._has_distances(axis):
+            # Of precomputed ones there is no copy that could differ from the matrix.
+            if self._has_distances(axis) and not is_precomputed(self._metric(axis)):
                 yield Check(
                     name=f"distances of {name}",
                     file="/".join(self._distance_array(axis)),
@@ -234,6 +236,18 @@ class Meaning:
         group, path = self._distance_array(axis)
         return open_condensed(self.directory.file(group), path)
 
+    def _pairs(self, axis: int) -> Callable[[int, int], float]:
+        """Return what gives the distance of two observations."""
+        if not is_precomputed(self._metric(axis)):
+            return lambda i, j: float(self._condensed(axis)[i, j])
+
+        def stored(i: int, j: int) -> float:
+            i, j = sorted((i, j))  # of two values that differ by a rounding, the upper counts
+            value = self.stages.source.read(slice(i, i + 1), slice(j, j + 1))[0, 0]
+            return max(0.0, float(value))
+
+        return stored
+
     def _metric(self, axis: int) -> str:
         return str(self.asked[("row", "column")[axis]]["metric"])
 
@@ -284,11 +298,11 @@ class Meaning:
             yield _wrong(file=file, what=f"merge {at} is lower than the one before it", stage=stage)
         if not self._has_distances(axis):
             return
-        condensed, n = self._condensed(axis), len(linkage) + 1
+        distance_of, n = self._pairs(axis), len(linkage) + 1
         pairs = np.flatnonzero((linkage[:, :2] < n).all(axis=1))
         for merge in pairs[self._sample(len(pairs), _MERGES)]:
             i, j = (int(leaf) for leaf in linkage[merge, :2])
-            distance = condensed[i, j]
+            distance = distance_of(i, j)
             if not np.isclose(heights[merge], distance, rtol=1e-6, atol=0):
                 what = (
                     f"merge {merge} joins leaves {i} and {j} at height {heights[merge]:.9g}, and "

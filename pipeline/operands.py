@@ -8,7 +8,7 @@ import numpy as np
 
 from clustergrid.pipeline._blas import single_blas_thread
 from clustergrid.pipeline.engines.given import DistanceInput
-from clustergrid.pipeline.engines.sparse import prefers_sparse, sparse_input
+from clustergrid.pipeline.engines.sparse import preferred_sparse, sparse_input
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import (
@@ -31,7 +31,7 @@ from clustergrid.storage.grid import (
     slabs,
 )
 from clustergrid.storage.source import MatrixSource
-from clustergrid.storage.sparse import as_sparse
+from clustergrid.storage.sparse import SparseSource
 
 __all__ = ["UndefinedRowsError", "distance_input", "rank_path"]
 
@@ -91,14 +91,15 @@ def distance_input(
         )
         normalization = Normalization()
     engine = engine_for(found, n, k, is_boolean=_is_boolean(source, normalization))
-    if n * n * k > SMALL_OPERATIONS and prefers_sparse(source, found, normalization):
-        engine = "sparse"
+    sparse = preferred_sparse(source, found, normalization)
+    if n * n * k <= SMALL_OPERATIONS:
+        sparse = None
     given = DistanceInput(
         source=source,
         normalization=normalization,
         name=metric if callable(metric) else found.name,
         keywords=found.keywords,
-        engine=engine,
+        engine=engine if sparse is None else "sparse",
         dtype=np.dtype(dtype).name,
         totals=np.zeros((n, 2)),
         features_at_once=round_up(k, BLOCK_FEATURES)
@@ -106,8 +107,8 @@ def distance_input(
         else features_at_once,
         weights=found.keywords.w,
     )
-    if engine == "sparse":
-        return _with_sparse_rows(given, executor, progress, name)
+    if sparse is not None:
+        return _with_sparse_rows(given, sparse, executor, progress, name)
     if found.name == "seuclidean":
         given = _with_variances(given, statistics, executor, progress)
     if found.name == "mahalanobis":
@@ -128,11 +129,13 @@ def _is_boolean(source: MatrixSource, normalization: Normalization) -> bool:
 
 
 def _with_sparse_rows(
-    given: DistanceInput, executor: Executor, progress: Progress, name: str
+    given: DistanceInput,
+    source: SparseSource,
+    executor: Executor,
+    progress: Progress,
+    name: str,
 ) -> DistanceInput:
     """Find what products of sparse rows need."""
-    source = as_sparse(given.source)
-    assert source is not None
     sparse = sparse_input(
         source,
         given.normalization,

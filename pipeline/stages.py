@@ -2,7 +2,7 @@
 
 `Stages` knows where the matrix is (memory or a store), where tasks run, and how much memory there
 is; each method is one stage of the design, and gives a plain NumPy result. The picture and the
-command are made of these. Those of the matrix as a whole are in ``matrix_stages.py``.
+command are made of these.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from clustergrid.pipeline.bound_matrix import BoundMatrix
 from clustergrid.pipeline.checks import (
     refuse_not_finite,
     refuse_one_observation,
@@ -33,12 +34,17 @@ from clustergrid.pipeline.engines.missing import UndefinedPairError
 from clustergrid.pipeline.hierarchy import Duplicates
 from clustergrid.pipeline.hierarchy.small import condensed_of
 from clustergrid.pipeline.keywords import MetricKeywords
-from clustergrid.pipeline.matrix_stages import MatrixStages
 from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Function, Metric
 from clustergrid.pipeline.operands import UndefinedRowsError, distance_input, rank_path
 from clustergrid.pipeline.order import check_optimal_ordering
 from clustergrid.pipeline.order import optimal_ordering as order_optimally
 from clustergrid.pipeline.planning import plan_run
+from clustergrid.pipeline.precomputed import (
+    check_square,
+    hold_in_memory,
+    put_at_rest,
+    square_distances,
+)
 from clustergrid.pipeline.ranking import rank_bytes
 from clustergrid.pipeline.run_plan import check_scratch, planned_matrix
 from clustergrid.pipeline.spec import (
@@ -46,6 +52,7 @@ from clustergrid.pipeline.spec import (
     AxisSpec,
     RunSpec,
 )
+from clustergrid.pipeline.square import is_precomputed, refuse_normalized
 from clustergrid.pipeline.tiles import DistanceInput
 from clustergrid.pipeline.tiling import Tiling
 from clustergrid.pipeline.trees import merge_square
@@ -63,18 +70,13 @@ from clustergrid.storage.identity import labels_along
 __all__ = ["Stages"]
 
 
-class Stages(MatrixStages):
-    """The stages bound to one matrix: those of the matrix, and those of each axis.
-
-    Parameters
-    ----------
-    matrix, **kwargs
-        As of `MatrixStages`.
-    """
+class Stages(BoundMatrix):
+    """The stages bound to one matrix; see `BoundMatrix` for its parameters."""
 
     def __init__(self, matrix: xr.DataArray, **kwargs: Any) -> None:
         super().__init__(matrix, **kwargs)
         self._linkages: dict[tuple[int, AxisSpec], np.ndarray] = {}
+        self._is_checked = False  # distances that the matrix holds
         self._ranks_at_rest = False
 
     def distances(
@@ -90,6 +92,8 @@ class Stages(MatrixStages):
             They do not fit the memory, and there is no store.
         """
         spec = AxisSpec(metric=metric, metric_kws=metric_kws or MetricKeywords(), dtype=self.dtype)
+        if is_precomputed(metric):
+            return self._kept_precomputed(axis, self._precomputed(axis, spec, tree=False))
         given, tiling = self._distance_input(axis, spec, tree=False)
         with self._tiles_of(axis):
             return self._distances(axis, given, tiling)
@@ -163,12 +167,19 @@ class Stages(MatrixStages):
         return self._linkages[axis, spec]
 
     def _compute_linkage(self, axis: int, spec: AxisSpec) -> np.ndarray:
-        given, tiling = self._distance_input(axis, spec)
-        n = self.shape[axis]
-        duplicates = self._duplicates(axis, given, spec)
-        kept = np.arange(n) if duplicates is None else duplicates.kept
-        with self._tiles_of(axis):
-            square = self._square(axis, given, tiling, kept)
+        n, duplicates = self.shape[axis], None
+        if is_precomputed(spec.metric):
+            checked = self._precomputed(axis, spec)
+            if (1 - axis, spec) in self._linkages:
+                return self._linkages[1 - axis, spec]
+            name = f"read-{AXIS_NAMES[axis]}"
+            square = read_square(checked, np.arange(n), progress=self._progress, name=name)
+        else:
+            given, tiling = self._distance_input(axis, spec)
+            duplicates = self._duplicates(axis, given, spec)
+            kept = np.arange(n) if duplicates is None else duplicates.kept
+            with self._tiles_of(axis):
+                square = self._square(axis, given, tiling, kept)
         condensed = condensed_of(square) if spec.optimal_ordering else None
         linkage = merge_square(
             square,
@@ -233,29 +244,34 @@ class Stages(MatrixStages):
         )
         return square
 
+    def _precomputed(self, axis: int, spec: AxisSpec, *, tree: bool = True) -> CondensedDistances:
+        """Check the distances that the matrix holds; rows and columns have the same."""
+        refuse_normalized(self._z_score, self._standard_scale)
+        grid = self._grid(axis, self._tiling(axis, spec, tree=tree))
+        given = (self.matrix, self.source, self.statistics)
+        if not self._is_checked:
+            name = f"distance-{AXIS_NAMES[axis]}"
+            executor = self._pass_executor(name, tile_edge=grid.tile_edge)
+            check_square(*given, grid=grid, executor=executor, progress=self._progress, name=name)
+            self._is_checked = True
+        return square_distances(*given, grid=grid, dtype=self.dtype)
+
+    def _kept_precomputed(self, axis: int, checked: CondensedDistances) -> CondensedDistances:
+        """Distances that outlive this object: in the store, or in memory if not where they were."""
+        if self.store is None:
+            return hold_in_memory(checked) if self.is_copied else checked
+        return put_at_rest(
+            checked,
+            self.store,
+            f"condensed_{AXIS_NAMES[axis]}",
+            executor=self.executor,
+            progress=self._progress,
+        )
+
     def _distance_input(
         self, axis: int, spec: AxisSpec, *, tree: bool = True
     ) -> tuple[DistanceInput, Tiling]:
-        refuse_one_observation(self.matrix, axis)
-        other = AxisSpec(cluster=False)
-        # Before the matrix is read, which may take hours.
-        matrix = planned_matrix(self.matrix, self.is_copied)
-        planned = plan_run(
-            RunSpec(row=spec if axis == 0 else other, column=spec if axis == 1 else other),
-            self.shape,
-            self.matrix.dtype.itemsize,
-            self.resources,
-            in_memory=self.store is None,
-            ingest=matrix.ingest,
-            trees=tree,
-            pictures=0,
-            matrix_bytes_held=self.matrix_bytes_held,
-            chunks=matrix.chunks,
-            source_chunks=matrix.source_chunks,
-        )
-        tiling = planned.tiling(axis)
-        if self.is_copied and self.store is None and "source" not in self.__dict__:
-            check_scratch(planned)
+        tiling = self._tiling(axis, spec, tree=tree)
         metric = spec.found_metric
         refuse_not_finite(
             self.matrix, self.statistics, self.normalization, axis, may_miss=metric.missing
@@ -284,6 +300,29 @@ class Stages(MatrixStages):
         except UndefinedRowsError as error:
             raise undefined_rows(self.matrix, axis, error) from None
         return given, tiling
+
+    def _tiling(self, axis: int, spec: AxisSpec, *, tree: bool) -> Tiling:
+        """Plan the distances of an axis before the matrix is read, which may take hours."""
+        refuse_one_observation(self.matrix, axis)
+        other = AxisSpec(cluster=False)
+        matrix = planned_matrix(self.matrix, self.is_copied)
+        planned = plan_run(
+            RunSpec(row=spec if axis == 0 else other, column=spec if axis == 1 else other),
+            self.shape,
+            self.matrix.dtype.itemsize,
+            self.resources,
+            in_memory=self.store is None,
+            ingest=matrix.ingest,
+            trees=tree,
+            pictures=0,
+            matrix_bytes_held=self.matrix_bytes_held,
+            chunks=matrix.chunks,
+            source_chunks=matrix.source_chunks,
+        )
+        tiling = planned.tiling(axis)
+        if self.is_copied and self.store is None and "source" not in self.__dict__:
+            check_scratch(planned)
+        return tiling
 
     def _about(self, axis: int, metric: Metric) -> DistanceDescription:
         """Say what distances of the rows (0) or columns (1) are of."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from clustergrid.pipeline.engines.base import BlockEngine, Place
+from clustergrid.pipeline.engines.counts import Counts
 from clustergrid.pipeline.engines.direct import Direct
 from clustergrid.pipeline.engines.given import DistanceInput, blocks_of, loaded
 from clustergrid.pipeline.engines.missing import missing_tile
@@ -25,6 +26,7 @@ __all__ = ["DistanceInput", "tile_distances"]
 
 _BLOCK_ENGINES: dict[str, type[BlockEngine]] = {
     "product": Products,
+    "counts": Counts,
     "direct": Direct,
 }
 

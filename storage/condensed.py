@@ -122,6 +122,15 @@ class CondensedDistances:
     def __len__(self) -> int:
         return self.shape[0]
 
+    __iter__ = None
+    """Else Python, and NumPy, would take the rows of the square for the items."""
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return `to_numpy`, which is a copy."""
+        if copy is False:
+            raise ValueError("distances in tiles become SciPy's vector by a copy only")
+        return self.to_numpy().astype(dtype or self.dtype, copy=False)
+
     def __repr__(self) -> str:
         """Say what is there, in one line."""
         metric = "" if self.metric is None else f" {self.metric}"

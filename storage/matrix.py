@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import xarray
 
+from clustergrid.storage.condensed import CondensedDistances
 from clustergrid.storage.errors import DataTypeError, DataValueError
 from clustergrid.storage.readers.base import RowBlock, Stream
 from clustergrid.storage.readers.chunking import SMALL_BYTES, SMALL_SPARSE_BYTES, block_rows
@@ -115,6 +116,11 @@ def _open_object(data: Any, chunks: Chunks) -> xarray.DataArray:
     if isinstance(data, pd.DataFrame):
         _check_shape(data.shape, "the DataFrame")
         return labelled(frame_values(data), (plain_labels(data.index), plain_labels(data.columns)))
+    if isinstance(data, CondensedDistances):
+        raise DataTypeError(
+            "distances between pairs are no matrix: give their square, d.to_xarray(), and "
+            "metric='precomputed'; linkage takes them as they are"
+        )
     if isinstance(data, pd.Series):
         raise DataValueError(f"a Series has shape {data.shape}: a matrix has two dimensions")
     if _is_instance(data, "dask.array", "Array"):
@@ -145,6 +151,8 @@ def _open_path(
         return lazy_matrix(found, chunks, identity)
     if store is not None:
         return _open_stored(found, os.fspath(store), chunks, identity)
+    if _is_large_sparse(found):
+        return _open_stored(found, _temporary_directory(), chunks, identity)
     values, labels, rest = _take_small(found)
     if rest is None:
         _check_shape(values.shape, location.url)
@@ -158,6 +166,13 @@ def _open_path(
     return _open_stored(
         replace(found, blocks=lambda: rest), _temporary_directory(), chunks, identity
     )
+
+
+def _is_large_sparse(stream: Stream) -> bool:
+    """Whether a stream is better kept as it is compressed."""
+    if stream.compressed is None or stream.n_rows is None:
+        return False
+    return stream.n_rows * stream.n_columns * stream.dtype.itemsize > SMALL_SPARSE_BYTES
 
 
 def _take_small(stream: Stream) -> tuple[Any, pd.Index | None, Iterator[RowBlock] | None]:
@@ -188,10 +203,15 @@ def _open_stored(
     from clustergrid.storage.identity import stored_record
     from clustergrid.storage.ingest import ingest_stream
     from clustergrid.storage.readers.zarr_store import open_zarr
+    from clustergrid.storage.sparse_ingest import columns_of, ingest_columns
 
     record = stored_record(store)
     if record is None or not record.get("complete") or record.get("input") != identity:
-        ingest_stream(stream, store, identity=identity)
+        columns = columns_of(stream)
+        if columns is None:
+            ingest_stream(stream, store, identity=identity)
+        else:
+            ingest_columns(stream, columns, store, identity=identity)
     location = Location.parse(store)
     found = open_zarr(location, "matrix")
     assert not isinstance(found, Stream)

@@ -67,7 +67,8 @@ class MissingMetric:
         Sums that a pair needs, float64. The first is the number of common features.
     accumulate
         ``accumulate(left (bi, k), right (k, bj), accumulators (m, bi, bj))`` adds one block of
-        features, at most `BLOCK_FEATURES`. All are C-contiguous float64, NaN is missing.
+        features, at most `BLOCK_FEATURES`. All are float64, NaN is missing; left and right are
+        C-contiguous. For blocks of 512 rows it takes less than 3 MB of its own.
     finish
         ``finish(accumulators, n_features, min_periods, out, flagged)`` writes the distances
         ``(bi, bj)`` and which of them (bool) lost digits to cancellation.

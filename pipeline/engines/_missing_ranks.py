@@ -192,7 +192,7 @@ def _rank_common(
     n = 0
     if counts[1] == 0:
         for position in range(counts[0]):
-            f = order[position]
+            f = np.uintp(order[position])  # no feature is counted from the end
             n += other[f]
             doubled[f] = 2 * n
         return n
@@ -232,15 +232,18 @@ def _add_rank_differences(
     Integers within a block of features; above 2^53 (300,000 features) their total is rounded.
     """
     sums[:] = 0.0
-    middle = np.int32(n + 1)
+    middle = n + 1
     for start in range(0, x.shape[0], _FEATURES):
-        squares, xx, yy = np.int64(0), np.int64(0), np.int64(0)
-        for f in range(start, min(start + _FEATURES, x.shape[0])):
-            common = np.int32(left[f] & right[f])
-            a, b = (x[f] - middle) * common, (y[f] - middle) * common
-            squares += np.int64(a - b) * np.int64(a - b)
-            xx += np.int64(a) * np.int64(a)
-            yy += np.int64(b) * np.int64(b)
+        stop = min(start + _FEATURES, x.shape[0])
+        ranks, others = x[start:stop], y[start:stop]
+        here, there = left[start:stop], right[start:stop]
+        squares, xx, yy = 0, 0, 0
+        for f in range(stop - start):
+            common = here[f] & there[f]
+            a, b = (ranks[f] - middle) * np.int64(common), (others[f] - middle) * np.int64(common)
+            squares += (a - b) * (a - b)
+            xx += a * a
+            yy += b * b
         sums[0] += squares
         sums[1] += xx
         sums[2] += yy

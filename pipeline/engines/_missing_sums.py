@@ -155,37 +155,54 @@ def _add_products(
     loaded of the right operand, of which 16 KB are in use.
     """
     n, k = left.shape
-    rows, part = np.zeros((n, 16)), np.zeros((16, _PAIRS))
+    rows, part = np.empty((n, _FEATURES)), np.empty((16, _PAIRS))
     chunk = np.empty((n, _PAIRS))
     for near in range(0, right.shape[1], _PAIRS):
         width = min(_PAIRS, right.shape[1] - near)
         chunk[:] = 0.0
-        for first in range(0, k, 16):
-            features = min(16, k - first)
-            for f in range(16):
-                for j in range(width):
-                    value = right[first + f, near + j] if f < features else 0.0
-                    part[f, j] = value if value == value else 0.0
-            for i in range(n):
-                for f in range(features):
-                    value = left[i, first + f]
-                    rows[i, f] = value if value == value else 0.0
-            for i in range(0, n, 2):
-                # Of an odd number of rows the last is its own neighbour, and written twice.
-                o = min(i + 1, n - 1)
-                row, other = chunk[i], chunk[o]
-                for f in range(0, 16, 4):
-                    p0, q0, r0, s0 = rows[i, f], rows[i, f + 1], rows[i, f + 2], rows[i, f + 3]
-                    p1, q1, r1, s1 = rows[o, f], rows[o, f + 1], rows[o, f + 2], rows[o, f + 3]
-                    a, b, c, d = part[f], part[f + 1], part[f + 2], part[f + 3]
-                    for j in range(_PAIRS):
-                        total = row[j] + p0 * a[j] + q0 * b[j] + r0 * c[j] + s0 * d[j]
-                        more = other[j] + p1 * a[j] + q1 * b[j] + r1 * c[j] + s1 * d[j]
-                        row[j] = total
-                        other[j] = more
+        for start in range(0, k, _FEATURES):
+            features = min(_FEATURES, k - start)
+            _copy_present(left[:, start : start + features], rows)
+            for first in range(0, features, 16):
+                _copy_present(
+                    right[start + first : start + min(first + 16, features), near : near + width],
+                    part,
+                )
+                _add_panel(rows, first, part, chunk)
         for i in range(n):
             for j in range(width):
                 sums[i, near + j] += chunk[i, j]
+
+
+@jit
+def _add_panel(
+    left: np.ndarray, first: int, right: np.ndarray, sums: np.ndarray
+) -> None:  # pragma: no cover - compiled
+    """Add the products of 16 features, from the `first` of `left` and from 0 of `right`."""
+    n = left.shape[0]
+    for i in range(0, n, 2):
+        # Of an odd number of rows the last is its own neighbour, and written twice.
+        o = min(i + 1, n - 1)
+        row, other, x, z = sums[i], sums[o], left[i, first:], left[o, first:]
+        for f in range(0, 16, 4):
+            p0, q0, r0, s0 = x[f], x[f + 1], x[f + 2], x[f + 3]
+            p1, q1, r1, s1 = z[f], z[f + 1], z[f + 2], z[f + 3]
+            a, b, c, d = right[f], right[f + 1], right[f + 2], right[f + 3]
+            for j in range(row.shape[0]):
+                total = row[j] + p0 * a[j] + q0 * b[j] + r0 * c[j] + s0 * d[j]
+                more = other[j] + p1 * a[j] + q1 * b[j] + r1 * c[j] + s1 * d[j]
+                row[j] = total
+                other[j] = more
+
+
+@jit
+def _copy_present(values: np.ndarray, out: np.ndarray) -> None:  # pragma: no cover - compiled
+    """Copy a block; what is missing, and the rest of `out`, is zero."""
+    out[:] = 0.0
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            value = values[i, j]
+            out[i, j] = value if value == value else 0.0
 
 
 @jit
@@ -198,24 +215,21 @@ def _add_powers(
     one that it needs, and adds once instead of four times. What is missing is taken as zero.
     """
     n, k = bits.shape[0], values.shape[1]
-    part, subsets = np.empty((_FEATURES, _PAIRS)), np.empty((16, 16, _PAIRS))
+    part, subsets = np.empty((16, _PAIRS)), np.empty((4, 16, _PAIRS))
     sums = np.empty((n, _PAIRS))
     for near in range(0, values.shape[0], _PAIRS):
         width = min(_PAIRS, values.shape[0] - near)
         sums[:] = 0.0
-        for start in range(0, k, _FEATURES):
-            _load_powers(values[near : near + width, start : start + _FEATURES], power, part)
-            for group in range(16):
+        for start in range(0, k, 16):
+            _load_powers(values[near : near + width, start : start + 16], power, part)
+            for group in range(4):
                 _fill_subsets(part[4 * group : 4 * group + 4], subsets[group])
             for i in range(n):
-                row, word = sums[i], bits[i, start // _FEATURES]
-                for group in range(0, 16, 4):
-                    chosen = word >> (4 * group)
-                    a, b = subsets[group, chosen & 15], subsets[group + 1, (chosen >> 4) & 15]
-                    chosen >>= 8
-                    c, d = subsets[group + 2, chosen & 15], subsets[group + 3, (chosen >> 4) & 15]
-                    for j in range(_PAIRS):
-                        row[j] = row[j] + a[j] + b[j] + c[j] + d[j]
+                row, chosen = sums[i], bits[i, start // 64] >> (start % 64)
+                a, b = subsets[0, chosen & 15], subsets[1, (chosen >> 4) & 15]
+                c, d = subsets[2, (chosen >> 8) & 15], subsets[3, (chosen >> 12) & 15]
+                for j in range(_PAIRS):
+                    row[j] = row[j] + a[j] + b[j] + c[j] + d[j]
         for first in range(0, n, 8):
             for j in range(width):
                 for i in range(first, min(first + 8, n)):

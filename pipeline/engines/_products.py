@@ -65,9 +65,10 @@ def finish_centred(
 ) -> tuple[int, bool]:  # pragma: no cover - compiled
     """Make distances of products of centred rows; say how many are flagged, and if all are finite.
 
-    Numbers are of the products' type: a two of another would make all arithmetic double. Pairs whose squared distance is below `bound` times the sum of both squared norms have lost
+    Pairs whose squared distance is below `bound` times the sum of both squared norms have lost
     digits to cancellation, and those below `smallest` may have lost them to the range of the
-    type: they are flagged. `scale` is what the rows had been multiplied by.
+    type: they are flagged. `scale` is what the rows had been multiplied by. A `two` of the
+    products' type, and norms of it, keep the arithmetic in that type.
     """
     flagged, finite = 0, True
     for i in range(products.shape[0]):

@@ -67,12 +67,15 @@ def _fill_ranks(
         k = row.shape[0]
         first = 0
         while first < k:
-            value = row[sorting[first]]
+            # An unsigned index is not looked at for being counted from the end.
+            feature = np.uintp(sorting[first])
+            value = row[feature]
             last = first + 1
-            while last < k and row[sorting[last]] == value:
+            while last < k and row[np.uintp(sorting[last])] == value:
                 last += 1
             # Positions first + 1 to last, counted from one.
             rank = 0.5 * (first + 1 + last)
-            for position in range(first, last):
-                out[sorting[position]] = rank
+            out[feature] = rank
+            for position in range(first + 1, last):
+                out[np.uintp(sorting[position])] = rank
             first = last

@@ -34,7 +34,7 @@ __all__ = [
     "SPARSE_METRICS",
     "SparseInput",
     "is_sparse_metric",
-    "prefers_sparse",
+    "preferred_sparse",
     "sparse_input",
     "sparse_tile",
 ]
@@ -114,13 +114,15 @@ def is_sparse_metric(metric: str, normalization: Normalization) -> bool:
     return metric in _PRODUCTS or (metric in SPARSE_METRICS and normalization.axis is None)
 
 
-def prefers_sparse(source: Any, metric: Metric, normalization: Normalization) -> bool:
-    """Whether a metric is computed of what is stored: of the source and its density alone.
+def preferred_sparse(
+    source: Any, metric: Metric, normalization: Normalization
+) -> SparseSource | None:
+    """Return a source whose stored values alone are worth computing a metric of; else None.
 
     Parameters
     ----------
     source
-        Any source of a matrix.
+        Any source of a matrix; its density decides, and nothing else.
     metric
         With its keywords: features that are weighted are not compared here.
     normalization
@@ -128,10 +130,11 @@ def prefers_sparse(source: Any, metric: Metric, normalization: Normalization) ->
     """
     sparse = as_sparse(source)
     if sparse is None or metric.function is not None or metric.keywords.given:
-        return False
+        return None
     if not is_sparse_metric(metric.name, normalization):
-        return False
-    return density(sparse) <= (_MOST_STORED if metric.name in _PRODUCTS else _MOST_COUNTED)
+        return None
+    most = _MOST_STORED if metric.name in _PRODUCTS else _MOST_COUNTED
+    return sparse if density(sparse) <= most else None
 
 
 def sparse_input(

@@ -22,6 +22,7 @@ from clustergrid.pipeline.render.tables import (
     mask_values,
     refuse_constant,
 )
+from clustergrid.pipeline.square import is_precomputed, refuse_normalized
 from clustergrid.storage.errors import DataValueError
 
 if TYPE_CHECKING:
@@ -118,6 +119,8 @@ class TableMatrix(_ComputedMatrix):
 
     def linkage(self, axis: int, method: str, metric: Metric, optimal_ordering: bool) -> np.ndarray:
         """Compute a tree, refusing what normalizing has made not finite by name."""
+        if is_precomputed(metric):
+            refuse_normalized(**self._steps)
         for name, normalized_axis in self._steps.items():
             if normalized_axis is not None:
                 refuse_constant(self.normalized, normalized_axis, name)

@@ -133,8 +133,10 @@ def column_stream(
     what: str,
 ) -> Stream:
     """Make a stream of rows of a matrix that is compressed by columns."""
+    compressed = CompressedColumns(open_group, found.shape, found.dtype, rows, what, found.n_stored)
     return Stream(
-        blocks=CompressedColumns(open_group, found.shape, found.dtype, rows, what).blocks,
+        blocks=compressed.blocks,
+        compressed=compressed,
         n_columns=found.shape[1],
         dtype=found.dtype,
         n_rows=found.shape[0],

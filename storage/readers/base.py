@@ -84,6 +84,8 @@ class Stream:
         Name of the rows' labels, which come with the blocks.
     column_labels, dims, name
         As in `RandomAccess`.
+    compressed
+        A `CompressedColumns`, where the format is that: it can be copied as it is compressed.
     """
 
     blocks: Callable[[], Iterator[RowBlock]]
@@ -94,3 +96,4 @@ class Stream:
     column_labels: pd.Index | None = None
     dims: tuple[str, str] = ("row", "column")
     name: str | None = None
+    compressed: Any = None

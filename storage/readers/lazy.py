@@ -116,7 +116,7 @@ def reader_of(values: Any) -> BlockReader | None:
     if not values.name.startswith(_TOKEN):
         return None
     layer = values.dask.layers.get(f"original-{values.name}")
-    return None if layer is None else layer[f"original-{values.name}"].reader  # type: ignore[no-any-return]
+    return None if layer is None else layer[f"original-{values.name}"].reader
 
 
 def zarr_arrays_read(values: Any) -> set[tuple[str, str]]:

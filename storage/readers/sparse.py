@@ -1,18 +1,14 @@
-"""Driver: compressed sparse matrices in files.
+"""Driver: compressed sparse matrices in files, by rows (CSR) and by columns (CSC).
 
-Single-cell counts are mostly zeros. They are made dense a block at a time, where a block is used.
-A matrix that is compressed by columns (CSC) cannot be read by rows: its entries are dealt once
-into one temporary file for every block of rows.
+Single-cell counts are mostly zeros. Rows are read where they are, as they are stored. Of a matrix
+that is compressed by columns no row can be read: `sparse_copy` puts it at rest by rows.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,10 +16,13 @@ import pandas as pd
 
 from clustergrid.storage.errors import DataTypeError, DataValueError
 from clustergrid.storage.readers.base import RowBlock
-from clustergrid.storage.readers.chunking import BLOCK_BYTES, block_rows
+from clustergrid.storage.readers.chunking import block_rows
 from clustergrid.storage.sparse import CompressedParts, csr_parts, dense_block
 
 __all__ = ["CompressedColumns", "SparseGroupSource", "check_compressed"]
+
+_SLAB_ENTRIES = 2**22
+"""Entries of columns that are read at once, unless one column has more."""
 
 
 def check_compressed(parts: Mapping[str, Any], n: int, what: str) -> None:
@@ -154,7 +153,7 @@ class SparseGroupSource:
 
 @dataclass(frozen=True)
 class CompressedColumns:
-    """A CSC group of a file, read as a stream of dense blocks of rows.
+    """A CSC group of a file, read column by column.
 
     Parameters
     ----------
@@ -166,6 +165,8 @@ class CompressedColumns:
         Labels of its rows, dealt out with the blocks.
     what
         What errors call the matrix.
+    n_stored
+        How many values are stored.
     """
 
     open_group: Callable[[], AbstractContextManager[Any]]
@@ -173,51 +174,39 @@ class CompressedColumns:
     dtype: np.dtype[Any]
     row_labels: pd.Index
     what: str
+    n_stored: int
 
     def blocks(self) -> Iterator[RowBlock]:
-        """Deal the entries into files by rows, then read these one after another."""
+        """Make the rows dense, all in memory: for a small matrix."""
+        whole: list[CompressedParts] = [parts for _, parts in self.slabs()]
+        data, indices = (np.concatenate([parts[at] for parts in whole]) for at in (0, 1))
+        lengths = np.concatenate([np.diff(parts[2]) for parts in whole])
+        pointers = np.concatenate([[0], np.cumsum(lengths)])
+        rows = csr_parts(data, indices, pointers, self.shape[0]).T.tocsr()
         step = block_rows(self.shape[1], self.dtype.itemsize)
-        entry = np.dtype([("row", np.int64), ("column", np.int64), ("value", self.dtype)])
-        with tempfile.TemporaryDirectory(prefix="clustergrid-columns-") as folder:
-            with self.open_group() as group:
-                for entries in self._entries(group, entry):
-                    _deal(entries, step, Path(folder))
-            for start in range(0, self.shape[0], step):
-                rows = min(step, self.shape[0] - start)
-                block = np.zeros((rows, self.shape[1]), self.dtype)
-                path = Path(folder, str(start // step))
-                if path.exists():
-                    entries = np.fromfile(path, entry)
-                    # As scipy does, entries that occur twice are added.
-                    np.add.at(block, (entries["row"] - start, entries["column"]), entries["value"])
-                    path.unlink()
-                yield self.row_labels[start : start + rows], block
+        for start in range(0, self.shape[0], step):
+            block = rows[start : start + step]
+            yield self.row_labels[start : start + step], np.asarray(block.toarray(), self.dtype)
 
-    def _entries(self, group: Any, entry: np.dtype[Any]) -> Iterator[np.ndarray]:
-        """Read the stored entries in order, some at a time."""
-        pointers = np.asarray(group["indptr"][:]).astype(np.int64)
-        _check_pointers(pointers, 0, int(group["data"].shape[0]), self.what)
-        step = max(1, BLOCK_BYTES // entry.itemsize)
-        # Entries before the first pointer belong to no column.
-        for start in range(int(pointers[0]), int(pointers[-1]), step):
-            part = slice(start, min(start + step, int(pointers[-1])))
-            entries = np.empty(part.stop - part.start, entry)
-            rows = np.asarray(group["indices"][part])
-            _check_indices(rows, start, self.shape[0], self.what)
-            entries["row"] = rows
-            entries["value"] = group["data"][part]
-            entries["column"] = (
-                np.searchsorted(pointers, np.arange(part.start, part.stop), side="right") - 1
-            )
-            yield entries
+    def slabs(self) -> Iterator[tuple[int, CompressedParts]]:
+        """Read the columns in their order, some at a time: the first one's number, and these.
 
-
-def _deal(entries: np.ndarray, step: int, folder: Path) -> None:
-    """Append entries to the file of the block of rows they belong to."""
-    block = entries["row"] // step
-    order = np.argsort(block, kind="stable")
-    entries, block = entries[order], block[order]
-    edges = np.flatnonzero(np.diff(block, prepend=-1, append=-1))
-    for start, stop in pairwise(edges.tolist()):
-        with open(folder / str(block[start]), "ab") as file:
-            entries[start:stop].tofile(file)
+        Raises
+        ------
+        DataValueError, IntegrityError
+            Entries do not lie in the matrix, or cannot be read.
+        """
+        with self.open_group() as group:
+            pointers = np.asarray(group["indptr"][:]).astype(np.int64)
+            _check_pointers(pointers, 0, int(group["data"].shape[0]), self.what)
+            first = 0
+            while first < self.shape[1]:
+                most = pointers[first] + _SLAB_ENTRIES
+                last = int(np.searchsorted(pointers, most, side="right")) - 1
+                last = min(max(last, first + 1), self.shape[1])
+                part = slice(int(pointers[first]), int(pointers[last]))
+                rows = np.asarray(group["indices"][part])
+                _check_indices(rows, part.start, self.shape[0], self.what)
+                values = np.asarray(group["data"][part])
+                yield first, (values, rows, pointers[first : last + 1] - part.start)
+                first = last

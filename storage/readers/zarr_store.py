@@ -18,6 +18,7 @@ from clustergrid.storage.errors import (
     IntegrityError,
     StorageError,
 )
+from clustergrid.storage.labels import read_labels
 from clustergrid.storage.readers.annotated import (
     Annotated,
     axis_labels,
@@ -34,7 +35,7 @@ from clustergrid.storage.readers.sparse import SparseGroupSource
 from clustergrid.storage.readers.zarr_chunks import MOST_LABELS, check_array, check_stored
 from clustergrid.storage.source import ZarrSource
 
-__all__ = ["is_zarr", "open_zarr", "open_zarr_array"]
+__all__ = ["compressed_rows", "is_zarr", "open_zarr", "open_zarr_array"]
 
 _XARRAY_UNNAMED = "__xarray_dataarray_variable__"
 
@@ -193,8 +194,47 @@ def _open_annotated(location: Location, root: Any, layer: str | None) -> RandomA
     )
 
 
+def _open_copy(location: Location, root: Any, path: str, record: Any) -> RandomAccess:
+    """Open a sparse matrix that `clustergrid.storage.sparse_ingest` wrote."""
+    if not isinstance(record, dict) or not record.get("complete"):
+        raise _unfinished(location)
+    reader = compressed_rows(location.url, path)
+    labels = []
+    for dim, length in zip(record["labels"], reader.shape, strict=True):
+        if dim in root:
+            _check_labels(location, dim, root[dim])
+            refuse_pickles(root[dim], f"{dim!r} of {location.url}")
+        labels.append(read_labels(location.url, dim, length) if dim in root else None)
+    return RandomAccess(
+        reader=reader,
+        stored_chunks=(1, reader.shape[1]),
+        row_labels=labels[0],
+        column_labels=labels[1],
+        dim_names=(record["labels"][0], record["labels"][1]),
+        name=record.get("name"),
+    )
+
+
+def _unfinished(location: Location) -> IntegrityError:
+    return IntegrityError(
+        f"{location.url} was not written to its end. Run what wrote it again, or delete it."
+    )
+
+
+def compressed_rows(url: str, path: str) -> SparseGroupSource:
+    """Name a CSR group of a store.
+
+    Raises
+    ------
+    DataTypeError, DataValueError
+        It is not one.
+    """
+    with _open_node(url, path) as group:
+        found = describe(group, f"{path} of {url}")
+    return _compressed_rows(url, path, found)
+
+
 def _compressed_rows(url: str, path: str, found: Annotated) -> SparseGroupSource:
-    """Name a CSR group."""
     return SparseGroupSource(
         open_group=partial(_open_node, url, path),
         store=url,
@@ -207,7 +247,12 @@ def _compressed_rows(url: str, path: str, found: Annotated) -> SparseGroupSource
 
 def _open_variable(location: Location, root: Any, layer: str | None) -> RandomAccess:
     """Open a variable of a group that xarray can read."""
+    import zarr
+
     record = dict(root.attrs).get("clustergrid", {})
+    copies = [name for name in record if isinstance(root.get(name), zarr.Group)]
+    if layer in copies or (layer is None and len(copies) == 1):
+        return _open_copy(location, root, layer or copies[0], record[layer or copies[0]])
     for name, array in root.arrays():
         # xarray reads the labels as it opens the group.
         refuse_pickles(array, f"{name!r} of {location.url}")
@@ -217,9 +262,7 @@ def _open_variable(location: Location, root: Any, layer: str | None) -> RandomAc
     variable, stored = dataset[name], root[name]
     record = record.get(name, {})
     if not record.get("complete", True):
-        raise IntegrityError(
-            f"{location.url} was not written to its end. Run what wrote it again, or delete it."
-        )
+        raise _unfinished(location)
     what = f"{name!r} of {location.url}"
     check_number_dtype(variable.dtype, what)
     check_array(stored, what)

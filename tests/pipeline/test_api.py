@@ -262,9 +262,9 @@ def test_the_client_that_is_given_is_used(fresh_client, client):
 
 
 def test_a_large_lazy_matrix_is_put_at_rest_by_the_client(fresh_client, monkeypatch):
-    from clustergrid.pipeline import stages
+    from clustergrid.pipeline import bound_matrix
 
-    monkeypatch.setattr(stages, "_SHIPPED_BYTES", 1000)
+    monkeypatch.setattr(bound_matrix, "_SHIPPED_BYTES", 1000)
     lazy = xr.DataArray(VALUES, dims=("gene", "sample")).chunk(gene=20)
     expected = pdist(VALUES).to_numpy()
     np.testing.assert_array_equal(pdist(lazy).to_numpy(), expected)

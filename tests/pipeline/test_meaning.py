@@ -102,7 +102,7 @@ def flip(file):
 @pytest.mark.parametrize(
     ("stage", "array"),
     [
-        ("distance-row", "condensed_row_*/corner"),
+        ("distance-row", "condensed_row_*/tiles"),
         ("image", "image"),
         ("statistics", "statistics_row"),
     ],

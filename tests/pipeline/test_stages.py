@@ -12,7 +12,7 @@ import xarray as xr
 from scipy.cluster.hierarchy import linkage as scipy_linkage
 from scipy.spatial.distance import pdist
 
-from clustergrid.pipeline import stages as stages_module
+from clustergrid.pipeline import bound_matrix
 from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.opening import open_stages
@@ -187,10 +187,10 @@ def test_a_store_keeps_the_matrix(tmp_path):
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_large_matrix_does_not_travel_inside_tasks(monkeypatch, client, chunked):
-    monkeypatch.setattr(stages_module, "_SHIPPED_BYTES", VALUES.nbytes)
+    monkeypatch.setattr(bound_matrix, "_SHIPPED_BYTES", VALUES.nbytes)
     matrix = labelled().chunk(gene=13) if chunked else labelled()
     assert isinstance(bound(matrix, executor=DaskExecutor(client)).source, ArraySource)
-    monkeypatch.setattr(stages_module, "_SHIPPED_BYTES", VALUES.nbytes - 1)
+    monkeypatch.setattr(bound_matrix, "_SHIPPED_BYTES", VALUES.nbytes - 1)
     with client.as_current():
         source = bound(matrix, executor=DaskExecutor(client)).source
     assert isinstance(source, ZarrSource)

@@ -109,6 +109,23 @@ def test_the_libraries_agree(share, k):
         np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-13)
 
 
+@pytest.mark.parametrize("shape", [(131, 257, 200), (1, 129, 17), (64, 1, 130)])
+def test_blocks_of_any_shape_and_many_rows(shape):
+    n, m, k = shape
+    rng = np.random.default_rng(n)
+    left, right = with_gaps(rng, (n, k), 0.2), with_gaps(rng, (m, k), 0.4)
+    found, _ = distances("nan_euclidean", left, right)
+    np.testing.assert_allclose(found, nan_euclidean_distances(left, right), rtol=1e-10)
+    found, overlaps = distances("nan_correlation", left, right)
+    expected = 1 - pd.DataFrame(np.vstack([left, right]).T).corr().to_numpy()[:n, n:]
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-13)
+    other, counts = distances("nan_correlation", right, left)
+    np.testing.assert_array_equal(found, other.T)
+    np.testing.assert_array_equal(overlaps, counts.T)
+    alone, _ = distances("nan_correlation", left[-1:], right[: m // 2 + 1])
+    np.testing.assert_array_equal(alone, found[-1:, : m // 2 + 1])
+
+
 @pytest.mark.parametrize("name", MISSING)
 @settings(max_examples=25, deadline=None)
 @given(data=st.data(), seed=SEEDS)

@@ -17,10 +17,12 @@ import zarr
 from clustergrid.storage import matrix as matrix_module
 from clustergrid.storage import open_matrix
 from clustergrid.storage.errors import DataValueError
+from clustergrid.storage.identity import matrix_source
 from clustergrid.storage.ingest import ingest
 from clustergrid.storage.readers import npy as npy_module
 from clustergrid.storage.readers import sparse as sparse_module
 from clustergrid.storage.readers import text as text_module
+from clustergrid.storage.sparse import as_sparse
 
 VALUES = np.random.default_rng(1).normal(size=(40, 6))
 ROWS = [f"gene {i}" for i in range(39)] + ["gene 0"]
@@ -351,7 +353,7 @@ def test_tasks_are_small_and_name_the_file(tmp_path):
 @pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
 @pytest.mark.parametrize("layer", [None, "twice", "raw"])
 def test_anndata_files(anndata_file, form, suffix, layer, monkeypatch):
-    monkeypatch.setattr(sparse_module, "BLOCK_BYTES", 24 * 20)
+    monkeypatch.setattr(sparse_module, "_SLAB_ENTRIES", 20)
     monkeypatch.setattr(sparse_module, "block_rows", lambda columns, itemsize: 7)
     path, counts, data = anndata_file(form, suffix)
     matrix = open_matrix(path, layer=layer, chunks=16)
@@ -368,13 +370,14 @@ def test_anndata_files(anndata_file, form, suffix, layer, monkeypatch):
 
 
 def test_a_large_matrix_by_columns_is_stored_by_rows(anndata_file, monkeypatch, tmp_path):
-    monkeypatch.setattr(matrix_module, "SMALL_BYTES", 100)
+    monkeypatch.setattr(matrix_module, "SMALL_SPARSE_BYTES", 100)
     path, counts, data = anndata_file("csc")
     for matrix in (open_matrix(path), open_matrix(path, store=tmp_path / "kept")):
         assert matrix.chunks is not None
         assert matrix.dims == ("obs", "gene")
         assert matrix["obs"].to_numpy().tolist() == data.obs_names.tolist()
         np.testing.assert_array_equal(matrix.to_numpy(), counts)
+        assert as_sparse(matrix_source(matrix)) is not None
 
 
 def test_dimensions_called_obs_and_var_are_not_taken_for_anndata(tmp_path):

@@ -19,22 +19,22 @@ from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, matrix_statistics
-from clustergrid.pipeline.planning import Resources
 from clustergrid.pipeline.reorder import reordered_matrix
+from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.spec import check_normalization, distance_dtype
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.identity import matrix_source
 from clustergrid.storage.ingest import ingest
 from clustergrid.storage.source import ArraySource, MatrixSource
 
-__all__ = ["MatrixStages"]
+__all__ = ["BoundMatrix"]
 
 # An array up to this size travels to a Dask cluster inside a task; a larger one is put at rest.
 _SHIPPED_BYTES = 8_000_000
 
 
-class MatrixStages:
-    """The stages bound to one matrix.
+class BoundMatrix:
+    """A matrix, where its tasks run, and what they may use.
 
     Parameters
     ----------

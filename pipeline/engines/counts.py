@@ -1,0 +1,54 @@
+"""Driver: distances of booleans, from the features that both rows have."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from clustergrid.pipeline.engines._bits import COUNTS, count_common, count_ones, pack
+from clustergrid.pipeline.engines.base import BlockEngine, Place
+from clustergrid.pipeline.engines.given import DistanceInput
+
+__all__ = ["Counts"]
+
+
+class Counts(BlockEngine):
+    """Whole numbers, 64 features at a time: exact, whatever the cuts."""
+
+    def __init__(self, given: DistanceInput) -> None:
+        super().__init__(given)
+        self._finish = COUNTS[given.metric.name]
+        self._ones: dict[int, np.ndarray] = {}
+        self._scratch: dict[tuple[int, int], np.ndarray] = {}
+
+    def operand(self, rows: slice, features: slice) -> np.ndarray:
+        """Rows as bits; how many are set is noted for the end."""
+        words = pack(self.given.raw_values(rows, features) != 0)
+        ones = count_ones(words)
+        seen = self._ones.get(rows.start)
+        self._ones[rows.start] = ones if seen is None else seen + ones
+        return words
+
+    def accumulators(self, height: int, width: int) -> np.ndarray:
+        """Zeros for the features that both rows of a pair have."""
+        if not self.given.is_whole:
+            return np.zeros((height, width), np.int64)
+        if (height, width) not in self._scratch:
+            self._scratch[height, width] = np.empty((height, width), np.int64)
+        scratch = self._scratch[height, width]
+        scratch.fill(0)
+        return scratch
+
+    def add(
+        self, left: np.ndarray, right: np.ndarray, accumulators: np.ndarray, features: slice
+    ) -> None:
+        """Count what both have."""
+        count_common(left, right, accumulators)
+
+    def finish(self, accumulators: np.ndarray, place: Place) -> bool:
+        """Make distances of the counts."""
+        out = np.empty(accumulators.shape)
+        left, right = self._ones[place.rows.start], self._ones[place.columns.start]
+        self._finish(accumulators, left, right, self.given.n_features, out)
+        place.block[:] = out
+        upper = np.triu(out, 1) if place.is_diagonal else out
+        return bool(np.isfinite(upper).all())
