@@ -13,7 +13,7 @@ from clustergrid.pipeline.execution import Executor, available_cores
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.request import RunRequest
 from clustergrid.storage.arrays import open_array
-from clustergrid.storage.chunks import chunk_grid, chunk_of, damaged_chunks, noted_chunks
+from clustergrid.storage.chunks import chunk_grid, damaged_chunks, noted_chunks
 from clustergrid.storage.credentials import hide_credentials
 from clustergrid.storage.errors import IntegrityError, RunDirectoryError, StorageError
 from clustergrid.storage.identity import fingerprint, matrix_source, stored_record
@@ -22,9 +22,12 @@ from clustergrid.storage.manifest import Manifest
 from clustergrid.storage.matrix import open_matrix
 from clustergrid.storage.readers.base import Stream
 from clustergrid.storage.readers.location import Location
+from clustergrid.storage.readers.sparse import SparseGroupSource
 from clustergrid.storage.readers.table import open_location
 from clustergrid.storage.rundir import RunDirectory, stage_key
 from clustergrid.storage.source import ZarrSource
+from clustergrid.storage.sparse_copy import SPARSE_ARRAYS
+from clustergrid.storage.sparse_ingest import columns_of, ingest_columns
 from clustergrid.storage.verify import fault_of
 
 if TYPE_CHECKING:
@@ -138,6 +141,18 @@ def open_input(
             )
         return open_matrix(request.input, layer=request.layer), False
     manifest = _begin_anew(directory)
+    columns = columns_of(found)
+    if columns is not None:
+        with progress.stage("ingest", total=2 * columns.n_stored, unit="values") as stage:
+            ingest_columns(
+                found,
+                columns,
+                directory.matrix,
+                identity=directory.state["input"],
+                manifest=manifest,
+                progress=lambda done, _: stage.advance(done - stage.done),
+            )
+        return _opened_copy(directory, request)
     with progress.stage("ingest", total=0, unit="blocks") as stage:
 
         def tell(done: int, total: int) -> None:
@@ -151,6 +166,11 @@ def open_input(
             manifest=manifest,
             progress=tell,
         )
+    return _opened_copy(directory, request)
+
+
+def _opened_copy(directory: RunDirectory, request: RunRequest) -> tuple[xr.DataArray, bool]:
+    """Finish a copy that was just made, and open it."""
     release_memory()
     refuse_changed(directory, request)
     _finish(directory)
@@ -179,7 +199,7 @@ def _has_its_labels(directory: RunDirectory) -> bool:
     return all(
         fault_of(directory, entry) is None
         for entry in directory.manifest(_STAGE).entries.values()
-        if entry.is_chunk and chunk_of(entry.file, _MATRIX) is None
+        if entry.is_chunk and not entry.file.startswith(f"{_MATRIX}/")
     )
 
 
@@ -218,7 +238,7 @@ def keep_matrix(
         The input changed while it was copied.
     """
     source = matrix_source(matrix)
-    if needs_copy(matrix) or not isinstance(source, ZarrSource):
+    if needs_copy(matrix) or not isinstance(source, ZarrSource | SparseGroupSource):
         manifest, kept = _kept_chunks(directory, progress)
         total = int(matrix.nbytes)
         with (
@@ -259,17 +279,30 @@ def verify_matrix(directory: RunDirectory, progress: Progress) -> bool:
 
 def _damaged_files(directory: RunDirectory, manifest: Manifest, progress: Progress) -> list[str]:
     """Names of the matrix's chunks, among those in the manifest, that are not as they were."""
-    noted = noted_chunks(manifest, _MATRIX)
-    with progress.stage("verify-matrix", total=len(noted), unit="chunks") as stage:
-        damaged = damaged_chunks(
-            directory.matrix,
-            "matrix",
-            noted,
-            entries=manifest.entries,
-            threads=available_cores(),
-            progress=stage.advance,
-        )
-    return [noted[chunk] for chunk in damaged]
+    arrays = _arrays(directory)
+    noted = {name: noted_chunks(manifest, f"matrix.zarr/{name}") for name in arrays}
+    found = []
+    with progress.stage(
+        "verify-matrix", total=sum(map(len, noted.values())), unit="chunks"
+    ) as stage:
+        for name, chunks in noted.items():
+            damaged = damaged_chunks(
+                directory.matrix,
+                name,
+                chunks,
+                entries=manifest.entries,
+                threads=available_cores(),
+                progress=stage.advance,
+            )
+            found += [chunks[chunk] for chunk in damaged]
+    return found
+
+
+def _arrays(directory: RunDirectory) -> list[str]:
+    """Arrays that hold the values of the run's copy: one, or those of a sparse matrix."""
+    sparse = [f"matrix/{name}" for name in SPARSE_ARRAYS]
+    is_sparse = all(Path(directory.matrix, name, "zarr.json").exists() for name in sparse)
+    return sparse if is_sparse else ["matrix"]
 
 
 def _kept_chunks(directory: RunDirectory, progress: Progress) -> tuple[Manifest, float]:
@@ -303,7 +336,8 @@ def _begin_anew(directory: RunDirectory) -> Manifest:
 
 
 def _finish(directory: RunDirectory) -> None:
-    arrays = sorted(file.parent.name for file in Path(directory.matrix).glob("*/zarr.json"))
+    labels = {file.parent.name for file in Path(directory.matrix).glob("*/zarr.json")} - {"matrix"}
+    arrays = sorted([*labels, *_arrays(directory)])
     directory.finish(
         _STAGE, matrix_key(directory), arrays=[("matrix.zarr", name) for name in arrays]
     )

@@ -191,7 +191,7 @@ def row_centring(ranges: np.ndarray) -> np.ndarray:
     >>> ranges = row_ranges(1)
     >>> add_row_ranges(np.array([[7.0, np.nan, 9.0]]), ranges)
     >>> row_centring(ranges)
-    array([[8., 1.]])
+    array([[8. , 0.5]])
     """
     count, total = ranges[:, :2].T
     some = count > 0

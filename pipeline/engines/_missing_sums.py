@@ -285,13 +285,11 @@ def finish_correlation(
             out[i, j] = min(max(distance, 0.0), 2.0) if enough else np.nan
 
 
-# What a flagged pair is computed from. Values are taken relative to the first common ones, which
-# lie among the others, so that little cancels; equal rows are then treated equally to the bit.
-_N, _X0, _Y0, _SX, _SY, _SXX, _SYY = 0, 1, 2, 3, 4, 5, 6
-# Of the centred a and b: sums, squares; of their difference w: sum, squares, products with a + b;
-# the same for the difference of a and b brought to length one.
-_SA, _SB, _SAA, _SBB, _SW, _SWW, _SWE, _SG, _SGG, _SGE = 7, 8, 9, 10, 11, 12, 13, 14, 15, 16
-N_STATE = 17
+# What a flagged pair is computed from. First n, x0, y0 and the sums of x - x0, y - y0 and of their
+# squares: relative to the first common values, which lie among the others, so that little cancels
+# and equal rows are treated equally to the bit. Then, of the centred a and b, sums and squares; of
+# their difference w: sum, squares, products with a + b; the same of a and b brought to length one.
+_MEANS, N_STATE = 7, 17
 
 
 @jit
@@ -301,7 +299,7 @@ def add_shifted_moments(
     """First pass over flagged pairs: means and variances relative to the first common values."""
     for p in range(pairs.shape[0]):
         row, other = left[pairs[p, 0]], right[pairs[p, 1]]
-        n, x0, y0, sx, sy, sxx, syy = state[p, :_SA]
+        n, x0, y0, sx, sy, sxx, syy = state[p, :_MEANS]
         for f in range(row.shape[0]):
             x, y = row[f], other[f]
             if x == x and y == y:
@@ -313,13 +311,9 @@ def add_shifted_moments(
                 sy += dy
                 sxx += dx * dx
                 syy += dy * dy
-        state[p, _N] = n
-        state[p, _X0] = x0
-        state[p, _Y0] = y0
-        state[p, _SX] = sx
-        state[p, _SY] = sy
-        state[p, _SXX] = sxx
-        state[p, _SYY] = syy
+        means = state[p, :_MEANS]
+        means[0], means[1], means[2] = n, x0, y0
+        means[3], means[4], means[5], means[6] = sx, sy, sxx, syy
 
 
 @jit
@@ -346,8 +340,8 @@ def add_differences(
     """Second pass: differences of the centred rows, as they are and with length one."""
     for p in range(pairs.shape[0]):
         row, other = left[pairs[p, 0]], right[pairs[p, 1]]
-        n, x0, y0, sx, sy, sxx, syy = state[p, :_SA]
-        sa, sb, saa, sbb, sw, sww, swe, sg, sgg, sge = state[p, _SA:]
+        n, x0, y0, sx, sy, sxx, syy = state[p, :_MEANS]
+        sa, sb, saa, sbb, sw, sww, swe, sg, sgg, sge = state[p, _MEANS:]
         lx, ly = _length(n, sx, sxx), _length(n, sy, syy)
         fx, fy = _factors(lx, ly)
         to_one_x, to_one_y = 1.0 / (lx * fx), 1.0 / (ly * fy)
@@ -370,7 +364,10 @@ def add_differences(
                 sg += g
                 sgg += g * g
                 sge += g * (u + v)
-        state[p, _SA:] = np.array([sa, sb, saa, sbb, sw, sww, swe, sg, sgg, sge])
+        sums = state[p, _MEANS:]
+        sums[0], sums[1], sums[2], sums[3] = sa, sb, saa, sbb
+        sums[4], sums[5], sums[6] = sw, sww, swe
+        sums[7], sums[8], sums[9] = sg, sgg, sge
 
 
 @jit

@@ -67,6 +67,33 @@ def test_sizes_must_be_positive(n, tile_edge):
 
 
 @settings(deadline=None)
+@given(st.integers(1, 60), st.integers(1, 25))
+def test_every_tile_has_a_place_without_padding(n, edge):
+    grid = TriangleGrid(n=n, tile_edge=edge)
+    offset, places = 0, set()
+    for position in range(grid.n_tiles):
+        i, j = grid.tile(position)
+        assert grid.offset(i, j) == offset
+        rows, columns = grid.rows(i), grid.rows(j)
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        assert grid.tile_shape(i, j) == shape
+        offset += shape[0] * shape[1]
+        stack, number = grid.place(i, j)
+        assert grid.stacks[stack][1:] == shape
+        assert 0 <= number < grid.stacks[stack][0]
+        assert grid.placed(stack, number) == position
+        places.add((stack, number))
+    assert len(places) == grid.n_tiles == sum(count for count, _, _ in grid.stacks.values())
+    assert offset == grid.n_values == sum(a * b * c for a, b, c in grid.stacks.values())
+
+
+@pytest.mark.parametrize("place", [("tiles", 3), ("border", -1), ("border", 2), ("corner", 1)])
+def test_a_place_that_is_none_is_refused(place):
+    with pytest.raises(IndexError, match=f"tile {place[1]} is not one of the"):
+        TriangleGrid(n=10, tile_edge=4).placed(*place)
+
+
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 99))
 def test_slabs_cut_without_gaps(length, step):
     cut = list(slabs(length, step))
