@@ -68,7 +68,7 @@ def pack(values: np.ndarray) -> np.ndarray:
 
 
 @inline
-def _ones(word: int) -> int:  # pragma: no cover - compiled
+def _ones(word: np.uint64) -> np.int64:  # pragma: no cover - compiled
     """Count the ones of a word.
 
     LLVM knows these lines and makes one instruction of them, or vectors of it, where there is one:

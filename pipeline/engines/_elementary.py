@@ -92,22 +92,19 @@ def power(x: float, p: float, p_leading: float) -> float:  # pragma: no cover - 
     exponent = np.int64(biased | _AS_INTEGER).view(np.float64) - (
         _INTEGER_OFFSET + 1077.0 if small else _INTEGER_OFFSET + 1023.0
     )
-    logarithm = _log1p_octave(mantissa - 1.0) * _LOG2_E
+    logarithm: float = _log1p_octave(mantissa - 1.0) * _LOG2_E
     # p log2(x) = leading + rest: the leading part is exact, and would have lost the most.
     leading = p_leading * exponent
     rest = (p - p_leading) * exponent + p * logarithm
-    whole = leading + rest
-    whole = min(max(whole, -1200.0), 1100.0)
-    shifted = whole + _ROUNDING
+    shifted = min(max(leading + rest, -1200.0), 1100.0) + _ROUNDING
     rounded = shifted - _ROUNDING
-    fraction = (leading - rounded) + rest
-    fraction = min(max(fraction, -1.0), 1.0)
+    fraction = min(max((leading - rounded) + rest, -1.0), 1.0)
     series = _exponential(fraction * _LN2)
     # Two steps, because a power of two may be beyond the range where its product is not.
     integer = np.float64(shifted).view(np.int64) - 0x4338000000000000
     first = integer >> 1
     second = integer - first
-    result = (
+    result: float = (
         series
         * np.int64((first + 1023) << _EXPONENT_BITS).view(np.float64)
         * np.int64((second + 1023) << _EXPONENT_BITS).view(np.float64)
@@ -124,12 +121,13 @@ def divergence(x: float, y: float) -> float:  # pragma: no cover - compiled
     With ``t = |x - y| / (x + y)`` that is ``m g(t)``, ``g(t) = (1 + t) log(1 + t) +
     (1 - t) log(1 - t)``. The two logarithms cancel for small `t`, where `g` is therefore taken as
     an even polynomial; beyond, ``1 - t`` is computed as ``2 min(x, y) / (x + y)``, which loses
-    nothing. The relative error is below 2e-15. The result is the same to the bit for ``y, x``,
-    exactly 0 for equal values, and NaN where a value is negative or NaN.
+    nothing. The relative error is below 3e-15. The result is the same to the bit for ``y, x``,
+    exactly 0 for equal values and for those whose sum is subnormal, and NaN where a value is
+    negative or NaN.
     """
     total = x + y
     smaller = min(x, y)
-    reciprocal = 1.0 / (total + (1.0 if total == 0.0 else 0.0))
+    reciprocal = 1.0 / (total + (1.0 if total < _SMALLEST_NORMAL else 0.0))
     t = abs(x - y) * reciprocal
     u = t * t
     g = u * _near(u) if u < 0.125 else _far(2.0 * smaller * reciprocal)

@@ -103,7 +103,8 @@ def _largest_difference(
 def _root_difference(
     total: float, x: float, y: float, weight: float, parameter: float
 ) -> float:  # pragma: no cover - compiled
-    return total + weight * np.sqrt(abs(x - y))
+    root: float = np.sqrt(abs(x - y))
+    return total + weight * root
 
 
 @inline
@@ -111,7 +112,8 @@ def _difference_to_three_halves(
     total: float, x: float, y: float, weight: float, parameter: float
 ) -> float:  # pragma: no cover - compiled
     difference = abs(x - y)
-    return total + weight * (difference * np.sqrt(difference))
+    root: float = np.sqrt(difference)
+    return total + weight * (difference * root)
 
 
 @inline
