@@ -21,11 +21,13 @@ from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, matrix_statistics
 from clustergrid.pipeline.reorder import reordered_matrix
 from clustergrid.pipeline.resources import Resources
+from clustergrid.pipeline.sparse_source import shared_rows, sparse_transpose
 from clustergrid.pipeline.spec import check_normalization, distance_dtype
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.identity import matrix_source
 from clustergrid.storage.ingest import ingest
 from clustergrid.storage.source import ArraySource, MatrixSource
+from clustergrid.storage.sparse import SparseArraySource, as_sparse
 
 __all__ = ["BoundMatrix"]
 
@@ -95,10 +97,29 @@ class BoundMatrix:
         if self.is_copied:
             return self._ingest(self.matrix, "matrix")
         source: MatrixSource | None = matrix_source(self.matrix)
+        sparse = as_sparse(source)
+        if sparse is not None:
+            return shared_rows(
+                sparse,
+                in_process=self.executor.in_process,
+                scratch=lambda: self._scratch,
+                memory_bytes=self.resources.copy_bytes,
+                progress=self._progress,
+            )
         if source is not None:
             return source
         with self.executor.active():
             return ArraySource(np.asarray(self.matrix.to_numpy()))
+
+    @cached_property
+    def transposed_source(self) -> MatrixSource:
+        """The transposed matrix as tasks read it: a view, or a sparse one by rows."""
+        return sparse_transpose(
+            self.source,
+            scratch=lambda: self._scratch,
+            memory_bytes=self.resources.copy_bytes,
+            progress=self._progress,
+        )
 
     @property
     def is_copied(self) -> bool:
@@ -136,7 +157,10 @@ class BoundMatrix:
         if self.in_memory:
             return int(self.matrix.nbytes)
         # As `source` does it.
-        is_gathered = matrix_source(self.matrix) is None and not self.is_copied
+        source = matrix_source(self.matrix)
+        if isinstance(source, SparseArraySource):
+            return source.nbytes
+        is_gathered = source is None and not self.is_copied
         return int(self.matrix.nbytes) if is_gathered else 0
 
     @cached_property

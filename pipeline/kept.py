@@ -17,6 +17,7 @@ from clustergrid.pipeline.execution import Executor, available_cores
 from clustergrid.pipeline.metrics import Metric
 from clustergrid.pipeline.normalize import AxisStatistics, MatrixStatistics, matrix_statistics
 from clustergrid.pipeline.passes import ResumedExecutor
+from clustergrid.pipeline.sparse_source import keep_columns
 from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec
 from clustergrid.pipeline.stages import Stages
 from clustergrid.pipeline.tiles import DistanceInput
@@ -38,6 +39,8 @@ from clustergrid.storage.identity import labels_along
 from clustergrid.storage.labels import write_labels
 from clustergrid.storage.manifest import Manifest, metadata_entry
 from clustergrid.storage.rundir import RunDirectory, stage_key
+from clustergrid.storage.source import MatrixSource
+from clustergrid.storage.sparse import as_sparse
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -140,6 +143,20 @@ class RunStages(Stages):
             "statistics", key, _STATISTICS, [found.rows.to_array(), found.columns.to_array()]
         )
         return found
+
+    @cached_property
+    def transposed_source(self) -> MatrixSource:
+        """The transposed matrix as tasks read it; a sparse one is kept by rows in the run."""
+        sparse = as_sparse(self.source)
+        if sparse is None:
+            return super().transposed_source
+        return keep_columns(
+            self._directory,
+            self.matrix_key,
+            sparse,
+            memory_bytes=self.resources.copy_bytes,
+            progress=self._progress,
+        )
 
     def _keep_arrays(
         self, stage: str, key: str, paths: Sequence[str], values: Sequence[np.ndarray]

@@ -279,7 +279,7 @@ class Stages(BoundMatrix):
         source, statistics, normalization = self.source, self.statistics, self.normalization
         name = f"distance-{AXIS_NAMES[axis]}"
         if axis == 1:
-            source, statistics = source.transpose(), statistics.transpose()
+            source, statistics = self.transposed_source, statistics.transpose()
             normalization = normalization.transpose()
         try:
             given = distance_input(

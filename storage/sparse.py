@@ -118,6 +118,12 @@ class SparseArraySource:
         """Stored values."""
         return int(self._rows.nnz)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the matrix takes by rows."""
+        rows = self._rows
+        return int(rows.data.nbytes + rows.indices.nbytes + rows.indptr.nbytes)
+
     def read(self, rows: slice, columns: slice) -> np.ndarray:
         """Return a dense block."""
         return dense_block(self.read_compressed(rows), self.shape[1], columns)
