@@ -46,6 +46,7 @@ LABELS = "labels"
 """Name of the array of labels in the group."""
 
 _KIND = {"clustergrid": "condensed"}
+_DTYPES = ("float32", "float64")
 _MOST_SHOWN = 64
 """Values of a keyword (weights, variances) that are noted as they are."""
 
@@ -142,7 +143,14 @@ class StoredTiles:
 
     def _array(self, path: str) -> zarr.Array[Any]:
         if path not in self._opened:
-            self._opened[path] = open_array(self.store, path, mode=self.mode)
+            array = open_array(self.store, path, mode=self.mode)
+            shape = self.grid.stacks[path.rpartition("/")[2]]
+            if (array.shape, array.chunks, array.dtype) != (shape, (1, *shape[1:]), self.dtype):
+                raise TileError(
+                    f"{self.store}/{path} has {array.dtype} {array.shape} in chunks of "
+                    f"{array.chunks}, and tiles of {self.dtype} {shape} were written there"
+                )
+            self._opened[path] = array
         return self._opened[path]
 
     def read(self, i: int, j: int) -> np.ndarray:
@@ -249,6 +257,11 @@ def open_tiles(
         raise StorageError(
             f"{store}/{path} does not say its n, tile_edge and dtype: it was written by an older "
             "version. Compute the distances again."
+        )
+    if n < 1 or tile_edge < 1 or dtype not in _DTYPES:
+        raise StorageError(
+            f"{store}/{path} says it holds {dtype!r} distances of {n} observations in tiles of "
+            f"{tile_edge}: its metadata are damaged"
         )
     grid = TriangleGrid(n=n, tile_edge=tile_edge)
     has_labels = attributes.get(LABELS) is True

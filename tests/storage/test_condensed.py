@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import squareform
@@ -220,6 +221,22 @@ def test_what_is_not_distances_is_refused(tmp_path):
         open_condensed(store, "y")
 
 
+@pytest.mark.parametrize("wrong", [{"n": 0}, {"tile_edge": -1}, {"dtype": "O"}, {"dtype": "?!"}])
+def test_attributes_that_say_nothing_sensible_are_refused(tmp_path, wrong):
+    create_condensed(tmp_path, "d", n=5, tile_edge=4, dtype="f8")
+    zarr.open_group(str(tmp_path), path="d", mode="r+").attrs.update(wrong)
+    with pytest.raises(StorageError, match="its metadata are damaged"):
+        open_condensed(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [{"n": 13}, {"tile_edge": 3}, {"dtype": "float32"}])
+def test_arrays_that_are_not_those_of_the_attributes_are_refused(tmp_path, wrong):
+    create_condensed(tmp_path, "d", n=5, tile_edge=4, dtype="f8")
+    zarr.open_group(str(tmp_path), path="d", mode="r+").attrs.update(wrong)
+    with pytest.raises(IntegrityError, match="were written there"):
+        open_condensed(tmp_path).to_numpy()
+
+
 def test_distances_are_found_in_their_store(tmp_path):
     store, run = tmp_path / "store", tmp_path / "run"
     for folder, name in ((store, "condensed_row"), (run / "arrays.zarr", "condensed_row_0a1b_4")):
@@ -242,8 +259,6 @@ def test_distances_are_found_in_their_store(tmp_path):
 
 
 def test_an_array_of_somebody_else_is_not_replaced(tmp_path):
-    import zarr
-
     zarr.create_array(str(tmp_path), name="d", shape=(3,), dtype="f8", zarr_format=3)
     with pytest.raises(OSError, match="did not write and would replace"):
         create_condensed(tmp_path, "d", n=5, tile_edge=512, dtype="f8", overwrite=True)
