@@ -158,7 +158,7 @@ class Meaning:
         """Return the normalized values of some observations, ``(len(rows), k)`` float64."""
         source, normalization = self.stages.source, self.stages.normalization
         if axis == 1:
-            source, normalization = source.transpose(), normalization.transpose()
+            source, normalization = self.stages.transposed_source, normalization.transpose()
         features = slice(0, source.shape[1])
         return normalization.apply(source.read(rows, features), rows, features)
 
