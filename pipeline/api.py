@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from math import isqrt
 from numbers import Real
@@ -21,7 +22,8 @@ from clustergrid.pipeline.hierarchy import (
     linkage_matrix,
 )
 from clustergrid.pipeline.hierarchy.small import condensed_of
-from clustergrid.pipeline.metrics import Function
+from clustergrid.pipeline.keywords import MetricKeywords
+from clustergrid.pipeline.metrics import Function, get_metric
 from clustergrid.pipeline.monitor import Listener, Progress, make_progress
 from clustergrid.pipeline.opening import open_stages
 from clustergrid.pipeline.order import check_optimal_ordering
@@ -51,6 +53,11 @@ def pdist(
     data: Any,
     metric: str | Function = "euclidean",
     *,
+    p: float | None = None,
+    w: Any = None,
+    V: Any = None,
+    VI: Any = None,
+    min_periods: int | None = None,
     dtype: Any = None,
     memory: str | int | None = None,
     store: Store = None,
@@ -68,6 +75,18 @@ def pdist(
         function of two vectors, which is called for every pair. ``"precomputed"``: `data` are
         distances, a square matrix or SciPy's condensed vector (an array, a Zarr array, the path of
         one), which are checked, and read from where they are.
+    p
+        Of minkowski: the power, above 0; 2 by default.
+    w
+        ``(k,)`` weights of the features, not negative; of most of SciPy's metrics.
+    V
+        Of seuclidean: ``(k,)`` variances of the features; by default those of the data.
+    VI
+        Of mahalanobis: ``(k, k)`` inverse of the features' covariance matrix; by default that of
+        the data.
+    min_periods
+        Of nan_euclidean, nan_correlation and nan_spearman: least number of features that two rows
+        must both have, 1 and of the correlations 2 by default.
     dtype
         float32 or float64; by default that of the data, integers and bools as float64.
     memory
@@ -87,10 +106,10 @@ def pdist(
     Raises
     ------
     ValueError
-        The metric is unknown, values are not finite, a row has no distance under the metric, or
-        there are fewer than two rows.
+        The metric is unknown, values are not finite, a row has no distance under the metric,
+        there are fewer than two rows, or a keyword has a value or a length that it cannot have.
     TypeError
-        The data are not numbers.
+        The data are not numbers, or the metric does not take a keyword.
     MemoryLimitError
         The distances do not fit.
 
@@ -99,7 +118,13 @@ def pdist(
     >>> d = pdist([[0, 0], [3, 4], [0, 1]], "cityblock")
     >>> d.to_numpy().tolist()
     [7.0, 1.0, 6.0]
+    >>> pdist([[0, 0], [3, 4], [0, 1]], "cityblock", w=[1, 0]).to_numpy().tolist()
+    [3.0, 0.0, 3.0]
     """
+    keywords = MetricKeywords.from_mapping(
+        {"p": p, "w": w, "V": V, "VI": VI, "min_periods": min_periods}
+    )
+    get_metric(metric, keywords)
     if is_precomputed(metric):
         found = given_distances(data, dtype=dtype, client=client, progress=progress)
         if found is not None:
@@ -107,7 +132,7 @@ def pdist(
     stages = open_stages(
         data, dtype=dtype, memory=memory, store=store, client=client, progress=progress
     )
-    return stages.distances(0, metric=metric)
+    return stages.distances(0, metric=metric, metric_kws=keywords)
 
 
 def linkage(
@@ -115,6 +140,7 @@ def linkage(
     method: str = "average",
     metric: str | Function = "euclidean",
     *,
+    metric_kws: Mapping[str, Any] | None = None,
     optimal_ordering: bool = False,
     dtype: Any = None,
     memory: str | int | None = None,
@@ -133,6 +159,8 @@ def linkage(
         single, complete, average, weighted, centroid, median or ward.
     metric
         As in `pdist`; not used where `data` are distances.
+    metric_kws
+        Keywords of the metric, as ``{"p": 3}``: those of `pdist`.
     optimal_ordering
         Turn the leaves so that neighbours are near (up to some thousand observations).
     dtype, memory, store, client, progress
@@ -147,6 +175,8 @@ def linkage(
     ------
     ValueError
         As in `pdist`; the method is unknown, or does not go with the metric.
+    TypeError
+        As in `pdist`.
     MemoryLimitError
         The square of the distances does not fit the memory.
 
@@ -155,6 +185,8 @@ def linkage(
     >>> linkage([[0.0], [1.0], [5.0]], "single").tolist()
     [[0.0, 1.0, 1.0, 2.0], [2.0, 3.0, 4.0, 3.0]]
     """
+    keywords = MetricKeywords.from_mapping(metric_kws)
+    get_metric(metric, keywords)
     if is_precomputed(metric):
         found = given_distances(data, dtype=dtype, client=client, progress=progress)
         data = data if found is None else found
@@ -167,7 +199,9 @@ def linkage(
     stages = open_stages(
         data, dtype=dtype, memory=memory, store=store, client=client, progress=progress
     )
-    return stages.linkage(0, method=method, metric=metric, optimal_ordering=optimal_ordering)
+    return stages.linkage(
+        0, method=method, metric=metric, metric_kws=keywords, optimal_ordering=optimal_ordering
+    )
 
 
 def _linkage_of_tiles(
@@ -229,6 +263,7 @@ def plan(
     store: Store = None,
     client: Client | None = None,
     cluster: DescribedCluster | None = None,
+    metric_kws: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Say what `clustermap` of the same arguments would do: stages, tasks, bytes, memory, seconds.
 
@@ -246,6 +281,8 @@ def plan(
     cluster
         A `clustergrid.pipeline.planning.DescribedCluster`, which need not be there. It is planned
         for as ``clustergrid run`` would use it: stages meet in a store.
+    metric_kws
+        As in `clustermap`.
 
     Raises
     ------
@@ -271,18 +308,29 @@ def plan(
     if cluster is not None:
         limit = cluster.memory_bytes if memory is None else parse_bytes(memory)
         resources, held = cluster.resources(limit), 0
-    distances = distance_dtype(matrix.dtype, dtype)
+    distances, keywords = (
+        distance_dtype(matrix.dtype, dtype),
+        MetricKeywords.from_mapping(metric_kws),
+    )
 
     def axis(clustered: bool) -> AxisSpec:
-        return AxisSpec(cluster=clustered, method=method, metric=metric, dtype=distances)
+        return AxisSpec(
+            cluster=clustered,
+            method=method,
+            metric=metric,
+            metric_kws=keywords,
+            dtype=distances,
+        )
 
+    spec = RunSpec(
+        row=axis(row_cluster),
+        column=axis(col_cluster),
+        z_score=z_score,
+        standard_scale=standard_scale,
+    )
+    matrix.check_features(spec)
     planned = plan_run(
-        RunSpec(
-            row=axis(row_cluster),
-            column=axis(col_cluster),
-            z_score=z_score,
-            standard_scale=standard_scale,
-        ),
+        spec,
         matrix.shape,
         matrix.dtype.itemsize,
         resources,

@@ -48,7 +48,7 @@ class MetricKeywords:
     min_periods: int | None = None
 
     @classmethod
-    def from_mapping(cls, keywords: Mapping[str, Any]) -> MetricKeywords:
+    def from_mapping(cls, keywords: Mapping[str, Any] | MetricKeywords | None) -> MetricKeywords:
         """Check keywords as a user gave them; None is the same as not given.
 
         Raises
@@ -58,6 +58,14 @@ class MetricKeywords:
         DataValueError
             A ValueError: its shape or its value makes no sense.
         """
+        if isinstance(keywords, MetricKeywords):
+            return keywords
+        if keywords is None:
+            return cls()
+        if not isinstance(keywords, Mapping):
+            raise DataTypeError(
+                f"keywords of a metric are a mapping, as {{'p': 3}}, got {keywords!r}"
+            )
         given = {name: value for name, value in keywords.items() if value is not None}
         unknown = [name for name in given if name not in _NAMES]
         if unknown:
@@ -74,7 +82,7 @@ class MetricKeywords:
         """Those that were given, by name."""
         return {name: value for name in _NAMES if (value := getattr(self, name)) is not None}
 
-    def check_features(self, n_features: int) -> None:
+    def check_features(self, n_features: int, observations: str = "rows") -> None:
         """Refuse arrays that are not of so many features.
 
         Raises
@@ -86,17 +94,13 @@ class MetricKeywords:
             value = getattr(self, name)
             if value is not None and len(value) != n_features:
                 raise DataValueError(
-                    f"{name} is for {len(value):,} features, and the rows have {n_features:,}"
+                    f"{name} is for {len(value):,} features, and the {observations} have "
+                    f"{n_features:,}"
                 )
 
     def to_json(self) -> dict[str, Any]:
         """Return what identifies them: numbers as they are, of arrays a digest."""
-        return {
-            name: hashlib.sha256(value.tobytes()).hexdigest()
-            if isinstance(value, np.ndarray)
-            else value
-            for name, value in self.given.items()
-        }
+        return {name: _identity(value) for name, value in self.given.items()}
 
     def __eq__(self, other: object) -> bool:
         """Whether all numbers are the same."""
@@ -105,6 +109,13 @@ class MetricKeywords:
     def __hash__(self) -> int:
         """Hash of the numbers."""
         return hash(tuple(self.to_json().items()))
+
+
+def _identity(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return hashlib.sha256(value.tobytes()).hexdigest()
+    # JSON has no infinity, which is a power of minkowski.
+    return "inf" if value == np.inf else value
 
 
 def _power(name: str, value: Any) -> float:

@@ -366,7 +366,7 @@ class _Run:
         if self._has_tree[axis]:
             if axis in self._unfinished:
                 # Tiles that were found damaged after the tree had been made of them.
-                stages.distances(axis, metric=spec.metric)
+                stages.distances(axis, metric=spec.metric, metric_kws=spec.metric_kws)
             self.progress.kept(stage)
             return stored_linkage(directory, axis, self.shape[axis])
         if axis in self._given:
@@ -377,6 +377,7 @@ class _Run:
                     axis,
                     method=spec.method,
                     metric=spec.metric,
+                    metric_kws=spec.metric_kws,
                     optimal_ordering=spec.optimal_ordering,
                 )
         directory.begin(stage)

@@ -22,7 +22,7 @@ from clustergrid.pipeline.planning import Ingest, plan_run
 from clustergrid.pipeline.refusal import refuse_too_little_disk
 from clustergrid.pipeline.request import ClusterChoice, RunRequest
 from clustergrid.pipeline.resources import Resources
-from clustergrid.pipeline.spec import AXIS_NAMES, distance_dtype
+from clustergrid.pipeline.spec import AXIS_NAMES, RunSpec, distance_dtype
 from clustergrid.storage.identity import chunks_in_place
 
 if TYPE_CHECKING:
@@ -81,6 +81,17 @@ class PlannedMatrix:
     def nbytes(self) -> int:
         """Of all values."""
         return self.shape[0] * self.shape[1] * self.dtype.itemsize
+
+    def check_features(self, spec: RunSpec) -> None:
+        """Refuse keywords of other features, unless the shape is an estimate.
+
+        Raises
+        ------
+        DataValueError
+            As `RunSpec.check_features`.
+        """
+        if not self.note:
+            spec.check_features(self.shape)
 
 
 def planned_matrix(
@@ -175,9 +186,13 @@ def plan_of(
     ------
     MemoryLimitError
         It does not fit the memory.
+    DataValueError
+        A keyword of a metric is of another number of features.
     """
+    spec = request.spec(distance_dtype(matrix.dtype, request.dtype))
+    matrix.check_features(spec)
     plan = plan_run(
-        request.spec(distance_dtype(matrix.dtype, request.dtype)),
+        spec,
         matrix.shape,
         matrix.dtype.itemsize,
         resources,

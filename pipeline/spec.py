@@ -98,6 +98,11 @@ class AxisSpec:
         distance_dtype(np.dtype(np.float64), self.dtype)
 
     @property
+    def is_computed(self) -> bool:
+        """Whether a tree is to be made, and not given."""
+        return self.cluster and self.linkage is None
+
+    @property
     def found_metric(self) -> Metric:
         """The metric with its keywords."""
         return get_metric(self.metric, self.metric_kws)
@@ -133,3 +138,23 @@ class RunSpec:
     def axis(self, axis: int) -> AxisSpec:
         """How the rows (0) or the columns (1) are clustered."""
         return self.column if axis else self.row
+
+    def check_features(self, shape: tuple[int, int]) -> None:
+        """Refuse keywords that are of other features than the matrix of this shape has.
+
+        Raises
+        ------
+        DataValueError
+            A ValueError: which keyword of which axis, and both numbers.
+        """
+        both = self.row.is_computed and self.column.is_computed
+        for axis, observations in enumerate(("rows", "columns")):
+            spec = self.axis(axis)
+            if not spec.is_computed:
+                continue
+            try:
+                spec.metric_kws.check_features(shape[1 - axis], observations)
+            except DataValueError as error:
+                own = f"{AXIS_NAMES[axis]}_metric_kws"
+                hint = f": give the {observations} keywords of their own, {own}" if both else ""
+                raise DataValueError(f"{error}{hint}") from None

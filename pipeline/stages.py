@@ -306,8 +306,10 @@ class Stages(BoundMatrix):
         refuse_one_observation(self.matrix, axis)
         other = AxisSpec(cluster=False)
         matrix = planned_matrix(self.matrix, self.is_copied)
+        run_spec = RunSpec(row=spec if axis == 0 else other, column=spec if axis == 1 else other)
+        run_spec.check_features(self.shape)
         planned = plan_run(
-            RunSpec(row=spec if axis == 0 else other, column=spec if axis == 1 else other),
+            run_spec,
             self.shape,
             self.matrix.dtype.itemsize,
             self.resources,

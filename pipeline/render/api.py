@@ -43,6 +43,9 @@ def clustermap(
     store: Any = None,
     client: Any = None,
     progress: Any = None,
+    metric_kws: Mapping[str, Any] | None = None,
+    row_metric_kws: Mapping[str, Any] | None = None,
+    col_metric_kws: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> ClusterGrid:
     """Draw a matrix as a heatmap with its rows and columns clustered.
@@ -62,8 +65,10 @@ def clustermap(
         ``"single"``, ``"complete"``, ``"average"``, ``"weighted"``, ``"centroid"``,
         ``"median"`` or ``"ward"``.
     metric
-        ``"euclidean"``, ``"sqeuclidean"``, ``"cosine"``, ``"correlation"``, ``"cityblock"`` or
-        ``"chebyshev"``, or a function of two vectors, which is called for every pair.
+        Any metric of `scipy.spatial.distance.pdist`; ``"spearman"``; ``"nan_euclidean"``,
+        ``"nan_correlation"`` or ``"nan_spearman"`` for rows with missing values;
+        ``"precomputed"``, where `data` are distances; or a function of two vectors, which is
+        called for every pair.
     z_score
         Subtract the mean and divide by the standard deviation of every row (0) or column (1).
     standard_scale
@@ -102,6 +107,11 @@ def clustermap(
         A Dask client to compute on.
     progress
         Whether, or how, to show progress.
+    metric_kws
+        Keywords of the metric, as in `pdist`: ``{"p": 3}`` of minkowski, weights ``w``, and so on.
+    row_metric_kws, col_metric_kws
+        Keywords for one axis only, in place of `metric_kws`. ``w``, ``V`` and ``VI`` are of the
+        features: of rows, these are the columns.
     **kwargs
         For the heatmap: vmin, vmax, cmap, center, robust, annot, fmt, annot_kws, linewidths,
         linecolor, cbar, xticklabels, yticklabels; others go to the artist of the cells.
@@ -115,9 +125,10 @@ def clustermap(
     ------
     DataValueError
         A ValueError, e.g. for NaN in an axis that is clustered, an unknown metric, a mask,
-        annotations, colours or linkage of another size than the data.
+        annotations, colours, linkage or weights of another size than the data.
     DataTypeError
-        A TypeError, e.g. for indexed colours of data without an index, or for ``ax=``.
+        A TypeError, e.g. for indexed colours of data without an index, for ``ax=``, or for a
+        keyword that the metric does not take.
 
     Examples
     --------
@@ -163,6 +174,9 @@ def clustermap(
             col_metric=col_metric,
             col_method=col_method,
             optimal_ordering=optimal_ordering,
+            metric_kws=metric_kws,
+            row_metric_kws=row_metric_kws,
+            col_metric_kws=col_metric_kws,
             **kwargs,
         )
     except BaseException:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.order import check_linkage
 from clustergrid.pipeline.render import tables
 from clustergrid.pipeline.render.body import (
@@ -53,7 +54,7 @@ from clustergrid.pipeline.render.ticks import (
     hide_spines,
     write_tick_labels,
 )
-from clustergrid.pipeline.spec import AxisSpec
+from clustergrid.pipeline.spec import AxisSpec, RunSpec
 
 if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
 __all__ = ["ClusterGrid"]
 
 ROWS, COLUMNS = 0, 1
+
+Keywords: TypeAlias = Mapping[str, Any] | None
 
 
 class ClusterGrid(FigureGrid):
@@ -235,6 +238,9 @@ class ClusterGrid(FigureGrid):
         col_metric: Metric | None = None,
         col_method: str | None = None,
         optimal_ordering: bool = False,
+        metric_kws: Keywords = None,
+        row_metric_kws: Keywords = None,
+        col_metric_kws: Keywords = None,
         **kws: Any,
     ) -> Self:
         """Cluster, and draw everything; the parameters are those of `clustermap`."""
@@ -243,11 +249,6 @@ class ClusterGrid(FigureGrid):
             # Equal scales on both axes of the body can't be had in a grid of axes.
             warnings.warn("``square=True`` ignored in clustermap", UserWarning, stacklevel=2)
         self._refuse(HeatmapOptions.from_keywords(kws))
-        # Both axes before either is clustered.
-        if row_cluster and row_linkage is None:
-            AxisSpec(method=row_method or method, metric=row_metric or metric)
-        if col_cluster and col_linkage is None:
-            AxisSpec(method=col_method or method, metric=col_metric or metric)
         self.plot_dendrograms(
             row_cluster,
             col_cluster,
@@ -261,6 +262,9 @@ class ClusterGrid(FigureGrid):
             col_metric=col_metric,
             col_method=col_method,
             optimal_ordering=optimal_ordering,
+            metric_kws=metric_kws,
+            row_metric_kws=row_metric_kws,
+            col_metric_kws=col_metric_kws,
         )
         yind = self._leaf_order(self.dendrogram_row, ROWS)
         xind = self._leaf_order(self.dendrogram_col, COLUMNS)
@@ -296,16 +300,45 @@ class ClusterGrid(FigureGrid):
         col_metric: Metric | None = None,
         col_method: str | None = None,
         optimal_ordering: bool = False,
+        metric_kws: Keywords = None,
+        row_metric_kws: Keywords = None,
+        col_metric_kws: Keywords = None,
     ) -> None:
         """Make the trees of the axes that are clustered, and draw them."""
+
+        def axis_spec(is_computed: bool, metric: Metric, method: str, own: Keywords) -> AxisSpec:
+            if not is_computed:
+                return AxisSpec(cluster=False)
+            keywords = MetricKeywords.from_mapping(metric_kws if own is None else own)
+            return AxisSpec(
+                method=method,
+                metric=metric,
+                metric_kws=keywords,
+                optimal_ordering=optimal_ordering,
+            )
+
+        # Both axes before either is clustered.
+        specs = RunSpec(
+            row=axis_spec(
+                row_cluster and row_linkage is None,
+                row_metric or metric,
+                row_method or method,
+                row_metric_kws,
+            ),
+            column=axis_spec(
+                col_cluster and col_linkage is None,
+                col_metric or metric,
+                col_method or method,
+                col_metric_kws,
+            ),
+        )
+        specs.check_features(self._matrix.shape)
 
         def tree(axis: int, given: Any, metric: Metric, method: str) -> DendrogramPlotter:
             return DendrogramPlotter(
                 self._matrix.normalized,
                 axis=axis,
-                compute_linkage=lambda: self._matrix.linkage(
-                    axis, method, metric, optimal_ordering
-                ),
+                compute_linkage=lambda: self._matrix.linkage(axis, specs.axis(axis)),
                 linkage=given,
                 metric=metric,
                 method=method,

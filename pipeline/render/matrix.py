@@ -28,6 +28,7 @@ from clustergrid.storage.errors import DataValueError
 if TYPE_CHECKING:
     import xarray as xr
 
+    from clustergrid.pipeline.spec import AxisSpec
     from clustergrid.pipeline.stages import Stages
 
 __all__ = ["DrawnMatrix", "Metric", "StagedMatrix", "TableMatrix", "open_drawn"]
@@ -46,10 +47,14 @@ class _ComputedMatrix:
     stages: Stages
     shown_mask: Any
 
-    def linkage(self, axis: int, method: str, metric: Metric, optimal_ordering: bool) -> np.ndarray:
+    def linkage(self, axis: int, spec: AxisSpec) -> np.ndarray:
         """Compute the tree of the rows (0) or columns (1)."""
         return self.stages.linkage(
-            axis, method=method, metric=metric, optimal_ordering=optimal_ordering
+            axis,
+            method=spec.method,
+            metric=spec.metric,
+            metric_kws=spec.metric_kws,
+            optimal_ordering=spec.optimal_ordering,
         )
 
     def limits(self, robust: bool) -> tuple[float, float]:
@@ -117,14 +122,14 @@ class TableMatrix(_ComputedMatrix):
         """Labels that Series of colours are matched with; None where the data came without."""
         return self.index(axis) if self._is_labelled else None
 
-    def linkage(self, axis: int, method: str, metric: Metric, optimal_ordering: bool) -> np.ndarray:
+    def linkage(self, axis: int, spec: AxisSpec) -> np.ndarray:
         """Compute a tree, refusing what normalizing has made not finite by name."""
-        if is_precomputed(metric):
+        if is_precomputed(spec.metric):
             refuse_normalized(**self._steps)
         for name, normalized_axis in self._steps.items():
             if normalized_axis is not None:
                 refuse_constant(self.normalized, normalized_axis, name)
-        return super().linkage(axis, method, metric, optimal_ordering)
+        return super().linkage(axis, spec)
 
     def cells(self, row_order: np.ndarray, column_order: np.ndarray) -> np.ndarray:
         """Every cell in leaf order, masked where nothing is shown; for matrices that are small."""
