@@ -52,13 +52,12 @@ def _log1p_octave(f: float) -> float:  # pragma: no cover - compiled
 @inline
 def _exponential(y: float) -> float:  # pragma: no cover - compiled
     """``exp(y)`` for ``abs(y) <= log(2) / 2``: the Taylor series up to ``y ** 13``."""
-    series = 1 / 479001600 + y * (1 / 6227020800)
-    series = 1 / 3628800 + y * (1 / 39916800 + y * series)
-    series = 1 / 40320 + y * (1 / 362880 + y * series)
-    series = 1 / 720 + y * (1 / 5040 + y * series)
-    series = 1 / 24 + y * (1 / 120 + y * series)
-    series = 1 / 2 + y * (1 / 6 + y * series)
-    return 1.0 + y * (1.0 + y * series)
+    z = y * y
+    even = 1 / 40320 + z * (1 / 3628800 + z * (1 / 479001600))
+    even = 1 / 2 + z * (1 / 24 + z * (1 / 720 + z * even))
+    odd = 1 / 362880 + z * (1 / 39916800 + z * (1 / 6227020800))
+    odd = 1 / 6 + z * (1 / 120 + z * (1 / 5040 + z * odd))
+    return 1.0 + (y + z * (even + y * odd))
 
 
 @inline
@@ -140,12 +139,12 @@ def _near(u: float) -> float:  # pragma: no cover - compiled
 
     The polynomial interpolates the series in the Chebyshev nodes; it is off by 3e-18.
     """
-    series = 0.0040981986305930395 + u * 0.007884632457386364
-    series = 0.008311926979910244 + u * (0.006739161231301047 + u * series)
-    series = 0.015151455940874504 + u * (0.01099043078085577 + u * series)
-    series = 0.03571428569362809 + u * (0.022222223714483003 + u * series)
-    series = 0.16666666666666652 + u * (0.06666666666679245 + u * series)
-    return 1.0 + u * series
+    w = u * u
+    even = 0.01099043078085577 + w * (0.006739161231301047 + w * 0.007884632457386364)
+    even = w * (0.06666666666679245 + w * (0.022222223714483003 + w * even))
+    odd = 0.015151455940874504 + w * (0.008311926979910244 + w * 0.0040981986305930395)
+    odd = 0.16666666666666652 + w * (0.03571428569362809 + w * odd)
+    return 1.0 + (u * odd + even)
 
 
 @inline
@@ -155,14 +154,14 @@ def _far(v: float) -> float:  # pragma: no cover - compiled
     The first summand is a polynomial that interpolates in the Chebyshev nodes, off by 8e-17; of
     the second, nothing is left where `v` is so small that it has no full mantissa.
     """
-    series = -1.8881017994096536e-05 + v * 7.357721471708342e-06
-    series = -2.0787320413138834e-05 + v * (3.499179978598714e-05 + v * series)
-    series = 4.578725347124424e-05 + v * (4.06421788374021e-05 + v * series)
-    series = 0.0003714156371419416 + v * (0.0001421998129794878 + v * series)
-    series = 0.0031249895742359304 + v * (0.001041763096385251 + v * series)
-    series = 0.041666666635806815 + v * (0.01041666739902762 + v * series)
-    series = -1.6931471805599512 + v * (0.2500000000006791 + v * series)
-    first = 1.3862943611198906 + v * series
+    w = v * v
+    even = 4.06421788374021e-05 + w * (3.499179978598714e-05 + w * 7.357721471708342e-06)
+    even = 0.01041666739902762 + w * (0.001041763096385251 + w * (0.0001421998129794878 + w * even))
+    odd = 4.578725347124424e-05 + w * (-2.0787320413138834e-05 + w * -1.8881017994096536e-05)
+    odd = 0.041666666635806815 + w * (0.0031249895742359304 + w * (0.0003714156371419416 + w * odd))
+    first = 1.3862943611198906 + (
+        v * -1.6931471805599512 + w * (0.2500000000006791 + v * odd + w * even)
+    )
     above = np.float64(v).view(np.int64) - _ROOT_HALF + _ONE
     biased = (above >> _EXPONENT_BITS) & 0x7FF
     mantissa = np.int64((above & _MANTISSA) + _ROOT_HALF).view(np.float64)
