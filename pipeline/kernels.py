@@ -1,9 +1,4 @@
-"""Kernel: the inner loops of distances and of matrix statistics (NumPy in, NumPy out).
-
-Every loop adds the features of a pair one after another in their order, so a result is the same
-whatever tile or chunk it was computed in. The loops run along the second index of a transposed
-operand, where neighbouring pairs share a vector register; no sum is reassociated.
-"""
+"""Kernel: the inner loops of matrix statistics, and the copy of a tile both ways."""
 
 from __future__ import annotations
 
@@ -13,140 +8,12 @@ from clustergrid.pipeline._jit import jit
 
 __all__ = [
     "STATISTICS",
-    "add_absolute_differences",
-    "add_products",
-    "add_squared_differences",
     "block_statistics",
     "copy_both_ways",
-    "finish_products_euclidean",
-    "finish_products_unit",
-    "max_absolute_differences",
-    "recompute_flagged",
 ]
 
 STATISTICS = ("count", "mean", "m2", "minimum", "maximum", "infinite", "remainder")
 """Columns of what `block_statistics` returns; the remainder is what a mean lost to rounding."""
-
-
-@jit
-def add_squared_differences(
-    left: np.ndarray, right: np.ndarray, accumulator: np.ndarray
-) -> None:  # pragma: no cover - compiled
-    """Add ``(left[i] - right[:, j]) ** 2`` over features; `right` is transposed, ``(k, bj)``."""
-    for i in range(left.shape[0]):
-        row = accumulator[i]
-        for f in range(left.shape[1]):
-            x = left[i, f]
-            feature = right[f]
-            for j in range(feature.shape[0]):
-                difference = x - feature[j]
-                row[j] += difference * difference
-
-
-@jit
-def add_absolute_differences(
-    left: np.ndarray, right: np.ndarray, accumulator: np.ndarray
-) -> None:  # pragma: no cover - compiled
-    """Add ``abs(left[i] - right[:, j])`` over features; `right` is transposed, ``(k, bj)``."""
-    for i in range(left.shape[0]):
-        row = accumulator[i]
-        for f in range(left.shape[1]):
-            x = left[i, f]
-            feature = right[f]
-            for j in range(feature.shape[0]):
-                row[j] += abs(x - feature[j])
-
-
-@jit
-def max_absolute_differences(
-    left: np.ndarray, right: np.ndarray, accumulator: np.ndarray
-) -> None:  # pragma: no cover - compiled
-    """Keep the largest ``abs(left[i] - right[:, j])``; `right` is transposed, ``(k, bj)``."""
-    for i in range(left.shape[0]):
-        row = accumulator[i]
-        for f in range(left.shape[1]):
-            x = left[i, f]
-            feature = right[f]
-            for j in range(feature.shape[0]):
-                row[j] = max(row[j], abs(x - feature[j]))
-
-
-@jit
-def add_products(
-    left: np.ndarray, right: np.ndarray, accumulator: np.ndarray
-) -> None:  # pragma: no cover - compiled
-    """Add ``left[i] * right[:, j]`` over features; `right` is transposed, ``(k, bj)``."""
-    for i in range(left.shape[0]):
-        row = accumulator[i]
-        for f in range(left.shape[1]):
-            x = left[i, f]
-            feature = right[f]
-            for j in range(feature.shape[0]):
-                row[j] += x * feature[j]
-
-
-@jit
-def finish_products_euclidean(
-    products: np.ndarray,
-    left: np.ndarray,
-    right: np.ndarray,
-    bound: float,
-    smallest: float,
-    flagged: np.ndarray,
-) -> None:  # pragma: no cover - compiled
-    """Turn products of centred rows into squared distances, in place.
-
-    `left` and `right` are the rows' squared norms. Pairs whose squared distance is below `bound`
-    times the sum of both norms have lost digits to cancellation, and those below `smallest` may
-    have lost them to the range of the type: they are flagged.
-    """
-    for i in range(products.shape[0]):
-        for j in range(products.shape[1]):
-            norms = left[i] + right[j]
-            squared = norms - 2.0 * products[i, j]
-            flagged[i, j] = squared <= bound * norms or squared < smallest
-            products[i, j] = max(squared, 0.0)
-
-
-@jit
-def finish_products_unit(
-    products: np.ndarray, bound: float, flagged: np.ndarray
-) -> None:  # pragma: no cover - compiled
-    """Turn products of unit rows into ``1 - product``, in place; flag those below `bound`."""
-    for i in range(products.shape[0]):
-        for j in range(products.shape[1]):
-            distance = 1.0 - products[i, j]
-            flagged[i, j] = distance <= bound
-            products[i, j] = min(max(distance, 0.0), 2.0)
-
-
-@jit
-def recompute_flagged(
-    left: np.ndarray, right: np.ndarray, flagged: np.ndarray, accumulator: np.ndarray
-) -> None:  # pragma: no cover - compiled
-    """Add squared differences of the flagged pairs over one block of features, in float64.
-
-    Eight sums run side by side, because a single one would wait for every addition; they are
-    added in a fixed order.
-    """
-    k = left.shape[1]
-    whole = k - k % 8
-    lanes = np.empty(8)
-    for i in range(flagged.shape[0]):
-        for j in range(flagged.shape[1]):
-            if not flagged[i, j]:
-                continue
-            lanes[:] = 0.0
-            for f in range(0, whole, 8):
-                for lane in range(8):
-                    difference = left[i, f + lane] - right[j, f + lane]
-                    lanes[lane] += difference * difference
-            for f in range(whole, k):
-                difference = left[i, f] - right[j, f]
-                lanes[0] += difference * difference
-            accumulator[i, j] += ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + (
-                (lanes[4] + lanes[5]) + (lanes[6] + lanes[7])
-            )
 
 
 def block_statistics(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,22 +1,40 @@
-"""Driver: distances from matrix products, and from differences where these cancelled."""
+"""Driver: distances from matrix products, and from differences where these cancelled.
+
+A block of pairs goes through three sieves, each of which keeps what it can vouch for:
+
+1. one product in the distances' type; pairs that are near, compared with their distance from the
+   centre, have lost digits to cancellation there;
+2. where these are many and the type is single, one product in double precision;
+3. the rest, pair by pair: sums of squared differences in double precision.
+
+Blocks are counted from the matrix's corner, so what a pair goes through does not depend on tiles.
+NumPy does what is around a product, in the processor's cache; the compiler is loaded for the third
+sieve, which random data do not reach.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from clustergrid.pipeline.engines import _products
+from clustergrid.pipeline.engines import _differences
 from clustergrid.pipeline.engines.base import BlockEngine, Place
 from clustergrid.pipeline.engines.given import DistanceInput
 from clustergrid.storage.grid import BLOCK_FEATURES, slabs
 
 __all__ = ["Products"]
 
-# Below this share of the operands' scale, a product has lost too many digits: the pair is
-# recomputed from differences. With the share s, what is left of the product's error is
-# about eps * sqrt(k) / s, relative: 1e-10 in float64, 2e-5 in float32 (before the root).
+# Below this share of the operands' scale, a product has lost too many digits. With the share s,
+# what is left of the product's error is about eps * sqrt(k) / s, relative: 1e-10 in float64, 2e-5
+# in float32 (before the root).
 CANCELLED = {np.dtype(np.float64): 1e-5, np.dtype(np.float32): 1e-2}
 # Squared distances below this are recomputed in float64: products of float32 end at 1e-38.
 SMALLEST = {np.dtype(np.float64): 0.0, np.dtype(np.float32): 1e-30}
+# Share of a block's pairs above which another product is cheaper than differences.
+_MANY = 1 / 64
+_ROWS_AT_ONCE = 64
+"""Rows that become operands together: their values in double precision stay in the cache."""
 
 
 class Products(BlockEngine):
@@ -29,27 +47,44 @@ class Products(BlockEngine):
         super().__init__(given)
         self._dtype = np.dtype(given.dtype)
         k = given.n_features
-        self._centre = np.zeros(k) if given.centre is None else given.centre
         self._weights = np.ones(k) if given.weights is None else given.weights
-        self._factors = np.sqrt(self._weights) * given.scale
+        self._factors: np.ndarray | None = None
+        if given.weights is not None or given.scale != 1.0:
+            self._factors = np.sqrt(self._weights) * given.scale
         self._scratch: dict[tuple[int, int], np.ndarray] = {}
 
-    def operand(self, rows: slice, features: slice) -> np.ndarray:
-        """Centred or unit rows, in the distances' dtype."""
+    def operand(self, rows: slice, features: slice) -> list[np.ndarray]:
+        """Make centred or unit rows, in the distances' dtype, an array a block of features.
+
+        BLAS is called with the very same shapes and strides then, however features are cut: with
+        others its last bits may differ.
+        """
+        values = self._operand_values(rows, features)
+        return [
+            np.ascontiguousarray(values[:, block])
+            for block in slabs(values.shape[1], BLOCK_FEATURES)
+        ]
+
+    def _operand_values(self, rows: slice, features: slice) -> np.ndarray:
         given = self.given
         values = given.raw_values(rows, features)
         out = np.empty(values.shape, dtype=self._dtype)
-        factors = self._factors[features]
-        if given.metric.is_unit:
-            means, lengths = given.means_and_lengths(rows)
-            _products.unit_rows(values, means, lengths, factors, out)
+        if given.transform is not None:
+            assert given.centre is not None
+            out[:] = (values - given.centre[features]) @ given.transform
             return out
-        if given.transform is None:
-            _products.centred_rows(values, self._centre[features], factors, out)
-            return out
-        centred = np.empty(values.shape)
-        _products.centred_rows(values, self._centre[features], factors, centred)
-        return np.asarray(centred @ given.transform, dtype=self._dtype)
+        means, lengths = given.means_and_lengths(rows) if given.metric.is_unit else (None, None)
+        for part in slabs(len(values), _ROWS_AT_ONCE):
+            if means is not None and lengths is not None:
+                made = np.subtract(values[part], means[part, None], dtype=np.float64)
+                made /= lengths[part, None]
+            else:
+                assert given.centre is not None
+                made = np.subtract(values[part], given.centre[features], dtype=np.float64)
+            if self._factors is not None:
+                made *= self._factors[features]
+            out[part] = made
+        return out
 
     def accumulators(self, height: int, width: int) -> np.ndarray:
         """Products of so many pairs."""
@@ -61,59 +96,85 @@ class Products(BlockEngine):
         return self._scratch[height, width]
 
     def add(
-        self, left: np.ndarray, right: np.ndarray, accumulators: np.ndarray, features: slice
+        self,
+        left: list[np.ndarray],
+        right: list[np.ndarray],
+        accumulators: np.ndarray,
+        features: slice,
     ) -> None:
         """Add one product a block of features."""
-        for block in slabs(left.shape[1], BLOCK_FEATURES):
-            if features.start == 0 and block.start == 0:
-                np.matmul(left[:, block], right[:, block].T, out=accumulators)
+        for block, (one, other) in enumerate(zip(left, right, strict=True)):
+            if features.start == 0 and block == 0:
+                np.matmul(one, other.T, out=accumulators)
             else:
-                accumulators += left[:, block] @ right[:, block].T
+                accumulators += one @ other.T
 
     def finish(self, accumulators: np.ndarray, place: Place) -> bool:
         """Make distances of products, and compute those again that lost digits."""
-        given, bound = self.given, CANCELLED[self._dtype]
+        block = place.block
+        lost = self._distances(accumulators, place)
+        if lost is not None:
+            if self._dtype == np.float32 and np.count_nonzero(lost) > _MANY * lost.size:
+                lost = self._in_double_precision(place, lost)
+            if lost is not None and lost.any():
+                self._from_differences(place, lost)
+        if place.is_diagonal:
+            return bool(np.isfinite(np.triu(block, 1)).all())
+        # NaN is the least and the greatest, where there is one.
+        return bool(np.isfinite(block.max()))
+
+    def _distances(self, products: np.ndarray, place: Place) -> np.ndarray | None:
+        """Make distances of products, which are lost; return which of them cancelled, if any."""
+        given, bound = self.given, CANCELLED[products.dtype]
         product = given.metric.product
         assert product is not None
-        # Single precision is a tenth faster; squares have no root that halves their error.
-        needs_double = product.kind == "centred" and not product.root
-        real = np.float64 if needs_double else self._dtype.type
         if product.kind == "unit":
-            flagged, is_finite = _products.finish_unit(
-                accumulators,
-                real(1.0),
-                real(bound),
-                place.is_diagonal,
-                place.out,
-                place.top,
-                place.left,
-            )
-        else:
-            flagged, is_finite = _products.finish_centred(
-                accumulators,
-                (given.totals[place.rows, 1] * given.scale**2).astype(real),
-                (given.totals[place.columns, 1] * given.scale**2).astype(real),
-                real(2.0),
-                real(bound),
-                real(SMALLEST[self._dtype]),
-                real(given.scale),
-                product.root,
-                place.is_diagonal,
-                place.out,
-                place.top,
-                place.left,
-            )
-        if flagged:
-            self._compute_again(place)
-        return bool(is_finite)
+            distances = np.subtract(1.0, products, out=products)
+            lost = distances <= bound if place.is_diagonal or distances.min() <= bound else None
+            np.minimum(distances, 2.0, out=place.block, casting="same_kind")
+            return _above_diagonal(lost, place)
+        left, right = (
+            given.totals[part, 1] * given.scale**2 for part in (place.rows, place.columns)
+        )
+        squared = np.multiply(products, -2.0, out=products)
+        squared += left[:, None].astype(products.dtype)
+        squared += right.astype(products.dtype)
+        smallest = SMALLEST[products.dtype]
+        lost = None
+        # Few blocks hold near pairs: most are done with when their least is compared.
+        if place.is_diagonal or not squared.min() > max(
+            bound * (left.max() + right.max()), smallest
+        ):
+            norms = np.add.outer(left, right)
+            lost = (squared <= bound * norms) | (squared < smallest)
+            np.maximum(squared, 0.0, out=squared)
+        if product.root:
+            np.sqrt(squared, out=squared)
+        if given.scale != 1.0:
+            # Twice for squared distances: the square of the scale need not be a float32.
+            for _ in range(1 if product.root else 2):
+                squared /= given.scale
+        place.block[:] = squared
+        return _above_diagonal(lost, place)
 
-    def _compute_again(self, place: Place) -> None:
-        """Replace what is flagged by sums of squared differences in float64."""
-        block = place.block
-        is_flagged = block == _products.FLAGGED
-        if place.is_diagonal:
-            is_flagged &= ~np.tri(len(block), dtype=np.bool_)
-        rows, columns = np.nonzero(is_flagged)
+    def _in_double_precision(self, place: Place, lost: np.ndarray) -> np.ndarray | None:
+        """Replace what was lost by a product in double precision; return what still is."""
+        given = replace(self.given, dtype="float64")
+        out = np.empty(lost.shape)
+        again = Place(rows=place.rows, columns=place.columns, out=out, top=0, left=0)
+        engine = Products(given)
+        products = np.empty(lost.shape)
+        for features in given.slabs():
+            left = engine.operand(place.rows, features)
+            right = left if place.is_diagonal else engine.operand(place.columns, features)
+            engine.add(left, right, products, features)
+        still = engine._distances(products, again)
+        np.copyto(place.block, out, where=lost, casting="same_kind")
+        return None if still is None else still & lost
+
+    def _from_differences(self, place: Place, lost: np.ndarray) -> None:
+        """Replace what was lost by sums of squared differences."""
+        rows, columns = np.nonzero(lost)
         left, left_of = np.unique(rows, return_inverse=True)
         right, right_of = np.unique(columns, return_inverse=True)
         pairs = np.stack([left_of, right_of], axis=1)
@@ -123,11 +184,11 @@ class Products(BlockEngine):
             other = self._rows(place.columns, right, features)
             if self.given.transform is not None:
                 assert self.given.keywords.VI is not None
-                _products.quadratic_forms(one, other, pairs, self.given.keywords.VI, sums)
+                _differences.quadratic_forms(one, other, pairs, self.given.keywords.VI, sums)
                 continue
             weights = self._weights[features]
             for part in slabs(one.shape[1], BLOCK_FEATURES):
-                _products.squared_differences(
+                _differences.squared_differences(
                     np.ascontiguousarray(one[:, part]),
                     np.ascontiguousarray(other[:, part]),
                     pairs,
@@ -140,7 +201,7 @@ class Products(BlockEngine):
             sums *= 0.5
         elif product.root:
             np.sqrt(sums, out=sums)
-        block[rows, columns] = sums
+        place.block[rows, columns] = sums
 
     def _rows(self, rows: slice, indices: np.ndarray, features: slice) -> np.ndarray:
         """Read some rows of a block, float64, of length one where the metric wants that."""
@@ -149,3 +210,10 @@ class Products(BlockEngine):
             means, lengths = self.given.means_and_lengths(rows)
             values = (values - means[indices, None]) / lengths[indices, None]
         return values
+
+
+def _above_diagonal(lost: np.ndarray | None, place: Place) -> np.ndarray | None:
+    """Leave out what is mirrored, and the diagonal, which is known to be zero."""
+    if lost is not None and place.is_diagonal:
+        lost &= ~np.tri(len(lost), dtype=np.bool_)
+    return lost

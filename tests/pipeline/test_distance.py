@@ -15,7 +15,7 @@ from clustergrid.pipeline.distance import (
     read_square,
     write_distances,
 )
-from clustergrid.pipeline.engines import _products
+from clustergrid.pipeline.engines import _differences
 from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.metrics import engine_for, get_metric
 from clustergrid.pipeline.monitor import Progress
@@ -291,7 +291,7 @@ def test_whole_blocks_change_no_bit(use_engine, metric, engine, dtype):
         np.testing.assert_array_equal(cut, whole)
 
 
-def test_offset_and_near_duplicates_keep_their_digits_in_products(use_engine):
+def test_offset_and_near_duplicates_keep_their_digits_in_differences(use_engine):
     use_engine("product")
     for dtype, rtol in ((np.float64, 1e-10), (np.float32, 1e-4)):
         values = near_duplicates(200, 400, dtype)
@@ -306,13 +306,13 @@ def test_offset_and_near_duplicates_keep_their_digits_in_products(use_engine):
 def test_an_offset_is_removed_rather_than_recomputed(use_engine, monkeypatch, dtype):
     use_engine("product")
     recomputed = []
-    original = _products.squared_differences
+    original = _differences.squared_differences
 
     def recompute(left, right, pairs, weights, sums):
         recomputed.append(len(pairs))
         original(left, right, pairs, weights, sums)
 
-    monkeypatch.setattr(_products, "squared_differences", recompute)
+    monkeypatch.setattr(_differences, "squared_differences", recompute)
     values = np.random.default_rng(5).normal(size=(200, 50)).astype(dtype) + dtype(1000)
     values[7] = values[3]
     values[9] = values[4] + dtype(1e-3)
@@ -322,7 +322,7 @@ def test_an_offset_is_removed_rather_than_recomputed(use_engine, monkeypatch, dt
 
 def test_without_recomputing_near_duplicates_would_be_wrong(use_engine, monkeypatch):
     # The test above is able to fail.
-    monkeypatch.setattr(_products, "squared_differences", lambda *args: None)
+    monkeypatch.setattr(_differences, "squared_differences", lambda *args: None)
     use_engine("product")
     values = near_duplicates(200, 400, np.float32)
     found = distances(values, "euclidean")

@@ -1,86 +1,11 @@
-"""The inner loops against NumPy, and every sum in its order."""
+"""Statistics of blocks, and copies of tiles, against NumPy."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clustergrid.pipeline import kernels
 from clustergrid.pipeline._jit import jit
-
-LOOPS = {
-    "add_squared_differences": lambda x, y: (x - y) ** 2,
-    "add_absolute_differences": lambda x, y: abs(x - y),
-    "add_products": lambda x, y: x * y,
-}
-
-
-def pair(n, m, k, seed=0):
-    rng = np.random.default_rng(seed)
-    return rng.normal(size=(n, k)), rng.normal(size=(m, k))
-
-
-@pytest.mark.parametrize("name", LOOPS)
-@settings(max_examples=20, deadline=None)
-@given(n=st.integers(1, 12), m=st.integers(1, 12), k=st.integers(1, 20), cut=st.integers(0, 20))
-def test_features_are_added_one_after_another(name, n, m, k, cut):
-    left, right = pair(n, m, k)
-    expected = np.ones((n, m))
-    for i in range(n):
-        for j in range(m):
-            for f in range(k):
-                expected[i, j] += LOOPS[name](left[i, f], right[j, f])
-    found = np.ones((n, m))
-    kernel = getattr(kernels, name)
-    for part in (slice(0, cut), slice(cut, k)):
-        kernel(left[:, part], np.ascontiguousarray(right[:, part].T), found)
-    # A multiplication and an addition that are fused round once; they are within an ulp or so.
-    np.testing.assert_allclose(found, expected, rtol=1e-14, atol=1e-14)
-    whole = np.ones((n, m))
-    kernel(left, np.ascontiguousarray(right.T), whole)
-    np.testing.assert_array_equal(found, whole)
-
-
-def test_the_largest_difference():
-    left, right = pair(7, 9, 30)
-    found = np.zeros((7, 9))
-    kernels.max_absolute_differences(left, np.ascontiguousarray(right.T), found)
-    np.testing.assert_array_equal(found, np.abs(left[:, None] - right[None]).max(2))
-
-
-@pytest.mark.parametrize("k", [1, 7, 8, 9, 16, 31])
-def test_only_flagged_pairs_are_recomputed(k):
-    left, right = pair(6, 5, k)
-    flagged = np.random.default_rng(1).random((6, 5)) < 0.5
-    found = np.zeros((6, 5))
-    kernels.recompute_flagged(left, right, flagged, found)
-    expected = np.where(flagged, ((left[:, None] - right[None]) ** 2).sum(2), 0)
-    np.testing.assert_allclose(found, expected, rtol=1e-13)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_products_become_squared_distances(dtype):
-    left, right = (x.astype(dtype) for x in pair(6, 5, 40))
-    right[2] = left[1]
-    products = left @ right.T
-    squares = [(x.astype(np.float64) ** 2).sum(1) for x in (left, right)]
-    flagged = np.zeros((6, 5), bool)
-    kernels.finish_products_euclidean(products, *squares, 1e-2, 0.0, flagged)
-    expected = ((left[:, None].astype(np.float64) - right[None]) ** 2).sum(2)
-    assert flagged[1, 2]
-    assert flagged.sum() == 1
-    assert (products >= 0).all()
-    np.testing.assert_allclose(products[~flagged], expected[~flagged], rtol=1e-5)
-
-
-def test_products_of_unit_rows_become_distances():
-    products = np.array([[1.0 + 1e-16, 1.0 - 1e-9, 0.5], [-1.0 - 1e-15, 0.0, 0.999]])
-    flagged = np.zeros((2, 3), bool)
-    kernels.finish_products_unit(products, 1e-5, flagged)
-    np.testing.assert_array_equal(flagged, [[True, True, False], [False, False, False]])
-    assert (products >= 0).all()
-    assert (products <= 2).all()
-    np.testing.assert_allclose(products[1], [2, 1, 0.001])
 
 
 @settings(max_examples=40, deadline=None)
