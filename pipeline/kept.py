@@ -187,7 +187,8 @@ class RunStages(Stages):
         """Compute the tiles that no earlier run left whole."""
         name, grid = AXIS_NAMES[axis], self._grid(axis, tiling)
         stage, group = f"distance-{name}", self._directory.arrays
-        key = distance_key(self.key, axis, given.metric, self.dtype)
+        # What follows from the data does so again, and is no part of the question.
+        key = distance_key(self.key, axis, given.asked_metric, self.dtype)
         # An array of its own for every key and edge: on a cluster that outlives its driver, a task
         # of a killed run may still write its tile into the array that was there then.
         prefix = f"condensed_{name}_{key[:12]}_"

@@ -31,8 +31,8 @@ class DistanceInput:
         Applied to every block that is read.
     name
         Name of the metric, or a function.
-    keywords
-        Of the metric, those that follow from the data included.
+    keywords, asked
+        Of the metric: those that follow from the data included, and those that were asked for.
     engine
         As `engine_for` chose.
     dtype
@@ -62,6 +62,7 @@ class DistanceInput:
     totals: np.ndarray
     features_at_once: int
     keywords: MetricKeywords = field(default_factory=MetricKeywords)
+    asked: MetricKeywords = field(default_factory=MetricKeywords)
     centre: np.ndarray | None = None
     weights: np.ndarray | None = None
     scale: float = 1.0
@@ -72,6 +73,11 @@ class DistanceInput:
     def metric(self) -> Metric:
         """The metric with its keywords."""
         return get_metric(self.name, self.keywords)
+
+    @property
+    def asked_metric(self) -> Metric:
+        """The metric as it was asked for."""
+        return get_metric(self.name, self.asked)
 
     @property
     def n_features(self) -> int:
