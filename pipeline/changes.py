@@ -7,8 +7,13 @@ from typing import Any
 
 __all__ = ["describe_changes"]
 
-_NO_OPTIONS = ("directory", "memory_bytes", "cluster")
+_NO_OPTIONS = ("directory", "memory_bytes", "cluster", "metric_files")
 """What decides no result."""
+
+_ARRAYS = tuple(
+    f"{axis} metric_kws {name}" for axis in ("row", "column") for name in ["w", "V", "VI"]
+)
+"""Options that are digests of numbers."""
 
 
 def describe_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -27,10 +32,16 @@ def describe_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """
     old, new = dict(_flat(before)), dict(_flat(now))
     return [
-        f"{name} was {old.get(name)!r} and is {new.get(name)!r}"
+        f"{name} was {_shown(name, old.get(name))} and is {_shown(name, new.get(name))}"
         for name in sorted({*old, *new})
         if old.get(name) != new.get(name)
     ]
+
+
+def _shown(name: str, value: Any) -> str:
+    if name in _ARRAYS and isinstance(value, str):
+        return f"an array (sha256 {value[:12]})"
+    return repr(value)
 
 
 def _flat(request: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -38,6 +49,12 @@ def _flat(request: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         if name in _NO_OPTIONS:
             continue
         if isinstance(value, dict):
-            yield from ((f"{name} {each}", content) for each, content in value.items())
+            for each, content in value.items():
+                if each == "metric_kws":
+                    yield from (
+                        (f"{name} {each} {word}", number) for word, number in content.items()
+                    )
+                else:
+                    yield f"{name} {each}", content
         else:
             yield name, value

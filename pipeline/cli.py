@@ -304,6 +304,8 @@ _OPTIONS = (
     (r"(z_score|standard_scale)=0", lambda m: f"--{m[1].replace('_', '-')} rows"),
     (r"(z_score|standard_scale)=1", lambda m: f"--{m[1].replace('_', '-')} columns"),
     (r"layer=\.\.\.", "--layer"),
+    (r"(row|col)_metric_kws", r"--\1-metric-kws"),
+    (r"(?<!-)metric_kws", "--metric-kws"),
 )
 
 

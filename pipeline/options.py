@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from clustergrid.pipeline.hierarchy.methods import METHODS
+from clustergrid.pipeline.keyword_files import GivenKeywords, parse_keywords
 from clustergrid.pipeline.metrics import METRICS, check_metric
 from clustergrid.pipeline.request import (
     CLUSTERS,
@@ -22,7 +23,7 @@ from clustergrid.pipeline.request import (
 )
 from clustergrid.pipeline.resources import DescribedCluster
 from clustergrid.pipeline.sizes import parse_bytes
-from clustergrid.pipeline.spec import AxisSpec
+from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec
 from clustergrid.storage.errors import ClustergridError
 
 __all__ = [
@@ -74,6 +75,15 @@ def _metric(_context: click.Context, _parameter: click.Parameter, text: str | No
     return text
 
 
+def _keywords(
+    _context: click.Context, _parameter: click.Parameter, entries: tuple[str, ...]
+) -> GivenKeywords | None:
+    try:
+        return parse_keywords(entries) if entries else None
+    except ClustergridError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 def _legend(
     _context: click.Context, _parameter: click.Parameter, entries: tuple[str, ...]
 ) -> dict[str, str]:
@@ -100,6 +110,13 @@ _memory_option = click.option(
     help="What the run may use on this machine, as 8GB; by default most of what is free.",
 )  # fmt: skip
 
+
+def _keywords_option(name: str, text: str) -> Callable[[Command], Command]:
+    return click.option(
+        name, multiple=True, callback=_keywords, metavar="NAME=VALUE", help=text
+    )  # fmt: skip
+
+
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON lines for programs, and nothing else."
 )
@@ -114,10 +131,14 @@ clustering_options = _apply(
                  help="How the distance of two clusters follows from those of their members."),
     click.option("--metric", callback=_metric, default="euclidean", show_default=True,
                  metavar="NAME", help=f"One of {', '.join(sorted(METRICS))}."),
+    _keywords_option("--metric-kws", "Keyword of the metric, may be given again: p=3, "
+                     "min_periods=10; w, V and VI from a file of numbers (.npy, text)."),
     click.option("--row-method", type=click.Choice(METHODS), help="Only for the rows."),
     click.option("--row-metric", callback=_metric, metavar="NAME", help="Only for the rows."),
+    _keywords_option("--row-metric-kws", "Only for the rows, in place of --metric-kws."),
     click.option("--col-method", type=click.Choice(METHODS), help="Only for the columns."),
     click.option("--col-metric", callback=_metric, metavar="NAME", help="Only for the columns."),
+    _keywords_option("--col-metric-kws", "Only for the columns, in place of --metric-kws."),
     click.option("--row-cluster/--no-row-cluster", default=True, help="Cluster the rows."),
     click.option("--col-cluster/--no-col-cluster", default=True, help="Cluster the columns."),
     click.option("--row-linkage", type=_FILE, help="Use this tree (.npy)."),
@@ -201,11 +222,17 @@ def _axis_number(axis: str | None) -> int | None:
     return None if axis is None else ("rows", "columns").index(axis)
 
 
+def _given_keywords(options: dict[str, Any], axis: str) -> GivenKeywords:
+    """Keywords of the metric of an axis: its own, or those of both."""
+    return options[f"{axis}_metric_kws"] or options["metric_kws"] or GivenKeywords()
+
+
 def _axis_spec(options: dict[str, Any], axis: str) -> AxisSpec:
     return AxisSpec(
         cluster=options[f"{axis}_cluster"],
         method=options[f"{axis}_method"] or options["method"],
         metric=options[f"{axis}_metric"] or options["metric"],
+        metric_kws=_given_keywords(options, axis).keywords,
         optimal_ordering=options["optimal_ordering"],
         linkage=options[f"{axis}_linkage"],
     )
@@ -270,6 +297,7 @@ def make_request(input: str, output: str, options: dict[str, Any]) -> RunRequest
             directory=Path(output),
             row=_axis_spec(options, "row"),
             column=_axis_spec(options, "col"),
+            metric_files={axis: _given_keywords(options, axis).files for axis in AXIS_NAMES},
             row_cut=Cut(k=options.get("row_k"), height=options.get("row_height")),
             column_cut=Cut(k=options.get("col_k"), height=options.get("col_height")),
             z_score=_axis_number(options["z_score"]),

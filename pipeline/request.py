@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from clustergrid.pipeline.spec import AxisSpec, RunSpec, check_normalization
@@ -146,6 +146,9 @@ class RunRequest:
         The run directory.
     row, column
         How the axes are clustered; their dtype is that of `dtype`.
+    metric_files
+        Absolute paths of the files that keywords of their metrics were read from, by axis
+        (``"row"``, ``"col"``) and keyword.
     row_cut, column_cut
         Where their trees are cut.
     z_score, standard_scale, dtype, layer
@@ -164,6 +167,7 @@ class RunRequest:
     directory: Path
     row: AxisSpec = field(default_factory=AxisSpec)
     column: AxisSpec = field(default_factory=AxisSpec)
+    metric_files: dict[str, dict[str, str]] = field(default_factory=dict)
     row_cut: Cut = field(default_factory=Cut)
     column_cut: Cut = field(default_factory=Cut)
     z_score: int | None = None
@@ -194,6 +198,14 @@ class RunRequest:
     def cut(self, axis: int) -> Cut:
         """Where the tree of the rows (0) or of the columns (1) is cut."""
         return self.column_cut if axis else self.row_cut
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what was asked as plain values, of arrays a digest."""
+        asked = {each.name: getattr(self, each.name) for each in fields(self)}
+        for name in ("row_cut", "column_cut", "figure", "cluster"):
+            asked[name] = asdict(asked[name])
+        axes = {"row": self.row.to_json(), "column": self.column.to_json()}
+        return asked | axes | {"directory": str(self.directory)}
 
     def spec(self, dtype: str) -> RunSpec:
         """Take what decides results, with the type of the distances."""

@@ -39,6 +39,7 @@ from clustergrid.pipeline.intake import (
     verify_matrix,
 )
 from clustergrid.pipeline.kept import RunStages, distance_key, normalization_key
+from clustergrid.pipeline.keyword_files import keep_keywords
 from clustergrid.pipeline.memory import MemorySampler
 from clustergrid.pipeline.monitor import JsonLines, Listener, Progress
 from clustergrid.pipeline.order import leaf_order
@@ -200,7 +201,7 @@ class _Run:
         # From here on the results may be of other options than those that were finished.
         directory.begin("outputs")
         directory.update(finished=None, files=None, **asked)
-        self._copied = keep_colors(directory, self._colors)
+        self._copied = keep_colors(directory, self._colors) | keep_keywords(directory, self.spec)
         if is_kept and self._unfinished and not verify_matrix(directory, progress):
             matrix, _ = open_input(directory, request, progress)
         self._matrix = matrix
@@ -216,6 +217,7 @@ class _Run:
 
     def _check_options(self, matrix: xr.DataArray) -> dict[int, tuple[np.ndarray, str]]:
         """Refuse what can be refused before anything is computed; return trees that are given."""
+        self.spec.check_features(self.shape)
         given = {}
         for axis, n in enumerate(self.shape):
             check_cut(self.request, axis, n)
@@ -412,9 +414,8 @@ def _plan_entries(plan: Plan) -> dict[str, Any]:
 
 def _provenance(request: RunRequest, plan: Plan) -> dict[str, Any]:
     """Entries of ``run.json``: what was asked, with which versions."""
-    asked = asdict(request)
     # `plot` may be called from another working directory.
-    asked |= {"directory": str(request.directory), "input": Location.parse(request.input).shown}
+    asked = request.to_json() | {"input": Location.parse(request.input).shown}
     packages = ("clustergrid", "dask", "matplotlib", "numba", "numpy", "scipy", "xarray", "zarr")
     return {
         "request": json.loads(json.dumps(asked)),

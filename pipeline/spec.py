@@ -155,6 +155,5 @@ class RunSpec:
             try:
                 spec.metric_kws.check_features(shape[1 - axis], observations)
             except DataValueError as error:
-                own = f"{AXIS_NAMES[axis]}_metric_kws"
-                hint = f": give the {observations} keywords of their own, {own}" if both else ""
-                raise DataValueError(f"{error}{hint}") from None
+                hint = ": give keywords to one axis, row_metric_kws or col_metric_kws"
+                raise DataValueError(f"{error}{hint if both else ''}") from None

@@ -75,6 +75,7 @@ order_*.txt      labels in leaf order, one a line (backslash and line ends escap
 clusters_*.tsv   label, place in the leaf order, cluster; where a cut was asked for. Labels as in
                  order_*.txt, and ' before what a spreadsheet would compute
 *_colors.tsv     colours of the strips beside rows and columns
+metric_kws_*.npz keywords of the metric that are arrays (w, V, VI), where there were any
 figure.*         the picture
 report/          Dask performance reports, one a stage, where the run used a cluster
 manifest/        every file that a stage has at rest, with its size and digest, one a line
