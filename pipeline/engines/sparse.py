@@ -39,9 +39,9 @@ __all__ = [
     "sparse_tile",
 ]
 
-_MOST_STORED = 0.15
+_MOST_STORED = 0.12
 """Share of stored values up to which products of sparse rows are faster than dense ones ..."""
-_MOST_COUNTED = 0.03
+_MOST_COUNTED = 0.02
 """... and counts of common values faster than those of packed bits."""
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -212,3 +215,40 @@ def test_counts_are_of_unnormalized_values_alone():
     assert not is_sparse_metric("jaccard", shifted)
     assert is_sparse_metric("cosine", shifted)
     assert not is_sparse_metric("cityblock", Normalization())
+
+
+@pytest.mark.slow
+def test_a_large_matrix_takes_the_memory_of_what_it_stores():
+    script = """
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import scipy.sparse
+from clustergrid.pipeline.engines.sparse import sparse_input, sparse_tile
+from clustergrid.pipeline.execution import ThreadsExecutor
+from clustergrid.pipeline.monitor import Progress
+from clustergrid.pipeline.normalize import Normalization, matrix_statistics
+from clustergrid.storage.sparse import SparseArraySource
+
+rng = np.random.default_rng(0)
+n, k, stored = 200_000, 30_000, 30
+indices = rng.integers(0, k, (n, stored), dtype=np.int32)
+data = rng.random(n * stored, dtype=np.float32)
+matrix = scipy.sparse.csr_array((data, indices.ravel(), np.arange(0, n * stored + 1, stored)))
+matrix.resize(n, k)
+source = SparseArraySource(matrix)
+executor, progress = ThreadsExecutor(2), Progress()
+normalization = Normalization.z_score(matrix_statistics(source, executor, progress), 1)
+given = sparse_input(
+    source, normalization, "correlation", dtype=np.dtype("float32"), executor=executor,
+    progress=progress, name="distance-row",
+)
+assert np.isfinite(sparse_tile(given, slice(0, 2048), slice(2048, 4096))).all()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert int(found.stdout) < 1_000_000  # kilobytes
