@@ -7,7 +7,7 @@ be verified without them.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from clustergrid.storage.rundir import RunDirectory
 __all__ = ["GivenKeywords", "keep_keywords", "parse_keywords", "stored_keywords"]
 
 _DIMENSIONS = {"w": 1, "V": 1, "VI": 2}
-_NUMBERS = {"p": float, "min_periods": int}
+_NUMBERS: dict[str, Callable[[str], float]] = {"p": float, "min_periods": int}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ def parse_keywords(entries: Iterable[str]) -> GivenKeywords:
     return GivenKeywords(keywords=MetricKeywords.from_mapping(values), files=files)
 
 
-def _number(name: str, text: str) -> float | int | str:
+def _number(name: str, text: str) -> float | str:
     """Read a number; what no keyword is called is left to whoever knows the keywords."""
     if name not in _NUMBERS:
         return text
@@ -130,7 +130,9 @@ def keep_keywords(directory: RunDirectory, spec: RunSpec) -> dict[str, str]:
     for axis in (0, 1):
         name, asked = _file_name(axis), spec.axis(axis)
         given = asked.metric_kws.given if asked.is_computed else {}
-        arrays = {word: value for word, value in given.items() if isinstance(value, np.ndarray)}
+        arrays: dict[str, Any] = {
+            word: value for word, value in given.items() if isinstance(value, np.ndarray)
+        }
         if not arrays:
             directory.file(name).unlink(missing_ok=True)
             continue

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 
 from clustergrid.pipeline.escapes import escape_label
 from clustergrid.pipeline.kept import RunStages, distance_key
-from clustergrid.pipeline.metrics import get_metric
+from clustergrid.pipeline.keyword_files import stored_keywords
+from clustergrid.pipeline.metrics import Metric, get_metric
 from clustergrid.pipeline.monitor import Progress
+from clustergrid.pipeline.normalize import MatrixStatistics, normalized_statistics
+from clustergrid.pipeline.oracle import plain_distances
 from clustergrid.pipeline.order import cut, leaf_order
 from clustergrid.pipeline.outputs import cluster_lines, stored_linkage
 from clustergrid.pipeline.spec import AXIS_NAMES
@@ -24,6 +26,7 @@ from clustergrid.pipeline.stored_run import open_stored_stages
 from clustergrid.storage.arrays import open_array
 from clustergrid.storage.condensed import CondensedDistances, open_condensed
 from clustergrid.storage.errors import ClustergridError, IntegrityError, TileError
+from clustergrid.storage.grid import BLOCK_ROWS, slabs
 from clustergrid.storage.manifest import chunk_file
 from clustergrid.storage.rundir import RunDirectory
 from clustergrid.storage.verify import Damage
@@ -36,6 +39,7 @@ _ROWS = 32
 _MERGES = 32
 _PIXEL_ROWS = 2
 _MOST_CELLS = 2**24
+_MOST_COVARIED = 2048
 _NOT_MONOTONE = ("centroid", "median")
 
 
@@ -104,6 +108,7 @@ class Meaning:
         self.asked = directory.state["request"]
         self.progress = progress
         self.random = np.random.default_rng(_SEED)
+        self._metrics: dict[int, Metric] = {}
 
     def checks(self) -> Iterator[Check]:
         """Yield what there is to check, of results that belong to the present question.
@@ -125,9 +130,9 @@ class Meaning:
                 find=partial(self._order, axis),
             )
             # Of precomputed ones there is no copy that could differ from the matrix.
-            if self._has_distances(axis) and not is_precomputed(self._metric(axis)):
+            if self._has_distances(axis) and not is_precomputed(self._metric(axis).name):
                 yield Check(
-                    name=f"distances of {name}",
+                    name=f"distances of {name}{self._left_out(axis)}",
                     file="/".join(self._distance_array(axis)),
                     stage=f"distance-{name}",
                     find=partial(self._distances, axis),
@@ -150,7 +155,7 @@ class Meaning:
     def _has_distances(self, axis: int) -> bool:
         """Whether there are distances of the present metric, type and normalization."""
         stages = self.stages
-        key = distance_key(stages.key, axis, get_metric(self._metric(axis)), stages.dtype)
+        key = distance_key(stages.key, axis, self._metric(axis), stages.dtype)
         entry = self.directory.state["stages"].get(f"distance-{AXIS_NAMES[axis]}", {})
         return bool(entry.get("key") == key)
 
@@ -238,7 +243,7 @@ class Meaning:
 
     def _pairs(self, axis: int) -> Callable[[int, int], float]:
         """Return what gives the distance of two observations."""
-        if not is_precomputed(self._metric(axis)):
+        if not is_precomputed(self._metric(axis).name):
             return lambda i, j: float(self._condensed(axis)[i, j])
 
         def stored(i: int, j: int) -> float:
@@ -248,24 +253,68 @@ class Meaning:
 
         return stored
 
-    def _metric(self, axis: int) -> str:
-        return str(self.asked[("row", "column")[axis]]["metric"])
+    def _metric(self, axis: int) -> Metric:
+        """Return the metric of an axis with the keywords that were asked for."""
+        if axis not in self._metrics:
+            asked = self.asked[("row", "column")[axis]]
+            keywords = stored_keywords(self.directory, axis, asked.get("metric_kws") or {})
+            self._metrics[axis] = get_metric(asked["metric"], keywords)
+        return self._metrics[axis]
+
+    def _left_out(self, axis: int) -> str:
+        """Say, in the name of a check, what is not compared because it would take too long."""
+        metric, k = self._metric(axis), self.stages.shape[1 - axis]
+        if metric.name == "mahalanobis" and metric.keywords.VI is None and k > _MOST_COVARIED:
+            return f" (but no values: the covariance of {k:,} features is not made again)"
+        return ""
+
+    def _whole_metric(self, axis: int) -> Metric:
+        """Return the metric of an axis, with the keywords that follow from the matrix."""
+        metric = self._metric(axis)
+        if metric.name == "seuclidean" and metric.keywords.V is None:
+            columns = self._normalized_statistics(axis).columns
+            return get_metric(metric.name, {"V": np.square(columns.standard_deviation)})
+        if metric.name == "mahalanobis" and metric.keywords.VI is None:
+            return get_metric(metric.name, {"VI": np.linalg.inv(self._covariance(axis))})
+        return metric
+
+    def _normalized_statistics(self, axis: int) -> MatrixStatistics:
+        stages = self.stages
+        found = normalized_statistics(
+            stages.source, stages.statistics, stages.normalization, stages.executor, self.progress
+        )
+        return found.transpose() if axis else found
+
+    def _covariance(self, axis: int) -> np.ndarray:
+        """``(k, k)`` covariance of the features of an axis, from blocks of its observations."""
+        n, k = self.stages.shape[axis], self.stages.shape[1 - axis]
+        mean = self._normalized_statistics(axis).columns.mean
+        products = np.zeros((k, k))
+        for rows in slabs(n, BLOCK_ROWS):
+            centred = self._rows(axis, rows) - mean
+            products += centred.T @ centred
+        return products / (n - 1)
 
     def _distances(self, axis: int) -> Iterator[Damage]:
         """Compare pairs from some tiles with SciPy in float64; look at diagonals and symmetry."""
-        from scipy.spatial.distance import cdist
-
         condensed = self._condensed(axis)
         grid = condensed.grid
         rtol = 1e-4 if condensed.dtype == np.float32 else 1e-7
-        metric: Any = get_metric(self._metric(axis)).name
+        is_left_out = bool(self._left_out(axis))
+        metric = self._metric(axis) if is_left_out else self._whole_metric(axis)
         for position in self._sample(grid.n_tiles, _TILES):
             i, j = grid.tile(int(position))
             tile = condensed.tile(i, j)
             rows, columns = self._window(tile.shape[0]), self._window(tile.shape[1])
             left = self._rows(axis, _moved(rows, grid.rows(i).start))
             right = self._rows(axis, _moved(columns, grid.rows(j).start))
-            expected, found = cdist(left, right, metric), tile[rows, columns]
+            found = tile[rows, columns]
+            expected = found if is_left_out else plain_distances(metric, left, right)
+            if i == j:  # russellrao's of a row and itself is not 0, and no distance of two rows
+                itself = np.equal.outer(
+                    *(np.arange(each.start, each.stop) for each in (rows, columns))
+                )
+                expected = np.where(itself, 0.0, expected)
             scale = float(np.abs(expected).max(initial=0.0))
             what = None
             if not np.isfinite(tile).all() or (tile < 0).any():
@@ -273,7 +322,7 @@ class Meaning:
             elif i == j and not (np.array_equal(tile, tile.T) and not tile.diagonal().any()):
                 what = "is not symmetric with a diagonal of zeros"
             elif not np.allclose(found, expected, rtol=rtol, atol=rtol * scale):
-                what = f"differs from SciPy's {metric} distances of the same rows"
+                what = f"differs from {metric.name} distances that SciPy and NumPy give these rows"
             if what is not None:
                 array, chunk = condensed.stored.place(i, j)
                 file = f"{self._distance_array(axis)[0]}/{chunk_file(array, chunk)}"

@@ -4,13 +4,19 @@ import dataclasses
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import clustergrid.storage.ingest
+from clustergrid.pipeline import meaning
+from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.request import Cut
 from clustergrid.pipeline.run import run
 from clustergrid.pipeline.spec import AxisSpec
 from clustergrid.pipeline.verify import verify_run
+from clustergrid.storage.arrays import open_array
+from clustergrid.storage.chunks import stored_entries
+from clustergrid.storage.condensed import open_condensed
 from clustergrid.storage.errors import IntegrityError
 from clustergrid.storage.manifest import Manifest
 from clustergrid.storage.rundir import RunDirectory
@@ -152,3 +158,103 @@ def test_a_matrix_that_cannot_be_read_is_named(tmp_path, in_place, monkeypatch):
     damages = verify_run(asked.directory).damages
     assert {damage.stage for damage in damages} == {"matrix"}
     assert "matrix" not in state_of(asked.directory)["stages"]
+
+
+def missing_some(data):
+    values = data.to_numpy(copy=True)
+    values[np.random.default_rng(1).random(values.shape) < 0.05] = np.nan
+    return pd.DataFrame(values, data.index, data.columns)
+
+
+def spec(metric, **keywords):
+    return AxisSpec(metric=metric, metric_kws=MetricKeywords.from_mapping(keywords))
+
+
+NO_COLUMNS = AxisSpec(cluster=False)
+WEIGHTS = np.linspace(0, 2, 9)
+ASKED = [
+    (spec("minkowski", p=3, w=WEIGHTS), {}),
+    (spec("minkowski", p=np.inf), {}),
+    (spec("seuclidean"), {}),
+    (spec("seuclidean"), {"z_score": 0}),
+    (spec("seuclidean", V=WEIGHTS + 1), {}),
+    (spec("mahalanobis"), {}),
+    (spec("mahalanobis"), {"standard_scale": 1}),
+    (spec("mahalanobis", VI=np.diag(WEIGHTS + 1)), {}),
+    (spec("spearman"), {"dtype": "float32"}),
+    (spec("nan_euclidean"), {}),
+    (spec("nan_correlation", min_periods=3), {}),
+    (spec("nan_spearman"), {"z_score": 1}),
+]
+
+
+def replace_distances(directory, change):
+    """Write changed tiles of the rows as if they had been computed so."""
+    opened = RunDirectory(directory)
+    manifest = opened.manifest("distance-row")
+    for path, _ in arrays_of_distances(directory):
+        array = open_array(opened.arrays, path, mode="r+")
+        array[:] = change(np.asarray(array[:]))
+        manifest.record(*stored_entries(opened.arrays, path))
+    opened.state["stages"]["distance-row"]["manifest"] = opened.digest(manifest.name)
+    opened.update()
+
+
+def arrays_of_distances(directory):
+    tiles = open_condensed(directory, "condensed_row").stored
+    return [(f"{tiles.path}/{stack}", shape) for stack, shape in tiles.grid.stacks.items()]
+
+
+@pytest.mark.parametrize(("row", "options"), ASKED)
+def test_distances_with_keywords_are_compared_with_plain_ones(tmp_path, row, options):
+    data = frame(60, 9)
+    if row.metric.startswith("nan"):
+        data = missing_some(data)
+    path = table(tmp_path, data)
+    asked = request(path, tmp_path / "run", row=row, column=NO_COLUMNS, **options)
+    run(asked)
+    report = verify_run(asked.directory)
+    assert report.damages == ()
+    assert report.unknown == ()
+    assert "distances of row" in report.checks
+    replace_distances(asked.directory, lambda values: values * 1.01)
+    damages = verify_run(asked.directory).damages
+    assert {damage.stage for damage in damages} == {"distance-row", "linkage-row"}
+    assert any(f"differs from {row.metric} distances" in damage.what for damage in damages)
+
+
+def test_booleans_that_are_no_distance_from_themselves(tmp_path):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).random((60, 9)) < 0.5)
+    asked = request(tmp_path / "a.npy", tmp_path / "run", row=spec("russellrao"), column=NO_COLUMNS)
+    run(asked)
+    report = verify_run(asked.directory)
+    assert report.damages == ()
+    assert "distances of row" in report.checks
+
+
+def test_a_covariance_that_takes_too_long_is_not_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(meaning, "_MOST_COVARIED", 8)
+    asked = request(
+        table(tmp_path, frame(60, 9)), tmp_path / "run", row=spec("mahalanobis"), column=NO_COLUMNS
+    )
+    run(asked)
+    (name,) = [n for n in verify_run(asked.directory).checks if n.startswith("distances")]
+    assert (
+        name == "distances of row (but no values: the covariance of 9 features is not made again)"
+    )
+    replace_distances(asked.directory, lambda values: -values)
+    assert any("no distances" in damage.what for damage in verify_run(asked.directory).damages)
+
+
+def test_a_run_without_its_keywords_is_damaged_and_mended(tmp_path):
+    row = spec("cityblock", w=WEIGHTS)
+    asked = request(table(tmp_path, frame(60, 9)), tmp_path / "run", row=row, column=NO_COLUMNS)
+    run(asked)
+    (asked.directory / "metric_kws_row.npz").unlink()
+    report = verify_run(asked.directory)
+    assert [damage.file for damage in report.damages] == ["metric_kws_row.npz"]
+    run(asked)
+    assert verify_run(asked.directory).damages == ()
+    run(dataclasses.replace(asked, row=spec("cityblock")))
+    assert not (asked.directory / "metric_kws_row.npz").exists()
+    assert verify_run(asked.directory).damages == ()
