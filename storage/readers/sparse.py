@@ -7,14 +7,19 @@ that is compressed by columns no row can be read: `sparse_copy` puts it at rest 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from clustergrid.storage.errors import DataTypeError, DataValueError
+from clustergrid.storage.errors import (
+    ClustergridError,
+    DataTypeError,
+    DataValueError,
+    IntegrityError,
+)
 from clustergrid.storage.readers.base import RowBlock
 from clustergrid.storage.readers.chunking import block_rows
 from clustergrid.storage.sparse import CompressedParts, csr_parts, dense_block
@@ -128,10 +133,23 @@ class SparseGroupSource:
             The entries do not lie in the matrix, or cannot be read.
         """
         start, stop, _ = rows.indices(self.shape[0])
-        with self.open_group() as group:
+        with self.open_group() as group, self._readable(start, stop):
             data, indices, pointers = self._read(group, start, stop)
         block = csr_parts(data, indices, pointers, self.shape[1])
         return block.data, block.indices, block.indptr.astype(np.int64)
+
+    @contextmanager
+    def _readable(self, start: int, stop: int) -> Iterator[None]:
+        """Name the rows of what damaged bytes raise: every codec has its own errors."""
+        try:
+            yield
+        except (ClustergridError, MemoryError):
+            raise
+        except Exception as error:
+            raise IntegrityError(
+                f"{self.path!r} in {self.store} is damaged in rows {start} to {stop} and cannot be "
+                f"read: {type(error).__name__}: {error}"
+            ) from error
 
     def _read(self, group: Any, start: int, stop: int) -> CompressedParts:
         what, n_columns = f"{self.path} of {self.store}", self.shape[1]
