@@ -18,7 +18,6 @@ import statistics
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,52 +25,15 @@ from typing import Any
 import machine
 import numpy as np
 from breakdown import Profile
-from distance_jobs import WARM_ROWS, grouped
-from paired import (
-    HEADER,
-    Pairs,
-    Wanted,
-    format_gigabytes,
-    in_turn,
-    missing_row,
-    row,
-    run_job,
-    say,
-    seconds,
-)
+from distance_jobs import WARM_ROWS
+from paired import HEADER, Wanted, attempt, in_turn, row, say, seconds
+from processes import memory, scikit_learn
 from products import best_edge, cores, tile_products
 from run import machine as describe_machine
 from scaling import workers
+from sizes import FAST, Size
 
 START, END = "<!-- distances:start -->", "<!-- distances:end -->"
-FAST = ("euclidean", "cosine", "correlation")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """Rows and columns, smaller for a quick look."""
-
-    n: int
-    k: int
-    dtype: str
-    quick: int = 5_000
-
-    def matrix(self, quick: bool) -> np.ndarray:
-        return grouped(self.rows(quick), self.k, self.dtype)  # type: ignore[no-any-return]
-
-    def rows(self, quick: bool) -> int:
-        return min(self.n, self.quick) if quick else self.n
-
-    def name(self, quick: bool) -> str:
-        return f"{self.rows(quick):,} x {self.k:,} {self.dtype}"
-
-
-def attempt(name: str, measure: Callable[[], str]) -> str:
-    """One row, or what keeps it from being measured."""
-    try:
-        return measure()
-    except Exception as error:
-        return missing_row(name, error)
 
 
 def pdist_seconds(data: Any, metric: str, **options: Any) -> float:
@@ -133,7 +95,7 @@ def against_scipy(
         peer_name = "SciPy"
         if floor is not None:
             best = min(seconds(floor) for _ in range(3))
-            peer_name = f"bare products {min(pairs.theirs) / best:.1f}x faster than SciPy"
+            peer_name = f"SciPy (bare products: {min(pairs.theirs) / best:.1f}x)"
         return row(name, peer_name, pairs, Wanted(bound=bound))
 
     return attempt(name, measure)
@@ -146,55 +108,6 @@ def scipy(quick: bool) -> Iterator[str]:
     floor = partial(tile_products, data, best_edge(data))
     for metric in FAST:
         yield against_scipy(metric, data, size.name(quick), 25, quick=quick, floor=floor)
-
-
-def scikit_learn(quick: bool) -> Iterator[str]:
-    """Row 4: whole processes, seconds of the call and peak memory."""
-    size = Size(n=20_000, k=1_000, dtype="float32")
-    arguments = (size.rows(quick), size.k, size.dtype)
-    for metric in FAST:
-        name = f"{metric}, {size.name(quick)}"
-
-        def measure(metric: str = metric, name: str = name) -> str:
-            tried = {
-                jobs: run_job("scikit-learn", metric, *arguments, f"n_jobs={jobs}")
-                for jobs in (1, cores())
-            }
-            best = min(tried, key=lambda jobs: tried[jobs].answer["seconds"])
-            found: dict[str, list[Any]] = {"ours": [], "theirs": []}
-
-            def ours() -> float:
-                found["ours"].append(run_job("clustergrid", metric, *arguments))
-                return float(found["ours"][-1].answer["seconds"])
-
-            def theirs() -> float:
-                # A run of minutes is not made twice.
-                is_long = not found["theirs"] and tried[best].answer["seconds"] > 60
-                again = tried[best] if is_long else None
-                job = again or run_job("scikit-learn", metric, *arguments, f"n_jobs={best}")
-                found["theirs"].append(job)
-                return float(job.answer["seconds"])
-
-            pairs = in_turn(ours, theirs, repeats=1 if quick else 5)
-            memory = Pairs(
-                ours=[job.resident_bytes / 1e9 for job in found["ours"]],
-                theirs=[job.resident_bytes / 1e9 for job in found["theirs"]],
-            )
-            peer = f"scikit-learn, n_jobs={best}"
-            return "\n".join(
-                (
-                    row(name, peer, pairs, Wanted(bound=1.5)),
-                    row(
-                        f"{name}: peak memory of the process",
-                        peer,
-                        memory,
-                        Wanted(bound=0.5, at_most=True),
-                        format_gigabytes,
-                    ),
-                )
-            )
-
-        yield attempt(name, measure)
 
 
 def loops(quick: bool) -> Iterator[str]:
@@ -260,23 +173,6 @@ def spearman(quick: bool) -> Iterator[str]:
             repeats=1 if quick else 3,
         )
         return row(name, "SciPy's rankdata and pdist", pairs, Wanted(bound=20))
-
-    yield attempt(name, measure)
-
-
-def memory(quick: bool) -> Iterator[str]:
-    """Row 9: the memory limit, of the whole process tree."""
-    size = Size(n=60_000, k=500, dtype="float32", quick=20_000)
-    name = f"euclidean, {size.name(quick)}, memory=2GB, to the store: peak of the process tree"
-
-    def measure() -> str:
-        with tempfile.TemporaryDirectory(prefix="clustergrid-bench-") as store:
-            arguments = (size.rows(quick), size.k, size.dtype, "memory=2GB", f"store={store}")
-            job = run_job("clustergrid", "euclidean", *arguments, "warm=no", sampled=True)
-        peak = max(job.resident_bytes, job.tree_bytes) / 1e9
-        say(f"  {job.answer['seconds']:.1f} s, {job.resident_bytes / 1e9:.3f} GB resident")
-        pairs = Pairs(ours=[peak], theirs=[2.0])
-        return row(name, "the limit", pairs, Wanted(bound=1, at_most=True), format_gigabytes)
 
     yield attempt(name, measure)
 

@@ -116,6 +116,14 @@ def missing_row(name: str, error: BaseException) -> str:
     return line
 
 
+def attempt(name: str, measure: Callable[[], str]) -> str:
+    """One row, or what keeps it from being measured."""
+    try:
+        return measure()
+    except Exception as error:
+        return missing_row(name, error)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """A measured child process.
