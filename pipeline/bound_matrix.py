@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from clustergrid.pipeline._jit import load_compiler
 from clustergrid.pipeline.checks import labels_of
 from clustergrid.pipeline.digests import array_digest
 from clustergrid.pipeline.downsample import Cells, ReducedImage, reduce_image, value_limits
 from clustergrid.pipeline.execution import Executor
-from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, matrix_statistics
 from clustergrid.pipeline.reorder import reordered_matrix
@@ -75,8 +73,6 @@ class BoundMatrix:
         progress: Progress | None = None,
     ) -> None:
         check_normalization(z_score, standard_scale)
-        if max(matrix.shape) > SMALL_OBSERVATIONS and executor.in_process:
-            load_compiler()
         self.matrix = matrix
         self.shape: tuple[int, int] = (matrix.shape[0], matrix.shape[1])
         self.dtype = distance_dtype(matrix.dtype, dtype)

@@ -196,7 +196,7 @@ _TABLE = (
         aliases=("js",),
         loop="jensenshannon",
         totals="sum",
-        undefined="all zero",
+        undefined="all zero or negative somewhere",
     ),
     Metric(name="mahalanobis", aliases=("mahal", "mah"), accepts=("VI",), product=_EUCLIDEAN),
     Metric(name="minkowski", aliases=("mi", "m", "pnorm"), accepts=("p", "w"), loop="minkowski"),

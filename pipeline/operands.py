@@ -33,7 +33,7 @@ from clustergrid.storage.grid import (
 from clustergrid.storage.source import MatrixSource
 from clustergrid.storage.sparse import SparseSource
 
-__all__ = ["UndefinedRowsError", "distance_input", "rank_path"]
+__all__ = ["UndefinedFeaturesError", "UndefinedRowsError", "distance_input", "rank_path"]
 
 
 def distance_input(
@@ -201,10 +201,8 @@ def _with_variances(
         variances = np.square(columns.standard_deviation)
         flat = np.flatnonzero(~(variances > 0))
         if len(flat):
-            raise DataValueError(
-                f"{len(flat):,} of {len(variances):,} features are constant, and seuclidean "
-                f"divides by their variances (the first: {', '.join(map(str, flat[:5]))}). Drop "
-                "them, or give V"
+            raise UndefinedFeaturesError(
+                flat, "constant, and seuclidean divides by their variances", "Drop them, or give V"
             )
     return replace(given, keywords=MetricKeywords(V=variances), weights=1.0 / variances)
 
@@ -233,7 +231,10 @@ def _with_covariance(
         columns = normalized_statistics(
             given.source, statistics, given.normalization, executor, progress
         ).columns
-        inverse = _inverse(_covariance(given, columns.mean, executor, progress, name))
+        covariance = _covariance(given, columns.mean, executor, progress, name)
+        _refuse_singular(covariance)
+        with single_blas_thread():
+            inverse = np.linalg.inv(covariance)
     inverse = 0.5 * (inverse + inverse.T)
     with single_blas_thread():
         eigenvalues, vectors = np.linalg.eigh(inverse)
@@ -250,15 +251,22 @@ def _with_covariance(
     )
 
 
-def _inverse(covariance: np.ndarray) -> np.ndarray:
-    try:
+def _refuse_singular(covariance: np.ndarray) -> None:
+    """Refuse a covariance that has no inverse but for roundings, whatever the features' units."""
+    deviations = np.sqrt(np.maximum(covariance.diagonal(), 0.0))
+    involved, why = np.flatnonzero(deviations == 0.0), "constant"
+    if not len(involved):
         with single_blas_thread():
-            return np.linalg.inv(covariance)
-    except np.linalg.LinAlgError:
-        raise DataValueError(
-            "the covariance matrix of the features is singular (one of them follows from others): "
-            "drop features, or give VI"
-        ) from None
+            eigenvalues, vectors = np.linalg.eigh(covariance / np.outer(deviations, deviations))
+        if eigenvalues[0] > len(covariance) * np.finfo(np.float64).eps * eigenvalues[-1]:
+            return
+        share = np.abs(vectors[:, 0])
+        involved, why = np.flatnonzero(share > 0.01 * share.max()), "linear combinations of others"
+    raise UndefinedFeaturesError(
+        involved,
+        f"{why}: the covariance matrix, which mahalanobis inverts, is singular",
+        "Drop some of them, or give VI",
+    )
 
 
 def _covariance(
@@ -320,6 +328,7 @@ def _totals(given: DistanceInput, executor: Executor, progress: Progress, name: 
 def _row_totals(given: DistanceInput, rows: slice) -> tuple[slice, np.ndarray]:
     """Totals of some rows, merged over feature blocks in their order."""
     total = np.zeros((rows.stop - rows.start, 2))
+    negative = np.zeros(len(total), dtype=np.bool_)
     weight = 0.0
     for features in given.slabs():
         values = given.values(rows, features)
@@ -331,12 +340,14 @@ def _row_totals(given: DistanceInput, rows: slice) -> tuple[slice, np.ndarray]:
                 weight = _add_deviations(total, weight, part, weights)
             elif given.metric.totals == "sum":
                 total[:, 0] += part.sum(axis=1)
-                total[:, 1] = np.abs(total[:, 0])
+                negative |= part.min(axis=1) < 0
             else:
                 if given.centre is not None:
                     part = part - given.centre[place]
                 squares = np.square(part)
                 total[:, 1] += (squares if weights is None else squares * weights).sum(axis=1)
+    if given.metric.totals == "sum":
+        total[:, 1] = np.where(negative, -1.0, total[:, 0])
     return rows, total
 
 
@@ -378,6 +389,25 @@ def _refuse_undefined(metric: Metric, totals: np.ndarray) -> None:
     undefined = np.flatnonzero(~(totals[:, 1] > 0))
     if len(undefined):
         raise UndefinedRowsError(metric.name, metric.undefined or "", undefined)
+
+
+class UndefinedFeaturesError(DataValueError):
+    """Some features keep a metric from being computed; the caller knows their labels.
+
+    Attributes
+    ----------
+    features
+        Their indices.
+    why, advice
+        What they are, and what to do about it.
+    """
+
+    def __init__(self, features: np.ndarray, why: str, advice: str) -> None:
+        self.features, self.why, self.advice = features, why, advice
+        first = ", ".join(str(feature) for feature in features[:5])
+        super().__init__(
+            f"{len(features):,} of the features are {why} (the first: {first}). {advice}."
+        )
 
 
 class UndefinedRowsError(DataValueError):

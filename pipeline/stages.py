@@ -15,12 +15,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from clustergrid.pipeline._jit import load_compiler
 from clustergrid.pipeline.bound_matrix import BoundMatrix
 from clustergrid.pipeline.checks import (
+    holds_others_than_booleans,
     refuse_not_finite,
     refuse_one_observation,
+    undefined_features,
     undefined_pair,
     undefined_rows,
+    warn_of_booleans,
 )
 from clustergrid.pipeline.distance import (
     compute_distances,
@@ -35,7 +39,12 @@ from clustergrid.pipeline.hierarchy import Duplicates
 from clustergrid.pipeline.hierarchy.small import condensed_of
 from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Function, Metric
-from clustergrid.pipeline.operands import UndefinedRowsError, distance_input, rank_path
+from clustergrid.pipeline.operands import (
+    UndefinedFeaturesError,
+    UndefinedRowsError,
+    distance_input,
+    rank_path,
+)
 from clustergrid.pipeline.order import check_optimal_ordering
 from clustergrid.pipeline.order import optimal_ordering as order_optimally
 from clustergrid.pipeline.planning import plan_run
@@ -78,6 +87,7 @@ class Stages(BoundMatrix):
         self._linkages: dict[tuple[int, AxisSpec], np.ndarray] = {}
         self._is_checked = False  # distances that the matrix holds
         self._ranks_at_rest = False
+        self._is_warned = False  # of values that are no booleans
 
     def distances(
         self, axis: int, *, metric: str | Function, metric_kws: MetricKeywords | None = None
@@ -168,6 +178,9 @@ class Stages(BoundMatrix):
 
     def _compute_linkage(self, axis: int, spec: AxisSpec) -> np.ndarray:
         n, duplicates = self.shape[axis], None
+        if n > SMALL_OBSERVATIONS:
+            # While distances are computed.
+            load_compiler()
         if is_precomputed(spec.metric):
             checked = self._precomputed(axis, spec)
             if (1 - axis, spec) in self._linkages:
@@ -276,6 +289,7 @@ class Stages(BoundMatrix):
         refuse_not_finite(
             self.matrix, self.statistics, self.normalization, axis, may_miss=metric.missing
         )
+        self._warn_of_booleans(metric)
         source, statistics, normalization = self.source, self.statistics, self.normalization
         name = f"distance-{AXIS_NAMES[axis]}"
         if axis == 1:
@@ -299,7 +313,17 @@ class Stages(BoundMatrix):
             )
         except UndefinedRowsError as error:
             raise undefined_rows(self.matrix, axis, error) from None
+        except UndefinedFeaturesError as error:
+            raise undefined_features(self.matrix, axis, error) from None
         return given, tiling
+
+    def _warn_of_booleans(self, metric: Metric) -> None:
+        """Say once that values are taken for booleans that are none."""
+        if not metric.is_boolean or self._is_warned:
+            return
+        if holds_others_than_booleans(self.matrix, self.statistics, self.normalization):
+            self._is_warned = True
+            warn_of_booleans(metric.name)
 
     def _tiling(self, axis: int, spec: AxisSpec, *, tree: bool) -> Tiling:
         """Plan the distances of an axis before the matrix is read, which may take hours."""

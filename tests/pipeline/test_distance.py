@@ -68,6 +68,7 @@ def distances(
     dtype=None,
     normalize=None,
     axis=0,
+    keywords=None,
 ):
     """Square matrix of distances between the rows (or the columns) of a matrix in memory."""
     executor, progress = executor or SerialExecutor(), Progress()
@@ -84,6 +85,7 @@ def distances(
         statistics,
         normalization,
         metric,
+        keywords,
         dtype=np.dtype(dtype),
         features_at_once=features_at_once,
         executor=executor,
