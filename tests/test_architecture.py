@@ -29,6 +29,7 @@ _PLAN_LIBRARIES = {
         "decimal",
         "enum",
         "fractions",
+        "hashlib",
         "functools",
         "itertools",
     ),
