@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,19 +10,24 @@ import xarray as xr
 
 from clustergrid.pipeline.engines.missing import UndefinedPairError
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization
-from clustergrid.pipeline.operands import UndefinedRowsError
+from clustergrid.pipeline.operands import UndefinedFeaturesError, UndefinedRowsError
 from clustergrid.pipeline.spec import AXIS_NAMES
 from clustergrid.storage.errors import DataValueError
 
 __all__ = [
+    "holds_others_than_booleans",
     "labels_of",
     "refuse_not_finite",
     "refuse_one_observation",
+    "undefined_features",
     "undefined_pair",
     "undefined_rows",
+    "warn_of_booleans",
 ]
 
 _WORDS = ("row", "column")
+_BOOLEAN_ROUNDING = 1e-12
+"""Of means: what sums of zeros and ones may be off by."""
 _NOT_FINITE = "The condensed distance matrix must contain only finite values."
 
 
@@ -94,10 +100,54 @@ def refuse_not_finite(
         )
 
 
+def holds_others_than_booleans(
+    matrix: xr.DataArray, statistics: MatrixStatistics, normalization: Normalization
+) -> bool:
+    """Whether a matrix of finite values, normalized, holds others than 0 and 1.
+
+    Between 0 and 1 a square is no larger than its value, and as large only at these two: so their
+    sums tell, which the statistics have.
+    """
+    if normalization.axis is None and matrix.dtype == np.bool_:
+        return False
+    along = statistics.axis(normalization.axis or 0)
+    shift, scale = normalization.shift, normalization.scale
+    shift = np.zeros(1) if shift is None else shift
+    scale = np.ones(1) if scale is None else scale
+    low, high = (along.minimum - shift) / scale, (along.maximum - shift) / scale
+    # What scaling leaves of a rounding is taken for true or false as what it should be.
+    rounding = 0.0 if normalization.axis is None else 1e-12
+    if low.min() < -rounding or high.max() > 1 + rounding:
+        return True
+    mean = (along.mean - shift) / scale
+    squares = along.m2 / np.square(scale) / along.count + np.square(mean)
+    return bool((mean - squares > _BOOLEAN_ROUNDING).any())
+
+
+def warn_of_booleans(metric: str) -> None:
+    """Say what became of values that a metric of booleans had to compare."""
+    warnings.warn(
+        f"{metric} compares booleans: values other than 0 and 1 were taken for true, as SciPy does",
+        UserWarning,
+        stacklevel=2,
+    )
+
+
 def undefined_pair(matrix: xr.DataArray, axis: int, error: UndefinedPairError) -> DataValueError:
     """Name two observations that have no distance."""
     one, other = (repr(label) for label in labels_of(matrix, axis, error.rows))
     return DataValueError(f"the {_WORDS[axis]}s {one} and {other} {error.why}.")
+
+
+def undefined_features(
+    matrix: xr.DataArray, axis: int, error: UndefinedFeaturesError
+) -> DataValueError:
+    """Name the features that keep the observations along an axis from having distances."""
+    n_bad, other = len(error.features), 1 - axis
+    return DataValueError(
+        f"{n_bad:,} of {matrix.shape[other]:,} {_WORDS[other]}s {_are(error.features)} {error.why} "
+        f"({_first(matrix, other, error.features)}). {error.advice}."
+    )
 
 
 def undefined_rows(matrix: xr.DataArray, axis: int, error: UndefinedRowsError) -> DataValueError:

@@ -136,9 +136,11 @@ def _least(name: str, value: Any) -> int:
 
 def _numbers(name: str, value: Any, n_dimensions: int) -> np.ndarray:
     try:
+        if np.asarray(value).dtype.kind == "c":  # NumPy would drop the imaginary parts
+            raise TypeError
         array = np.array(value, dtype=np.float64, order="C")
     except (TypeError, ValueError):
-        raise DataTypeError(f"{name} must hold numbers, got {value!r}") from None
+        raise DataTypeError(f"{name} must hold real numbers, got {value!r}") from None
     if array.ndim != n_dimensions:
         raise DataValueError(f"{name} must have {n_dimensions} dimensions, has {array.shape}")
     if not np.isfinite(array).all():

@@ -232,7 +232,7 @@ def _with_covariance(
             given.source, statistics, given.normalization, executor, progress
         ).columns
         covariance = _covariance(given, columns.mean, executor, progress, name)
-        _refuse_singular(covariance)
+        _refuse_singular(covariance, columns.standard_deviation)
         with single_blas_thread():
             inverse = np.linalg.inv(covariance)
     inverse = 0.5 * (inverse + inverse.T)
@@ -251,9 +251,8 @@ def _with_covariance(
     )
 
 
-def _refuse_singular(covariance: np.ndarray) -> None:
+def _refuse_singular(covariance: np.ndarray, deviations: np.ndarray) -> None:
     """Refuse a covariance that has no inverse but for roundings, whatever the features' units."""
-    deviations = np.sqrt(np.maximum(covariance.diagonal(), 0.0))
     involved, why = np.flatnonzero(deviations == 0.0), "constant"
     if not len(involved):
         with single_blas_thread():

@@ -74,9 +74,9 @@ def open_matrix(
     Raises
     ------
     DataTypeError
-        Something in it is not a real number.
+        Something in it is not a real number, or lists in it have different lengths.
     DataValueError
-        It is empty, ragged, damaged, has no two dimensions, or is of an unknown format.
+        It is empty, ragged (a text), damaged, has no two dimensions, or is of an unknown format.
     MissingFileError
         There is no such file.
     MissingExtraError
@@ -309,7 +309,7 @@ def _array_values(data: Any) -> np.ndarray:
     try:
         values = np.asarray(data)
     except ValueError as error:
-        raise DataValueError(_ragged(data, error)) from error
+        raise DataTypeError(_ragged(data, error)) from error
     _check_shape(values.shape, "the array")
     check_number_dtype(values.dtype, "the array")
     return values
@@ -324,7 +324,10 @@ def _ragged(data: Any, error: Exception) -> str:
     row = next((i for i, length in enumerate(lengths) if length != lengths[0]), None)
     if row is None:
         return f"the input is not a matrix: {error}"
-    return f"the rows have different lengths: row 0 has {lengths[0]}, row {row} has {lengths[row]}"
+    return (
+        f"the rows have different lengths: row 0 has {lengths[0]}, row {row} has {lengths[row]}, "
+        f"and one of them no column {min(lengths[0], lengths[row])}"
+    )
 
 
 def _pivot(data: Any, pivot_kws: Mapping[str, Any]) -> pd.DataFrame:

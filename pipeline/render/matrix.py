@@ -23,7 +23,7 @@ from clustergrid.pipeline.render.tables import (
     refuse_constant,
 )
 from clustergrid.pipeline.square import is_precomputed, refuse_normalized
-from clustergrid.storage.errors import DataValueError
+from clustergrid.storage.errors import DataTypeError, DataValueError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -158,6 +158,13 @@ class TableMatrix(_ComputedMatrix):
 def _as_frame(data: Any) -> pd.DataFrame:
     if isinstance(data, np.ndarray) and data.ndim != 2:
         raise DataValueError(f"data must have rows and columns, got an array of {data.ndim} axes")
+    if isinstance(data, list | tuple):  # pandas would fill up what is missing
+        lengths = {len(row) for row in data if isinstance(row, list | tuple | np.ndarray)}
+        if len(lengths) > 1:
+            raise DataTypeError(
+                f"the rows have different lengths: some have {min(lengths)}, and no column "
+                f"{min(lengths)}, and others {max(lengths)}"
+            )
     return pd.DataFrame(data)
 
 
