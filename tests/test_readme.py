@@ -71,6 +71,13 @@ def test_xarray(directory: Path) -> None:
     assert (directory / "expression.png").stat().st_size > 10_000
 
 
+def test_distances(directory: Path) -> None:
+    checks = "assert near.shape == (150, 150)\nassert tree.shape == (149, 4)\n"
+    example = _blocks("python")[2].replace("ESR1", "gene7")
+    (directory / "example.py").write_text(example + checks)
+    _run([sys.executable, "-W", "error", "example.py"], directory)
+
+
 def test_command_line(directory: Path) -> None:
     _, commands = _blocks("sh")
     printed = _run(["bash", "-ec", commands], directory)
