@@ -339,6 +339,7 @@ def plan(
         matrix_bytes_held=held,
         chunks=matrix.chunks if cluster is None else None,
         source_chunks=matrix.source_chunks,
+        is_boolean=matrix.dtype == np.bool_,
     )
     notes = ([matrix.note] if matrix.note else []) + ([CLUSTER_NOTE] if cluster else [])
     where = None if store is None else Location.parse(store)
@@ -346,6 +347,6 @@ def plan(
     if folder is not None:
         check_store(folder, planned)
         folder = existing_folder(folder)
-    elif store is None and cluster is None and planned.disk_bytes:
+    elif store is None and cluster is None and planned.peak_disk_bytes:
         check_scratch(planned)
     return replace(calibrated(planned, folder, available_cores()), notes=tuple(notes))

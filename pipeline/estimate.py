@@ -17,9 +17,10 @@ import math
 from dataclasses import dataclass
 
 from clustergrid.pipeline.hierarchy.methods import REDUCIBLE_METHODS
-from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, engine_for
+from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Engine, Metric, engine_for
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.spec import AxisSpec
+from clustergrid.storage.grid import BLOCK_ROWS
 
 __all__ = [
     "ASSUMED_RATES",
@@ -95,14 +96,23 @@ _DIGEST_STEPS = 60
 _NORMS_STEPS = 10
 _DOWNSAMPLE_STEPS = 12
 _PRODUCT_FINISH_STEPS = {4: 25, 8: 45}
-_COMPARE_STEPS = {
-    "direct": 1.5,
-    "scipy": 6.0,
-    "counts": 0.02,
-    "missing": 6.0,
-    "sparse": 0.3,
-    "precomputed": 0.0,
+_COMPARE_STEPS = {"scipy": 6.0, "counts": 0.02, "sparse": 0.3, "precomputed": 0.0}
+_LOOP_STEPS = {
+    "braycurtis": 2.0,
+    "canberra": 2.8,
+    "jensenshannon": 16.0,
+    "minkowski": 10.0,
+    **dict.fromkeys(("chebyshev", "cityblock", "hamming"), 1.0),
 }
+_OTHER_LOOP_STEPS = 2.2
+"""Of loops that compare booleans with weights."""
+_QUICK_POWERS, _QUICK_POWER_STEPS = (0.5, 1.5, 3.0, 4.0), 3.0
+"""Of minkowski: powers without a logarithm."""
+_MISSING_STEPS = {"nan_euclidean": 1.2, "nan_correlation": 1.9, "nan_spearman": 9.0}
+_RANK_STEPS = 15
+"""Of a rank, times the logarithm of the row's length."""
+_COVARIANCE_STEPS = 5
+"""Of the third power of the features: eigenvalues, an inverse, and its root, on one core."""
 _FILL_STEPS = 40
 _CHAIN_STEPS = 40
 _SPANNING_STEPS = 8
@@ -282,6 +292,8 @@ def distance_work(
     bytes_read: int,
     tiles_bytes: int,
     matrix_bytes: int = 0,
+    is_boolean: bool = False,
+    tile_edge: int = BLOCK_ROWS,
 ) -> StageWork:
     """Of the distances of `n` observations of `k` features, their norms included.
 
@@ -297,8 +309,13 @@ def distance_work(
         To the store; 0 where the distances stay in memory.
     matrix_bytes
         Of the matrix in the store, which `bytes_read` are of.
+    is_boolean
+        Whether the matrix holds booleans.
+    tile_edge
+        Observations along an edge of a tile.
     """
-    engine = engine_for(spec.found_metric, n, k)
+    metric = spec.found_metric
+    engine = engine_for(metric, n, k, is_boolean=is_boolean)
     pairs = n * n / 2
     steps: float = _NORMS_STEPS * n * k
     products = 0.0
@@ -308,8 +325,16 @@ def distance_work(
     elif engine == "function":
         steps += (_CALL_STEPS + k) * pairs
     else:
-        steps += _COMPARE_STEPS[engine] * pairs * k + _PRODUCT_FINISH_STEPS[8] * pairs
+        steps += _compare_steps(metric, engine) * pairs * k + _PRODUCT_FINISH_STEPS[8] * pairs
+    driver_steps = 0.0
+    if metric.name == "mahalanobis":
+        driver_steps = _COVARIANCE_STEPS * float(k) ** 3
+        # In double precision, whatever the distances are.
+        products += _transforming(n, k, tile_edge) * (2 if itemsize == 4 else 1)
+        if engine == "scipy":
+            steps += pairs * k * k
     return StageWork(
+        driver_steps=driver_steps,
         product_operations=products,
         product_itemsize=itemsize,
         steps=steps,
@@ -319,6 +344,43 @@ def distance_work(
         raw_bytes=tiles_bytes,
         disk_written_bytes=tiles_bytes,
         fresh_bytes=0 if tiles_bytes else n * n * itemsize,
+    )
+
+
+def _compare_steps(metric: Metric, engine: Engine) -> float:
+    """Of a feature of a pair."""
+    if engine == "missing":
+        return _MISSING_STEPS[metric.name]
+    if engine != "direct":
+        return _COMPARE_STEPS[engine]
+    if metric.loop == "minkowski" and metric.keywords.p in _QUICK_POWERS:
+        return _QUICK_POWER_STEPS
+    return _LOOP_STEPS.get(metric.loop or "", _OTHER_LOOP_STEPS)
+
+
+def _transforming(n: int, k: int, tile_edge: int) -> float:
+    """Operations of the features' covariance, and of transforming the rows of every tile."""
+    passes = 1 + n / tile_edge  # for the norms, then with every other slab of rows
+    return 2.0 * n * k * k + 2.0 * n * k * k * passes
+
+
+def rank_work(n: int, k: int, matrix_bytes: int, ranks_bytes: int) -> StageWork:
+    """Of the ranks of `n` rows of `k` features.
+
+    Parameters
+    ----------
+    n, k
+        What is ranked.
+    matrix_bytes, ranks_bytes
+        From the store, and to it; 0 where they are in memory.
+    """
+    return StageWork(
+        steps=_RANK_STEPS * n * k * math.log2(max(2, k)),
+        decoded_bytes=matrix_bytes,
+        again_bytes=matrix_bytes,
+        matrix_bytes=matrix_bytes,
+        encoded_bytes=ranks_bytes,
+        disk_written_bytes=ranks_bytes,
     )
 
 

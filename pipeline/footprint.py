@@ -19,9 +19,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from clustergrid.pipeline.rank_plan import rank_task_bytes
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.tile_memory import StoredMatrix, TileWork, with_slack
-from clustergrid.storage.grid import READ_BLOCK
+from clustergrid.storage.grid import READ_BLOCK, TriangleGrid
 
 __all__ = [
     "DRIVER_BYTES",
@@ -35,6 +36,7 @@ __all__ = [
     "ingest_footprint",
     "linkage_footprint",
     "picture_footprint",
+    "rank_footprint",
     "statistics_footprint",
     "worker_memory_limit",
 ]
@@ -58,6 +60,8 @@ _TREE_BYTES = 200
 """A merge and the vectors of the engines, an observation."""
 _NORMS_BYTES = 32
 """Norms and means of an observation, in the driver and on their way to a task."""
+_COVARIANCE_BYTES = 48
+"""Of every pair of features: their covariance, its inverse, and what finds the root of that."""
 _LABEL_BYTES = 300
 """A label as text, in an index and on its way into a file."""
 _PIXEL_BYTES = 16
@@ -203,10 +207,27 @@ class AxisWork:
         return self.tile.n * self.tile.n * self.tile.itemsize
 
     @property
-    def held_bytes(self) -> int:
-        """What the driver holds beside the tasks, in the hungrier of the two stages."""
-        square = self.square_bytes if self.in_memory or self.tree else 0
-        return square + max(_NORMS_BYTES * self.tile.n, self._tree_bytes if self.tree else 0)
+    def is_packed(self) -> bool:
+        """Whether the distances are held as tiles of a triangle, which nobody makes a square of."""
+        return self.in_memory and not self.tree
+
+    def distances_bytes(self, tile_edge: int) -> int:
+        """Of the distances where they are in memory: their square, or tiles of a triangle."""
+        if self.is_packed:
+            grid = TriangleGrid(n=self.tile.n, tile_edge=min(tile_edge, self.tile.n))
+            return grid.n_values * self.tile.itemsize
+        return self.square_bytes if self.in_memory else 0
+
+    def held_bytes(self, tile_edge: int) -> int:
+        """Say what the driver holds beside the tasks, in the hungrier of the two stages."""
+        square = self.square_bytes if self.tree else self.distances_bytes(tile_edge)
+        return square + max(self.operand_bytes, self._tree_bytes if self.tree else 0)
+
+    @property
+    def operand_bytes(self) -> int:
+        """What is known of the observations and features before the first tile."""
+        features = _COVARIANCE_BYTES * self.tile.k**2 if self.tile.is_transformed else 0
+        return _NORMS_BYTES * self.tile.n + features
 
     @property
     def _tree_bytes(self) -> int:
@@ -234,10 +255,18 @@ def statistics_footprint(ground: Ground) -> Footprint:
     )
 
 
-def distance_footprint(ground: Ground, work: AxisWork, task_bytes: int) -> Footprint:
-    """Of the distances: tiles under way, and the square they fill where it is in memory."""
-    square = work.square_bytes if work.in_memory else 0
-    return ground.footprint(held_bytes=square + _NORMS_BYTES * work.tile.n, task_bytes=task_bytes)
+def distance_footprint(
+    ground: Ground, work: AxisWork, tile_edge: int, task_bytes: int
+) -> Footprint:
+    """Of the distances: tiles under way, and those that are held where they are in memory."""
+    held = work.distances_bytes(tile_edge) + work.operand_bytes
+    return ground.footprint(held_bytes=held, task_bytes=task_bytes)
+
+
+def rank_footprint(ground: Ground, matrix: StoredMatrix, ranks: StoredMatrix) -> Footprint:
+    """Of the ranks of a matrix's rows: rows under way, and all ranks where they are in memory."""
+    held = ranks.values * ranks.itemsize if ranks.in_memory else 0
+    return ground.footprint(held_bytes=held, task_bytes=rank_task_bytes(matrix))
 
 
 def linkage_footprint(ground: Ground, work: AxisWork, tile_edge: int) -> Footprint:
@@ -246,7 +275,8 @@ def linkage_footprint(ground: Ground, work: AxisWork, tile_edge: int) -> Footpri
     reading = 0
     if work.is_read_back:
         reading = ground.resources.reading_threads * work.tile.read_tile_bytes(tile_edge)
-    return search.then(ground.footprint(held_bytes=work.held_bytes + reading, task_bytes=0))
+    held = work.held_bytes(tile_edge) + reading
+    return search.then(ground.footprint(held_bytes=held, task_bytes=0))
 
 
 def downsample_footprint(ground: Ground, pixels: int) -> Footprint:

@@ -28,7 +28,9 @@ class StagePlan:
     bytes_read, bytes_written
         From and to the store, all tasks together.
     scratch_bytes
-        Of what is written: removed when the stage ends. All else stays.
+        Of what is written: removed when the stage ends, or one that needs it. All else stays.
+    earlier_scratch_bytes
+        That an earlier stage wrote, and that is removed when this one ends.
     footprint
         Memory of the driver and of each worker.
     work
@@ -46,6 +48,7 @@ class StagePlan:
     bytes_read: int = 0
     bytes_written: int = 0
     scratch_bytes: int = 0
+    earlier_scratch_bytes: int = 0
     footprint: Footprint
     work: StageWork
     seconds: float = 0.0
@@ -70,6 +73,11 @@ class StagePlan:
     def disk_bytes(self) -> int:
         """What it leaves in the store."""
         return self.bytes_written - self.scratch_bytes
+
+    @property
+    def passing_disk_bytes(self) -> int:
+        """What is in the store while it runs, besides what stages leave there."""
+        return self.scratch_bytes + self.earlier_scratch_bytes
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -145,7 +153,7 @@ class Plan:
         """Most that the run has on disk at once."""
         stages = self.stages
         return max(
-            sum(stage.disk_bytes for stage in stages[: i + 1]) + stages[i].scratch_bytes
+            sum(stage.disk_bytes for stage in stages[: i + 1]) + stages[i].passing_disk_bytes
             for i in range(len(stages))
         )
 

@@ -12,30 +12,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from clustergrid.pipeline.axis_plan import AxisPlanner
 from clustergrid.pipeline.estimate import (
     ASSUMED_RATES,
-    distance_work,
     downsample_work,
     ingest_work,
-    linkage_work,
     picture_work,
     startup_seconds,
     statistics_work,
 )
 from clustergrid.pipeline.footprint import (
-    WORKER_BYTES,
-    AxisWork,
     Ground,
-    distance_footprint,
     downsample_footprint,
     ingest_footprint,
-    linkage_footprint,
     picture_footprint,
     statistics_footprint,
 )
-from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, engine_for
 from clustergrid.pipeline.planned import Plan, StagePlan
-from clustergrid.pipeline.reasons import distance_reason, linkage_engine, linkage_reason
 from clustergrid.pipeline.refusal import (
     Alternative,
     refuse_small_workers,
@@ -44,10 +37,12 @@ from clustergrid.pipeline.refusal import (
 from clustergrid.pipeline.resources import DescribedCluster, Resources
 from clustergrid.pipeline.sizes import format_bytes, parse_bytes
 from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec, RunSpec
-from clustergrid.pipeline.square import PRECOMPUTED, refuse_not_square
-from clustergrid.pipeline.tile_memory import StoredMatrix, TileWork
-from clustergrid.pipeline.tiling import Tiling, least_distance_bytes, tile_the_triangle
-from clustergrid.storage.grid import READ_BLOCK, TriangleGrid
+from clustergrid.pipeline.tile_memory import StoredMatrix
+from clustergrid.pipeline.tiling import (
+    Tiling,
+    tile_the_triangle,
+)
+from clustergrid.storage.grid import READ_BLOCK
 from clustergrid.storage.readers.chunking import storage_chunks
 from clustergrid.storage.rechunk import plan_copy
 
@@ -63,7 +58,6 @@ __all__ = [
     "tile_the_triangle",
 ]
 
-_MERGE_BYTES = 32
 DEFAULT_PIXELS = 1500 * 1500
 """Of seaborn's 10 x 10 inches at 150 dots an inch."""
 
@@ -87,6 +81,7 @@ def plan_run(
     pixels: int = DEFAULT_PIXELS,
     chunks: tuple[int, int] | None = None,
     source_chunks: tuple[int, int] | None = None,
+    is_boolean: bool = False,
 ) -> Plan:
     """Plan every stage of a run; its seconds are estimated with `ASSUMED_RATES`.
 
@@ -116,6 +111,8 @@ def plan_run(
         of it has them.
     source_chunks
         Likewise, of a lazy matrix that is copied; None: it is read from its beginning to its end.
+    is_boolean
+        Whether the matrix holds booleans.
 
     Raises
     ------
@@ -138,6 +135,7 @@ def plan_run(
         pixels=pixels,
         chunks=chunks,
         source_chunks=source_chunks,
+        is_boolean=is_boolean,
     )
     refuse_too_little_memory(planner.needed(), resources, planner.alternatives())
     refuse_small_workers(planner.needed_of_worker(), resources, planner.alternatives_of_worker())
@@ -167,6 +165,7 @@ class _Planner:
     pixels: int
     chunks: tuple[int, int] | None
     source_chunks: tuple[int, int] | None
+    is_boolean: bool
 
     @property
     def between_bytes(self) -> int:
@@ -259,9 +258,9 @@ class _Planner:
             work=picture_work(leaves, self.pictures),
         )
 
-    def axes(self) -> list[_Axis]:
+    def axes(self) -> list[AxisPlanner]:
         return [
-            _Axis(
+            AxisPlanner(
                 name=AXIS_NAMES[axis],
                 spec=self.spec.axis(axis),
                 n=self.shape[axis],
@@ -270,6 +269,9 @@ class _Planner:
                 ground=self.ground,
                 in_memory=self.in_memory,
                 tree=self.trees,
+                is_boolean=self.is_boolean
+                and self.spec.z_score is None
+                and self.spec.standard_scale is None,
             )
             for axis in (0, 1)
             if self.spec.axis(axis).cluster and self.spec.axis(axis).linkage is None
@@ -277,8 +279,10 @@ class _Planner:
 
     def needed(self) -> dict[str, int]:
         """Least memory of this machine that each stage can do with."""
-        needed = {s.name: s.peak_memory_bytes for s in (*self.before(), *self.after())}
-        return needed | {axis.hungriest: axis.least_bytes for axis in self.axes()}
+        axes = [axis.settled for axis in self.axes()]
+        ranks = [stage for axis in axes for stage in axis.rank_stages()]
+        needed = {s.name: s.peak_memory_bytes for s in (*self.before(), *ranks, *self.after())}
+        return needed | {axis.hungriest: axis.least_bytes for axis in axes}
 
     def needed_of_worker(self) -> dict[str, int]:
         """Least memory of a worker that each stage can do with."""
@@ -330,117 +334,3 @@ class _Planner:
         row, column = (replace(self.spec.axis(a), dtype="float32") for a in (0, 1))
         spec = replace(self.spec, row=row, column=column)
         return {"dtype='float32'": replace(self, spec=spec)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Axis:
-    """The distances and the tree of one axis: `n` observations of `k` features."""
-
-    name: str
-    spec: AxisSpec
-    n: int
-    k: int
-    stored_bytes: int
-    ground: Ground
-    in_memory: bool
-    tree: bool
-
-    @property
-    def work(self) -> AxisWork:
-        metric = self.spec.found_metric
-        matrix = self.ground.matrix
-        return AxisWork(
-            tile=TileWork(
-                n=self.n,
-                k=self.k,
-                itemsize=4 if self.spec.dtype == "float32" else 8,
-                engine=engine_for(metric, self.n, self.k),
-                needs_whole_rows=metric.needs_whole_rows,
-                is_transformed=metric.name == "mahalanobis",
-                matrix=matrix if self.name == AXIS_NAMES[0] else matrix.transpose(),
-            ),
-            in_memory=self.in_memory,
-            tree=self.tree,
-            optimal_ordering=self.spec.optimal_ordering,
-            small=self.n <= SMALL_OBSERVATIONS,
-        )
-
-    @property
-    def held_bytes(self) -> int:
-        """What is held beside the tasks, by the hungrier of the two stages."""
-        return self.ground.footprint(held_bytes=self.work.held_bytes, task_bytes=0).peak_bytes
-
-    @property
-    def hungriest(self) -> str:
-        return f"{'linkage' if self.tree else 'distance'}-{self.name}"
-
-    @property
-    def least_bytes(self) -> int:
-        """Of this machine, with the smallest tiles."""
-        work = self.work
-        return least_distance_bytes(
-            work.tile, self.ground.resources, self.held_bytes, is_read_back=work.is_read_back
-        )
-
-    @property
-    def least_worker_bytes(self) -> int:
-        """Of a worker, with the smallest tiles: half of its memory is for its tasks."""
-        tasks = self.ground.resources.threads_per_worker * self.work.tile.smallest_task_bytes
-        digest = self.ground.footprint(held_bytes=0, task_bytes=self.work.tile.digest_task_bytes)
-        return max(2 * max(WORKER_BYTES, tasks), digest.worker_bytes)
-
-    def stages(self) -> Iterator[StagePlan]:
-        n, k, work = self.n, self.k, self.work
-        metric = self.spec.found_metric
-        engine = engine_for(metric, n, k)
-        resources = self.ground.resources
-        tiling = tile_the_triangle(
-            work.tile, resources, held_bytes=self.held_bytes, is_read_back=work.is_read_back
-        )
-        itemsize = work.tile.itemsize
-        grid = TriangleGrid(n=n, tile_edge=min(tiling.tile_edge, n))
-        if engine == PRECOMPUTED:
-            refuse_not_square((n, k))
-        # Distances that are there need no copy for a tree.
-        is_written = not self.in_memory and not (engine == PRECOMPUTED and self.tree)
-        tiles_bytes = grid.n_values * itemsize if is_written else 0
-        # Every slab of rows meets every other and itself, after the pass for its norms.
-        bytes_read = self.stored_bytes * (grid.n_edges + 1)
-        yield StagePlan(
-            name=f"distance-{self.name}",
-            engine=f"{metric.name}, {engine}",
-            reason=distance_reason(metric.name, engine, n, k),
-            tasks=grid.n_tiles,
-            bytes_read=bytes_read,
-            bytes_written=tiles_bytes,
-            footprint=distance_footprint(self.ground, work, tiling.task_bytes),
-            work=distance_work(
-                self.spec,
-                n,
-                k,
-                itemsize=itemsize,
-                bytes_read=bytes_read,
-                tiles_bytes=tiles_bytes,
-                matrix_bytes=self.stored_bytes,
-            ),
-            tiling=tiling,
-        )
-        if not self.tree:
-            return
-        yield StagePlan(
-            name=f"linkage-{self.name}",
-            engine=f"{self.spec.method}, {linkage_engine(self.spec.method, n)}",
-            reason=linkage_reason(self.spec.method, n, work.square_bytes),
-            tasks=1 if self.in_memory else grid.n_tiles,
-            bytes_read=tiles_bytes + (self.stored_bytes if n > SMALL_OBSERVATIONS else 0),
-            bytes_written=0 if self.in_memory else (n - 1) * _MERGE_BYTES,
-            footprint=linkage_footprint(self.ground, work, tiling.tile_edge),
-            work=linkage_work(
-                self.spec,
-                n,
-                k,
-                itemsize=itemsize,
-                tiles_bytes=tiles_bytes,
-                matrix_bytes=self.stored_bytes,
-            ),
-        )

@@ -14,38 +14,12 @@ from clustergrid.pipeline.engines._ranks import rank_rows
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import Normalization
+from clustergrid.pipeline.rank_plan import rank_chunks, rank_dtype
 from clustergrid.storage.arrays import create_array, open_array, write_block
-from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, slabs
+from clustergrid.storage.grid import slabs
 from clustergrid.storage.source import ArraySource, MatrixSource, ZarrSource
 
-__all__ = ["rank_bytes", "rank_chunks", "rank_dtype", "ranked"]
-
-_RANKED_AT_ONCE = 2**22
-"""Values of a task: they are held twice, with the order that sorts them."""
-
-
-def rank_dtype(n_features: int) -> np.dtype[np.floating]:
-    """Smallest type that holds halves up to the number of features exactly."""
-    return np.dtype(np.float32 if n_features < 2**23 else np.float64)
-
-
-def rank_bytes(n: int, n_features: int) -> int:
-    """Bytes of the ranks."""
-    return n * n_features * rank_dtype(n_features).itemsize
-
-
-def rank_chunks(n: int, n_features: int) -> tuple[int, int]:
-    """Rows and columns of their chunks at rest; a task ranks the rows of one.
-
-    Examples
-    --------
-    >>> rank_chunks(100_000, 1_000), rank_chunks(2_000, 1_000_000)
-    ((512, 1000), (4, 524288))
-    """
-    rows = max(1, min(n, BLOCK_ROWS, _RANKED_AT_ONCE // n_features))
-    return rows, min(
-        n_features, max(BLOCK_FEATURES, 2**21 // rows // BLOCK_FEATURES * BLOCK_FEATURES)
-    )
+__all__ = ["ranked"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,8 @@ def refuse_too_little_disk(
     still = {s.name: max(0, s.disk_bytes - kept_bytes.get(s.name, 0)) for s in plan.stages}
     # What a stage writes besides, and removes, need not be there with what later stages write.
     besides = {
-        s.name: max(0, s.disk_bytes + s.scratch_bytes - kept_bytes.get(s.name, 0)) - still[s.name]
+        s.name: max(0, s.disk_bytes + s.passing_disk_bytes - kept_bytes.get(s.name, 0))
+        - still[s.name]
         for s in plan.stages
     }
     written, needed = 0, 0

@@ -202,6 +202,7 @@ def plan_of(
         pixels=round(prod(request.figure.figsize_inches) * request.figure.dpi**2),
         chunks=matrix.chunks,
         source_chunks=matrix.source_chunks,
+        is_boolean=matrix.dtype == bool,
     )
     if measure:
         where = None if directory is None else existing_folder(directory)

@@ -54,7 +54,7 @@ from clustergrid.pipeline.precomputed import (
     put_at_rest,
     square_distances,
 )
-from clustergrid.pipeline.ranking import rank_bytes
+from clustergrid.pipeline.rank_plan import are_ranks_in_memory
 from clustergrid.pipeline.run_plan import check_scratch, planned_matrix
 from clustergrid.pipeline.spec import (
     AXIS_NAMES,
@@ -220,8 +220,8 @@ class Stages(BoundMatrix):
         """Where ranks are put; None: in memory, or there are none."""
         if not metric.ranks:
             return None
-        fits = rank_bytes(n, k) <= self.resources.memory_bytes // 8
-        if self.executor.in_process and fits:
+        memory_bytes, in_process = self.resources.memory_bytes, self.executor.in_process
+        if are_ranks_in_memory(n, k, memory_bytes, in_process=in_process):
             return None
         self._ranks_at_rest = True
         return self._scratch
@@ -344,9 +344,13 @@ class Stages(BoundMatrix):
             matrix_bytes_held=self.matrix_bytes_held,
             chunks=matrix.chunks,
             source_chunks=matrix.source_chunks,
+            is_boolean=self.matrix.dtype == np.bool_
+            and self._z_score is None
+            and self._standard_scale is None,
         )
         tiling = planned.tiling(axis)
-        if self.is_copied and self.store is None and "source" not in self.__dict__:
+        is_copied_now = self.is_copied and "source" not in self.__dict__
+        if self.store is None and (is_copied_now or spec.found_metric.ranks):
             check_scratch(planned)
         return tiling
 

@@ -10,9 +10,16 @@ from clustergrid.pipeline.sizes import format_bytes
 from clustergrid.pipeline.tile_memory import StoredMatrix, TileWork
 from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, TriangleGrid
 
-__all__ = ["StoredMatrix", "TileWork", "Tiling", "least_distance_bytes", "tile_the_triangle"]
+__all__ = [
+    "LARGEST_EDGE",
+    "StoredMatrix",
+    "TileWork",
+    "Tiling",
+    "least_distance_bytes",
+    "tile_the_triangle",
+]
 
-_LARGEST_EDGE = 4096
+LARGEST_EDGE = 4096
 _MOST_TASKS = 50_000
 
 
@@ -40,7 +47,12 @@ class Tiling:
 
 
 def tile_the_triangle(
-    work: TileWork, resources: Resources, *, held_bytes: int = 0, is_read_back: bool = False
+    work: TileWork,
+    resources: Resources,
+    *,
+    held_bytes: int = 0,
+    is_read_back: bool = False,
+    most_edge: int = LARGEST_EDGE,
 ) -> Tiling:
     """Choose tiles as large as half of the memory allows, but enough of them for every thread.
 
@@ -54,6 +66,8 @@ def tile_the_triangle(
         What is held besides the tasks; tiles take no more than it leaves.
     is_read_back
         Whether the driver reads the tiles again, some at once, beside what is held.
+    most_edge
+        No tile is larger.
 
     Raises
     ------
@@ -95,7 +109,7 @@ def tile_the_triangle(
 
     edge = BLOCK_ROWS
     while (
-        edge < _LARGEST_EDGE
+        edge < most_edge
         and fits(2 * edge, BLOCK_FEATURES)
         and _is_worth_doubling(work, edge, resources)
     ):
@@ -104,7 +118,7 @@ def tile_the_triangle(
     while features < work.k and fits(edge, 2 * features):
         features *= 2
     largest = edge
-    while largest < _LARGEST_EDGE and fits(2 * largest, features):
+    while largest < most_edge and fits(2 * largest, features):
         largest *= 2
     return Tiling(
         tile_edge=edge,

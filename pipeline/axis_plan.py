@@ -1,0 +1,258 @@
+"""Plan: the stages of one axis: perhaps ranks, then distances, and the tree made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from clustergrid.pipeline.errors import MemoryLimitError
+from clustergrid.pipeline.estimate import distance_work, linkage_work, rank_work
+from clustergrid.pipeline.footprint import (
+    WORKER_BYTES,
+    AxisWork,
+    Ground,
+    distance_footprint,
+    linkage_footprint,
+    rank_footprint,
+)
+from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Engine, engine_for
+from clustergrid.pipeline.planned import StagePlan
+from clustergrid.pipeline.rank_plan import rank_chunks, rank_matrix
+from clustergrid.pipeline.reasons import distance_reason, linkage_engine, linkage_reason
+from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec
+from clustergrid.pipeline.square import PRECOMPUTED, refuse_not_square
+from clustergrid.pipeline.tile_memory import StoredMatrix, TileWork
+from clustergrid.pipeline.tiling import (
+    LARGEST_EDGE,
+    Tiling,
+    least_distance_bytes,
+    tile_the_triangle,
+)
+from clustergrid.storage.grid import BLOCK_ROWS, TriangleGrid
+
+__all__ = ["AxisPlanner"]
+
+_MERGE_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AxisPlanner:
+    """The distances and the tree of one axis.
+
+    Attributes
+    ----------
+    name
+        ``"row"`` or ``"col"``.
+    spec
+        How it is clustered.
+    n, k
+        Observations and features.
+    stored_bytes
+        Of the matrix, where a pass over it reads the store.
+    ground
+        What is there in every stage.
+    in_memory
+        Whether the distances stay in this process.
+    tree
+        Whether a tree is made of them.
+    is_boolean
+        Whether the matrix, normalized, holds booleans.
+    """
+
+    name: str
+    spec: AxisSpec
+    n: int
+    k: int
+    stored_bytes: int
+    ground: Ground
+    in_memory: bool
+    tree: bool
+    is_boolean: bool
+
+    @property
+    def engine(self) -> Engine:
+        """What computes the distances."""
+        return engine_for(self.spec.found_metric, self.n, self.k, is_boolean=self.is_boolean)
+
+    @property
+    def matrix(self) -> StoredMatrix:
+        """Observations in rows, as they are in the matrix."""
+        matrix = self.ground.matrix
+        return matrix if self.name == AXIS_NAMES[0] else matrix.transpose()
+
+    @property
+    def ranks(self) -> StoredMatrix | None:
+        """What tiles are computed of instead."""
+        if not self.spec.found_metric.ranks:
+            return None
+        return rank_matrix(self.n, self.k, self.ground.resources)
+
+    @property
+    def ranks_at_rest_bytes(self) -> int:
+        """Of the ranks, where they are put into the store."""
+        ranks = self.ranks
+        return 0 if ranks is None or ranks.in_memory else ranks.values * ranks.itemsize
+
+    @property
+    def tile_ground(self) -> Ground:
+        """What is there while there are tiles, ranks included."""
+        ranks = self.ranks
+        if ranks is None or not ranks.in_memory:
+            return self.ground
+        held = self.ground.matrix_bytes_held + ranks.values * ranks.itemsize
+        return replace(self.ground, matrix_bytes_held=held)
+
+    @property
+    def tile_stored_bytes(self) -> int:
+        """Bytes at rest that tiles are computed of; 0 where they are in memory."""
+        return self.stored_bytes if self.ranks is None else self.ranks_at_rest_bytes
+
+    @property
+    def work(self) -> AxisWork:
+        """What a task does, and what is made of it."""
+        metric = self.spec.found_metric
+        return AxisWork(
+            tile=TileWork(
+                n=self.n,
+                k=self.k,
+                itemsize=4 if self.spec.dtype == "float32" else 8,
+                engine=self.engine,
+                needs_whole_rows=metric.needs_whole_rows,
+                is_transformed=metric.name == "mahalanobis",
+                matrix=self.ranks or self.matrix,
+            ),
+            in_memory=self.in_memory,
+            tree=self.tree,
+            optimal_ordering=self.spec.optimal_ordering,
+            small=self.n <= SMALL_OBSERVATIONS,
+        )
+
+    def held_bytes(self, tile_edge: int) -> int:
+        """Say what is held beside the tasks, by the hungrier of the two stages."""
+        held = self.work.held_bytes(tile_edge)
+        return self.tile_ground.footprint(held_bytes=held, task_bytes=0).peak_bytes
+
+    @property
+    def hungriest(self) -> str:
+        """Name of the stage that needs the most memory."""
+        return f"{'linkage' if self.tree else 'distance'}-{self.name}"
+
+    @property
+    def settled(self) -> AxisPlanner:
+        """The same with the least memory that does, where ranks might stay in that memory."""
+        ranks, least = self.ranks, self.least_bytes
+        if ranks is None or ranks.in_memory or least <= self.ground.resources.memory_bytes:
+            return self
+        resources = replace(self.ground.resources, memory_bytes=least)
+        return replace(self, ground=replace(self.ground, resources=resources))
+
+    @property
+    def least_bytes(self) -> int:
+        """Of this machine, with the smallest tiles."""
+        work = self.work
+        return least_distance_bytes(
+            work.tile,
+            self.ground.resources,
+            self.held_bytes(BLOCK_ROWS),
+            is_read_back=work.is_read_back,
+        )
+
+    @property
+    def least_worker_bytes(self) -> int:
+        """Of a worker, with the smallest tiles: half of its memory is for its tasks."""
+        tasks = self.ground.resources.threads_per_worker * self.work.tile.smallest_task_bytes
+        digest = self.ground.footprint(held_bytes=0, task_bytes=self.work.tile.digest_task_bytes)
+        ranking = [stage.worker_memory_bytes for stage in self.rank_stages()]
+        return max(2 * max(WORKER_BYTES, tasks), digest.worker_bytes, *ranking)
+
+    def tiling(self) -> Tiling:
+        """Choose tiles; packed ones are the more to hold the larger they are."""
+        work, edge = self.work, LARGEST_EDGE
+        while True:
+            try:
+                return tile_the_triangle(
+                    work.tile,
+                    self.ground.resources,
+                    held_bytes=self.held_bytes(edge),
+                    is_read_back=work.is_read_back,
+                    most_edge=edge,
+                )
+            except MemoryLimitError:
+                if edge == BLOCK_ROWS or not work.is_packed:
+                    raise
+                edge //= 2
+
+    def rank_stages(self) -> Iterator[StagePlan]:
+        """Yield the stage that ranks rows, where their ranks are compared."""
+        ranks = self.ranks
+        if ranks is None:
+            return
+        where = "in memory" if ranks.in_memory else "in the store until the tiles are made"
+        yield StagePlan(
+            name=f"ranks-{self.name}",
+            engine="one pass",
+            reason=f"every row is sorted once; ranks are {where}",
+            tasks=-(-self.n // rank_chunks(self.n, self.k)[0]),
+            bytes_read=self.stored_bytes,
+            bytes_written=self.ranks_at_rest_bytes,
+            scratch_bytes=self.ranks_at_rest_bytes,
+            footprint=rank_footprint(self.ground, self.matrix, ranks),
+            work=rank_work(self.n, self.k, self.stored_bytes, self.ranks_at_rest_bytes),
+        )
+
+    def stages(self) -> Iterator[StagePlan]:
+        """Yield the stages in their order."""
+        yield from self.rank_stages()
+        n, k, work, engine = self.n, self.k, self.work, self.engine
+        metric = self.spec.found_metric
+        tiling = self.tiling()
+        itemsize = work.tile.itemsize
+        grid = TriangleGrid(n=n, tile_edge=min(tiling.tile_edge, n))
+        if engine == PRECOMPUTED:
+            refuse_not_square((n, k))
+        # Distances that are there need no copy for a tree.
+        is_written = not self.in_memory and not (engine == PRECOMPUTED and self.tree)
+        tiles_bytes = grid.n_values * itemsize if is_written else 0
+        # Every slab of rows meets every other and itself, after the pass for its norms.
+        bytes_read = self.tile_stored_bytes * (grid.n_edges + 1)
+        yield StagePlan(
+            name=f"distance-{self.name}",
+            engine=f"{metric.name}, {engine}",
+            reason=distance_reason(metric.name, engine, n, k),
+            tasks=grid.n_tiles,
+            bytes_read=bytes_read,
+            bytes_written=tiles_bytes,
+            earlier_scratch_bytes=self.ranks_at_rest_bytes,
+            footprint=distance_footprint(self.tile_ground, work, grid.tile_edge, tiling.task_bytes),
+            work=distance_work(
+                self.spec,
+                n,
+                k,
+                itemsize=itemsize,
+                bytes_read=bytes_read,
+                tiles_bytes=tiles_bytes,
+                matrix_bytes=self.tile_stored_bytes,
+                is_boolean=self.is_boolean,
+                tile_edge=grid.tile_edge,
+            ),
+            tiling=tiling,
+        )
+        if not self.tree:
+            return
+        yield StagePlan(
+            name=f"linkage-{self.name}",
+            engine=f"{self.spec.method}, {linkage_engine(self.spec.method, n)}",
+            reason=linkage_reason(self.spec.method, n, work.square_bytes),
+            tasks=1 if self.in_memory else grid.n_tiles,
+            bytes_read=tiles_bytes + (self.tile_stored_bytes if n > SMALL_OBSERVATIONS else 0),
+            bytes_written=0 if self.in_memory else (n - 1) * _MERGE_BYTES,
+            footprint=linkage_footprint(self.tile_ground, work, tiling.tile_edge),
+            work=linkage_work(
+                self.spec,
+                n,
+                k,
+                itemsize=itemsize,
+                tiles_bytes=tiles_bytes,
+                matrix_bytes=self.tile_stored_bytes,
+            ),
+        )
