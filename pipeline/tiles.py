@@ -31,14 +31,8 @@ _BLOCK_ENGINES: dict[str, type[BlockEngine]] = {
 }
 
 
-def _sparse_tile(given: DistanceInput, rows: slice, columns: slice) -> np.ndarray:
-    assert given.sparse is not None
-    return sparse_tile(given.sparse, rows, columns)
-
-
 _WHOLE_TILES = {
     "scipy": scipy_tile,
-    "sparse": _sparse_tile,
     "missing": missing_tile,
     "function": function_tile,
 }
@@ -73,10 +67,13 @@ def tile_distances(
     height, width = rows.stop - rows.start, columns.stop - columns.start
     if out is None:
         out = np.empty((height, width), dtype=given.dtype)
-    if given.is_whole and given.sparse is None:
+    if given.sparse is None and (given.is_whole or given.compressed is not None):
         given = loaded(given, rows, columns)
     distances = out[:height, :width]
-    if given.engine in _WHOLE_TILES:
+    if given.sparse is not None:
+        sparse_tile(given.sparse, rows, columns, out)
+        is_finite = bool(np.isfinite(distances).all())
+    elif given.engine in _WHOLE_TILES:
         distances[:] = _WHOLE_TILES[given.engine](given, rows, columns)
         is_finite = bool(np.isfinite(distances).all())
     else:

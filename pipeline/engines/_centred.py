@@ -69,8 +69,8 @@ class CompressedRows:
 
     @property
     def entries(self) -> np.ndarray:
-        """``(n,)`` float64: how many values each row stores."""
-        return np.diff(self.indptr).astype(np.float64)
+        """``(n,)`` int64: how many values each row stores."""
+        return np.diff(self.indptr)
 
     def without_zeros(self) -> CompressedRows:
         """Leave out the zeros that are stored."""

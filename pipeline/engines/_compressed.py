@@ -23,17 +23,17 @@ from clustergrid.pipeline._jit import jit
 
 __all__ = [
     "PANEL_ROWS",
-    "add_common_and_equal",
+    "add_half_each",
     "add_low_rank",
     "add_panel_products",
     "add_products",
     "by_columns",
+    "count_common_entries",
     "cut_rows",
     "fill_panels",
     "finish_euclidean",
-    "finish_ratio",
     "finish_unit",
-    "finish_yule",
+    "pack_entries",
     "recompute_differences",
     "row_terms",
 ]
@@ -46,15 +46,18 @@ PANEL_ROWS = 64
 def by_columns(
     data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, n_columns: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # pragma: no cover - compiled
-    """Compress rows by columns: ``(indptr, rows, values)``, rows in increasing order."""
+    """Compress at most 65,536 rows by columns: ``(indptr, rows, values)``, rows increasing.
+
+    Numbers of rows in two bytes: there are as many as stored values, and they are read most.
+    """
     first, last = indptr[0], indptr[-1]
     pointers = np.zeros(n_columns + 1, np.int64)
     for e in range(first, last):
         pointers[indices[e] + 1] += 1
     for f in range(n_columns):
         pointers[f + 1] += pointers[f]
-    rows = np.empty(last - first, np.int32)
-    values = np.empty(last - first, np.float64)
+    rows = np.empty(last - first, np.uint16)
+    values = np.empty(last - first, data.dtype)
     place = pointers[:-1].copy()
     for i in range(indptr.shape[0] - 1):
         for e in range(indptr[i], indptr[i + 1]):
@@ -86,7 +89,24 @@ def add_products(
 
 
 @jit
-def add_common_and_equal(
+def count_common_entries(
+    indices: np.ndarray,
+    indptr: np.ndarray,
+    pointers: np.ndarray,
+    rows: np.ndarray,
+    counts: np.ndarray,
+) -> None:  # pragma: no cover - compiled
+    """Count the features that left rows (by rows) and right rows (by columns) both store."""
+    for i in range(indptr.shape[0] - 1):
+        row = counts[i]
+        for e in range(indptr[i], indptr[i + 1]):
+            f = indices[e]
+            for c in range(pointers[f], pointers[f + 1]):
+                row[rows[c]] += 1
+
+
+@jit
+def add_half_each(
     data: np.ndarray,
     indices: np.ndarray,
     indptr: np.ndarray,
@@ -95,14 +115,49 @@ def add_common_and_equal(
     values: np.ndarray,
     accumulator: np.ndarray,
 ) -> None:  # pragma: no cover - compiled
-    """Add one for every feature that both rows store, and another one if the values are equal."""
+    """Add a half for every feature that both rows store, and another one if the values are equal.
+
+    Of two rows with ``l`` and ``r`` entries, ``(l - sum) + (r - sum)`` differ then.
+    """
     for i in range(indptr.shape[0] - 1):
         row = accumulator[i]
         for e in range(indptr[i], indptr[i + 1]):
             x = data[e]
             f = indices[e]
             for c in range(pointers[f], pointers[f + 1]):
-                row[rows[c]] += 2.0 if x == values[c] else 1.0
+                row[rows[c]] += 1.0 if x == values[c] else 0.5
+
+
+@jit
+def pack_entries(
+    data: np.ndarray,
+    indices: np.ndarray,
+    indptr: np.ndarray,
+    first: int,
+    last: int,
+) -> np.ndarray:  # pragma: no cover - compiled
+    """Pack the truth of some features into words, as `_bits.pack` packs dense rows.
+
+    Parameters
+    ----------
+    data, indices, indptr
+        Rows; zeros among the values are not true.
+    first, last
+        Features ``first <= f < last``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n, ceil((last - first) / 64))`` uint64.
+    """
+    packed = np.zeros((indptr.shape[0] - 1, (last - first + 63) // 64), np.uint64)
+    for i in range(indptr.shape[0] - 1):
+        words = packed[i]
+        for e in range(indptr[i], indptr[i + 1]):
+            f = indices[e] - first
+            if 0 <= f < last - first and data[e] != 0:
+                words[f >> 6] |= np.uint64(1) << np.uint64(f & 63)
+    return packed
 
 
 @jit
@@ -242,52 +297,6 @@ def finish_unit(
             distance = 1.0 - (row[j] * length) * lengths[j]
             flags[j] = distance <= bound * bounds[j]
             out[first + j] = min(max(distance, 0.0), 2.0)
-
-
-@jit
-def finish_ratio(
-    common: np.ndarray,
-    left: np.ndarray,
-    right: np.ndarray,
-    numerator: tuple[float, float, float],
-    denominator: tuple[float, float, float],
-    of_nothing: float,
-    distances: np.ndarray,
-    top: int,
-    first: int,
-) -> None:  # pragma: no cover - compiled
-    """Make the ratio of two sums of counts, and `of_nothing` of 0 / 0.
-
-    The terms of a sum are of one, of the entries of both rows together, and of the common ones.
-    All are whole numbers that float64 holds, so the division alone rounds.
-    """
-    for i in range(left.shape[0]):
-        row, out = common[i], distances[top + i]
-        for j in range(right.shape[0]):
-            entries = left[i] + right[j]
-            above = numerator[0] + numerator[1] * entries + numerator[2] * row[j]
-            below = denominator[0] + denominator[1] * entries + denominator[2] * row[j]
-            out[first + j] = above / below if below > 0.0 else of_nothing
-
-
-@jit
-def finish_yule(
-    common: np.ndarray,
-    left: np.ndarray,
-    right: np.ndarray,
-    n_features: float,
-    distances: np.ndarray,
-    top: int,
-    first: int,
-) -> None:  # pragma: no cover - compiled
-    """Make Yule's distance of counts: as in SciPy zero where all entries of a row are common."""
-    for i in range(left.shape[0]):
-        row, out = common[i], distances[top + i]
-        for j in range(right.shape[0]):
-            one, other = left[i] - row[j], right[j] - row[j]
-            half = one * other
-            neither = n_features - one - other - row[j]
-            out[first + j] = 0.0 if half == 0.0 else 2.0 * half / (row[j] * neither + half)
 
 
 @jit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from clustergrid.pipeline.engines import _compressed
 from clustergrid.pipeline.engines._bits import COUNTS, count_common, count_ones, pack
 from clustergrid.pipeline.engines.base import BlockEngine, Place
 from clustergrid.pipeline.engines.given import DistanceInput
@@ -22,18 +23,26 @@ class Counts(BlockEngine):
 
     def operand(self, rows: slice, features: slice) -> np.ndarray:
         """Rows as bits; how many are set is noted for the end."""
-        words = pack(self.given.raw_values(rows, features) != 0)
+        words = self._words(rows, features)
         ones = count_ones(words)
         seen = self._ones.get(rows.start)
         self._ones[rows.start] = ones if seen is None else seen + ones
         return words
 
+    def _words(self, rows: slice, features: slice) -> np.ndarray:
+        compressed = self.given.compressed
+        if compressed is None:
+            return pack(self.given.raw_values(rows, features) != 0)
+        return _compressed.pack_entries(
+            *compressed.read_compressed(rows), features.start, features.stop
+        )
+
     def accumulators(self, height: int, width: int) -> np.ndarray:
         """Zeros for the features that both rows of a pair have."""
         if not self.given.is_whole:
-            return np.zeros((height, width), np.int64)
+            return np.zeros((height, width), np.int32)
         if (height, width) not in self._scratch:
-            self._scratch[height, width] = np.empty((height, width), np.int64)
+            self._scratch[height, width] = np.empty((height, width), np.int32)
         scratch = self._scratch[height, width]
         scratch.fill(0)
         return scratch

@@ -15,6 +15,7 @@ from clustergrid.pipeline.metrics import Engine, Function, Metric, get_metric
 from clustergrid.pipeline.normalize import Normalization
 from clustergrid.storage.grid import BLOCK_ROWS, slabs
 from clustergrid.storage.source import MatrixSource
+from clustergrid.storage.sparse import CompressedParts, SparseSource, as_sparse, dense_block
 
 __all__ = ["DistanceInput", "blocks_of", "loaded"]
 
@@ -89,6 +90,13 @@ class DistanceInput:
         """Whether all features are held at once."""
         return self.n_features <= self.features_at_once
 
+    @property
+    def compressed(self) -> SparseSource | None:
+        """The matrix, where bits are packed from what it stores; None: from dense blocks."""
+        if self.engine != "counts" or self.normalization.axis is not None:
+            return None
+        return as_sparse(self.source)
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is made again where it is wanted."""
         return {name: value for name, value in self.__dict__.items() if name != "metric"}
@@ -143,11 +151,49 @@ class _LoadedRows:
         raise TypeError("the rows of a tile have no transpose")
 
 
+@dataclass(frozen=True, slots=True)
+class _LoadedEntries:
+    """The same, as a sparse matrix stores them."""
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    parts: tuple[tuple[slice, CompressedParts], ...]
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        return self.shape
+
+    @property
+    def n_stored(self) -> int:
+        return sum(len(data) for _, (data, _, _) in self.parts)
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        return dense_block(self.read_compressed(rows), self.shape[1], columns)
+
+    def read_compressed(self, rows: slice) -> CompressedParts:
+        for part, (data, indices, indptr) in self.parts:
+            if part.start <= rows.start and rows.stop <= part.stop:
+                pointers = indptr[rows.start - part.start : rows.stop - part.start + 1]
+                entries = slice(int(pointers[0]), int(pointers[-1]))
+                return data[entries], indices[entries], pointers - pointers[0]
+        raise IndexError(f"rows {rows.start} to {rows.stop} are not of this tile")
+
+    def transpose(self) -> SparseSource:
+        raise TypeError("the rows of a tile have no transpose")
+
+
 def loaded(given: DistanceInput, rows: slice, columns: slice) -> DistanceInput:
     """Read a tile's rows once: blocks of a chunk would each decompress the whole of it."""
-    features = slice(0, given.n_features)
-    parts = [(part, given.source.read(part, features)) for part in _different(rows, columns)]
-    source = _LoadedRows(given.source.shape, given.source.dtype, tuple(parts))
+    shape, dtype = given.source.shape, given.source.dtype
+    parts, compressed = _different(rows, columns), given.compressed
+    source: MatrixSource
+    if compressed is not None:
+        stored = [(part, compressed.read_compressed(part)) for part in parts]
+        source = _LoadedEntries(shape, dtype, tuple(stored))
+    else:
+        features = slice(0, given.n_features)
+        dense = [(part, given.source.read(part, features)) for part in parts]
+        source = _LoadedRows(shape, dtype, tuple(dense))
     return replace(given, source=source)
 
 

@@ -4,9 +4,8 @@
 metrics                                       made of
 ============================================  ====================================================
 euclidean, sqeuclidean, cosine, correlation   products of sparse rows and what ``_centred.py`` adds
-dice, jaccard, rogerstanimoto, russellrao,    counts of the features that are not zero in either
-sokalsneath, yule                             row, and in both
-hamming                                       the same, and of those with equal values
+dice, hamming, jaccard, rogerstanimoto,       counts of the features that are not zero in either
+russellrao, sokalsneath, yule                 row, and in both: ``sparse_counts.py``
 ============================================  ====================================================
 
 A task reads two slabs of whole rows as they are stored. The right one is taken in blocks of
@@ -23,27 +22,21 @@ import numpy as np
 
 from clustergrid.pipeline.engines import _compressed
 from clustergrid.pipeline.engines._centred import CompressedRows, RowTerms, Scaling
+from clustergrid.pipeline.engines.sparse_counts import count_distances
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.metrics import Metric
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import Normalization
+from clustergrid.pipeline.sparseness import SPARSE_PRODUCTS, prefers_stored
 from clustergrid.storage.grid import BLOCK_ROWS, slabs
 from clustergrid.storage.sparse import SparseSource, as_sparse, density
 
 __all__ = [
-    "SPARSE_METRICS",
     "SparseInput",
-    "is_sparse_metric",
     "preferred_sparse",
     "sparse_input",
     "sparse_tile",
 ]
-
-_MOST_STORED = 0.12
-"""Share of stored values up to which products of sparse rows are faster than dense ones ..."""
-_MOST_COUNTED = 0.02
-"""... and counts of common values faster than those of packed bits."""
-
 
 # Below this share of the reach of a product, a distance has lost too many digits in float64.
 _CANCELLED = 1e-5
@@ -56,12 +49,7 @@ _PANEL_SPEED = 11.0
 _LOOKUP = 2.0
 _PASS_ENTRIES = 2**22
 
-_PRODUCTS = ("euclidean", "sqeuclidean", "cosine", "correlation")
 _UNIT = ("cosine", "correlation")
-_COUNTS = ("dice", "jaccard", "rogerstanimoto", "russellrao", "sokalsneath", "yule")
-
-SPARSE_METRICS = (*_PRODUCTS, *_COUNTS, "hamming")
-"""Metrics that are computed of stored values alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,7 +61,7 @@ class SparseInput:
     source
         The matrix, ``(n, k)``: observations in rows.
     metric
-        One of `SPARSE_METRICS`.
+        One of `clustergrid.pipeline.sparseness.SPARSE_METRICS`.
     dtype
         Name of the distances' type: float32 or float64.
     scaling, terms
@@ -99,19 +87,7 @@ class SparseInput:
         stored = CompressedRows(
             data=np.asarray(data, np.float64), indices=indices, indptr=np.asarray(indptr, np.int64)
         )
-        if self.scaling is not None:
-            return self.scaling.apply(stored, rows)
-        stored = stored.without_zeros()
-        if self.metric == "hamming":
-            return stored
-        return CompressedRows(
-            data=np.ones(len(stored.data)), indices=stored.indices, indptr=stored.indptr
-        )
-
-
-def is_sparse_metric(metric: str, normalization: Normalization) -> bool:
-    """Whether a metric can be computed of stored values: a shifted zero is one no longer."""
-    return metric in _PRODUCTS or (metric in SPARSE_METRICS and normalization.axis is None)
+        return stored.without_zeros() if self.scaling is None else self.scaling.apply(stored, rows)
 
 
 def preferred_sparse(
@@ -122,19 +98,24 @@ def preferred_sparse(
     Parameters
     ----------
     source
-        Any source of a matrix; its density decides, and nothing else.
+        Any source of a matrix.
     metric
-        With its keywords: features that are weighted are not compared here.
+        With its keywords.
     normalization
         Of the matrix.
     """
     sparse = as_sparse(source)
-    if sparse is None or metric.function is not None or metric.keywords.given:
+    if sparse is None:
         return None
-    if not is_sparse_metric(metric.name, normalization):
-        return None
-    most = _MOST_STORED if metric.name in _PRODUCTS else _MOST_COUNTED
-    return sparse if density(sparse) <= most else None
+    is_normalized = normalization.axis is not None
+    is_preferred = prefers_stored(
+        metric,
+        sparse.shape[1],
+        density(sparse),
+        is_normalized=is_normalized,
+        is_boolean=sparse.dtype == np.bool_ and not is_normalized,
+    )
+    return sparse if is_preferred else None
 
 
 def sparse_input(
@@ -154,14 +135,14 @@ def sparse_input(
     source, normalization
         The matrix with observations in rows, ``(n, k)``.
     metric
-        One of `SPARSE_METRICS`.
+        One of `clustergrid.pipeline.sparseness.SPARSE_METRICS`.
     dtype
         Type of the distances.
     executor, progress, name
         Where the pass runs, who is told, and as which stage.
     """
     given = SparseInput(source=source, metric=metric, dtype=np.dtype(dtype).name)
-    if metric not in _PRODUCTS:
+    if metric not in SPARSE_PRODUCTS:
         return given
     n, k = source.shape
     scaling = Scaling.of(
@@ -189,7 +170,7 @@ def _terms_of(given: SparseInput, rows: slice) -> tuple[slice, np.ndarray]:
     return rows, given.scaling.terms(given.load(rows), rows, given.source.shape[1])
 
 
-def sparse_tile(given: SparseInput, rows: slice, columns: slice) -> np.ndarray:
+def sparse_tile(given: SparseInput, rows: slice, columns: slice, out: np.ndarray) -> None:
     """Distances between two ranges of observations, above the diagonal where they are the same.
 
     Parameters
@@ -199,21 +180,21 @@ def sparse_tile(given: SparseInput, rows: slice, columns: slice) -> np.ndarray:
     rows, columns
         Ranges that start at multiples of `BLOCK_ROWS`, with ``rows`` equal to ``columns`` or
         before it.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(rows, columns)`` in the input's dtype.
+    out
+        Where to write them: C-contiguous, of the input's dtype, at least as large as the tile.
+        What is below the diagonal blocks of a diagonal tile is left as it is.
     """
     left = given.load(rows)
     right = left if rows == columns else given.load(columns)
-    distances = np.empty((len(left), len(right)), dtype=given.dtype)
     for b in slabs(len(right), BLOCK_ROWS):
         # Of a diagonal tile, blocks below the diagonal are mirrored.
         above = slice(0, b.stop if rows == columns else len(left))
-        places = _within(rows, above), _within(columns, b)
-        _Block(given, left[above], right[b], *places, distances, b.start).fill()
-    return distances
+        if given.terms is None:
+            place = out[above, b]
+            count_distances(given.metric, left[above], right[b], given.source.shape[1], place)
+        else:
+            places = _within(rows, above), _within(columns, b)
+            _Block(given, given.terms, left[above], right[b], *places, out, b.start).fill()
 
 
 def _within(outer: slice, inner: slice) -> slice:
@@ -227,8 +208,8 @@ class _Block:
 
     Attributes
     ----------
-    given, left, right
-        The matrix and metric, and the rows.
+    given, terms, left, right
+        The matrix and metric, what centring needs, and the rows.
     rows, columns
         Which rows of the matrix they are.
     tile, first
@@ -236,6 +217,7 @@ class _Block:
     """
 
     given: SparseInput
+    terms: RowTerms
     left: CompressedRows
     right: CompressedRows
     rows: slice
@@ -248,18 +230,15 @@ class _Block:
         by_columns = _compressed.by_columns(
             self.right.data, self.right.indices, self.right.indptr, self._n_features
         )
-        if self.given.metric != "hamming" and self._prefers_panels(np.diff(by_columns[0])):
+        if self._prefers_panels(np.diff(by_columns[0])):
             self._finish(slice(0, len(self.left)), self._panel_products())
             return
-        add = _compressed.add_products
-        if self.given.metric == "hamming":
-            add = _compressed.add_common_and_equal
         accumulator = np.empty((min(_ROWS_AT_ONCE, len(self.left)), len(self.right)))
         for part in slabs(len(self.left), _ROWS_AT_ONCE):
             left = self.left[part]
             sums = accumulator[: len(left)]
             sums[:] = 0.0
-            add(left.data, left.indices, left.indptr, *by_columns, sums)
+            _compressed.add_products(left.data, left.indices, left.indptr, *by_columns, sums)
             self._finish(part, sums)
 
     @property
@@ -304,10 +283,7 @@ class _Block:
 
     def _finish(self, part: slice, sums: np.ndarray) -> None:
         """Make distances of sums over the pairs of some left rows with all right ones."""
-        if self.given.terms is None:
-            self._finish_counts(part, sums)
-            return
-        rows, terms = _within(self.rows, part), self.given.terms
+        rows, terms = _within(self.rows, part), self.terms
         place = self.tile, part.start, self.first
         _compressed.add_low_rank(
             terms.left[rows], np.ascontiguousarray(terms.right[self.columns].T), sums
@@ -331,9 +307,8 @@ class _Block:
 
     def _recompute(self, part: slice, flagged: np.ndarray) -> None:
         """Replace distances that lost digits by sums of squared differences."""
-        scaling, terms = self.given.scaling, self.given.terms
+        scaling, terms = self.given.scaling, self.terms
         assert scaling is not None
-        assert terms is not None
         left = self.left[part]
         squares = np.empty(flagged.shape)
         _compressed.recompute_differences(
@@ -357,35 +332,6 @@ class _Block:
             np.sqrt(found, out=found)
         columns = slice(self.first, self.first + len(self.right))
         self.tile[part, columns][flagged] = found
-
-    def _finish_counts(self, part: slice, common: np.ndarray) -> None:
-        left, right = self.left[part].entries, self.right.entries
-        k = float(self._n_features)
-        place = self.tile, part.start, self.first
-        if self.given.metric == "yule":
-            _compressed.finish_yule(common, left, right, k, *place)
-            return
-        above, below = _ratio(self.given.metric, k)
-        # Two rows of zeros: as SciPy has it, the distance is zero or there is none.
-        of_nothing = 0.0 if self.given.metric == "jaccard" else np.nan
-        _compressed.finish_ratio(common, left, right, above, below, of_nothing, *place)
-
-
-_Sum = tuple[float, float, float]
-"""Factors of one, of the values that two rows store together, and of those that both store."""
-
-
-def _ratio(metric: str, k: float) -> tuple[_Sum, _Sum]:
-    """Numerator and denominator of a distance that counts; of hamming, equal ones count twice."""
-    ratios: dict[str, tuple[_Sum, _Sum]] = {
-        "dice": ((0.0, 1.0, -2.0), (0.0, 1.0, 0.0)),
-        "hamming": ((0.0, 1.0, -1.0), (k, 0.0, 0.0)),
-        "jaccard": ((0.0, 1.0, -2.0), (0.0, 1.0, -1.0)),
-        "rogerstanimoto": ((0.0, 2.0, -4.0), (k, 1.0, -2.0)),
-        "russellrao": ((k, 0.0, -1.0), (k, 0.0, 0.0)),
-        "sokalsneath": ((0.0, 2.0, -4.0), (0.0, 2.0, -3.0)),
-    }
-    return ratios[metric]
 
 
 def _lengths(terms: RowTerms, rows: slice, unit: bool) -> np.ndarray:
