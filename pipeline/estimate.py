@@ -100,9 +100,9 @@ _COMPARE_STEPS = {"scipy": 6.0, "counts": 0.02, "sparse": 0.3, "precomputed": 0.
 _LOOP_STEPS = {
     "braycurtis": 2.0,
     "canberra": 2.8,
-    "jensenshannon": 16.0,
-    "minkowski": 10.0,
-    **dict.fromkeys(("chebyshev", "cityblock", "hamming"), 1.0),
+    "jensenshannon": 20.0,
+    "minkowski": 25.0,
+    **dict.fromkeys(("chebyshev", "cityblock", "hamming"), 0.8),
 }
 _OTHER_LOOP_STEPS = 2.2
 """Of loops that compare booleans with weights."""
@@ -329,8 +329,11 @@ def distance_work(
     driver_steps = 0.0
     if metric.name == "mahalanobis":
         driver_steps = _COVARIANCE_STEPS * float(k) ** 3
+        passes = 1 + n / tile_edge  # for the norms, then with every other slab of rows
+        if metric.keywords.VI is None:
+            passes += 1
         # In double precision, whatever the distances are.
-        products += _transforming(n, k, tile_edge) * (2 if itemsize == 4 else 1)
+        products += 2.0 * n * k * k * passes * (2 if itemsize == 4 else 1)
         if engine == "scipy":
             steps += pairs * k * k
     return StageWork(
@@ -356,12 +359,6 @@ def _compare_steps(metric: Metric, engine: Engine) -> float:
     if metric.loop == "minkowski" and metric.keywords.p in _QUICK_POWERS:
         return _QUICK_POWER_STEPS
     return _LOOP_STEPS.get(metric.loop or "", _OTHER_LOOP_STEPS)
-
-
-def _transforming(n: int, k: int, tile_edge: int) -> float:
-    """Operations of the features' covariance, and of transforming the rows of every tile."""
-    passes = 1 + n / tile_edge  # for the norms, then with every other slab of rows
-    return 2.0 * n * k * k + 2.0 * n * k * k * passes
 
 
 def rank_work(n: int, k: int, matrix_bytes: int, ranks_bytes: int) -> StageWork:

@@ -15,6 +15,7 @@ from distributed import Client, LocalCluster
 from scipy.cluster.hierarchy import cophenet, is_valid_linkage, leaves_list
 from scipy.cluster.hierarchy import linkage as scipy_linkage
 from scipy.spatial.distance import pdist as scipy_pdist
+from scipy.stats import rankdata
 from sklearn.datasets import load_iris
 
 from clustergrid.pipeline import clustermap, linkage, pdist, plan
@@ -25,11 +26,13 @@ from clustergrid.pipeline.planning import parse_bytes
 from clustergrid.storage.errors import ClustergridError, DataTypeError, DataValueError
 
 VALUES = np.random.default_rng(0).normal(size=(60, 13))
+RANKED = ("spearman", "nan_spearman")
 PAIRS = [
     (method, metric)
     for method in METHODS
     for metric in METRICS
     if metric == "euclidean" or method not in ("centroid", "median", "ward")
+    if metric not in (*RANKED, "precomputed")
 ]
 
 
@@ -41,21 +44,41 @@ def distinct_iris():
 
 DATA = {"random": VALUES, "iris": distinct_iris(), "float32": VALUES.astype(np.float32)}
 
+# Of a matrix without missing values, these are SciPy's.
+SCIPYS = {"nan_euclidean": "euclidean", "nan_correlation": "correlation"}
+
+
+def suited(values, metric):
+    """Values that a metric is defined for."""
+    if METRICS[metric].is_boolean:
+        return values > np.median(values)  # more than none of a row
+    return np.abs(values) if metric == "jensenshannon" else values
+
 
 @pytest.mark.parametrize("kind", DATA)
 @pytest.mark.parametrize(("method", "metric"), PAIRS)
 def test_trees_are_scipys(method, metric, kind):
-    values = DATA[kind]
+    values = suited(DATA[kind], metric)
     Z = linkage(values, method, metric)
-    expected = scipy_linkage(values.astype(np.float64), method, metric)
+    as_scipy = values if METRICS[metric].is_boolean else values.astype(np.float64)
+    expected = scipy_linkage(scipy_pdist(as_scipy, SCIPYS.get(metric, metric)), method)
     assert Z.shape == expected.shape
     assert Z.dtype == np.float64
     assert is_valid_linkage(Z)
     rtol = 1e-5 if kind == "float32" else 1e-10
-    atol = 1e-15 if metric in ("cosine", "correlation") else 0  # SciPy's digits, not ours
+    is_unit = metric in ("cosine", "correlation", "nan_correlation")
+    atol = 1e-15 if is_unit else 0  # SciPy's digits, not ours
     np.testing.assert_allclose(Z[:, 2], expected[:, 2], rtol=rtol, atol=atol)
-    if kind != "float32":
+    has_ties = METRICS[metric].is_boolean or metric == "hamming"
+    if kind != "float32" and not has_ties:
         np.testing.assert_array_equal(Z[:, [0, 1, 3]], expected[:, [0, 1, 3]])
+
+
+@pytest.mark.parametrize("metric", RANKED)
+def test_trees_of_ranks_are_scipys(metric):
+    Z = linkage(VALUES, "average", metric)
+    expected = scipy_linkage(scipy_pdist(rankdata(VALUES, axis=1), "correlation"), "average")
+    np.testing.assert_allclose(Z[:, 2], expected[:, 2], rtol=1e-10)
 
 
 @pytest.mark.parametrize("method", METHODS)

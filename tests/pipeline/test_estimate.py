@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,8 @@ from clustergrid.pipeline.estimate import (
     linkage_work,
 )
 from clustergrid.pipeline.hierarchy.methods import METHODS
-from clustergrid.pipeline.metrics import METRICS
+from clustergrid.pipeline.keywords import MetricKeywords
+from clustergrid.pipeline.metrics import METRICS, engine_for
 from clustergrid.pipeline.planning import plan_run
 from clustergrid.pipeline.resources import DescribedCluster, Resources
 from clustergrid.pipeline.sizes import format_seconds
@@ -136,18 +138,47 @@ def test_what_is_not_done_takes_no_time():
     )
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_metrics_that_are_products_are_faster(metric):
-    def seconds(name):
-        work = distance_work(
-            AxisSpec(metric=name), 20_000, 1000, itemsize=8, bytes_read=0, tiles_bytes=0
-        )
-        return estimate_seconds(work, 1000, RATES, EIGHT)
+def distance_seconds(name, *, k=1000, is_boolean=False, tile_edge=2048, **keywords):
+    spec = AxisSpec(metric=name, metric_kws=MetricKeywords.from_mapping(keywords))
+    work = distance_work(
+        spec, 20_000, k, itemsize=8, bytes_read=0, tiles_bytes=1, is_boolean=is_boolean,
+        tile_edge=tile_edge,
+    )  # fmt: skip
+    return estimate_seconds(work, 1000, RATES, EIGHT)
 
-    if METRICS[metric].product is None:
-        assert seconds(metric) > 2 * seconds("euclidean")
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_metrics_that_are_products_or_counts_are_faster(metric):
+    engine = engine_for(METRICS[metric], 20_000, 1000)
+    euclidean = distance_seconds("euclidean")
+    if metric == "mahalanobis":
+        assert euclidean < distance_seconds(metric) < 5 * euclidean
+    elif engine == "product":
+        assert distance_seconds(metric) == euclidean < distance_seconds("cityblock") / 2
+    elif engine in ("counts", "precomputed"):
+        assert distance_seconds(metric) < euclidean
     else:
-        assert seconds(metric) < seconds("cityblock") / 2
+        assert distance_seconds(metric) > 2 * euclidean
+
+
+def test_what_keywords_and_types_do_to_the_time():
+    cityblock = distance_seconds("cityblock")
+    assert distance_seconds("minkowski", p=1) == cityblock
+    assert distance_seconds("minkowski", p=2) == distance_seconds("euclidean")
+    assert cityblock < distance_seconds("minkowski", p=3) < distance_seconds("minkowski", p=2.5)
+    assert distance_seconds("jaccard", w=np.ones(1000)) > 5 * distance_seconds("jaccard")
+    assert distance_seconds("hamming") > 5 * distance_seconds("hamming", is_boolean=True)
+    # Larger tiles transform fewer rows; a covariance that is given takes no pass.
+    assert distance_seconds("mahalanobis", tile_edge=512) > 1.5 * distance_seconds("mahalanobis")
+    assert distance_seconds("mahalanobis", VI=np.eye(1000)) < distance_seconds("mahalanobis")
+
+
+def test_ranks_take_a_sort():
+    spec = RunSpec(row=AxisSpec(metric="spearman"), column=AxisSpec(cluster=False))
+    short, long = (
+        stage_seconds(planned((4000, k), spec=spec))["ranks-row"] for k in (3000, 48_000)
+    )
+    assert 16 < long / short < 32
 
 
 def test_a_function_of_the_users_is_slowest():

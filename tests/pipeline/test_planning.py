@@ -369,3 +369,83 @@ def test_tiles_of_tasks_elsewhere_fit_their_workers():
     assert tiling(10**9, threads=16_000).task_bytes <= 10**9
     with pytest.raises(MemoryLimitError, match="has 1 MB for each"):
         tiling(10**6)
+
+
+# Ranks, covariances and packed distances.
+
+
+def only_rows(metric, **options):
+    return RunSpec(row=AxisSpec(metric=metric, **options), column=AxisSpec(cluster=False))
+
+
+def test_ranks_stay_in_memory_where_they_are_small_beside_it():
+    shape, memory = (20_000, 500), 16 * 10**9
+    ranks_bytes = 20_000 * 500 * 4
+
+    def stages(memory, **way):
+        way = {"in_memory": False, "ingest": True, **way}
+        found = plan_run(only_rows("spearman"), shape, 8, memory, **way)
+        return found, {stage.name: stage for stage in found.stages}
+
+    here, names = stages(Resources(memory_bytes=memory, threads=2))
+    ranks = names["ranks-row"]
+    assert (ranks.bytes_written, ranks.scratch_bytes, ranks.bytes_read) == (0, 0, 20_000 * 500 * 8)
+    assert names["distance-row"].bytes_read == 0
+    assert "in memory" in ranks.reason
+    there, names = stages(Resources(memory_bytes=memory, threads=2, worker_processes=2))
+    ranks, tiles = names["ranks-row"], names["distance-row"]
+    assert ranks.bytes_written == ranks.scratch_bytes == tiles.earlier_scratch_bytes == ranks_bytes
+    assert tiles.bytes_read % ranks_bytes == 0
+    assert tiles.bytes_read >= 2 * ranks_bytes
+    assert there.disk_bytes == here.disk_bytes
+    assert there.peak_disk_bytes >= here.disk_bytes + ranks_bytes - 10**7
+    with pytest.raises(DiskSpaceError):
+        refuse_too_little_disk(
+            there, free_bytes=there.peak_disk_bytes - 10**6, kept_bytes={}, path="/x"
+        )
+    refuse_too_little_disk(there, free_bytes=there.peak_disk_bytes, kept_bytes={}, path="/x")
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(2, 60_000), st.integers(1, 60_000), st.integers(10**8, 10**11), threads,
+    st.sampled_from(["spearman", "mahalanobis", "cityblock", "nan_spearman"]), ways,
+)  # fmt: skip
+def test_what_a_refusal_says_is_enough_whatever_the_metric(n, k, memory, cores, metric, way):
+    def planned(memory_bytes):
+        resources = Resources(memory_bytes=memory_bytes, threads=cores)
+        return plan_run(only_rows(metric), (n, k), 8, resources, **way)
+
+    error = refusal(lambda: planned(memory))
+    if error is None:
+        assert planned(memory).peak_memory_bytes <= memory
+        return
+    assert error.needed_bytes > memory
+    assert planned(error.needed_bytes).peak_memory_bytes <= error.needed_bytes
+
+
+def test_packed_distances_take_half_of_their_square():
+    def peak(n, *, trees):
+        resources = Resources(memory_bytes=10**12, threads=2)
+        found = plan_run(
+            only_rows("euclidean"), (n, 50), 8, resources, in_memory=True, ingest=False,
+            trees=trees, pictures=0,
+        )  # fmt: skip
+        (stage,) = [stage for stage in found.stages if stage.name == "distance-row"]
+        return stage.peak_memory_bytes
+
+    square = 8 * 60_000**2
+    assert peak(60_000, trees=True) > square
+    assert 0.5 * square < peak(60_000, trees=False) < 0.6 * square
+
+
+def test_a_covariance_is_held_by_the_driver():
+    def driver(metric):
+        resources = Resources(memory_bytes=10**12, threads=1)
+        found = plan_run(
+            only_rows(metric), (30_000, 8000), 8, resources, in_memory=False, ingest=False
+        )
+        (stage,) = [stage for stage in found.stages if stage.name == "distance-row"]
+        return stage.driver_memory_bytes
+
+    assert driver("mahalanobis") > driver("euclidean") + 48 * 8000**2
