@@ -322,7 +322,8 @@ class Meaning:
             elif i == j and not (np.array_equal(tile, tile.T) and not tile.diagonal().any()):
                 what = "is not symmetric with a diagonal of zeros"
             elif not np.allclose(found, expected, rtol=rtol, atol=rtol * scale):
-                what = f"differs from {metric.name} distances that SciPy and NumPy give these rows"
+                whose = "NumPy" if metric.missing else "SciPy"
+                what = f"differs from {whose}'s {metric.name} distances of the same rows"
             if what is not None:
                 array, chunk = condensed.stored.place(i, j)
                 file = f"{self._distance_array(axis)[0]}/{chunk_file(array, chunk)}"

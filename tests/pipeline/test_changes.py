@@ -25,3 +25,24 @@ def test_changes_are_in_words():
         "z_score was None and is 0",
     ]
     assert describe_changes(before, before) == []
+
+
+def test_keywords_of_a_metric_are_named_one_by_one():
+    digests = ("ab" * 32, "cd" * 32)
+    before = {
+        "row": {"metric": "minkowski", "metric_kws": {"p": 3.0, "w": digests[0]}},
+        "column": {"metric_kws": {}},
+        "metric_files": {"row": {"w": "/here/w.npy"}},
+    }
+    now = {
+        "row": {"metric": "minkowski", "metric_kws": {"p": "inf", "w": digests[1]}},
+        "column": {"metric_kws": {"min_periods": 4}},
+        "metric_files": {"row": {"w": "/there/w.npy"}},
+    }
+    assert describe_changes(before, now) == [
+        "column metric_kws min_periods was None and is 4",
+        "row metric_kws p was 3.0 and is 'inf'",
+        "row metric_kws w was an array (sha256 abababababab) and is an array (sha256 cdcdcdcdcdcd)",
+    ]
+    moved = {**before, "metric_files": now["metric_files"]}
+    assert describe_changes(before, moved) == []

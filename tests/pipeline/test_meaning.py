@@ -220,7 +220,7 @@ def test_distances_with_keywords_are_compared_with_plain_ones(tmp_path, row, opt
     replace_distances(asked.directory, lambda values: values * 1.01)
     damages = verify_run(asked.directory).damages
     assert {damage.stage for damage in damages} == {"distance-row", "linkage-row"}
-    assert any(f"differs from {row.metric} distances" in damage.what for damage in damages)
+    assert any(f"'s {row.metric} distances of the same rows" in damage.what for damage in damages)
 
 
 def test_booleans_that_are_no_distance_from_themselves(tmp_path):

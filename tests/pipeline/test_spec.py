@@ -1,8 +1,12 @@
 """What was asked for is checked once, before anything runs."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.spec import AxisSpec, RunSpec, check_normalization, distance_dtype
 from clustergrid.storage.errors import ClustergridError, DataTypeError, DataValueError
 
@@ -68,7 +72,7 @@ def test_both_normalizations_are_refused():
     ("options", "words"),
     [
         ({"method": "foo"}, "Invalid method: foo"),
-        ({"metric": "foo"}, r"Unknown Distance Metric: 'foo'\. Known: euclidean, sq"),
+        ({"metric": "foo"}, r"Unknown Distance Metric: 'foo'\. Known: braycurtis, c"),
         ({"metric": None}, "Unknown Distance Metric"),
         ({"method": "ward", "metric": "cosine"}, "`method=ward` requires .* to be Euclidean"),
         ({"method": "median", "metric": "cityblock"}, "`method=median` requires"),
@@ -91,3 +95,28 @@ def test_an_axis_is_looked_up():
 
 def test_aliases_of_euclidean_go_with_ward():
     AxisSpec(method="ward", metric="Euclid")
+
+
+def test_keywords_are_of_the_features_of_their_axis():
+    weights = MetricKeywords.from_mapping({"w": np.ones(5)})
+    weighted, none = AxisSpec(metric_kws=weights), AxisSpec(cluster=False)
+    RunSpec(row=weighted).check_features((30, 5))
+    RunSpec(row=weighted, column=none).check_features((30, 5))
+    RunSpec(row=replace(weighted, linkage="tree.npy")).check_features((30, 9))
+    with pytest.raises(DataValueError) as caught:
+        RunSpec(row=weighted, column=weighted).check_features((30, 5))
+    assert str(caught.value) == (
+        "w is for 5 features, and the columns have 30: give keywords to one axis, row_metric_kws "
+        "or col_metric_kws"
+    )
+    with pytest.raises(DataValueError) as caught:
+        RunSpec(row=weighted, column=none).check_features((5, 30))
+    assert str(caught.value) == "w is for 5 features, and the rows have 30"
+
+
+def test_an_axis_as_json_holds_no_arrays():
+    keywords = MetricKeywords.from_mapping({"p": np.inf, "w": np.ones(5)})
+    asked = AxisSpec(metric="minkowski", metric_kws=keywords).to_json()
+    assert json.loads(json.dumps(asked, allow_nan=False)) == asked
+    assert asked["metric_kws"]["p"] == "inf"
+    assert len(asked["metric_kws"]["w"]) == 64
