@@ -15,10 +15,16 @@ from clustergrid.pipeline.footprint import (
     linkage_footprint,
     rank_footprint,
 )
-from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Engine, engine_for
+from clustergrid.pipeline.metrics import (
+    SMALL_OBSERVATIONS,
+    SMALL_OPERATIONS,
+    Engine,
+    engine_for,
+)
 from clustergrid.pipeline.planned import StagePlan
 from clustergrid.pipeline.rank_plan import rank_chunks, rank_matrix
 from clustergrid.pipeline.reasons import distance_reason, linkage_engine, linkage_reason
+from clustergrid.pipeline.sparseness import prefers_stored
 from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec
 from clustergrid.pipeline.square import PRECOMPUTED, refuse_not_square
 from clustergrid.pipeline.tile_memory import StoredMatrix, TileWork
@@ -33,6 +39,8 @@ from clustergrid.storage.grid import BLOCK_ROWS, TriangleGrid
 __all__ = ["AxisPlanner"]
 
 _MERGE_BYTES = 32
+
+_PACKED_EDGE = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +63,8 @@ class AxisPlanner:
         Whether the distances stay in this process.
     tree
         Whether a tree is made of them.
-    is_boolean
-        Whether the matrix, normalized, holds booleans.
+    is_boolean, is_normalized
+        Whether the matrix, normalized, holds booleans; and whether it is normalized.
     """
 
     name: str
@@ -68,11 +76,25 @@ class AxisPlanner:
     in_memory: bool
     tree: bool
     is_boolean: bool
+    is_normalized: bool
 
     @property
     def engine(self) -> Engine:
         """What computes the distances."""
-        return engine_for(self.spec.found_metric, self.n, self.k, is_boolean=self.is_boolean)
+        metric = self.spec.found_metric
+        is_sparse = (
+            self.matrix.n_stored is not None
+            and self.n * self.n * self.k > SMALL_OPERATIONS
+            and prefers_stored(
+                metric,
+                self.matrix.density,
+                is_normalized=self.is_normalized,
+                is_boolean=self.is_boolean,
+            )
+        )
+        if is_sparse:
+            return "sparse"
+        return engine_for(metric, self.n, self.k, is_boolean=self.is_boolean)
 
     @property
     def matrix(self) -> StoredMatrix:
@@ -168,6 +190,9 @@ class AxisPlanner:
     def tiling(self) -> Tiling:
         """Choose tiles; packed ones are the more to hold the larger they are."""
         work, edge = self.work, LARGEST_EDGE
+        if work.is_packed and work.tile.matrix.in_memory:
+            # Smaller ones read more, which costs nothing here, and waste less on the diagonal.
+            edge = _PACKED_EDGE
         while True:
             try:
                 return tile_the_triangle(
@@ -233,6 +258,7 @@ class AxisPlanner:
                 tiles_bytes=tiles_bytes,
                 matrix_bytes=self.tile_stored_bytes,
                 is_boolean=self.is_boolean,
+                density=self.matrix.density if engine == "sparse" else None,
                 tile_edge=grid.tile_edge,
             ),
             tiling=tiling,

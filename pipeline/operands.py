@@ -116,7 +116,11 @@ def distance_input(
         given = _with_covariance(given, statistics, executor, progress, name)
     is_centred = engine == "product" and not found.is_unit
     if is_centred:
-        given = replace(given, centre=_centre(statistics, normalization, k))
+        centre = _centre(statistics, normalization, k)
+        if source.dtype == np.float32:
+            # Any centre will do; one of the values' type is subtracted in that.
+            centre = centre.astype(np.float32).astype(np.float64)
+        given = replace(given, centre=centre)
     if found.totals == "none" and not is_centred:
         return given
     totals = _totals(given, executor, progress, name)

@@ -73,14 +73,19 @@ class Products(BlockEngine):
             assert given.centre is not None
             out[:] = (values - given.centre[features]) @ given.transform
             return out
+        # Where both are single, single precision loses nothing: a result is rounded once.
+        precision = np.result_type(values.dtype, self._dtype)
+        if self._factors is not None:
+            precision = np.dtype(np.float64)
+        centre = None if given.centre is None else given.centre[features].astype(precision)
         means, lengths = given.means_and_lengths(rows) if given.metric.is_unit else (None, None)
         for part in slabs(len(values), _ROWS_AT_ONCE):
             if means is not None and lengths is not None:
                 made = np.subtract(values[part], means[part, None], dtype=np.float64)
                 made /= lengths[part, None]
             else:
-                assert given.centre is not None
-                made = np.subtract(values[part], given.centre[features], dtype=np.float64)
+                assert centre is not None
+                made = np.subtract(values[part], centre, dtype=precision)
             if self._factors is not None:
                 made *= self._factors[features]
             out[part] = made
@@ -111,51 +116,72 @@ class Products(BlockEngine):
 
     def finish(self, accumulators: np.ndarray, place: Place) -> bool:
         """Make distances of products, and compute those again that lost digits."""
-        block = place.block
-        lost = self._distances(accumulators, place)
-        if lost is not None:
-            if self._dtype == np.float32 and np.count_nonzero(lost) > _MANY * lost.size:
-                lost = self._in_double_precision(place, lost)
-            if lost is not None and lost.any():
-                self._from_differences(place, lost)
-        if place.is_diagonal:
-            return bool(np.isfinite(np.triu(block, 1)).all())
-        # NaN is the least and the greatest, where there is one.
-        return bool(np.isfinite(block.max()))
+        lost, is_finite = self._distances(accumulators, place)
+        if lost is None:
+            return is_finite
+        if self._dtype == np.float32 and np.count_nonzero(lost) > _MANY * lost.size:
+            lost = self._in_double_precision(place, lost)
+        if lost is not None and lost.any():
+            self._from_differences(place, lost)
+        block = np.triu(place.block, 1) if place.is_diagonal else place.block
+        return bool(np.isfinite(block).all())
 
-    def _distances(self, products: np.ndarray, place: Place) -> np.ndarray | None:
-        """Make distances of products, which are lost; return which of them cancelled, if any."""
-        given, bound = self.given, CANCELLED[products.dtype]
-        product = given.metric.product
+    def _distances(self, products: np.ndarray, place: Place) -> tuple[np.ndarray | None, bool]:
+        """Make distances of products, which are lost.
+
+        Returns
+        -------
+        lost
+            Which of them cancelled; None: none.
+        is_finite
+            Whether all are finite, if none cancelled.
+        """
+        product = self.given.metric.product
         assert product is not None
-        if product.kind == "unit":
-            distances = np.subtract(1.0, products, out=products)
-            lost = distances <= bound if place.is_diagonal or distances.min() <= bound else None
-            np.minimum(distances, 2.0, out=place.block, casting="same_kind")
-            return _above_diagonal(lost, place)
+        make = self._unit_distances if product.kind == "unit" else self._centred_distances
+        lost, largest = make(products, place)
+        if lost is not None and place.is_diagonal:
+            # What is mirrored, and the diagonal, which is known to be zero.
+            lost &= ~np.tri(len(lost), dtype=np.bool_)
+        # NaN is the largest, where there is one.
+        return lost, bool(np.isfinite(largest))
+
+    def _unit_distances(
+        self, products: np.ndarray, place: Place
+    ) -> tuple[np.ndarray | None, np.floating]:
+        bound = CANCELLED[products.dtype]
+        distances = np.subtract(1.0, products, out=products)
+        # Few blocks hold near pairs: most are done with when their least is compared.
+        lost = None if distances.min() > bound and not place.is_diagonal else distances <= bound
+        np.minimum(distances, 2.0, out=place.block, casting="same_kind")
+        return lost, distances.max()
+
+    def _centred_distances(
+        self, products: np.ndarray, place: Place
+    ) -> tuple[np.ndarray | None, np.floating]:
+        bound, smallest = CANCELLED[products.dtype], SMALLEST[products.dtype]
+        scale, product = self.given.scale, self.given.metric.product
         left, right = (
-            given.totals[part, 1] * given.scale**2 for part in (place.rows, place.columns)
+            self.given.totals[part, 1] * scale**2 for part in (place.rows, place.columns)
         )
         squared = np.multiply(products, -2.0, out=products)
         squared += left[:, None].astype(products.dtype)
         squared += right.astype(products.dtype)
-        smallest = SMALLEST[products.dtype]
         lost = None
-        # Few blocks hold near pairs: most are done with when their least is compared.
-        if place.is_diagonal or not squared.min() > max(
-            bound * (left.max() + right.max()), smallest
-        ):
-            norms = np.add.outer(left, right)
-            lost = (squared <= bound * norms) | (squared < smallest)
+        least = max(bound * (left.max() + right.max()), smallest)
+        if place.is_diagonal or not squared.min() > least:
+            lost = (squared <= bound * np.add.outer(left, right)) | (squared < smallest)
             np.maximum(squared, 0.0, out=squared)
-        if product.root:
-            np.sqrt(squared, out=squared)
-        if given.scale != 1.0:
-            # Twice for squared distances: the square of the scale need not be a float32.
-            for _ in range(1 if product.root else 2):
-                squared /= given.scale
-        place.block[:] = squared
-        return _above_diagonal(lost, place)
+        largest = squared.max()
+        if product is None or not product.root:
+            # Twice, because the square of the scale need not be a float32.
+            np.divide(squared / scale, scale, out=place.block, casting="same_kind")
+            return lost, place.block.max()
+        np.sqrt(squared, out=place.block, casting="same_kind")
+        if scale != 1.0:
+            place.block[:] /= scale
+            return lost, place.block.max()
+        return lost, largest
 
     def _in_double_precision(self, place: Place, lost: np.ndarray) -> np.ndarray | None:
         """Replace what was lost by a product in double precision; return what still is."""
@@ -168,7 +194,7 @@ class Products(BlockEngine):
             left = engine.operand(place.rows, features)
             right = left if place.is_diagonal else engine.operand(place.columns, features)
             engine.add(left, right, products, features)
-        still = engine._distances(products, again)
+        still, _ = engine._distances(products, again)
         np.copyto(place.block, out, where=lost, casting="same_kind")
         return None if still is None else still & lost
 
@@ -210,10 +236,3 @@ class Products(BlockEngine):
             means, lengths = self.given.means_and_lengths(rows)
             values = (values - means[indices, None]) / lengths[indices, None]
         return values
-
-
-def _above_diagonal(lost: np.ndarray | None, place: Place) -> np.ndarray | None:
-    """Leave out what is mirrored, and the diagonal, which is known to be zero."""
-    if lost is not None and place.is_diagonal:
-        lost &= ~np.tri(len(lost), dtype=np.bool_)
-    return lost
