@@ -305,43 +305,34 @@ class ClusterGrid(FigureGrid):
         col_metric_kws: Keywords = None,
     ) -> None:
         """Make the trees of the axes that are clustered, and draw them."""
+        metrics = (row_metric or metric, col_metric or metric)
+        methods = (row_method or method, col_method or method)
 
-        def axis_spec(is_computed: bool, metric: Metric, method: str, own: Keywords) -> AxisSpec:
-            if not is_computed:
-                return AxisSpec(cluster=False)
-            keywords = MetricKeywords.from_mapping(metric_kws if own is None else own)
+        def spec(axis: int) -> AxisSpec:
+            own = col_metric_kws if axis else row_metric_kws
             return AxisSpec(
-                method=method,
-                metric=metric,
-                metric_kws=keywords,
+                method=methods[axis],
+                metric=metrics[axis],
+                metric_kws=MetricKeywords.from_mapping(metric_kws if own is None else own),
                 optimal_ordering=optimal_ordering,
             )
 
-        # Both axes before either is clustered.
+        # Both axes before either is clustered. Where a tree is given, nothing else need be right.
+        none = AxisSpec(cluster=False)
         specs = RunSpec(
-            row=axis_spec(
-                row_cluster and row_linkage is None,
-                row_metric or metric,
-                row_method or method,
-                row_metric_kws,
-            ),
-            column=axis_spec(
-                col_cluster and col_linkage is None,
-                col_metric or metric,
-                col_method or method,
-                col_metric_kws,
-            ),
+            row=spec(ROWS) if row_cluster and row_linkage is None else none,
+            column=spec(COLUMNS) if col_cluster and col_linkage is None else none,
         )
         specs.check_features(self._matrix.shape)
 
-        def tree(axis: int, given: Any, metric: Metric, method: str) -> DendrogramPlotter:
+        def tree(axis: int, given: Any) -> DendrogramPlotter:
             return DendrogramPlotter(
                 self._matrix.normalized,
                 axis=axis,
-                compute_linkage=lambda: self._matrix.linkage(axis, specs.axis(axis)),
+                compute_linkage=lambda: self._matrix.linkage(axis, spec(axis)),
                 linkage=given,
-                metric=metric,
-                method=method,
+                metric=metrics[axis],
+                method=methods[axis],
                 rotate=axis == ROWS,
             )
 
@@ -351,13 +342,11 @@ class ClusterGrid(FigureGrid):
             ax.set(xticks=[], yticks=[])
             hide_spines(ax)
         if row_cluster:
-            self.dendrogram_row = tree(
-                ROWS, row_linkage, row_metric or metric, row_method or method
-            ).plot(self.ax_row_dendrogram, tree_kws)
+            row = tree(ROWS, row_linkage)
+            self.dendrogram_row = row.plot(self.ax_row_dendrogram, tree_kws)
         if col_cluster:
-            self.dendrogram_col = tree(
-                COLUMNS, col_linkage, col_metric or metric, col_method or method
-            ).plot(self.ax_col_dendrogram, tree_kws)
+            column = tree(COLUMNS, col_linkage)
+            self.dendrogram_col = column.plot(self.ax_col_dendrogram, tree_kws)
 
     def plot_colors(
         self, xind: Sequence[int] | np.ndarray, yind: Sequence[int] | np.ndarray, **kws: Any
