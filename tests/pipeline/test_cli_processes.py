@@ -73,6 +73,7 @@ def test_nobody_listening_is_no_traceback(folder):
     assert child.wait() == 128 + signal.SIGPIPE
 
 
+@pytest.mark.slow
 def test_bytes_that_cannot_be_written_are_one_line_and_the_run_goes_on(folder):
     """A limit on the size of files fails writes as a full disk does, wherever it falls."""
     np.save("b.npy", np.random.default_rng(0).normal(size=(1200, 4)))

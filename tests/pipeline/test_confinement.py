@@ -228,8 +228,8 @@ def modes(directory: Path) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize("mask", [0o077, 0o022, 0o027])
-def test_files_of_a_run_follow_the_umask(tmp_path, mask):
+def test_files_of_a_run_follow_the_umask(tmp_path):
+    mask = 0o077  # every bit that another mask may take
     frame().to_csv(tmp_path / "m.csv")
     done = subprocess.run(
         [*COMMAND, "run", "m.csv", "-o", "run", *SMALL, "--row-k", "3"],

@@ -57,7 +57,8 @@ def test_statistics_are_pandas(n, k, block, seed):
             (found.maximum, frame.max(axis=pandas_axis)),
             (found.standard_deviation, frame.std(axis=pandas_axis)),
         ):
-            np.testing.assert_allclose(ours[present], theirs[present], rtol=1e-12)
+            # A mean is as exact as its values are large: they may cancel.
+            np.testing.assert_allclose(ours[present], theirs[present], rtol=1e-12, atol=1e-13)
         assert np.isnan(found.mean[~present]).all()
         assert np.isnan(found.standard_deviation[found.count < 2]).all()
         assert (found.count <= size).all()
