@@ -31,7 +31,7 @@ SPARSE_METRICS = (
 )
 """Metrics that are computed of stored values alone."""
 
-_MOST_STORED = 0.12
+_MOST_STORED = 0.15
 """Share of stored values up to which products of sparse rows are faster than dense ones."""
 
 _LOOKUP, _COMMON, _COMPARED = 0.023, 1.0, 1.3
@@ -53,7 +53,6 @@ def is_sparse_metric(metric: str, *, is_normalized: bool) -> bool:
 
 def prefers_stored(
     metric: Metric,
-    n_features: int,
     density: float,
     *,
     is_normalized: bool = False,
@@ -65,8 +64,6 @@ def prefers_stored(
     ----------
     metric
         With its keywords: features that are weighted are not compared here.
-    n_features
-        Of every row.
     density
         Share of values that are stored.
     is_normalized
@@ -77,9 +74,9 @@ def prefers_stored(
     Examples
     --------
     >>> from clustergrid.pipeline.metrics import get_metric
-    >>> prefers_stored(get_metric("euclidean"), 2_000, 0.1)
+    >>> prefers_stored(get_metric("euclidean"), 0.1)
     True
-    >>> prefers_stored(get_metric("jaccard"), 2_000, 0.1)
+    >>> prefers_stored(get_metric("jaccard"), 0.1)
     False
     """
     if metric.function is not None or metric.keywords.given:
@@ -90,5 +87,5 @@ def prefers_stored(
         return density <= _MOST_STORED
     is_of_bits = metric.is_boolean or is_boolean
     common = _COMPARED if metric.name == "hamming" else _COMMON
-    entries = n_features * (_LOOKUP * density + common * density * density)
-    return entries <= n_features * (_BITS if is_of_bits else _LOOP)
+    entries = _LOOKUP * density + common * density * density
+    return entries <= (_BITS if is_of_bits else _LOOP)

@@ -41,12 +41,20 @@ class StoredMatrix:
         Rows and columns that are decoded together; None: as a copy has them that the run makes.
     in_memory
         Whether nothing has to be decoded.
+    n_stored
+        Values that a sparse matrix stores; None of a dense one.
     """
 
     shape: tuple[int, int]
     itemsize: int
     chunks: tuple[int, int] | None = None
     in_memory: bool = False
+    n_stored: int | None = None
+
+    @property
+    def density(self) -> float:
+        """Share of the values that are stored."""
+        return 1.0 if self.n_stored is None else self.n_stored / self.values
 
     @property
     def values(self) -> int:
@@ -69,6 +77,7 @@ class StoredMatrix:
             itemsize=self.itemsize,
             chunks=chunks[::-1],
             in_memory=self.in_memory,
+            n_stored=self.n_stored,
         )
 
     def decoded_bytes(self, rows: int, columns: int) -> int:
@@ -87,6 +96,18 @@ class StoredMatrix:
         touched = prod(_chunks_touched(length, step) for length, step in region)
         at_once = max(1, min(touched, DECODED_BYTES // chunk))
         return 3 * at_once * chunk
+
+    def entries_bytes(self, rows: int) -> int:
+        """Bytes of entries in float64, of rows that are twice as dense as others."""
+        return min(rows * self.shape[1], self._entries(rows)) * 12
+
+    def read_entries_bytes(self, rows: int) -> int:
+        """Most memory of entries that are read, put in order, made float64, and scaled."""
+        at_rest = 0 if self.in_memory else 2 * (self.itemsize + 8)
+        return self.entries_bytes(rows) * (12 + 16 + at_rest) // 12
+
+    def _entries(self, rows: int) -> int:
+        return round(2 * self.density * rows * self.shape[1])
 
     def read_bytes(self, rows: int, columns: int) -> int:
         """Most memory of a region that is read, and made float64."""
@@ -145,7 +166,7 @@ class TileWork:
         # Both slabs of rows as they are stored; where they are in memory already, views of them.
         slab = 0 if self.matrix.in_memory else edge * self.k * self.matrix.itemsize
         is_loaded = whole or self.engine in _WHOLE_ROWS
-        loaded = 2 * slab if is_loaded and self.engine != "precomputed" else 0
+        loaded = 2 * slab if is_loaded and self.engine not in _OWN_ROWS else 0
         tile = edge * edge * self.itemsize
         return with_slack(
             max(
@@ -161,6 +182,10 @@ class TileWork:
     @property
     def _norms_bytes(self) -> int:
         rows, width = self._pass_block
+        if self.engine == "sparse":
+            average = max(1.0, self.matrix.density * self.k)
+            rows = min(self.n, max(BLOCK_ROWS, round(SPARSE_PASS_ENTRIES / average)))
+            return self.matrix.read_entries_bytes(rows) + 64 * rows
         features = min(self.k, round_up(width, BLOCK_FEATURES))
         # A block of features, centred, and squared.
         return self.matrix.read_bytes(rows, features) + 24 * rows * min(features, BLOCK_FEATURES)
@@ -221,6 +246,16 @@ def _missing_bytes(work: TileWork, edge: int, features: int, whole: bool) -> int
     return 8 * edge * edge + values + ranks + 3 * _PAIRS_BYTES
 
 
+def _sparse_bytes(work: TileWork, edge: int, features: int, whole: bool) -> int:
+    """Entries of both slabs, of a block by columns, and sums of all rows with a block."""
+    del features, whole
+    block = min(BLOCK_ROWS, edge)
+    entries = work.matrix.entries_bytes(edge) + work.matrix.read_entries_bytes(edge)
+    by_columns = max(work.matrix.entries_bytes(block), _PANELS_BYTES)
+    # Sums, flags, and squares of differences; whether distances are finite.
+    return entries + by_columns + edge * block * 17 + edge * edge
+
+
 def _scipy_bytes(work: TileWork, edge: int, features: int, whole: bool) -> int:
     """Distances and flags; rows in double precision, and of length one."""
     del whole
@@ -245,6 +280,15 @@ def _block_values_bytes(work: TileWork, block: int, features: int, whole: bool) 
     return read + 16 * block * features
 
 
+SPARSE_PASS_ENTRIES = 2**20
+"""Entries of sparse rows that a pass along the rows reads at once, about."""
+
+_PANELS_BYTES = 2**22
+"""Of a block of sparse rows that is made dense, some features at a time."""
+
+_OWN_ROWS = ("precomputed", "sparse")
+"""Engines that read slabs of rows in a form of their own."""
+
 _MOST_SUMS = 3
 """Of a pair, in a loop over its features."""
 
@@ -262,7 +306,7 @@ _ENGINES = {
     "counts": _counts_bytes,
     "direct": _direct_bytes,
     "missing": _missing_bytes,
-    "sparse": _product_bytes,
+    "sparse": _sparse_bytes,
     "scipy": _scipy_bytes,
     "function": _function_bytes,
     "precomputed": _precomputed_bytes,

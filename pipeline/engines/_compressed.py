@@ -44,25 +44,32 @@ PANEL_ROWS = 64
 
 @jit
 def by_columns(
-    data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, n_columns: int
+    data: np.ndarray,
+    indices: np.ndarray,
+    starts: np.ndarray,
+    stops: np.ndarray,
+    first: int,
+    n_columns: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # pragma: no cover - compiled
-    """Compress at most 65,536 rows by columns: ``(indptr, rows, values)``, rows increasing.
+    """Compress entries of at most 65,536 rows by columns: ``(indptr, rows, values)``.
 
-    Numbers of rows in two bytes: there are as many as stored values, and they are read most.
+    Row ``i`` has the entries from ``starts[i]`` to ``stops[i]``, of columns from ``first`` on.
+    Rows are in increasing order, and two bytes each: they are read most.
     """
-    first, last = indptr[0], indptr[-1]
     pointers = np.zeros(n_columns + 1, np.int64)
-    for e in range(first, last):
-        pointers[indices[e] + 1] += 1
+    for i in range(starts.shape[0]):
+        for e in range(starts[i], stops[i]):
+            pointers[indices[e] - first + 1] += 1
     for f in range(n_columns):
         pointers[f + 1] += pointers[f]
-    rows = np.empty(last - first, np.uint16)
-    values = np.empty(last - first, data.dtype)
+    rows = np.empty(pointers[n_columns], np.uint16)
+    values = np.empty(pointers[n_columns], data.dtype)
     place = pointers[:-1].copy()
-    for i in range(indptr.shape[0] - 1):
-        for e in range(indptr[i], indptr[i + 1]):
-            at = place[indices[e]]
-            place[indices[e]] = at + 1
+    for i in range(starts.shape[0]):
+        for e in range(starts[i], stops[i]):
+            f = indices[e] - first
+            at = place[f]
+            place[f] = at + 1
             rows[at] = i
             values[at] = data[e]
     return pointers, rows, values
@@ -72,18 +79,20 @@ def by_columns(
 def add_products(
     data: np.ndarray,
     indices: np.ndarray,
-    indptr: np.ndarray,
+    starts: np.ndarray,
+    stops: np.ndarray,
+    first: int,
     pointers: np.ndarray,
     rows: np.ndarray,
     values: np.ndarray,
     accumulator: np.ndarray,
 ) -> None:  # pragma: no cover - compiled
     """Add the products of left rows (by rows) with right rows (by columns)."""
-    for i in range(indptr.shape[0] - 1):
+    for i in range(starts.shape[0]):
         row = accumulator[i]
-        for e in range(indptr[i], indptr[i + 1]):
+        for e in range(starts[i], stops[i]):
             x = data[e]
-            f = indices[e]
+            f = indices[e] - first
             for c in range(pointers[f], pointers[f + 1]):
                 row[rows[c]] += x * values[c]
 

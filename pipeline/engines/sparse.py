@@ -23,11 +23,13 @@ import numpy as np
 from clustergrid.pipeline.engines import _compressed
 from clustergrid.pipeline.engines._centred import CompressedRows, RowTerms, Scaling
 from clustergrid.pipeline.engines.sparse_counts import count_distances
+from clustergrid.pipeline.engines.sparse_products import sparse_products
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.metrics import Metric
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import Normalization
 from clustergrid.pipeline.sparseness import SPARSE_PRODUCTS, prefers_stored
+from clustergrid.pipeline.tile_memory import SPARSE_PASS_ENTRIES
 from clustergrid.storage.grid import BLOCK_ROWS, slabs
 from clustergrid.storage.sparse import SparseSource, as_sparse, density
 
@@ -40,14 +42,6 @@ __all__ = [
 
 # Below this share of the reach of a product, a distance has lost too many digits in float64.
 _CANCELLED = 1e-5
-_PANEL_FEATURES = 1024
-# Left rows whose sums with a block of right rows stay in a processor's cache.
-_ROWS_AT_ONCE = 128
-# Right rows that a vector kernel works on while the other one meets one common entry.
-_PANEL_SPEED = 11.0
-# Common entries that take as long as finding the entries of one feature.
-_LOOKUP = 2.0
-_PASS_ENTRIES = 2**22
 
 _UNIT = ("cosine", "correlation")
 
@@ -110,7 +104,6 @@ def preferred_sparse(
     is_normalized = normalization.axis is not None
     is_preferred = prefers_stored(
         metric,
-        sparse.shape[1],
         density(sparse),
         is_normalized=is_normalized,
         is_boolean=sparse.dtype == np.bool_ and not is_normalized,
@@ -154,7 +147,7 @@ def sparse_input(
     )
     given = replace(given, scaling=scaling)
     terms = np.empty((n, 5))
-    rows_at_once = max(BLOCK_ROWS, _PASS_ENTRIES * n // max(1, source.n_stored))
+    rows_at_once = max(BLOCK_ROWS, SPARSE_PASS_ENTRIES * n // max(1, source.n_stored))
     row_bytes = max(1, source.n_stored * source.dtype.itemsize // n)
     with progress.stage(f"{name}-norms", total=n, unit="rows", unit_bytes=row_bytes) as stage:
         for rows, part in executor.map(
@@ -227,59 +220,12 @@ class _Block:
 
     def fill(self) -> None:
         """Compute the distances of all pairs."""
-        by_columns = _compressed.by_columns(
-            self.right.data, self.right.indices, self.right.indptr, self._n_features
-        )
-        if self._prefers_panels(np.diff(by_columns[0])):
-            self._finish(slice(0, len(self.left)), self._panel_products())
-            return
-        accumulator = np.empty((min(_ROWS_AT_ONCE, len(self.left)), len(self.right)))
-        for part in slabs(len(self.left), _ROWS_AT_ONCE):
-            left = self.left[part]
-            sums = accumulator[: len(left)]
-            sums[:] = 0.0
-            _compressed.add_products(left.data, left.indices, left.indptr, *by_columns, sums)
+        for part, sums in sparse_products(self.left, self.right, self._n_features):
             self._finish(part, sums)
 
     @property
     def _n_features(self) -> int:
         return self.given.source.shape[1]
-
-    def _prefers_panels(self, right_entries: np.ndarray) -> bool:
-        """Whether all right rows at once are faster than common entries one by one.
-
-        Both give the same bits.
-        """
-        common = int(right_entries[self.left.indices].sum())
-        n_left = len(self.left.data)
-        return common + _LOOKUP * n_left > n_left * len(self.right) / _PANEL_SPEED
-
-    def _panel_products(self) -> np.ndarray:
-        """Products by way of panels of dense right rows, a block of features after another."""
-        left, right = self.left, self.right
-        n_panels = -(-len(right) // _compressed.PANEL_ROWS)
-        products = np.zeros((len(left), n_panels, _compressed.PANEL_ROWS))
-        edges = np.array([*range(0, self._n_features, _PANEL_FEATURES), self._n_features])
-        left_cuts = _compressed.cut_rows(left.indices, left.indptr, edges)
-        right_cuts = _compressed.cut_rows(right.indices, right.indptr, edges)
-        width = min(_PANEL_FEATURES, self._n_features)
-        panels = np.empty((n_panels, width, _compressed.PANEL_ROWS), self._panel_dtype)
-        for part, first in enumerate(edges[:-1].tolist()):
-            starts, stops = right_cuts[part], right_cuts[part + 1]
-            _compressed.fill_panels(right.data, right.indices, starts, stops, first, panels)
-            starts, stops = left_cuts[part], left_cuts[part + 1]
-            _compressed.add_panel_products(
-                left.data, left.indices, starts, stops, first, panels, products
-            )
-        return products.reshape(len(left), -1)
-
-    @property
-    def _panel_dtype(self) -> type[np.floating]:
-        """Half as much to read where float32 holds the values exactly."""
-        values = self.right.data
-        with np.errstate(over="ignore"):
-            exact = np.array_equal(values.astype(np.float32), values)
-        return np.float32 if exact else np.float64
 
     def _finish(self, part: slice, sums: np.ndarray) -> None:
         """Make distances of sums over the pairs of some left rows with all right ones."""

@@ -41,7 +41,9 @@ def count_distances(
     by_columns = _compressed.by_columns(
         right.data if is_of_values else np.empty(len(right.indices), np.bool_),
         right.indices,
-        right.indptr,
+        right.indptr[:-1],
+        right.indptr[1:],
+        0,
         n_features,
     )
     height = min(_ROWS_AT_ONCE, len(left))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 
-from clustergrid.pipeline.engines import sparse
+from clustergrid.pipeline.engines import sparse_products
 from clustergrid.pipeline.engines.sparse import sparse_input, sparse_tile
 from clustergrid.pipeline.execution import SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.monitor import Progress
@@ -87,7 +87,7 @@ def random_matrix(n, k, density, *, seed=0, dtype=np.float64):
 @pytest.mark.parametrize("panels", [False, True])
 @pytest.mark.parametrize("metric", SPARSE_METRICS)
 def test_agrees_with_scipy(metric, panels, monkeypatch):
-    monkeypatch.setattr(sparse._Block, "_prefers_panels", lambda self, entries: panels)
+    monkeypatch.setattr(sparse_products, "_prefers_panels", lambda *rows: panels)
     matrix = random_matrix(700, 1300, 0.05)
     found = distances(matrix, metric)
     np.testing.assert_allclose(found, expected(matrix.toarray(), metric), rtol=1e-10, atol=1e-12)
@@ -128,13 +128,13 @@ def coordinates(draw):
 def test_any_matrix_agrees_with_scipy(matrix, metric, panels):
     before = matrix.copy()
     dense = matrix.toarray().astype(np.float64)
-    chosen = sparse._Block._prefers_panels
-    sparse._Block._prefers_panels = lambda self, entries: panels
+    chosen = sparse_products._prefers_panels
+    sparse_products._prefers_panels = lambda *rows: panels
     try:
         with np.errstate(divide="ignore", invalid="ignore"):
             found = distances(matrix, metric)
     finally:
-        sparse._Block._prefers_panels = chosen
+        sparse_products._prefers_panels = chosen
     wanted = expected(dense, metric)
     length = np.abs(dense).sum(axis=1)
     if metric == "cosine":
@@ -161,14 +161,16 @@ def test_the_cut_into_tiles_cannot_be_seen(metric, density):
     np.testing.assert_array_equal(threads, reference)
 
 
-@pytest.mark.parametrize("metric", SPARSE_METRICS)
-def test_both_ways_to_products_agree_to_the_bit(metric, monkeypatch):
+@pytest.mark.parametrize("metric", PRODUCTS)
+def test_ways_to_products_and_blocks_of_features_cannot_be_seen(metric, monkeypatch):
     matrix = random_matrix(600, 2500, 0.05, seed=3)
     found = []
-    for panels in (False, True):
-        monkeypatch.setattr(sparse._Block, "_prefers_panels", lambda self, entries, p=panels: p)
+    for panels, entries in ((False, 2**16), (False, 2**10), (True, 2**16)):
+        monkeypatch.setattr(sparse_products, "_prefers_panels", lambda *rows, p=panels: p)
+        monkeypatch.setattr(sparse_products, "_COLUMN_ENTRIES", entries)
         found.append(distances(matrix, metric))
-    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
 
 
 @pytest.mark.parametrize(("z_score", "standard_scale"), NORMALIZATIONS)
