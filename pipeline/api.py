@@ -340,6 +340,7 @@ def plan(
         chunks=matrix.chunks if cluster is None else None,
         source_chunks=matrix.source_chunks,
         is_boolean=matrix.dtype == np.bool_,
+        n_stored=matrix.n_stored if cluster is None else None,
     )
     notes = ([matrix.note] if matrix.note else []) + ([CLUSTER_NOTE] if cluster else [])
     where = None if store is None else Location.parse(store)

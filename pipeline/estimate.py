@@ -113,6 +113,8 @@ _RANK_STEPS = 15
 """Of a rank, times the logarithm of the row's length."""
 _COVARIANCE_STEPS = 5
 """Of the third power of the features: eigenvalues, an inverse, and its root, on one core."""
+_SPARSE_STEPS = 0.1, 6.0
+"""Of a stored value that is looked up for a pair, and of one that both have."""
 _FILL_STEPS = 40
 _CHAIN_STEPS = 40
 _SPANNING_STEPS = 8
@@ -293,6 +295,7 @@ def distance_work(
     tiles_bytes: int,
     matrix_bytes: int = 0,
     is_boolean: bool = False,
+    density: float | None = None,
     tile_edge: int = BLOCK_ROWS,
 ) -> StageWork:
     """Of the distances of `n` observations of `k` features, their norms included.
@@ -311,6 +314,8 @@ def distance_work(
         Of the matrix in the store, which `bytes_read` are of.
     is_boolean
         Whether the matrix holds booleans.
+    density
+        Share of the values that are stored, where these alone are compared; else None.
     tile_edge
         Observations along an edge of a tile.
     """
@@ -319,7 +324,11 @@ def distance_work(
     pairs = n * n / 2
     steps: float = _NORMS_STEPS * n * k
     products = 0.0
-    if engine == "product":
+    if density is not None:
+        looked_up, common = _SPARSE_STEPS
+        steps = (_NORMS_STEPS * n * density + (looked_up + common * density) * density * pairs) * k
+        steps += _PRODUCT_FINISH_STEPS[8] * pairs
+    elif engine == "product":
         products = 2 * pairs * k
         steps += _PRODUCT_FINISH_STEPS[itemsize] * pairs
     elif engine == "function":

@@ -82,6 +82,7 @@ def plan_run(
     chunks: tuple[int, int] | None = None,
     source_chunks: tuple[int, int] | None = None,
     is_boolean: bool = False,
+    n_stored: int | None = None,
 ) -> Plan:
     """Plan every stage of a run; its seconds are estimated with `ASSUMED_RATES`.
 
@@ -113,6 +114,8 @@ def plan_run(
         Likewise, of a lazy matrix that is copied; None: it is read from its beginning to its end.
     is_boolean
         Whether the matrix holds booleans.
+    n_stored
+        Values that a sparse matrix stores; None of a dense one.
 
     Raises
     ------
@@ -136,6 +139,7 @@ def plan_run(
         chunks=chunks,
         source_chunks=source_chunks,
         is_boolean=is_boolean,
+        n_stored=n_stored,
     )
     refuse_too_little_memory(planner.needed(), resources, planner.alternatives())
     refuse_small_workers(planner.needed_of_worker(), resources, planner.alternatives_of_worker())
@@ -166,11 +170,12 @@ class _Planner:
     chunks: tuple[int, int] | None
     source_chunks: tuple[int, int] | None
     is_boolean: bool
+    n_stored: int | None
 
     @property
     def between_bytes(self) -> int:
         """Of the array by way of which a matrix that is stored by columns is copied."""
-        if self.source_chunks is None:
+        if self.source_chunks is None or self.n_stored is not None:
             return 0
         target = storage_chunks(self.shape, self.itemsize)
         copy = plan_copy(
@@ -180,7 +185,17 @@ class _Planner:
 
     @property
     def matrix_bytes(self) -> int:
+        """Of the matrix at rest; of a sparse one, of its values, columns and pointers."""
+        if self.n_stored is not None:
+            return self.n_stored * (self.itemsize + 4) + 8 * (self.shape[0] + 1)
         return self.shape[0] * self.shape[1] * self.itemsize
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Of what the copy of the matrix goes by way of."""
+        if self.n_stored is not None:
+            return self.n_stored * (self.itemsize + 12)
+        return self.between_bytes
 
     @property
     def stored_bytes(self) -> int:
@@ -201,6 +216,7 @@ class _Planner:
                 itemsize=self.itemsize,
                 chunks=self.chunks,
                 in_memory=self.is_matrix_in_memory,
+                n_stored=self.n_stored,
             ),
             matrix_bytes_held=self.matrix_bytes_held,
         )
@@ -216,7 +232,7 @@ class _Planner:
                 tasks=1 if from_text else max(1, self.matrix_bytes // 2**25),
                 bytes_read=self.matrix_bytes + between,
                 bytes_written=self.matrix_bytes + between,
-                scratch_bytes=between,
+                scratch_bytes=self.scratch_bytes,
                 footprint=ingest_footprint(self.ground, self.matrix_bytes),
                 work=ingest_work(self.matrix_bytes + between, from_text=from_text),
             )
@@ -269,13 +285,16 @@ class _Planner:
                 ground=self.ground,
                 in_memory=self.in_memory,
                 tree=self.trees,
-                is_boolean=self.is_boolean
-                and self.spec.z_score is None
-                and self.spec.standard_scale is None,
+                is_boolean=self.is_boolean and not self.is_normalized,
+                is_normalized=self.is_normalized,
             )
             for axis in (0, 1)
             if self.spec.axis(axis).cluster and self.spec.axis(axis).linkage is None
         ]
+
+    @property
+    def is_normalized(self) -> bool:
+        return self.spec.z_score is not None or self.spec.standard_scale is not None
 
     def needed(self) -> dict[str, int]:
         """Least memory of this machine that each stage can do with."""

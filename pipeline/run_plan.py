@@ -23,7 +23,8 @@ from clustergrid.pipeline.refusal import refuse_too_little_disk
 from clustergrid.pipeline.request import ClusterChoice, RunRequest
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.spec import AXIS_NAMES, RunSpec, distance_dtype
-from clustergrid.storage.identity import chunks_in_place
+from clustergrid.storage.identity import chunks_in_place, matrix_source
+from clustergrid.storage.sparse import as_sparse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,6 +64,8 @@ class PlannedMatrix:
         Of a Zarr array that is used where it is; otherwise None.
     source_chunks
         Of a lazy matrix that is copied, as it is read for that; otherwise None.
+    n_stored
+        Values that a sparse matrix stores; None of one that is dense, or made dense.
     is_stream
         Whether it can only be read from its beginning to its end.
     note
@@ -74,6 +77,7 @@ class PlannedMatrix:
     ingest: Ingest
     chunks: tuple[int, int] | None = None
     source_chunks: tuple[int, int] | None = None
+    n_stored: int | None = None
     is_stream: bool = False
     note: str = ""
 
@@ -106,12 +110,14 @@ def planned_matrix(
     ingest, is_stream
         As in `PlannedMatrix`.
     """
+    sparse = None if ingest else as_sparse(matrix_source(matrix))
     return PlannedMatrix(
         shape=(int(matrix.shape[0]), int(matrix.shape[1])),
         dtype=matrix.dtype,
         ingest=ingest,
         chunks=chunks_in_place(matrix),
         source_chunks=matrix.data.chunksize if ingest and matrix.chunks is not None else None,
+        n_stored=None if sparse is None else sparse.n_stored,
         is_stream=is_stream,
     )
 
@@ -203,6 +209,7 @@ def plan_of(
         chunks=matrix.chunks,
         source_chunks=matrix.source_chunks,
         is_boolean=matrix.dtype == bool,
+        n_stored=matrix.n_stored,
     )
     if measure:
         where = None if directory is None else existing_folder(directory)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
+from math import prod
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -12,6 +13,7 @@ from clustergrid.pipeline.intake import needs_copy
 from clustergrid.pipeline.run_plan import PlannedMatrix, planned_matrix
 from clustergrid.storage.matrix import open_matrix
 from clustergrid.storage.readers.base import Stream
+from clustergrid.storage.readers.chunking import SMALL_SPARSE_BYTES
 from clustergrid.storage.readers.location import Location
 from clustergrid.storage.readers.table import TEXT, open_location
 
@@ -67,7 +69,15 @@ def survey_stream(path: str | os.PathLike[str], layer: str | None = None) -> Pla
         return None
     if found.n_rows is not None:
         shape = (found.n_rows, found.n_columns)
-        return PlannedMatrix(shape=shape, dtype=found.dtype, ingest=True, is_stream=True)
+        compressed = found.compressed
+        is_kept = prod(shape) * found.dtype.itemsize > SMALL_SPARSE_BYTES
+        return PlannedMatrix(
+            shape=shape,
+            dtype=found.dtype,
+            ingest=True,
+            n_stored=compressed.n_stored if compressed is not None and is_kept else None,
+            is_stream=True,
+        )
     rows = _rows_of_text(location) if location.suffix in TEXT else None
     if rows is None:
         return None
