@@ -24,8 +24,10 @@ from clustergrid.pipeline.spec import check_normalization, distance_dtype
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.identity import matrix_source
 from clustergrid.storage.ingest import ingest
+from clustergrid.storage.readers.chunking import SMALL_SPARSE_BYTES
 from clustergrid.storage.source import ArraySource, MatrixSource
 from clustergrid.storage.sparse import SparseArraySource, as_sparse
+from clustergrid.storage.sparse_blocks import ingest_blocks, sparse_blocks
 
 __all__ = ["BoundMatrix"]
 
@@ -122,6 +124,8 @@ class BoundMatrix:
         """Whether the matrix is put at rest before tasks read it."""
         if self.in_memory:
             return not self.executor.in_process and self.matrix.nbytes > _SHIPPED_BYTES
+        if sparse_blocks(self.matrix) is not None:
+            return self.matrix.nbytes > SMALL_SPARSE_BYTES
         return matrix_source(self.matrix) is None and self.matrix.nbytes > self._gathered_bytes
 
     def _ingest(self, matrix: xr.DataArray, path: str) -> MatrixSource:
@@ -134,7 +138,8 @@ class BoundMatrix:
             def tell(done: int, total: int) -> None:
                 stage.advance(matrix.nbytes * done // max(total, done) - stage.done)
 
-            return ingest(
+            put_at_rest = ingest if sparse_blocks(matrix) is None else ingest_blocks
+            return put_at_rest(
                 matrix,
                 self._scratch,
                 path,

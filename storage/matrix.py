@@ -124,7 +124,12 @@ def _open_object(data: Any, chunks: Chunks) -> xarray.DataArray:
     if isinstance(data, pd.Series):
         raise DataValueError(f"a Series has shape {data.shape}: a matrix has two dimensions")
     if _is_instance(data, "dask.array", "Array"):
-        return labelled(_check_dask(data, chunks), (None, None))
+        matrix = labelled(_check_dask(data, chunks), (None, None))
+        if _is_sparse(data._meta):
+            from clustergrid.storage.sparse_blocks import note_blocks
+
+            return note_blocks(matrix, data)
+        return matrix
     if _is_instance(data, "zarr", "Array"):
         from clustergrid.storage.readers.zarr_store import open_zarr_array
 
@@ -261,6 +266,10 @@ def _open_data_array(data: xarray.DataArray, chunks: Chunks) -> xarray.DataArray
                 data = data.drop_vars([dim, *levels]).assign_coords({dim: plain.rename(dim)})
     if data.chunks is not None:
         checked = _check_dask(data.data, chunks)
+        if _is_sparse(data.data._meta):
+            from clustergrid.storage.sparse_blocks import note_blocks
+
+            return note_blocks(data.copy(data=checked), data.data)
         return data if checked is data.data else data.copy(data=checked)
     # An array that xarray opened without Dask would be read whole by `.data`.
     return data if data.variable._in_memory else data.chunk("auto" if chunks == "auto" else chunks)

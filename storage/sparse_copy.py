@@ -33,11 +33,14 @@ from clustergrid.storage.sparse import CompressedParts, SparseSource
 __all__ = [
     "SPARSE_ARRAYS",
     "Slab",
+    "begin_copy",
     "copy_by_rows",
     "note_record",
+    "opened_copy",
     "rows_of",
     "stored_copy",
     "transposed_copy",
+    "write_rows",
 ]
 
 SPARSE_ARRAYS = ("data", "indices", "indptr")
@@ -176,6 +179,59 @@ def copy_by_rows(
         raise StorageError(f"cannot copy a sparse matrix to {store}: {error}") from error
     # Whoever gives more for the record writes more than the matrix, and says when that is there.
     note_record(store, path, {**record, "complete": True, **(more or {})})
+    return compressed_rows(store, path)
+
+
+def begin_copy(
+    store: str,
+    path: str,
+    shape: tuple[int, int],
+    n_stored: int,
+    dtype: np.dtype[Any],
+    record: dict[str, Any],
+) -> None:
+    """Make an empty group in place of what is there, and note that it is not complete.
+
+    Parameters
+    ----------
+    store, path, shape, dtype, n_stored
+        As in `copy_by_rows`.
+    record
+        What is noted besides.
+    """
+    found = _Shape(rows=shape[0], columns=shape[1], n_stored=n_stored, dtype=np.dtype(dtype))
+    _begin(store, path, found, {**record, "complete": False, "input": None})
+
+
+def write_rows(
+    store: str,
+    path: str,
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    n_stored: int,
+    bands: Iterable[CompressedParts],
+) -> None:
+    """Write the arrays of a group that `begin_copy` made.
+
+    Parameters
+    ----------
+    store, path, shape, dtype
+        As in `copy_by_rows`.
+    n_stored
+        How many values there are.
+    bands
+        Values and columns of all rows in their order, some rows at a time, and the number of
+        entries of each row.
+    """
+    found = _Shape(rows=shape[0], columns=shape[1], n_stored=n_stored, dtype=np.dtype(dtype))
+    writer = _Writer(store, path, found, n_stored)
+    for values, columns, counts in bands:
+        writer.add(values, columns.astype(found.index_dtype, copy=False), counts)
+    writer.finish()
+
+
+def opened_copy(store: str, path: str) -> SparseGroupSource:
+    """Return the matrix that was just written."""
     return compressed_rows(store, path)
 
 

@@ -6,10 +6,12 @@ import warnings
 from dataclasses import replace
 
 import anndata
+import dask.array
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
+import xarray as xr
 
 import clustergrid.pipeline.operands
 from clustergrid.pipeline import linkage, pdist
@@ -22,6 +24,8 @@ from clustergrid.pipeline.verify import verify_run
 from clustergrid.storage import matrix as matrix_module
 from clustergrid.storage import sparse_copy
 from clustergrid.storage.errors import RunDirectoryError
+from clustergrid.storage.matrix import open_matrix
+from clustergrid.storage.readers.sparse import SparseGroupSource
 from clustergrid.storage.rundir import RunDirectory
 from clustergrid.storage.sparse import SparseArraySource, as_sparse
 from tests.pipeline.runs import Log, request
@@ -129,6 +133,65 @@ def test_dask_gives_the_same_bits(axis, client, monkeypatch):
             wanted.distances(axis, metric=metric).to_numpy(),
         )
     assert not isinstance(found.source, SparseArraySource)
+
+
+def blocks_of(matrix, chunks, labels=None):
+    """A Dask array, or DataArray, of sparse blocks."""
+    lazy = dask.array.from_array(matrix.toarray(), chunks=chunks).map_blocks(
+        scipy.sparse.csr_matrix, meta=scipy.sparse.csr_matrix((0, 0), dtype=matrix.dtype)
+    )
+    if labels is None:
+        return lazy
+    return xr.DataArray(lazy, dims=("cell", "gene"), coords={"cell": labels})
+
+
+@pytest.mark.parametrize("chunks", [(100, 90), (700, 30), (256, 41)])
+@pytest.mark.parametrize("is_labelled", [False, True])
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_sparse_blocks_of_dask_are_put_at_rest_as_they_are(
+    chunks, is_labelled, is_remote, client, monkeypatch
+):
+    monkeypatch.setattr("clustergrid.pipeline.bound_matrix.SMALL_SPARSE_BYTES", 0)
+    read = []
+    monkeypatch.setattr(
+        SparseGroupSource, "read", lambda self, rows, columns: read.append((rows, columns))
+    )
+    matrix = counts()
+    names = [f"c{i}" for i in range(700)] if is_labelled else None
+    stages = open_stages(blocks_of(matrix, chunks, names), client=client if is_remote else None)
+    assert isinstance(stages.source, SparseGroupSource)
+    data, indices, indptr = stages.source.read_compressed(slice(0, 700))
+    np.testing.assert_array_equal(data, matrix.data)
+    np.testing.assert_array_equal(indices, matrix.indices)
+    np.testing.assert_array_equal(indptr, matrix.indptr)
+    for axis in (0, 1):
+        found = stages.distances(axis, metric="correlation").to_numpy()
+        wanted = open_stages(matrix).distances(axis, metric="correlation").to_numpy()
+        np.testing.assert_array_equal(found, wanted)
+    assert read == []
+    if is_labelled:
+        assert stages.labels(0, [3]) == ["c3"]
+
+
+def test_sparse_blocks_at_rest_are_opened_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("clustergrid.pipeline.bound_matrix.SMALL_SPARSE_BYTES", 0)
+    matrix, store = counts(), str(tmp_path / "kept")
+    blocks = blocks_of(matrix, (100, 90), [f"c{i}" for i in range(700)])
+    stages = open_stages(blocks, store=store)
+    assert as_sparse(stages.source) is not None
+    again = open_matrix(store, layer="matrix")
+    assert again.dims == ("cell", "gene")
+    assert again["cell"].values[3] == "c3"
+    np.testing.assert_array_equal(again.to_numpy(), matrix.toarray())
+
+
+def test_a_part_of_sparse_blocks_is_no_whole(monkeypatch):
+    monkeypatch.setattr("clustergrid.pipeline.bound_matrix.SMALL_SPARSE_BYTES", 0)
+    matrix = counts()
+    part = open_matrix(blocks_of(matrix, (100, 90)))[50:300]
+    found = open_stages(part).distances(0, metric="euclidean").to_numpy()
+    wanted = pdist(matrix[50:300].toarray()).to_numpy()
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
 @pytest.mark.parametrize("form", ["csr.h5ad", "csc.h5ad", "csr.zarr", "csc.zarr"])
