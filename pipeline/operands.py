@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from clustergrid.pipeline._blas import single_blas_thread
-from clustergrid.pipeline.engines.given import DistanceInput
+from clustergrid.pipeline.engines.given import DistanceInput, blocks_of
 from clustergrid.pipeline.engines.sparse import preferred_sparse, sparse_input
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.keywords import MetricKeywords
@@ -20,7 +21,6 @@ from clustergrid.pipeline.metrics import (
 )
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, normalized_statistics
-from clustergrid.pipeline.ranking import ranked
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import (
     BLOCK_FEATURES,
@@ -33,7 +33,10 @@ from clustergrid.storage.grid import (
 from clustergrid.storage.source import MatrixSource
 from clustergrid.storage.sparse import SparseSource
 
-__all__ = ["UndefinedFeaturesError", "UndefinedRowsError", "distance_input", "rank_path"]
+_CENTRE_BLOCKS = 8
+"""Blocks of rows that the centre of unit rows is made of."""
+
+__all__ = ["UndefinedFeaturesError", "UndefinedRowsError", "distance_input"]
 
 
 def distance_input(
@@ -48,7 +51,6 @@ def distance_input(
     executor: Executor,
     progress: Progress,
     name: str,
-    rank_store: str | None = None,
 ) -> DistanceInput:
     """Choose the engine and make the passes over the rows that the metric asks for.
 
@@ -66,8 +68,6 @@ def distance_input(
         Where the passes run, and who is told.
     name
         Name of the stage.
-    rank_store
-        Where ranks are put at rest, for metrics that compare these; None: they stay in memory.
 
     Raises
     ------
@@ -80,16 +80,6 @@ def distance_input(
     n, k = source.shape
     found = get_metric(metric, keywords)
     found.keywords.check_features(k)
-    if found.ranks:
-        source = ranked(
-            source,
-            normalization,
-            store=rank_store,
-            path=rank_path(name),
-            executor=executor,
-            progress=progress,
-        )
-        normalization = Normalization()
     engine = engine_for(found, n, k, is_boolean=_is_boolean(source, normalization))
     sparse = preferred_sparse(source, found, normalization)
     if n * n * k <= SMALL_OPERATIONS:
@@ -123,10 +113,17 @@ def distance_input(
         given = replace(given, centre=centre)
     if found.totals == "none" and not is_centred:
         return given
-    totals = _totals(given, executor, progress, name)
+    totals = _totals(given, executor, progress, f"{name}-norms")
     if found.undefined is not None:
         _refuse_undefined(found, totals)
-    return replace(given, totals=totals, scale=_scale(given, totals) if is_centred else 1.0)
+    given = replace(given, totals=totals)
+    if is_centred:
+        return replace(given, squares=totals[:, 1], scale=_scale(given, totals))
+    if engine != "product":
+        return given
+    given = replace(given, centre=_unit_centre(given))
+    totals = _totals(given, executor, progress, f"{name}-lengths", _unit_totals)
+    return replace(given, squares=totals[:, 1])
 
 
 def _is_boolean(source: MatrixSource, normalization: Normalization) -> bool:
@@ -155,23 +152,13 @@ def _with_sparse_rows(
     return replace(given, totals=sparse.totals, sparse=sparse)
 
 
-def rank_path(name: str) -> str:
-    """Name of the array of ranks, and of the stage that makes it, beside a stage of distances.
-
-    Examples
-    --------
-    >>> rank_path("distance-row")
-    'ranks-row'
-    """
-    return name.replace("distance", "ranks")
-
-
 def _scale(given: DistanceInput, totals: np.ndarray) -> float:
     """Power of two that brings rows near length one, where float32 could not hold products."""
     longest = np.sqrt(totals[:, 1].max())
     if given.dtype != "float32" or longest == 0 or 2.0**-40 < longest < 2.0**40:
         return 1.0
-    return float(np.ldexp(1.0, -int(np.frexp(longest)[1])))
+    # The scale is a float32 itself.
+    return float(np.ldexp(1.0, min(126, -int(np.frexp(longest)[1]))))
 
 
 def _centre(
@@ -286,7 +273,7 @@ def _covariance(
     pairs = [(one, other) for one in blocks for other in blocks if one.start <= other.start]
     centred = replace(given, centre=means)
     with progress.stage(f"{name}-covariance", total=len(pairs), unit="blocks") as stage:
-        for (one, other), part in executor.map(
+        for one, other, part in executor.map(
             _covariance_block, executor.share(centred), pairs, name=f"{name}-covariance"
         ):
             covariance[one, other] = part / (n - 1)
@@ -297,7 +284,7 @@ def _covariance(
 
 def _covariance_block(
     given: DistanceInput, pair: tuple[slice, slice]
-) -> tuple[tuple[slice, slice], np.ndarray]:
+) -> tuple[slice, slice, np.ndarray]:
     """Add products of two blocks of centred features, over blocks of rows in their order."""
     one, other = pair
     assert given.centre is not None
@@ -306,22 +293,63 @@ def _covariance_block(
         left = given.values(rows, one) - given.centre[one]
         right = left if one == other else given.values(rows, other) - given.centre[other]
         sums += left.T @ right
-    return pair, sums
+    return one, other, sums
 
 
-def _totals(given: DistanceInput, executor: Executor, progress: Progress, name: str) -> np.ndarray:
+def _unit_centre(given: DistanceInput) -> np.ndarray:
+    """Mean of some unit rows: near any others, if not their mean.
+
+    Rows that share a profile are at small angles. Their products are near one, and one minus them
+    has lost the digits that differences from a common centre keep.
+    """
+    n = given.source.shape[0]
+    blocks = list(blocks_of(slice(0, n)))
+    some = blocks[:: max(1, len(blocks) // _CENTRE_BLOCKS)]
+    centre = np.empty(given.n_features)
+    for features in given.slabs():
+        sums = np.zeros(features.stop - features.start)
+        for rows in some:
+            sums += given.unit_values(rows, features).sum(axis=0)
+        centre[features] = sums / sum(rows.stop - rows.start for rows in some)
+    return centre
+
+
+def _unit_totals(given: DistanceInput, rows: slice) -> tuple[slice, np.ndarray]:
+    """Squared distances of some unit rows from the centre, over feature blocks in their order."""
+    assert given.centre is not None
+    total = np.zeros((rows.stop - rows.start, 2))
+    for features in given.slabs():
+        values = given.unit_values(rows, features) - given.centre[features]
+        np.square(values, out=values)
+        if given.weights is not None:
+            values *= given.weights[features]
+        for block in slabs(values.shape[1], BLOCK_FEATURES):
+            total[:, 1] += np.ascontiguousarray(values[:, block]).sum(axis=1)
+    return rows, total
+
+
+RowTotals = Callable[[DistanceInput, slice], tuple[slice, np.ndarray]]
+
+
+def _totals(
+    given: DistanceInput,
+    executor: Executor,
+    progress: Progress,
+    name: str,
+    of_rows: RowTotals | None = None,
+) -> np.ndarray:
     """``(n, 2)`` mean (or sum) and sum of squares of every row."""
     n, k = given.source.shape
     totals = np.empty((n, 2))
     rows_at_once, width = pass_block((n, k), given.source.chunks)
     passing = replace(given, features_at_once=round_up(width, BLOCK_FEATURES))
-    of_rows = _row_totals
+    of_rows = of_rows or _row_totals
     if given.transform is not None:
         rows_at_once, passing, of_rows = BLOCK_ROWS, given, _transformed_totals
     row_bytes = k * given.source.dtype.itemsize
-    with progress.stage(f"{name}-norms", total=n, unit="rows", unit_bytes=row_bytes) as stage:
+    with progress.stage(name, total=n, unit="rows", unit_bytes=row_bytes) as stage:
         for rows, part in executor.map(
-            of_rows, executor.share(passing), slabs(n, rows_at_once), name=f"{name}-norms"
+            of_rows, executor.share(passing), slabs(n, rows_at_once), name=name
         ):
             totals[rows] = part
             stage.advance(rows.stop - rows.start)
@@ -371,6 +399,7 @@ def _add_deviations(
     if weights is None:
         own, mean = float(part.shape[1]), part.mean(axis=1)
     else:
+        part, weights = part[:, weights > 0], weights[weights > 0]
         own = float(weights.sum())
         if own == 0.0:
             return weight

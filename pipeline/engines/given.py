@@ -39,9 +39,11 @@ class DistanceInput:
     dtype
         Name of the distances' type: float32 or float64.
     centre
-        ``(k,)`` subtracted from the operands of a centred product; None: nothing.
+        ``(k,)`` subtracted from the operands of a product; None: nothing.
     weights
         ``(k,)`` of the features in sums of squares and products; None: all are one.
+    squares
+        ``(n,)`` squared lengths of the rows that products are made of, before `scale`.
     totals
         ``(n, 2)`` mean (or sum) and sum of squares of every row, as the metric wants them.
     features_at_once
@@ -66,6 +68,7 @@ class DistanceInput:
     asked: MetricKeywords = field(default_factory=MetricKeywords)
     centre: np.ndarray | None = None
     weights: np.ndarray | None = None
+    squares: np.ndarray | None = None
     scale: float = 1.0
     transform: np.ndarray | None = None
     sparse: SparseInput | None = None
@@ -121,6 +124,13 @@ class DistanceInput:
         """Read normalized values of some rows of a block, float64 and C-contiguous."""
         block = self.source.read(rows, features)[indices]
         return self.normalization.apply(block, rows.start + indices, features)
+
+    def unit_values(self, rows: slice, features: slice) -> np.ndarray:
+        """Read rows of length one, float64."""
+        means, lengths = self.means_and_lengths(rows)
+        values: np.ndarray = self.values(rows, features) - means[:, None]
+        values /= lengths[:, None]
+        return values
 
     def means_and_lengths(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
         """Return what unit rows are made with: subtracted from each, and what it is divided by."""

@@ -1,5 +1,8 @@
 """Driver: distances from matrix products, and from differences where these cancelled.
 
+All are squared Euclidean distances: of rows about a common centre, and cosines and correlations of
+rows of length one about theirs, ``1 - u.v = |u - v|^2 / 2``.
+
 A block of pairs goes through three sieves, each of which keeps what it can vouch for:
 
 1. one product in the distances' type; pairs that are near, compared with their distance from the
@@ -33,6 +36,7 @@ CANCELLED = {np.dtype(np.float64): 1e-5, np.dtype(np.float32): 1e-2}
 SMALLEST = {np.dtype(np.float64): 0.0, np.dtype(np.float32): 1e-30}
 # Share of a block's pairs above which another product is cheaper than differences.
 _MANY = 1 / 64
+_PAIRS_AT_ONCE = 2**15
 _ROWS_AT_ONCE = 64
 """Rows that become operands together: their values in double precision stay in the cache."""
 
@@ -77,14 +81,15 @@ class Products(BlockEngine):
         precision = np.result_type(values.dtype, self._dtype)
         if self._factors is not None:
             precision = np.dtype(np.float64)
-        centre = None if given.centre is None else given.centre[features].astype(precision)
+        assert given.centre is not None
+        centre = given.centre[features].astype(np.float64 if given.metric.is_unit else precision)
         means, lengths = given.means_and_lengths(rows) if given.metric.is_unit else (None, None)
         for part in slabs(len(values), _ROWS_AT_ONCE):
             if means is not None and lengths is not None:
                 made = np.subtract(values[part], means[part, None], dtype=np.float64)
                 made /= lengths[part, None]
+                made -= centre
             else:
-                assert centre is not None
                 made = np.subtract(values[part], centre, dtype=precision)
             if self._factors is not None:
                 made *= self._factors[features]
@@ -136,52 +141,39 @@ class Products(BlockEngine):
         is_finite
             Whether all are finite, if none cancelled.
         """
-        product = self.given.metric.product
+        given, product = self.given, self.given.metric.product
         assert product is not None
-        make = self._unit_distances if product.kind == "unit" else self._centred_distances
-        lost, largest = make(products, place)
-        if lost is not None and place.is_diagonal:
-            # What is mirrored, and the diagonal, which is known to be zero.
-            lost &= ~np.tri(len(lost), dtype=np.bool_)
-        # NaN is the largest, where there is one.
-        return lost, bool(np.isfinite(largest))
-
-    def _unit_distances(
-        self, products: np.ndarray, place: Place
-    ) -> tuple[np.ndarray | None, np.floating]:
-        bound = CANCELLED[products.dtype]
-        distances = np.subtract(1.0, products, out=products)
-        # Few blocks hold near pairs: most are done with when their least is compared.
-        lost = None if distances.min() > bound and not place.is_diagonal else distances <= bound
-        np.minimum(distances, 2.0, out=place.block, casting="same_kind")
-        return lost, distances.max()
-
-    def _centred_distances(
-        self, products: np.ndarray, place: Place
-    ) -> tuple[np.ndarray | None, np.floating]:
+        assert given.squares is not None
         bound, smallest = CANCELLED[products.dtype], SMALLEST[products.dtype]
-        scale, product = self.given.scale, self.given.metric.product
-        left, right = (
-            self.given.totals[part, 1] * scale**2 for part in (place.rows, place.columns)
-        )
+        left, right = (given.squares[part] * given.scale**2 for part in (place.rows, place.columns))
         squared = np.multiply(products, -2.0, out=products)
         squared += left[:, None].astype(products.dtype)
         squared += right.astype(products.dtype)
         lost = None
+        # Few blocks hold near pairs: most are done with when their least is compared.
         least = max(bound * (left.max() + right.max()), smallest)
         if place.is_diagonal or not squared.min() > least:
             lost = (squared <= bound * np.add.outer(left, right)) | (squared < smallest)
             np.maximum(squared, 0.0, out=squared)
-        largest = squared.max()
-        if product is None or not product.root:
-            # Twice, because the square of the scale need not be a float32.
-            np.divide(squared / scale, scale, out=place.block, casting="same_kind")
-            return lost, place.block.max()
-        np.sqrt(squared, out=place.block, casting="same_kind")
-        if scale != 1.0:
-            place.block[:] /= scale
-            return lost, place.block.max()
-        return lost, largest
+            if place.is_diagonal:
+                # What is mirrored, and the diagonal, which is known to be zero.
+                lost &= ~np.tri(len(lost), dtype=np.bool_)
+        # NaN is the largest, where there is one.
+        is_finite = bool(np.isfinite(squared.max()))
+        block = place.block
+        if product.kind == "unit":
+            np.multiply(squared, 0.5, out=squared)
+            np.minimum(squared, 2.0, out=block, casting="same_kind")
+        elif product.root:
+            np.sqrt(squared, out=block, casting="same_kind")
+        else:
+            np.copyto(block, squared, casting="same_kind")
+        if given.scale != 1.0:
+            # Twice for squares: that of the scale need not be a float32.
+            for _ in range(1 if product.root else 2):
+                np.divide(block, given.scale, out=block)
+            is_finite = bool(np.isfinite(block).all())
+        return lost, is_finite
 
     def _in_double_precision(self, place: Place, lost: np.ndarray) -> np.ndarray | None:
         """Replace what was lost by a product in double precision; return what still is."""
@@ -199,8 +191,14 @@ class Products(BlockEngine):
         return None if still is None else still & lost
 
     def _from_differences(self, place: Place, lost: np.ndarray) -> None:
-        """Replace what was lost by sums of squared differences."""
+        """Replace what was lost by sums of squared differences, some pairs at a time."""
         rows, columns = np.nonzero(lost)
+        for part in slabs(len(rows), _PAIRS_AT_ONCE):
+            sums = self._differences(place, rows[part], columns[part])
+            place.block[rows[part], columns[part]] = sums
+
+    def _differences(self, place: Place, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Distances of some pairs of a block from their differences, float64."""
         left, left_of = np.unique(rows, return_inverse=True)
         right, right_of = np.unique(columns, return_inverse=True)
         pairs = np.stack([left_of, right_of], axis=1)
@@ -213,12 +211,12 @@ class Products(BlockEngine):
                 _differences.quadratic_forms(one, other, pairs, self.given.keywords.VI, sums)
                 continue
             weights = self._weights[features]
-            for part in slabs(one.shape[1], BLOCK_FEATURES):
+            for block in slabs(one.shape[1], BLOCK_FEATURES):
                 _differences.squared_differences(
-                    np.ascontiguousarray(one[:, part]),
-                    np.ascontiguousarray(other[:, part]),
+                    np.ascontiguousarray(one[:, block]),
+                    np.ascontiguousarray(other[:, block]),
                     pairs,
-                    weights[part],
+                    weights[block],
                     sums,
                 )
         product = self.given.metric.product
@@ -226,8 +224,9 @@ class Products(BlockEngine):
         if product.kind == "unit":
             sums *= 0.5
         elif product.root:
-            np.sqrt(sums, out=sums)
-        place.block[rows, columns] = sums
+            # A form that is no more than semidefinite may be a rounding below zero.
+            np.sqrt(np.maximum(sums, 0.0, out=sums), out=sums)
+        return sums
 
     def _rows(self, rows: slice, indices: np.ndarray, features: slice) -> np.ndarray:
         """Read some rows of a block, float64, of length one where the metric wants that."""

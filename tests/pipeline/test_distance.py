@@ -21,6 +21,7 @@ from clustergrid.pipeline.metrics import engine_for, get_metric
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import Normalization, matrix_statistics
 from clustergrid.pipeline.operands import UndefinedRowsError, distance_input
+from clustergrid.pipeline.ranking import ranked
 from clustergrid.storage.condensed import create_condensed, open_condensed
 from clustergrid.storage.errors import IntegrityError
 from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, TriangleGrid
@@ -78,6 +79,11 @@ def distances(
     if axis == 1:
         source, statistics = source.transpose(), statistics.transpose()
         normalization = normalization.transpose()
+    if metric == "spearman":
+        source = ranked(
+            source, normalization, store=None, path="r", executor=executor, progress=progress
+        )
+        normalization = Normalization()
     if dtype is None:
         dtype = values.dtype if values.dtype == np.float32 else np.float64
     given_input = distance_input(
