@@ -39,11 +39,11 @@ from clustergrid.pipeline.hierarchy import Duplicates
 from clustergrid.pipeline.hierarchy.small import condensed_of
 from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Function, Metric
+from clustergrid.pipeline.normalize import Normalization
 from clustergrid.pipeline.operands import (
     UndefinedFeaturesError,
     UndefinedRowsError,
     distance_input,
-    rank_path,
 )
 from clustergrid.pipeline.order import check_optimal_ordering
 from clustergrid.pipeline.order import optimal_ordering as order_optimally
@@ -55,6 +55,7 @@ from clustergrid.pipeline.precomputed import (
     square_distances,
 )
 from clustergrid.pipeline.rank_plan import are_ranks_in_memory
+from clustergrid.pipeline.ranking import ranked
 from clustergrid.pipeline.run_plan import check_scratch, planned_matrix
 from clustergrid.pipeline.spec import (
     AXIS_NAMES,
@@ -75,6 +76,7 @@ from clustergrid.storage.condensed import (
 )
 from clustergrid.storage.grid import TriangleGrid
 from clustergrid.storage.identity import labels_along
+from clustergrid.storage.source import MatrixSource
 
 __all__ = ["Stages"]
 
@@ -86,7 +88,6 @@ class Stages(BoundMatrix):
         super().__init__(matrix, **kwargs)
         self._linkages: dict[tuple[int, AxisSpec], np.ndarray] = {}
         self._is_checked = False  # distances that the matrix holds
-        self._ranks_at_rest = False
         self._is_warned = False  # of values that are no booleans
 
     def distances(
@@ -104,8 +105,8 @@ class Stages(BoundMatrix):
         spec = AxisSpec(metric=metric, metric_kws=metric_kws or MetricKeywords(), dtype=self.dtype)
         if is_precomputed(metric):
             return self._kept_precomputed(axis, self._precomputed(axis, spec, tree=False))
-        given, tiling = self._distance_input(axis, spec, tree=False)
         with self._tiles_of(axis):
+            given, tiling = self._distance_input(axis, spec, tree=False)
             return self._distances(axis, given, tiling)
 
     def _distances(self, axis: int, given: DistanceInput, tiling: Tiling) -> CondensedDistances:
@@ -188,10 +189,10 @@ class Stages(BoundMatrix):
             name = f"read-{AXIS_NAMES[axis]}"
             square = read_square(checked, np.arange(n), progress=self._progress, name=name)
         else:
-            given, tiling = self._distance_input(axis, spec)
-            duplicates = self._duplicates(axis, given, spec)
-            kept = np.arange(n) if duplicates is None else duplicates.kept
             with self._tiles_of(axis):
+                given, tiling = self._distance_input(axis, spec)
+                duplicates = self._duplicates(axis, given, spec)
+                kept = np.arange(n) if duplicates is None else duplicates.kept
                 square = self._square(axis, given, tiling, kept)
         condensed = condensed_of(square) if spec.optimal_ordering else None
         linkage = merge_square(
@@ -206,25 +207,31 @@ class Stages(BoundMatrix):
 
     @contextmanager
     def _tiles_of(self, axis: int) -> Iterator[None]:
-        """Name the pair that has no distance; remove ranks that were at rest for the tiles."""
+        """Name the pair that has no distance; remove ranks that are at rest for the tiles."""
         try:
             yield
         except UndefinedPairError as error:
             raise undefined_pair(self.matrix, axis, error) from None
         finally:
-            if self._ranks_at_rest:
-                remove_array(self._scratch, rank_path(f"distance-{AXIS_NAMES[axis]}"))
-                self._ranks_at_rest = False
+            # Also those that a killed run left.
+            if self.store is not None or "_scratch" in self.__dict__:
+                remove_array(self._scratch, f"ranks-{AXIS_NAMES[axis]}")
 
-    def _rank_store(self, metric: Metric, n: int, k: int) -> str | None:
-        """Where ranks are put; None: in memory, or there are none."""
-        if not metric.ranks:
-            return None
+    def _ranked(
+        self, axis: int, source: MatrixSource, normalization: Normalization
+    ) -> MatrixSource:
+        """Rank every observation of an axis, in memory or at rest."""
         memory_bytes, in_process = self.resources.memory_bytes, self.executor.in_process
-        if are_ranks_in_memory(n, k, memory_bytes, in_process=in_process):
-            return None
-        self._ranks_at_rest = True
-        return self._scratch
+        in_memory = are_ranks_in_memory(*source.shape, memory_bytes, in_process=in_process)
+        # Not on the executor of passes: what these keep would be the ranks once more.
+        return ranked(
+            source,
+            normalization,
+            store=None if in_memory else self._scratch,
+            path=f"ranks-{AXIS_NAMES[axis]}",
+            executor=self.executor,
+            progress=self._progress,
+        )
 
     def _duplicates(self, axis: int, given: DistanceInput, spec: AxisSpec) -> Duplicates | None:
         if not spec.found_metric.is_zero_of_equals or spec.optimal_ordering:
@@ -232,9 +239,9 @@ class Stages(BoundMatrix):
         if given.source.shape[0] <= SMALL_OBSERVATIONS:
             return None
         name = f"duplicates-{AXIS_NAMES[axis]}"
-        duplicates = find_duplicates(
-            given.source, self._pass_executor(name), self._progress, name=name
-        )
+        # Ranks are the source of metrics that compare them.
+        executor = self._pass_executor(name, ranks=spec.found_metric.ranks)
+        duplicates = find_duplicates(given.source, executor, self._progress, name=name)
         # A tree needs two different observations to be computed at all.
         return None if duplicates is None or len(duplicates.kept) < 2 else duplicates
 
@@ -295,6 +302,8 @@ class Stages(BoundMatrix):
         if axis == 1:
             source, statistics = self.transposed_source, statistics.transpose()
             normalization = normalization.transpose()
+        if metric.ranks:
+            source, normalization = self._ranked(axis, source, normalization), Normalization()
         try:
             given = distance_input(
                 source,
@@ -309,7 +318,6 @@ class Stages(BoundMatrix):
                 ),
                 progress=self._progress,
                 name=name,
-                rank_store=self._rank_store(metric, *source.shape),
             )
         except UndefinedRowsError as error:
             raise undefined_rows(self.matrix, axis, error) from None
@@ -330,7 +338,12 @@ class Stages(BoundMatrix):
         refuse_one_observation(self.matrix, axis)
         other = AxisSpec(cluster=False)
         matrix = planned_matrix(self.matrix, self.is_copied)
-        run_spec = RunSpec(row=spec if axis == 0 else other, column=spec if axis == 1 else other)
+        run_spec = RunSpec(
+            row=spec if axis == 0 else other,
+            column=spec if axis == 1 else other,
+            z_score=self._z_score,
+            standard_scale=self._standard_scale,
+        )
         run_spec.check_features(self.shape)
         planned = plan_run(
             run_spec,
@@ -344,9 +357,8 @@ class Stages(BoundMatrix):
             matrix_bytes_held=self.matrix_bytes_held,
             chunks=matrix.chunks,
             source_chunks=matrix.source_chunks,
-            is_boolean=self.matrix.dtype == np.bool_
-            and self._z_score is None
-            and self._standard_scale is None,
+            is_boolean=self.matrix.dtype == np.bool_,
+            n_stored=matrix.n_stored,
         )
         tiling = planned.tiling(axis)
         is_copied_now = self.is_copied and "source" not in self.__dict__
