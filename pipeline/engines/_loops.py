@@ -369,8 +369,10 @@ def _rogerstanimoto(accumulators: np.ndarray, weight_sum: float, parameter: floa
 
 def _russellrao(accumulators: np.ndarray, weight_sum: float, parameter: float) -> None:
     del parameter
+    # The weights' sum is rounded otherwise than a part of them, which may therefore exceed it.
+    others = np.maximum(weight_sum - accumulators[0], 0.0)
     with np.errstate(invalid="ignore"):
-        np.divide(weight_sum - accumulators[0], weight_sum, out=accumulators[0])
+        np.divide(others, weight_sum, out=accumulators[0])
 
 
 def _sokalsneath(accumulators: np.ndarray, weight_sum: float, parameter: float) -> None:
@@ -383,7 +385,7 @@ def _sokalsneath(accumulators: np.ndarray, weight_sum: float, parameter: float) 
 def _yule(accumulators: np.ndarray, weight_sum: float, parameter: float) -> None:
     del parameter
     both, left, right = accumulators
-    neither = weight_sum - (both + left + right)
+    neither = np.maximum(weight_sum - (both + left + right), 0.0)
     half = left * right
     np.divide(2.0 * half, both * neither + half + (half == 0.0), out=both)
 

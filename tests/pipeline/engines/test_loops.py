@@ -123,6 +123,26 @@ def test_weighted_truth_values_are_scipys(name):
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("name", BOOLEAN)
+def test_weighted_truth_values_are_never_below_zero(name):
+    rng = np.random.default_rng(4)
+    # All features true: the sum of some weights is that of all, but for the order of additions.
+    left, right = np.ones((3, 37)), np.ones((3, 37))
+    right[1, ::2] = 0.0
+    # And some that both have, some that one has, but none that neither has.
+    left[2], right[2] = np.arange(37) % 3 != 0, np.arange(37) % 3 != 1
+    for _ in range(200):
+        weights = rng.random(37)
+        found = distances(LOOPS[name], left, right, weights)
+        assert (found >= 0).all()
+        if name == "boolean yule":
+            assert (found <= 2).all()
+        if name == "boolean russellrao":
+            np.testing.assert_allclose(
+                found, cdist(left, right, "russellrao", w=weights), atol=1e-15
+            )
+
+
 @pytest.mark.parametrize("name", TERMS)
 def test_features_are_added_strictly_one_after_another(name):
     left, right = rows(name, 9, 45), rows(name, 66, 45, 1)
