@@ -6,7 +6,7 @@ Metrics that are sums over features are in `MISSING`. For two blocks of rows::
     for each block of features, in order:
         metric.accumulate(left, right.T, accumulators)  (m, bi, bj) zeros at first
     metric.finish(accumulators, n_features, min_periods, out, flagged)
-    for step in metric.refine:                          where any pair is flagged; raw values
+    for step in metric.refine:                          of flagged pairs, some at once; raw values
         for each block of features, in order:
             step(left, right, pairs, state)
     metric.finish_refined(pairs, state, out)
@@ -51,6 +51,9 @@ Finish = Callable[[np.ndarray, int, int, np.ndarray, np.ndarray], None]
 Refine = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]
 FinishRefined = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
 FeatureBlocks = Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
+
+_REFINED_AT_ONCE = 2**15
+"""Flagged pairs whose state, 4 MB, is held at once: all of a block's would be 36 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,8 +223,9 @@ def block_distances(
     metric
         One of `MISSING`.
     blocks
-        Called up to three times: yields raw ``(bi, k)`` and ``(bj, k)`` float64 of consecutive
-        blocks of features, cut at multiples of `BLOCK_FEATURES`.
+        Called once, and twice more for every 32768 flagged pairs: yields raw ``(bi, k)`` and
+        ``(bj, k)`` float64 of consecutive blocks of features, cut at multiples of
+        `BLOCK_FEATURES`.
     centring
         Of the left and of the right rows, as of `row_centring`; not used unless `standardized`.
     min_periods
@@ -248,15 +252,30 @@ def block_distances(
     metric.finish(accumulators, n_features, min_periods, out, flagged)
     if upper:
         flagged &= ~np.tri(*shape, dtype=np.bool_)
-    if flagged.any() and metric.finish_refined is not None:
-        pairs = np.argwhere(flagged)
-        state = np.zeros((len(pairs), metric.n_state))
-        for step in metric.refine:
-            for left, right in blocks():
-                scaled = left * centring[0][:, 1:], right * centring[1][:, 1:]
-                step(*scaled, pairs, state)
-        metric.finish_refined(pairs, state, out)
+    if metric.finish_refined is not None:
+        places = np.flatnonzero(flagged)
+        for start in range(0, len(places), _REFINED_AT_ONCE):
+            some = places[start : start + _REFINED_AT_ONCE]
+            pairs = np.column_stack(np.divmod(some, shape[1]))
+            _refine(metric, metric.finish_refined, blocks, centring, pairs, out)
     return out, accumulators[0]
+
+
+def _refine(
+    metric: MissingMetric,
+    finish: FinishRefined,
+    blocks: FeatureBlocks,
+    centring: tuple[np.ndarray, np.ndarray],
+    pairs: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Compute some flagged pairs anew."""
+    state = np.zeros((len(pairs), metric.n_state))
+    for step in metric.refine:
+        for left, right in blocks():
+            scaled = left * centring[0][:, 1:], right * centring[1][:, 1:]
+            step(*scaled, pairs, state)
+    finish(pairs, state, out)
 
 
 def _narrow(block: tuple[np.ndarray, np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -1,5 +1,7 @@
 """Distances over common features against exact fractions, scikit-learn and pandas."""
 
+import dataclasses
+import tracemalloc
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from itertools import pairwise
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics.pairwise import nan_euclidean_distances
 
+from clustergrid.pipeline.engines import _missing, _missing_sums
 from clustergrid.pipeline.engines._missing import (
     MISSING,
     add_row_ranges,
@@ -276,6 +279,34 @@ def test_only_what_is_above_the_diagonal_is_refined():
     whole, _ = distances("nan_correlation", values)
     above = np.triu_indices(3, 1)
     np.testing.assert_array_equal(found[above], whole[above])
+
+
+def test_many_flagged_pairs_take_little_memory_and_the_same_bits(monkeypatch):
+    rng = np.random.default_rng(11)
+    values = rng.normal(size=50) * (1 + 1e-6 * rng.normal(size=(300, 50)))
+    values[rng.random(values.shape) < 0.1] = np.nan
+    distances("nan_correlation", values[:2])  # compiled beforehand
+    tracemalloc.start()
+    found, _ = distances("nan_correlation", values)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Six sums and the distances, besides a part of the 90,000 pairs.
+    assert peak_bytes < 8 * found.nbytes + 6e6
+    monkeypatch.setattr(_missing, "_REFINED_AT_ONCE", 90_000)
+    whole, _ = distances("nan_correlation", values)
+    np.testing.assert_array_equal(found, whole)
+    sizes = []
+    finish = _missing_sums.finish_differences
+    metric = dataclasses.replace(
+        MISSING["nan_correlation"],
+        finish_refined=lambda pairs, *rest: sizes.append(len(pairs)) or finish(pairs, *rest),
+    )
+    monkeypatch.setitem(MISSING, "nan_correlation", metric)
+    monkeypatch.setattr(_missing, "_REFINED_AT_ONCE", 7)
+    few, _ = distances("nan_correlation", values[:12])
+    np.testing.assert_array_equal(few, whole[:12, :12])
+    assert sum(sizes) == 144
+    assert max(sizes) == 7
 
 
 def test_extreme_rows_are_centred_without_overflow():
