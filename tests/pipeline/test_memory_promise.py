@@ -14,9 +14,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 
 from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.memory import _descendants
@@ -57,7 +59,18 @@ class Case:
         return "-".join([*words, *(option.strip("-") for option in self.options)])
 
 
+def write_sparse(case, path):
+    """An AnnData file of which five in a hundred values are stored, by rows or by columns."""
+    form = case.form.removeprefix("h5ad-")
+    rng = np.random.default_rng(0)
+    values = scipy.sparse.random(*case.shape, 0.05, form, case.dtype, random_state=rng)
+    anndata.AnnData(values).write_h5ad(path)
+    return path
+
+
 def write_input(case, folder):
+    if case.form.startswith("h5ad"):
+        return write_sparse(case, folder / "input.h5ad")
     rng = np.random.default_rng(0)
     values = rng.standard_normal(case.shape).astype(case.dtype)
     values[: len(values) // 50] = values[0]  # some are identical
@@ -179,6 +192,11 @@ CASES = [
     Case(shape=(100_000, 100), form="parquet", columns=False, rows=False),
     Case(shape=(30_000, 1500), form="zarr-columns", columns=False, rows=False),
     Case(shape=(6000, 6000), form="zarr-large", dtype="float32", columns=False),
+    # Sparse ones, compressed by rows and by columns.
+    Case(shape=(12_000, 4000), form="h5ad-csr", dtype="float32", columns=False),
+    Case(shape=(9000, 6000), form="h5ad-csc", metric="cosine", columns=False),
+    Case(shape=(8000, 8000), form="h5ad-csr", metric="jaccard", columns=False),
+    Case(shape=(9000, 5000), form="h5ad-csr", dtype="float32", cluster="local", columns=False),
     # Engines of distances, on threads.
     Case(shape=(8000, 300), metric="cityblock", method="complete"),
     Case(shape=(6000, 500), metric="chebyshev", method="single", dtype="float32"),
