@@ -88,6 +88,7 @@ class AxisPlanner:
             and prefers_stored(
                 metric,
                 self.matrix.density,
+                itemsize=4 if self.spec.dtype == "float32" else 8,
                 is_normalized=self.is_normalized,
                 is_boolean=self.is_boolean,
             )

@@ -81,7 +81,7 @@ def distance_input(
     found = get_metric(metric, keywords)
     found.keywords.check_features(k)
     engine = engine_for(found, n, k, is_boolean=_is_boolean(source, normalization))
-    sparse = preferred_sparse(source, found, normalization)
+    sparse = preferred_sparse(source, found, normalization, itemsize=np.dtype(dtype).itemsize)
     if n * n * k <= SMALL_OPERATIONS:
         sparse = None
     given = DistanceInput(

@@ -31,8 +31,11 @@ SPARSE_METRICS = (
 )
 """Metrics that are computed of stored values alone."""
 
-_MOST_STORED = 0.15
-"""Share of stored values up to which products of sparse rows are faster than dense ones."""
+_MOST_STORED = {4: 0.15, 8: 0.3}
+"""Share of stored values up to which products of sparse rows are faster than dense ones.
+
+By bytes of a distance: sparse ones are in float64 always, dense ones in the distances' type.
+"""
 
 _LOOKUP, _COMMON, _COMPARED = 0.023, 1.0, 1.3
 _BITS, _LOOP = 0.0021, 0.1
@@ -55,6 +58,7 @@ def prefers_stored(
     metric: Metric,
     density: float,
     *,
+    itemsize: int,
     is_normalized: bool = False,
     is_boolean: bool = False,
 ) -> bool:
@@ -66,6 +70,8 @@ def prefers_stored(
         With its keywords: features that are weighted are not compared here.
     density
         Share of values that are stored.
+    itemsize
+        Bytes of a distance.
     is_normalized
         Whether rows or columns are shifted and scaled.
     is_boolean
@@ -74,9 +80,9 @@ def prefers_stored(
     Examples
     --------
     >>> from clustergrid.pipeline.metrics import get_metric
-    >>> prefers_stored(get_metric("euclidean"), 0.1)
+    >>> prefers_stored(get_metric("euclidean"), 0.1, itemsize=4)
     True
-    >>> prefers_stored(get_metric("jaccard"), 0.1)
+    >>> prefers_stored(get_metric("jaccard"), 0.1, itemsize=4)
     False
     """
     if metric.function is not None or metric.keywords.given:
@@ -84,7 +90,7 @@ def prefers_stored(
     if not is_sparse_metric(metric.name, is_normalized=is_normalized):
         return False
     if metric.name in SPARSE_PRODUCTS:
-        return density <= _MOST_STORED
+        return density <= _MOST_STORED[itemsize]
     is_of_bits = metric.is_boolean or is_boolean
     common = _COMPARED if metric.name == "hamming" else _COMMON
     entries = _LOOKUP * density + common * density * density

@@ -85,7 +85,7 @@ class SparseInput:
 
 
 def preferred_sparse(
-    source: Any, metric: Metric, normalization: Normalization
+    source: Any, metric: Metric, normalization: Normalization, *, itemsize: int
 ) -> SparseSource | None:
     """Return a source whose stored values alone are worth computing a metric of; else None.
 
@@ -97,6 +97,8 @@ def preferred_sparse(
         With its keywords.
     normalization
         Of the matrix.
+    itemsize
+        Bytes of a distance.
     """
     sparse = as_sparse(source)
     if sparse is None:
@@ -105,6 +107,7 @@ def preferred_sparse(
     is_preferred = prefers_stored(
         metric,
         density(sparse),
+        itemsize=itemsize,
         is_normalized=is_normalized,
         is_boolean=sparse.dtype == np.bool_ and not is_normalized,
     )
