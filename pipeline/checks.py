@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from clustergrid.pipeline.engines.missing import UndefinedPairError
+from clustergrid.pipeline.engines.base import UndefinedPairError
+from clustergrid.pipeline.metrics import Metric
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization
 from clustergrid.pipeline.operands import UndefinedFeaturesError, UndefinedRowsError
 from clustergrid.pipeline.spec import AXIS_NAMES
@@ -17,6 +18,7 @@ from clustergrid.storage.errors import DataValueError
 __all__ = [
     "holds_others_than_booleans",
     "labels_of",
+    "refuse_hopeless",
     "refuse_not_finite",
     "refuse_one_observation",
     "undefined_features",
@@ -28,6 +30,9 @@ __all__ = [
 _WORDS = ("row", "column")
 _BOOLEAN_ROUNDING = 1e-12
 """Of means: what sums of zeros and ones may be off by."""
+_COMPARED = (
+    "; rows with missing values are compared by nan_euclidean, nan_correlation and nan_spearman"
+)
 _NOT_FINITE = "The condensed distance matrix must contain only finite values."
 
 
@@ -42,6 +47,10 @@ def labels_of(matrix: xr.DataArray, axis: int, indices: np.ndarray | Sequence[in
 def _first(matrix: xr.DataArray, axis: int, indices: np.ndarray) -> str:
     names = ", ".join(repr(label) for label in labels_of(matrix, axis, indices[:5]))
     return f"the first: {names}" if len(indices) > 1 else names
+
+
+def _have(indices: np.ndarray) -> str:
+    return "have" if len(indices) > 1 else "has"
 
 
 def _are(indices: np.ndarray) -> str:
@@ -84,8 +93,7 @@ def refuse_not_finite(
             f"{_NOT_FINITE} {n_missing:,} values are NaN and {n_infinite:,} infinite, in "
             f"{len(bad):,} of {matrix.shape[axis]:,} {_WORDS[axis]}s "
             f"({_first(matrix, axis, bad)}). Drop or impute them, or draw the matrix without "
-            "clustering it (row_cluster=False, col_cluster=False); rows with missing values are "
-            "compared by nan_euclidean, nan_correlation and nan_spearman."
+            f"clustering it (row_cluster=False, col_cluster=False){'' if may_miss else _COMPARED}."
         )
     if normalization.axis is None:
         return
@@ -98,6 +106,30 @@ def refuse_not_finite(
             f"constant, and {argument}={axis} divides by zero there "
             f"({_first(matrix, axis, flat)}). Drop them, or leave {argument} out."
         )
+
+
+def refuse_hopeless(
+    matrix: xr.DataArray, statistics: MatrixStatistics, axis: int, metric: Metric
+) -> None:
+    """Refuse observations that no other can have enough in common with, before any tile.
+
+    Raises
+    ------
+    DataValueError
+        A ValueError: they have fewer values than two must share, or only equal ones.
+    """
+    along = statistics.axis(axis)
+    least = metric.keywords.min_periods or (1 if metric.name == "nan_euclidean" else 2)
+    few = np.flatnonzero(along.count < least)
+    if len(few):
+        raise DataValueError(
+            f"{len(few):,} of {matrix.shape[axis]:,} {_WORDS[axis]}s {_have(few)} fewer than "
+            f"min_periods={least:,} values, and no {metric.name} distance "
+            f"({_first(matrix, axis, few)}). Drop or impute them, or lower min_periods."
+        )
+    flat = np.flatnonzero(along.minimum == along.maximum)
+    if len(flat) and metric.name != "nan_euclidean":
+        raise undefined_rows(matrix, axis, UndefinedRowsError(metric.name, "constant", flat))
 
 
 def holds_others_than_booleans(
@@ -127,7 +159,7 @@ def holds_others_than_booleans(
 def warn_of_booleans(metric: str) -> None:
     """Say what became of values that a metric of booleans had to compare."""
     warnings.warn(
-        f"{metric} compares booleans: values other than 0 and 1 were taken for true, as SciPy does",
+        f"{metric} compares booleans: values other than 0 and 1 were taken for true",
         UserWarning,
         stacklevel=2,
     )
@@ -154,6 +186,6 @@ def undefined_rows(matrix: xr.DataArray, axis: int, error: UndefinedRowsError) -
     """Name the observations that have no distance under a metric."""
     return DataValueError(
         f"{len(error.rows):,} of {matrix.shape[axis]:,} {_WORDS[axis]}s {_are(error.rows)} "
-        f"{error.reason} and {'have' if len(error.rows) > 1 else 'has'} no {error.metric} distance "
+        f"{error.reason} and {_have(error.rows)} no {error.metric} distance "
         f"({_first(matrix, axis, error.rows)}). Drop them, or choose another metric."
     )

@@ -22,6 +22,19 @@ from clustergrid.storage.source import ArraySource, MatrixSource, ZarrSource
 __all__ = ["ranked"]
 
 
+_SMALL = 2**18
+"""Values that SciPy ranks in a moment."""
+
+
+def _ranks_of(values: np.ndarray) -> np.ndarray:
+    """Rank rows; few of them without a compiler, which gives the same ranks."""
+    if values.size > _SMALL:
+        return rank_rows(values)
+    from scipy.stats import rankdata
+
+    return np.asarray(rankdata(values, axis=1))
+
+
 @dataclass(frozen=True, slots=True)
 class _Ranking:
     """What a task needs to rank some rows."""
@@ -35,7 +48,7 @@ class _Ranking:
         """Rank them; return the ranks, unless they are put at rest."""
         features = slice(0, self.source.shape[1])
         values = self.normalization.apply(self.source.read(rows, features), rows, features)
-        ranks = rank_rows(values).astype(rank_dtype(values.shape[1]))
+        ranks = _ranks_of(values).astype(rank_dtype(values.shape[1]))
         if self.store is None:
             return rows, ranks
         write_block(open_array(self.store, self.path, mode="r+"), (rows.start, 0), ranks)

@@ -19,6 +19,7 @@ from clustergrid.pipeline._jit import load_compiler
 from clustergrid.pipeline.bound_matrix import BoundMatrix
 from clustergrid.pipeline.checks import (
     holds_others_than_booleans,
+    refuse_hopeless,
     refuse_not_finite,
     refuse_one_observation,
     undefined_features,
@@ -34,7 +35,7 @@ from clustergrid.pipeline.distance import (
     write_distances,
 )
 from clustergrid.pipeline.duplicates import find_duplicates
-from clustergrid.pipeline.engines.missing import UndefinedPairError
+from clustergrid.pipeline.engines.base import UndefinedPairError
 from clustergrid.pipeline.hierarchy import Duplicates
 from clustergrid.pipeline.hierarchy.small import condensed_of
 from clustergrid.pipeline.keywords import MetricKeywords
@@ -296,6 +297,8 @@ class Stages(BoundMatrix):
         refuse_not_finite(
             self.matrix, self.statistics, self.normalization, axis, may_miss=metric.missing
         )
+        if metric.missing:
+            refuse_hopeless(self.matrix, self.statistics, axis, metric)
         self._warn_of_booleans(metric)
         source, statistics, normalization = self.source, self.statistics, self.normalization
         name = f"distance-{AXIS_NAMES[axis]}"

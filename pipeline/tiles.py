@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from clustergrid.pipeline.engines.base import BlockEngine, Place
+from clustergrid.pipeline.engines.base import BlockEngine, Place, UndefinedPairError
 from clustergrid.pipeline.engines.counts import Counts
 from clustergrid.pipeline.engines.direct import Direct
 from clustergrid.pipeline.engines.given import DistanceInput, blocks_of, loaded
@@ -19,7 +19,6 @@ from clustergrid.pipeline.engines.missing import missing_tile
 from clustergrid.pipeline.engines.pairwise import function_tile, scipy_tile
 from clustergrid.pipeline.engines.product import Products
 from clustergrid.pipeline.engines.sparse import sparse_tile
-from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import BLOCK_ROWS, slabs
 
 __all__ = ["DistanceInput", "tile_distances"]
@@ -61,8 +60,8 @@ def tile_distances(
 
     Raises
     ------
-    DataValueError
-        A distance is not finite.
+    UndefinedPairError
+        A ValueError: a distance is not finite.
     """
     height, width = rows.stop - rows.start, columns.stop - columns.start
     if out is None:
@@ -139,9 +138,10 @@ def _refuse_not_finite(
 ) -> None:
     bad = np.argwhere(~np.isfinite(distances))
     if len(bad):
-        i, j = bad[0]
-        raise DataValueError(
-            "The condensed distance matrix must contain only finite values. The distance of "
-            f"observations {rows.start + i} and {columns.start + j} is {distances[i, j]}: the "
-            f"metric is not defined there, or overflows {given.dtype}."
+        i, j = (int(index) for index in bad[0])
+        raise UndefinedPairError(
+            (rows.start + i, columns.start + j),
+            f"are at distance {distances[i, j]}, and the condensed distance matrix must contain "
+            f"only finite values: {given.metric.name} is not defined there, or overflows "
+            f"{given.dtype}. Drop one of them, or choose another metric",
         )

@@ -9,8 +9,29 @@ from typing import Any
 import numpy as np
 
 from clustergrid.pipeline.engines.given import DistanceInput
+from clustergrid.storage.errors import DataValueError
 
-__all__ = ["BlockEngine", "Place"]
+__all__ = ["BlockEngine", "Place", "UndefinedPairError"]
+
+
+class UndefinedPairError(DataValueError):
+    """Two rows have no distance; the caller knows their labels.
+
+    Attributes
+    ----------
+    rows
+        The two, by their indices.
+    why
+        What keeps them from having one, and what to do about it.
+    """
+
+    def __init__(self, rows: tuple[int, int], why: str) -> None:
+        self.rows, self.why = rows, why
+        super().__init__(f"rows {rows[0]} and {rows[1]} {why}")
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """Travel from a worker as what it was made of."""
+        return type(self), (self.rows, self.why)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,48 +20,25 @@ from clustergrid.pipeline.engines._missing_ranks import (
     rank_present,
     spearman_distances,
 )
+from clustergrid.pipeline.engines.base import UndefinedPairError
 from clustergrid.pipeline.engines.given import DistanceInput, blocks_of
-from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import BLOCK_FEATURES, slabs
 
-__all__ = ["UndefinedPairError", "missing_tile"]
+__all__ = ["missing_tile"]
 
 
-class UndefinedPairError(DataValueError):
-    """Two rows have no distance; the caller knows their labels.
-
-    Attributes
-    ----------
-    metric
-        Name of the metric.
-    rows
-        The two, by their indices.
-    overlap, min_periods
-        How many features both have, and how many they should.
-    """
-
-    def __init__(self, metric: str, rows: tuple[int, int], overlap: int, min_periods: int) -> None:
-        self.metric, self.rows = metric, rows
-        self.overlap, self.min_periods = overlap, min_periods
-        super().__init__(f"rows {rows[0]} and {rows[1]} {self.why}")
-
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        """Travel from a worker as what it was made of."""
-        return type(self), (self.metric, self.rows, self.overlap, self.min_periods)
-
-    @property
-    def why(self) -> str:
-        """What keeps them from having one, and what to do about it."""
-        if self.overlap < self.min_periods:
-            return (
-                f"have values in {self.overlap:,} common features, and {self.metric} wants "
-                f"min_periods={self.min_periods:,}. Drop rows with few values, impute them, or "
-                "lower min_periods"
-            )
+def _why_undefined(metric: str, overlap: int, min_periods: int) -> str:
+    """Say what keeps two rows from having a distance, and what to do about it."""
+    if overlap < min_periods:
         return (
-            f"have no {self.metric} distance: one of them is constant in their {self.overlap:,} "
-            "common features. Drop or impute it, raise min_periods, or use nan_euclidean"
+            f"have values in {overlap:,} common features, and {metric} wants "
+            f"min_periods={min_periods:,}. Drop rows with few values, impute them, or lower "
+            "min_periods"
         )
+    return (
+        f"have no {metric} distance: one of them is constant in their {overlap:,} common "
+        "features. Drop or impute it, raise min_periods, or use nan_euclidean"
+    )
 
 
 def missing_tile(given: DistanceInput, rows: slice, columns: slice) -> np.ndarray:
@@ -82,9 +59,8 @@ def missing_tile(given: DistanceInput, rows: slice, columns: slice) -> np.ndarra
             undefined = first_undefined(block, overlaps, compare.min_periods, upper=left == right)
             if undefined is not None:
                 pair = left.start + undefined.i, right.start + undefined.j
-                raise UndefinedPairError(
-                    given.metric.name, pair, undefined.overlap, compare.min_periods
-                )
+                why = _why_undefined(given.metric.name, undefined.overlap, compare.min_periods)
+                raise UndefinedPairError(pair, why)
             top, near = left.start - rows.start, right.start - columns.start
             distances[top : top + len(block), near : near + block.shape[1]] = block
     return distances

@@ -29,9 +29,9 @@ from clustergrid.storage.grid import BLOCK_FEATURES, slabs
 __all__ = ["Products"]
 
 # Below this share of the operands' scale, a product has lost too many digits. With the share s,
-# what is left of the product's error is about eps * sqrt(k) / s, relative: 1e-10 in float64, 2e-5
+# what is left of the product's error is about eps * sqrt(k) / s, relative: 1e-11 in float64, 2e-5
 # in float32 (before the root).
-CANCELLED = {np.dtype(np.float64): 1e-5, np.dtype(np.float32): 1e-2}
+CANCELLED = {np.dtype(np.float64): 1e-4, np.dtype(np.float32): 1e-2}
 # Squared distances below this are recomputed in float64: products of float32 end at 1e-38.
 SMALLEST = {np.dtype(np.float64): 0.0, np.dtype(np.float32): 1e-30}
 # Share of a block's pairs above which another product is cheaper than differences.

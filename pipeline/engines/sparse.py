@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 # Below this share of the reach of a product, a distance has lost too many digits in float64.
-_CANCELLED = 1e-5
+_CANCELLED = 1e-4
 
 _UNIT = ("cosine", "correlation")
 

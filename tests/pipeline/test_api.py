@@ -468,7 +468,9 @@ def test_a_function_without_a_distance_is_refused(method):
     def undefined(u, v):
         return np.nan if np.ptp(u) == 0 or np.ptp(v) == 0 else 1.0
 
-    with pytest.raises(ValueError, match=r"only finite values.*observations 0 and 3 is nan"):
+    with pytest.raises(
+        ValueError, match=r"the rows '0' and '3' are at distance nan.*only finite values"
+    ):
         linkage(values, method, undefined)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 
 from clustergrid.pipeline import operands, pdist
-from clustergrid.pipeline.engines.missing import UndefinedPairError
+from clustergrid.pipeline.engines.base import UndefinedPairError
 from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import engine_for, get_metric
@@ -273,7 +273,7 @@ def test_jensenshannon_compares_distributions(request, is_large):
 def test_seuclidean_names_constant_features():
     values = positive(30)
     values[:, 4] = 2.0
-    with pytest.raises(DataValueError, match=r"1 of 23 features are constant.*the first: 4"):
+    with pytest.raises(DataValueError, match=r"1 of 23 columns is constant.*\('4'\)"):
         pdist(values, "seuclidean")
 
 
