@@ -2,7 +2,38 @@
 
 from clustergrid.storage.errors import ClustergridError
 
-__all__ = ["DiskSpaceError", "MemoryLimitError"]
+__all__ = ["DiskSpaceError", "MemoryLimitError", "is_lasting", "mark_lasting"]
+
+_LASTING = "_clustergrid_is_lasting"
+
+
+def mark_lasting(error: Exception) -> None:
+    """Note that an error is of the user's function, which would only raise it again.
+
+    Examples
+    --------
+    >>> error = ZeroDivisionError("division by zero")
+    >>> mark_lasting(error)
+    >>> is_lasting(error), is_lasting(ZeroDivisionError("another"))
+    (True, False)
+    """
+    # An exception may refuse to have its attributes set.
+    error.__dict__[_LASTING] = True
+
+
+def is_lasting(error: Exception) -> bool:
+    """Whether it is no use to try again: the input is refused, or the user's function fails.
+
+    Files and networks may be better the next time, so errors of theirs are not.
+
+    Examples
+    --------
+    >>> from clustergrid.storage.errors import DataValueError, IntegrityError
+    >>> is_lasting(DataValueError("not finite")), is_lasting(IntegrityError("damaged"))
+    (True, False)
+    """
+    refuses = isinstance(error, ClustergridError) and not isinstance(error, OSError)
+    return refuses or _LASTING in error.__dict__
 
 
 class MemoryLimitError(ClustergridError, RuntimeError):

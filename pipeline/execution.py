@@ -10,14 +10,17 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from clustergrid.pipeline._blas import single_blas_thread
 from clustergrid.pipeline._malloc import release_memory
 from clustergrid.pipeline.cgroup import control_group_free_bytes
+from clustergrid.pipeline.errors import is_lasting
 from clustergrid.pipeline.footprint import WORKER_BYTES
 from clustergrid.pipeline.resources import Resources
 
@@ -191,8 +194,9 @@ class DaskExecutor:
     client
         A connected `distributed.Client`.
     retries
-        How often a task that raised is tried again. Lost workers are Dask's business: tasks are
-        pure, or write whole chunks, so they may run twice.
+        How often a task that raised is tried again, unless `is_lasting` says that it is no use.
+        Lost workers are Dask's business: tasks are pure, or write whole chunks, so they may run
+        twice.
     """
 
     in_process = False
@@ -251,7 +255,10 @@ class DaskExecutor:
         running = as_completed([submit(*pair) for pair in window.take()], loop=self.client.loop)
         try:
             for future in running:
-                yield future.result()
+                found = future.result()
+                if isinstance(found, _Failure):
+                    raise found.error from _TaskError(found.traceback)
+                yield found
                 window.finish(future.key[1])
                 future.release()
                 for pair in window.take():
@@ -305,9 +312,40 @@ def _identity(value: Shared) -> Shared:
     return value
 
 
-def _call(function: Callable[[Shared, Item], Result], shared: Shared, item: Item) -> Result:
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """What a task gives back in place of a result, so that Dask does not try again."""
+
+    error: Exception
+    traceback: str
+
+
+class _TaskError(Exception):
+    """Where in a worker an error was raised, as text: frames do not travel."""
+
+
+def _call(
+    function: Callable[[Shared, Item], Result], shared: Shared, item: Item
+) -> Result | _Failure:
     with single_blas_thread():
-        return function(shared, item)
+        try:
+            return function(shared, item)
+        except Exception as error:
+            if not is_lasting(error) or not _travels(error):
+                raise
+            where = "".join(traceback.format_exception(error))
+            # Its frames hold the task's arrays, for as long as somebody has the result.
+            return _Failure(error.with_traceback(None), f"\n{where}")
+
+
+def _travels(error: Exception) -> bool:
+    """Whether an error survives the way to the driver; for others Dask has a makeshift."""
+    from distributed.protocol import pickle
+
+    try:
+        return type(pickle.loads(pickle.dumps(error))) is type(error)
+    except Exception:  # whatever its class raises
+        return False
 
 
 def available_cores() -> int:

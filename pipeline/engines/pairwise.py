@@ -8,6 +8,7 @@ import numpy as np
 
 from clustergrid.pipeline.engines.given import DistanceInput
 from clustergrid.pipeline.engines.product import CANCELLED
+from clustergrid.pipeline.errors import mark_lasting
 
 __all__ = ["function_tile", "scipy_tile"]
 
@@ -112,5 +113,9 @@ def function_tile(given: DistanceInput, rows: slice, columns: slice) -> np.ndarr
     for i, row in enumerate(left):
         # Of a diagonal tile each pair once, as SciPy does: the function need not be symmetric.
         for j in range(i + 1 if rows == columns else 0, len(right)):
-            distances[i, j] = function(row, right[j])
+            try:
+                distances[i, j] = function(row, right[j])
+            except Exception as error:
+                mark_lasting(error)
+                raise
     return distances

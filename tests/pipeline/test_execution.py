@@ -4,6 +4,7 @@ import itertools
 import sys
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import dask
@@ -12,7 +13,9 @@ import pytest
 from distributed import Client, LocalCluster
 from threadpoolctl import threadpool_info
 
+from clustergrid.pipeline import pdist
 from clustergrid.pipeline._blas import single_blas_thread
+from clustergrid.pipeline.errors import mark_lasting
 from clustergrid.pipeline.execution import (
     DaskExecutor,
     SerialExecutor,
@@ -20,6 +23,13 @@ from clustergrid.pipeline.execution import (
     active_client,
     available_cores,
     resources_of,
+)
+from clustergrid.storage.errors import (
+    DataTypeError,
+    DataValueError,
+    MissingExtraError,
+    StorageError,
+    TileError,
 )
 
 
@@ -143,6 +153,81 @@ def test_a_task_that_failed_is_tried_again(client):
     with pytest.raises(OSError, match="not there yet"):
         list(executor.map(fails_twice, executor.share(None), [6], name="retry"))
     assert STARTED == [6, 6]
+
+
+class UnpicklableError(DataValueError):
+    def __init__(self, message, *, place):
+        super().__init__(message)
+        self.place = place
+
+
+def forget_started():
+    STARTED.clear()
+
+
+def list_started():
+    return list(STARTED)
+
+
+def refuses(shared, item):
+    STARTED.append(item)
+    raise shared
+
+
+def marked():
+    error = OSError("of the user's function")
+    mark_lasting(error)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "calls"),
+    [
+        (DataValueError("no distance"), 1),
+        (DataTypeError("no numbers"), 1),
+        (MissingExtraError("not installed"), 1),
+        (marked(), 1),
+        (ValueError("of some reader"), 3),
+        (OSError("busy"), 3),
+        (StorageError("busy"), 3),
+        (TileError("damaged"), 3),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("kind", ["client", "worker_process"])
+def test_what_would_fail_again_is_not_tried_again(request, kind, error, calls):
+    executor = DaskExecutor(request.getfixturevalue(kind))
+    executor.client.run(forget_started)
+    with pytest.raises(type(error), match=str(error)) as raised:
+        list(executor.map(refuses, executor.share(error), [5], name="refuse"))
+    assert type(raised.value) is type(error)
+    (started,) = executor.client.run(list_started).values()
+    assert started == [5] * calls
+    # Where it happened is told.
+    shown = "".join(traceback.format_exception(raised.value))
+    assert "in refuses" in shown
+
+
+def test_an_error_that_does_not_travel_is_raised_all_the_same(worker_process):
+    executor = DaskExecutor(worker_process, retries=0)
+    with pytest.raises(Exception, match="far away"):
+        list(executor.map(raise_unpicklable, executor.share(None), [5], name="refuse"))
+
+
+def raise_unpicklable(shared, item):
+    raise UnpicklableError("far away", place=item)
+
+
+def fails_of_two(x, y):
+    STARTED.append(x)
+    raise ZeroDivisionError("of the user's own")
+
+
+def test_a_function_of_the_user_that_fails_is_not_called_again(client):
+    STARTED.clear()
+    with pytest.raises(ZeroDivisionError, match="of the user's own"):
+        pdist(np.eye(3), fails_of_two, client=client)
+    assert len(STARTED) == 1
 
 
 def test_the_shared_value_is_sent_once(client):
