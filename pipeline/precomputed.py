@@ -7,7 +7,7 @@ compare with. Nothing is copied: what passes is read from where it is.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import BLOCK_ROWS, TriangleGrid, slabs
 from clustergrid.storage.identity import labels_along
 from clustergrid.storage.precomputed import (
+    ConvertedTiles,
     DistanceVector,
     NpyVector,
     SquareTiles,
@@ -140,7 +141,19 @@ def square_distances(
         As there.
     dtype
         Type of the distances.
+
+    Raises
+    ------
+    DataValueError
+        A distance is beyond that type. The message names the first pair.
     """
+    limit = float(np.finfo(dtype).max)
+    beyond = np.flatnonzero(statistics.rows.maximum > limit)
+    if len(beyond):
+        row = int(beyond[0])
+        values = source.read(slice(row, row + 1), slice(0, grid.n))[0]
+        column = int(np.flatnonzero(values > limit)[0])
+        raise _refusal(matrix, row, column, *_too_large(values[column], dtype))
     has_negative = bool(statistics.rows.minimum.min(initial=0.0) < 0)
     tiles = SquareTiles(grid, source, np.dtype(dtype), has_negative)
     dim = matrix.dims[0]
@@ -190,7 +203,15 @@ def _asymmetry(matrix: xr.DataArray, source: MatrixSource, row: int, column: int
     return _refusal(matrix, row, column, what)
 
 
-def _refusal(matrix: xr.DataArray, row: int, column: int, what: str) -> DataValueError:
+def _too_large(value: Any, dtype: str) -> tuple[str, str]:
+    """Say that a value would become infinite, and what to do about it."""
+    advice = "Give dtype='float64'" if dtype == "float32" else "Divide the distances by a number"
+    return f"is {value!s}, and {dtype} ends at {np.finfo(dtype).max:.6g}", f"{advice}."
+
+
+def _refusal(
+    matrix: xr.DataArray, row: int, column: int, what: str, mend: str = f"{_MEND}."
+) -> DataValueError:
     first, second = labels_of(matrix, 0, [row])[0], labels_of(matrix, 1, [column])[0]
     pair = f"distance of {first!r}" if row == column else f"distance of {first!r} and {second!r}"
     advice = (
@@ -199,8 +220,7 @@ def _refusal(matrix: xr.DataArray, row: int, column: int, what: str) -> DataValu
         else ""
     )
     return DataValueError(
-        f"metric='precomputed': the {pair} (row {row:,}, column {column:,}) {what}. "
-        f"{_MEND}.{advice}"
+        f"metric='precomputed': the {pair} (row {row:,}, column {column:,}) {what}. {mend}{advice}"
     )
 
 
@@ -211,14 +231,14 @@ def given_distances(
     client: Client | None = None,
     progress: Progress | Listener | bool | None = None,
 ) -> CondensedDistances | None:
-    """Take what is condensed already: tiles as they are, a vector when it is checked.
+    """Take what is condensed already: tiles, in another type if asked; a vector once checked.
 
     Parameters
     ----------
     data
         What a user gave under ``metric="precomputed"``.
     dtype
-        Type of the distances; by default that of the vector, integers as float64.
+        Type of the distances; by default their own, integers as float64.
     client, progress
         As in `clustergrid.pipeline.pdist`.
 
@@ -231,15 +251,56 @@ def given_distances(
     ------
     ValueError
         The vector has a length that no condensed distance matrix has, or holds something else than
-        distances.
+        distances; or a distance is beyond the type that was asked for.
     """
     if isinstance(data, CondensedDistances):
-        return data
+        return _converted(data, dtype, client, make_progress(progress))
     vector = open_vector(data)
     if vector is None:
         return None
     executor = _executor_of(vector, client)
     return check_vector(vector, dtype=dtype, executor=executor, progress=make_progress(progress))
+
+
+def _converted(
+    given: CondensedDistances, dtype: Any, client: Client | None, progress: Progress
+) -> CondensedDistances:
+    """Give tiles in the type that was asked for, as they are read; look first whether they fit."""
+    kind = np.dtype(distance_dtype(given.dtype, dtype))
+    if kind == given.dtype:
+        return given
+    if kind.itemsize < given.dtype.itemsize:
+        _refuse_too_large(given, kind.name, _executor_of(given.tiles, client), progress)
+    about = replace(given.about, labels=given.labels)
+    return CondensedDistances(given.grid, ConvertedTiles(given.tiles, kind), about)
+
+
+def _refuse_too_large(
+    given: CondensedDistances, dtype: str, executor: Executor, progress: Progress
+) -> None:
+    grid, name = given.grid, "distance-row"
+    places = [grid.tile(position) for position in range(grid.n_tiles)]
+    tile_bytes = grid.tile_edge**2 * given.dtype.itemsize
+    limit = float(np.finfo(dtype).max)
+    found = []
+    with progress.stage(name, total=grid.n_tiles, unit="tiles", unit_bytes=tile_bytes) as stage:
+        for i, j, most in executor.map(_most_of_tile, executor.share(given), places, name=name):
+            found += [(i, j)] if most > limit else []
+            stage.advance()
+    if found:
+        i, j = min(found)
+        tile = given.tile(i, j)
+        row, column = np.argwhere(tile > limit)[0]
+        pair = int(grid.rows(i).start + row), int(grid.rows(j).start + column)
+        what, advice = _too_large(tile[row, column], dtype)
+        raise DataValueError(
+            f"metric='precomputed': the distance of observations {pair[0]:,} and {pair[1]:,} "
+            f"{what}. {advice}"
+        )
+
+
+def _most_of_tile(given: CondensedDistances, tile: tuple[int, int]) -> tuple[int, int, float]:
+    return *tile, float(given.tile(*tile).max())
 
 
 def stored_distances(
@@ -249,8 +310,7 @@ def stored_distances(
     progress: Progress | Listener | bool | None = None,
 ) -> CondensedDistances:
     """Put distances at rest as ``condensed_row``, on workers where these can read them."""
-    tiles = condensed.tiles
-    executor = _executor_of(tiles.vector if isinstance(tiles, VectorTiles) else tiles, client)
+    executor = _executor_of(condensed.tiles, client)
     return put_at_rest(
         condensed,
         Location.parse(store).url,
@@ -262,6 +322,8 @@ def stored_distances(
 
 def _executor_of(given: Any, client: Client | None) -> Executor:
     """Workers, for what they can open where it is; what is in memory stays in this process."""
+    while isinstance(given, VectorTiles | ConvertedTiles):
+        given = given.vector if isinstance(given, VectorTiles) else given.tiles
     is_shared = isinstance(given, ZarrVector | NpyVector | StoredTiles)
     return DaskExecutor(client) if client is not None and is_shared else ThreadsExecutor()
 
@@ -279,7 +341,7 @@ def check_vector(
     Raises
     ------
     DataValueError
-        A distance is not finite, or negative. The message names the first pair.
+        A distance is not finite, negative, or beyond the type. The message names the first pair.
     DataTypeError
         The distances are not numbers.
     """
@@ -304,6 +366,12 @@ def check_vector(
             below = np.flatnonzero(vector.read(part.start, part.stop) < -tolerance)
             if len(below):
                 raise _vector_refusal(vector, n, part.start + int(below[0]), "negative")
+    limit = float(np.finfo(kind).max)
+    if high > limit:
+        for part in parts:
+            above = np.flatnonzero(vector.read(part.start, part.stop) > limit)
+            if len(above):
+                raise _vector_refusal(vector, n, part.start + int(above[0]), None, kind)
     grid = TriangleGrid(n=n, tile_edge=min(_VECTOR_EDGE, n))
     tiles = VectorTiles(grid, vector, np.dtype(kind), low < 0)
     return CondensedDistances(grid, tiles, DistanceDescription(metric=PRECOMPUTED))
@@ -318,15 +386,20 @@ def _range_of_part(vector: DistanceVector, part: slice) -> tuple[float, float, i
     return float(values.min()), float(values.max()), _NONE
 
 
-def _vector_refusal(vector: DistanceVector, n: int, place: int, what: str) -> DataValueError:
+def _vector_refusal(
+    vector: DistanceVector, n: int, place: int, fault: str | None, dtype: str = "float64"
+) -> DataValueError:
     # The first row whose distances end behind the place.
     ends = np.cumsum(np.arange(n - 1, 0, -1))
     i = int(np.searchsorted(ends, place, side="right"))
     j = n - int(ends[i] - place)
     value = vector.read(place, place + 1)[0]
+    what, mend = f"is {value!s}, which is {fault}", f"{_MEND}."
+    if fault is None:
+        what, mend = _too_large(value, dtype)
     return DataValueError(
         f"metric='precomputed': the distance of observations {i:,} and {j:,} (place {place:,} of "
-        f"the vector) is {value!s}, which is {what}. {_MEND}."
+        f"the vector) {what}. {mend}"
     )
 
 

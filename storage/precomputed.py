@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from clustergrid.storage.arrays import open_array
+from clustergrid.storage.condensed_tiles import Tiles
 from clustergrid.storage.errors import ClustergridError, DataValueError, IntegrityError
 from clustergrid.storage.grid import TriangleGrid
 from clustergrid.storage.readers.location import Location
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArrayVector",
+    "ConvertedTiles",
     "DistanceVector",
     "NpyVector",
     "SquareTiles",
@@ -66,6 +68,26 @@ class SquareTiles:
             upper = np.triu(tile, 1)
             tile = upper + upper.T
         return tile
+
+
+@dataclass(frozen=True, eq=False)
+class ConvertedTiles:
+    """Tiles of another type, converted as they are read.
+
+    Parameters
+    ----------
+    tiles
+        The tiles as they are.
+    dtype
+        Type of the distances that are wanted.
+    """
+
+    tiles: Tiles
+    dtype: np.dtype[Any]
+
+    def read(self, i: int, j: int) -> np.ndarray:
+        """Return a tile."""
+        return self.tiles.read(i, j).astype(self.dtype, copy=False)
 
 
 class DistanceVector(Protocol):

@@ -181,6 +181,53 @@ def test_rounding_is_no_asymmetry(dtype):
         linkage(changed({(3, 7): SQUARE[3, 7] * (1 + 1e-3)}), "average", "precomputed")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_float32_cannot_hold_is_refused(tmp_path, kind, monkeypatch):
+    huge = VECTOR.copy()
+    huge[59 + 3] = 1e39
+    for name, value in (("VECTOR", huge), ("SQUARE", squareform(huge))):
+        monkeypatch.setitem(globals(), name, value)
+    monkeypatch.setitem(
+        globals(), "FRAME", pd.DataFrame(SQUARE, index=NAMES, columns=NAMES.rename("other"))
+    )
+    data = given_as(kind, tmp_path)
+    if kind == "tiles":
+        data = pdist(huge, "precomputed")
+    if kind == "tiles at rest":
+        pdist(huge, "precomputed", store=tmp_path / "tiles")
+        data = open_condensed(tmp_path / "tiles")
+    pair = r"(observations 1 and 5|'g?1' and 'g?5') .*is 1e\+39, and float32 ends at 3\.40282e\+38"
+    for function in (pdist, lambda d, metric, dtype: linkage(d, "single", metric, dtype=dtype)):
+        with pytest.raises(ValueError, match=rf"{pair}\. Give dtype='float64'\.$"):
+            function(data, "precomputed", dtype="float32")
+    np.testing.assert_array_equal(pdist(data, "precomputed").to_numpy(), huge)
+
+
+@pytest.mark.parametrize("cluster", [False, True])
+@pytest.mark.parametrize("kind", ["tiles", "tiles at rest", "labelled"])
+def test_tiles_are_given_in_the_type_that_is_asked_for(request, tmp_path, kind, cluster):
+    client = request.getfixturevalue("client") if cluster else None
+    data = pdist(FRAME, "precomputed") if kind == "labelled" else given_as(kind, tmp_path)
+    single = pdist(data, "precomputed", dtype="float32", client=client)
+    assert (single.dtype, single.metric, single.dim) == (np.float32, data.metric, data.dim)
+    if kind == "labelled":
+        assert list(single.labels) == list(NAMES)
+    np.testing.assert_array_equal(single.to_numpy(), VECTOR.astype(np.float32))
+    assert single.to_xarray().dtype == np.float32
+    at_rest = pdist(data, "precomputed", dtype="float32", store=tmp_path / "out", client=client)
+    assert at_rest.dtype == open_condensed(tmp_path / "out").dtype == np.float32
+    np.testing.assert_array_equal(at_rest.to_numpy(), VECTOR.astype(np.float32))
+    np.testing.assert_array_equal(
+        linkage(data, "average", "precomputed", dtype="float32"),
+        linkage(VECTOR.astype(np.float32), "average", "precomputed"),
+    )
+    double = pdist(at_rest, "precomputed", dtype="float64")
+    np.testing.assert_array_equal(double.to_numpy(), VECTOR.astype(np.float32).astype(np.float64))
+    assert pdist(data, "precomputed", dtype="float64") is data
+    with pytest.raises(TypeError, match="dtype must be float32 or float64"):
+        pdist(data, "precomputed", dtype="int32")
+
+
 def test_one_minus_a_correlation_is_taken():
     square = 1 - np.corrcoef(np.repeat(POINTS[:20], 2, axis=0))
     assert np.diagonal(square).any()
