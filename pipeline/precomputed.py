@@ -309,22 +309,40 @@ def stored_distances(
     client: Client | None = None,
     progress: Progress | Listener | bool | None = None,
 ) -> CondensedDistances:
-    """Put distances at rest as ``condensed_row``, on workers where these can read them."""
-    executor = _executor_of(condensed.tiles, client)
-    return put_at_rest(
-        condensed,
-        Location.parse(store).url,
-        f"condensed_{AXIS_NAMES[0]}",
-        executor=executor,
-        progress=make_progress(progress),
-    )
+    """Put distances at rest as ``condensed_row``, on workers where these can read them.
+
+    Raises
+    ------
+    DataValueError
+        They are read from that place, in another type: they would be gone before they are read.
+    """
+    url, path = Location.parse(store).url, f"condensed_{AXIS_NAMES[0]}"
+    origin = _origin(condensed.tiles)
+    executor = _executor_of(origin, client)
+    if isinstance(origin, StoredTiles) and origin.path == path and _is_same(origin.store, url):
+        if origin is condensed.tiles:
+            return condensed
+        raise DataValueError(
+            f"{url} holds these distances as {origin.dtype}, and {condensed.dtype} would replace "
+            "them while they are read: name another store"
+        )
+    return put_at_rest(condensed, url, path, executor=executor, progress=make_progress(progress))
+
+
+def _is_same(store: str, other: str) -> bool:
+    return store == other or os.path.realpath(store) == os.path.realpath(other)
+
+
+def _origin(tiles: Any) -> Any:
+    """What tiles are read from in the end."""
+    while isinstance(tiles, VectorTiles | ConvertedTiles):
+        tiles = tiles.vector if isinstance(tiles, VectorTiles) else tiles.tiles
+    return tiles
 
 
 def _executor_of(given: Any, client: Client | None) -> Executor:
     """Workers, for what they can open where it is; what is in memory stays in this process."""
-    while isinstance(given, VectorTiles | ConvertedTiles):
-        given = given.vector if isinstance(given, VectorTiles) else given.tiles
-    is_shared = isinstance(given, ZarrVector | NpyVector | StoredTiles)
+    is_shared = isinstance(_origin(given), ZarrVector | NpyVector | StoredTiles)
     return DaskExecutor(client) if client is not None and is_shared else ThreadsExecutor()
 
 

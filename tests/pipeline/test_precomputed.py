@@ -228,6 +228,17 @@ def test_tiles_are_given_in_the_type_that_is_asked_for(request, tmp_path, kind, 
         pdist(data, "precomputed", dtype="int32")
 
 
+def test_distances_at_rest_are_not_replaced_by_themselves(tmp_path, monkeypatch):
+    data = given_as("tiles at rest", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for store in (tmp_path / "tiles", "tiles"):
+        again = pdist(data, "precomputed", store=store)
+        np.testing.assert_array_equal(again.to_numpy(), VECTOR)
+        with pytest.raises(ValueError, match="as float64, and float32 would replace them"):
+            pdist(data, "precomputed", dtype="float32", store=store)
+    np.testing.assert_array_equal(open_condensed(tmp_path / "tiles").to_numpy(), VECTOR)
+
+
 def test_one_minus_a_correlation_is_taken():
     square = 1 - np.corrcoef(np.repeat(POINTS[:20], 2, axis=0))
     assert np.diagonal(square).any()
