@@ -334,7 +334,7 @@ def _is_same(store: str, other: str) -> bool:
 
 
 def _origin(tiles: Any) -> Any:
-    """What tiles are read from in the end."""
+    """Find what tiles are read from in the end."""
     while isinstance(tiles, VectorTiles | ConvertedTiles):
         tiles = tiles.vector if isinstance(tiles, VectorTiles) else tiles.tiles
     return tiles
