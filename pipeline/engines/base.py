@@ -79,6 +79,7 @@ class BlockEngine(ABC):
 
     def __init__(self, given: DistanceInput) -> None:
         self.given = given
+        self._scratch: dict[tuple[int, ...], np.ndarray] = {}
 
     @abstractmethod
     def operand(self, rows: slice, features: slice) -> Any:
@@ -91,6 +92,23 @@ class BlockEngine(ABC):
     @abstractmethod
     def accumulators(self, height: int, width: int) -> np.ndarray:
         """Make what the partial results of so many pairs are added to."""
+
+    def zeros(self, shape: tuple[int, ...], dtype: np.dtype[Any] | type) -> np.ndarray:
+        """Make accumulators; blocks that are finished in turn share them, in the cache."""
+        if not self.given.is_whole:
+            return np.zeros(shape, dtype)
+        if shape not in self._scratch:
+            self._scratch[shape] = np.empty(shape, dtype)
+        self._scratch[shape].fill(0)
+        return self._scratch[shape]
+
+    @staticmethod
+    def put(distances: np.ndarray, place: Place) -> bool:
+        """Write a block to its place; say whether all its distances are finite there."""
+        with np.errstate(over="ignore"):  # of the tile's type
+            place.block[:] = distances
+        block = np.triu(place.block, 1) if place.is_diagonal else place.block
+        return bool(np.isfinite(block).all())
 
     @abstractmethod
     def add(self, left: Any, right: Any, accumulators: np.ndarray, features: slice) -> None:

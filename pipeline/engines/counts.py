@@ -19,7 +19,6 @@ class Counts(BlockEngine):
         super().__init__(given)
         self._finish = COUNTS[given.metric.name]
         self._ones: dict[int, np.ndarray] = {}
-        self._scratch: dict[tuple[int, int], np.ndarray] = {}
 
     def operand(self, rows: slice, features: slice) -> np.ndarray:
         """Rows as bits; how many are set is noted for the end."""
@@ -39,13 +38,7 @@ class Counts(BlockEngine):
 
     def accumulators(self, height: int, width: int) -> np.ndarray:
         """Zeros for the features that both rows of a pair have."""
-        if not self.given.is_whole:
-            return np.zeros((height, width), np.int32)
-        if (height, width) not in self._scratch:
-            self._scratch[height, width] = np.empty((height, width), np.int32)
-        scratch = self._scratch[height, width]
-        scratch.fill(0)
-        return scratch
+        return self.zeros((height, width), np.int32)
 
     def add(
         self, left: np.ndarray, right: np.ndarray, accumulators: np.ndarray, features: slice
@@ -58,6 +51,4 @@ class Counts(BlockEngine):
         out = np.empty(accumulators.shape)
         left, right = self._ones[place.rows.start], self._ones[place.columns.start]
         self._finish(accumulators, left, right, self.given.n_features, out)
-        place.block[:] = out
-        upper = np.triu(out, 1) if place.is_diagonal else out
-        return bool(np.isfinite(upper).all())
+        return self.put(out, place)

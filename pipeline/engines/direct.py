@@ -26,7 +26,6 @@ class Direct(BlockEngine):
         weights = metric.keywords.w
         self._weights = np.ones(given.n_features) if weights is None else weights
         self._parameter = metric.keywords.p or 0.0
-        self._scratch: dict[tuple[int, int], np.ndarray] = {}
 
     def operand(self, rows: slice, features: slice) -> np.ndarray:
         """Make of normalized values what the loop compares."""
@@ -43,14 +42,7 @@ class Direct(BlockEngine):
 
     def accumulators(self, height: int, width: int) -> np.ndarray:
         """Zeros for every sum that the loop makes."""
-        shape = (self._loop.n_accumulators, height, width)
-        if not self.given.is_whole:
-            return np.zeros(shape)
-        if (height, width) not in self._scratch:
-            self._scratch[height, width] = np.empty(shape)
-        scratch = self._scratch[height, width]
-        scratch.fill(0.0)
-        return scratch
+        return self.zeros((self._loop.n_accumulators, height, width), np.float64)
 
     def add(
         self, left: np.ndarray, right: np.ndarray, accumulators: np.ndarray, features: slice
@@ -69,6 +61,4 @@ class Direct(BlockEngine):
     def finish(self, accumulators: np.ndarray, place: Place) -> bool:
         """Make distances of the sums."""
         self._loop.finish(accumulators, float(self._weights.sum()), self._parameter)
-        place.block[:] = accumulators[0]
-        upper = np.triu(accumulators[0], 1) if place.is_diagonal else accumulators[0]
-        return bool(np.isfinite(upper).all())
+        return self.put(accumulators[0], place)

@@ -55,7 +55,6 @@ class Products(BlockEngine):
         self._factors: np.ndarray | None = None
         if given.weights is not None or given.scale != 1.0:
             self._factors = np.sqrt(self._weights) * given.scale
-        self._scratch: dict[tuple[int, int], np.ndarray] = {}
 
     def operand(self, rows: slice, features: slice) -> list[np.ndarray]:
         """Make centred or unit rows, in the distances' dtype, an array a block of features.
@@ -98,12 +97,7 @@ class Products(BlockEngine):
 
     def accumulators(self, height: int, width: int) -> np.ndarray:
         """Products of so many pairs."""
-        if not self.given.is_whole:
-            return np.empty((height, width), dtype=self._dtype)
-        # Of one block after another: in the processor's cache.
-        if (height, width) not in self._scratch:
-            self._scratch[height, width] = np.empty((height, width), dtype=self._dtype)
-        return self._scratch[height, width]
+        return self.zeros((height, width), self._dtype)
 
     def add(
         self,
@@ -121,7 +115,9 @@ class Products(BlockEngine):
 
     def finish(self, accumulators: np.ndarray, place: Place) -> bool:
         """Make distances of products, and compute those again that lost digits."""
-        lost, is_finite = self._distances(accumulators, place)
+        # What overflows is found, and refused with the names of the rows.
+        with np.errstate(over="ignore", invalid="ignore"):
+            lost, is_finite = self._distances(accumulators, place)
         if lost is None:
             return is_finite
         if self._dtype == np.float32 and np.count_nonzero(lost) > _MANY * lost.size:

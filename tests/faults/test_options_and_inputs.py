@@ -186,7 +186,7 @@ CHANGES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("options", "kept", "again"), CHANGES, ids=lambda o: " ".join(o)[:20])
+@pytest.mark.parametrize(("options", "kept", "again"), CHANGES, ids=lambda o: " ".join(sorted(o)))
 def test_changed_options_keep_what_does_not_depend_on_them(call, tmp_path, options, kept, again):
     path = file_of(tmp_path, "csv")
     command = ["run", path, *OPTIONS]

@@ -270,6 +270,14 @@ def test_jensenshannon_compares_distributions(request, is_large):
         square(values, "jensenshannon")
 
 
+@pytest.mark.parametrize("metric", ["cityblock", "euclidean", "sqeuclidean"])
+def test_distances_that_overflow_single_precision_are_refused(large, metric):
+    values = np.full((4, 30), 3e38, np.float32)
+    values[1::2] *= -1
+    with pytest.raises(DataValueError, match="overflows float32"):
+        square(values, metric)
+
+
 def test_seuclidean_names_constant_features():
     values = positive(30)
     values[:, 4] = 2.0
