@@ -67,7 +67,8 @@ def test_trees_are_scipys(method, metric, kind):
     assert is_valid_linkage(Z)
     rtol = 1e-5 if kind == "float32" else 1e-10
     is_unit = metric in ("cosine", "correlation", "nan_correlation")
-    atol = 1e-15 if is_unit else 0  # SciPy's digits, not ours
+    # What SciPy loses of small distances, a square before its root.
+    atol = 1e-12 if metric == "jensenshannon" else 1e-15 if is_unit else 0
     np.testing.assert_allclose(Z[:, 2], expected[:, 2], rtol=rtol, atol=atol)
     has_ties = METRICS[metric].is_boolean or metric == "hamming"
     if kind != "float32" and not has_ties:
