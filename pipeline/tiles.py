@@ -8,13 +8,14 @@ block, so a distance is computed by the very same calls whichever tile it falls 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
 from clustergrid.pipeline.engines.base import BlockEngine, Place, UndefinedPairError
 from clustergrid.pipeline.engines.counts import Counts
 from clustergrid.pipeline.engines.direct import Direct
-from clustergrid.pipeline.engines.given import DistanceInput, blocks_of, loaded
+from clustergrid.pipeline.engines.given import DistanceInput, RecentRows, blocks_of, loaded
 from clustergrid.pipeline.engines.missing import missing_tile
 from clustergrid.pipeline.engines.pairwise import function_tile, scipy_tile
 from clustergrid.pipeline.engines.product import Products
@@ -66,6 +67,7 @@ def tile_distances(
     height, width = rows.stop - rows.start, columns.stop - columns.start
     if out is None:
         out = np.empty((height, width), dtype=given.dtype)
+    recent = given.recent
     if given.sparse is None and (given.is_whole or given.compressed is not None):
         given = loaded(given, rows, columns)
     distances = out[:height, :width]
@@ -76,7 +78,7 @@ def tile_distances(
         distances[:] = _WHOLE_TILES[given.engine](given, rows, columns)
         is_finite = bool(np.isfinite(distances).all())
     else:
-        is_finite = _by_blocks(_BLOCK_ENGINES[given.engine](given), rows, columns, out)
+        is_finite = _by_blocks(_BLOCK_ENGINES[given.engine](given), recent, rows, columns, out)
     if rows == columns:
         _mirror(distances)
     if not is_finite:
@@ -84,17 +86,23 @@ def tile_distances(
     return distances
 
 
-def _by_blocks(engine: BlockEngine, rows: slice, columns: slice, out: np.ndarray) -> bool:
+def _by_blocks(
+    engine: BlockEngine, recent: RecentRows, rows: slice, columns: slice, out: np.ndarray
+) -> bool:
     """Walk the slabs of features and the blocks of pairs; say whether all distances are finite."""
     places = list(_places(rows, columns, out))
     all_features = engine.given.slabs()
     kept: dict[tuple[int, int], np.ndarray] = {}
     is_finite = True
     for features in all_features:
-        left = {block.start: engine.operand(block, features) for block in blocks_of(rows)}
+        make = partial(engine.operand, features=features)
+        if engine.given.is_whole and engine.has_pure_operands:
+            left = recent.operands(rows, make)
+        else:
+            left = {block.start: make(block) for block in blocks_of(rows)}
         right = left
         if rows != columns:
-            right = {block.start: engine.operand(block, features) for block in blocks_of(columns)}
+            right = {block.start: make(block) for block in blocks_of(columns)}
         turned = None
         for place in places:
             if turned is None or place.columns.start != turned[0]:

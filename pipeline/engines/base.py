@@ -77,6 +77,9 @@ class BlockEngine(ABC):
         The matrix, the metric and what is known of them.
     """
 
+    has_pure_operands = True
+    """Whether an operand can be used by another tile."""
+
     def __init__(self, given: DistanceInput) -> None:
         self.given = given
         self._scratch: dict[tuple[int, ...], np.ndarray] = {}

@@ -15,6 +15,8 @@ __all__ = ["Counts"]
 class Counts(BlockEngine):
     """Whole numbers, 64 features at a time: exact, whatever the cuts."""
 
+    has_pure_operands = False
+
     def __init__(self, given: DistanceInput) -> None:
         super().__init__(given)
         self._finish = COUNTS[given.metric.name]

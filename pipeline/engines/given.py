@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -18,6 +19,22 @@ from clustergrid.storage.source import MatrixSource
 from clustergrid.storage.sparse import CompressedParts, SparseSource, as_sparse, dense_block
 
 __all__ = ["DistanceInput", "blocks_of", "loaded"]
+
+
+class RecentRows(threading.local):
+    """Operands of the left rows of a thread's last tile: tiles of one row follow one another."""
+
+    def __init__(self) -> None:
+        self._rows: slice | None = None
+        self._operands: dict[int, Any] = {}
+
+    def operands(self, rows: slice, make: Callable[[slice], Any]) -> dict[int, Any]:
+        """Operands of the blocks of some rows, by where these begin."""
+        if self._rows != rows:
+            self._rows, self._operands = None, {}  # not two of them at once
+            self._operands = {block.start: make(block) for block in blocks_of(rows)}
+            self._rows = rows
+        return self._operands
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,9 +117,15 @@ class DistanceInput:
             return None
         return as_sparse(self.source)
 
+    @cached_property
+    def recent(self) -> RecentRows:
+        """What the calling thread need not make again."""
+        return RecentRows()
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is made again where it is wanted."""
-        return {name: value for name, value in self.__dict__.items() if name != "metric"}
+        again = ("metric", "asked_metric", "compressed", "recent")
+        return {name: value for name, value in self.__dict__.items() if name not in again}
 
     def slabs(self) -> list[slice]:
         """Slabs of features that are held at once."""
