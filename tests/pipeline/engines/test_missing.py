@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics.pairwise import nan_euclidean_distances
 
@@ -89,12 +89,14 @@ SEEDS = st.integers(0, 2**32 - 1)
 @pytest.mark.parametrize("name", MISSING)
 @settings(max_examples=40, deadline=None)
 @given(**SHAPES, seed=SEEDS, share=st.sampled_from([0.0, 0.1, 0.5, 0.9]))
+@example(n=3, m=9, k=15, seed=1557, share=0.5)
 def test_distances_are_those_of_exact_fractions(name, n, m, k, seed, share):
     rng = np.random.default_rng(seed)
     left, right = with_gaps(rng, (n, k), share), with_gaps(rng, (m, k), share)
     found, overlaps = distances(name, left, right)
+    # Pairs are computed anew where less than 1e-5 of their sums is left: others keep ten digits.
     # Of two common features a correlation is 1 or -1: then 1 - r is zero up to rounding.
-    np.testing.assert_allclose(found, exact_block(name, left, right), rtol=1e-12, atol=1e-30)
+    np.testing.assert_allclose(found, exact_block(name, left, right), rtol=1e-10, atol=1e-30)
     expected = (~np.isnan(left)).astype(int) @ (~np.isnan(right)).T.astype(int)
     np.testing.assert_array_equal(overlaps, expected)
 
