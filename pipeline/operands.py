@@ -319,12 +319,15 @@ def _unit_totals(given: DistanceInput, rows: slice) -> tuple[slice, np.ndarray]:
     assert given.centre is not None
     total = np.zeros((rows.stop - rows.start, 2))
     for features in given.slabs():
-        values = given.unit_values(rows, features) - given.centre[features]
-        np.square(values, out=values)
-        if given.weights is not None:
-            values *= given.weights[features]
-        for block in slabs(values.shape[1], BLOCK_FEATURES):
-            total[:, 1] += np.ascontiguousarray(values[:, block]).sum(axis=1)
+        for place, values in given.strips(rows, features):
+            own = total[place.start - rows.start : place.stop - rows.start]
+            unit = given.of_length_one(values, place)
+            unit -= given.centre[features]
+            np.square(unit, out=unit)
+            if given.weights is not None:
+                unit *= given.weights[features]
+            for block in slabs(unit.shape[1], BLOCK_FEATURES):
+                own[:, 1] += np.ascontiguousarray(unit[:, block]).sum(axis=1)
     return rows, total
 
 
@@ -359,27 +362,36 @@ def _totals(
 def _row_totals(given: DistanceInput, rows: slice) -> tuple[slice, np.ndarray]:
     """Totals of some rows, merged over feature blocks in their order."""
     total = np.zeros((rows.stop - rows.start, 2))
-    negative = np.zeros(len(total), dtype=np.bool_)
     weight = 0.0
     for features in given.slabs():
-        values = given.values(rows, features)
-        for block in slabs(values.shape[1], BLOCK_FEATURES):
-            part = np.ascontiguousarray(values[:, block])
-            place = slice(features.start + block.start, features.start + block.stop)
-            weights = None if given.weights is None else given.weights[place]
-            if given.metric.totals == "deviations":
-                weight = _add_deviations(total, weight, part, weights)
-            elif given.metric.totals == "sum":
-                total[:, 0] += part.sum(axis=1)
-                negative |= part.min(axis=1) < 0
-            else:
-                if given.centre is not None:
-                    part = part - given.centre[place]
-                squares = np.square(part)
-                total[:, 1] += (squares if weights is None else squares * weights).sum(axis=1)
-    if given.metric.totals == "sum":
-        total[:, 1] = np.where(negative, -1.0, total[:, 0])
+        before = weight
+        for place, values in given.strips(rows, features):
+            own = total[place.start - rows.start : place.stop - rows.start]
+            weight = before
+            for block in slabs(values.shape[1], BLOCK_FEATURES):
+                part = slice(features.start + block.start, features.start + block.stop)
+                of_part = np.ascontiguousarray(values[:, block])
+                weight = _add_totals(given, part, of_part, own, weight)
     return rows, total
+
+
+def _add_totals(
+    given: DistanceInput, features: slice, values: np.ndarray, total: np.ndarray, weight: float
+) -> float:
+    """Add a block of features to the totals of its rows; return the weight of those so far."""
+    weights = None if given.weights is None else given.weights[features]
+    if given.metric.totals == "deviations":
+        return _add_deviations(total, weight, values, weights)
+    if given.metric.totals == "sum":
+        total += values.sum(axis=1)[:, None]
+        # What is not positive is refused: a row with a negative value is, whatever its sum.
+        total[(values < 0).any(axis=1), 1] = -np.inf
+        return weight
+    if given.centre is not None:
+        values = values - given.centre[features]
+    squares = np.square(values)
+    total[:, 1] += (squares if weights is None else squares * weights).sum(axis=1)
+    return weight
 
 
 def _transformed_totals(given: DistanceInput, rows: slice) -> tuple[slice, np.ndarray]:

@@ -96,14 +96,19 @@ class BlockEngine(ABC):
     def accumulators(self, height: int, width: int) -> np.ndarray:
         """Make what the partial results of so many pairs are added to."""
 
-    def zeros(self, shape: tuple[int, ...], dtype: np.dtype[Any] | type) -> np.ndarray:
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any] | type) -> np.ndarray:
         """Make accumulators; blocks that are finished in turn share them, in the cache."""
         if not self.given.is_whole:
-            return np.zeros(shape, dtype)
+            return np.empty(shape, dtype)
         if shape not in self._scratch:
             self._scratch[shape] = np.empty(shape, dtype)
-        self._scratch[shape].fill(0)
         return self._scratch[shape]
+
+    def zeros(self, shape: tuple[int, ...], dtype: np.dtype[Any] | type) -> np.ndarray:
+        """Make accumulators that begin at zero."""
+        accumulators = self.empty(shape, dtype)
+        accumulators.fill(0)
+        return accumulators
 
     @staticmethod
     def put(distances: np.ndarray, place: Place) -> bool:

@@ -18,7 +18,10 @@ from clustergrid.storage.grid import BLOCK_ROWS, slabs
 from clustergrid.storage.source import MatrixSource
 from clustergrid.storage.sparse import CompressedParts, SparseSource, as_sparse, dense_block
 
-__all__ = ["DistanceInput", "blocks_of", "loaded"]
+__all__ = ["DistanceInput", "RecentRows", "blocks_of", "loaded"]
+
+_STRIP_VALUES = 2**16
+"""Of a strip of rows: half a megabyte stays in a processor's cache."""
 
 
 class RecentRows(threading.local):
@@ -148,10 +151,28 @@ class DistanceInput:
         block = self.source.read(rows, features)[indices]
         return self.normalization.apply(block, rows.start + indices, features)
 
+    def strips(self, rows: slice, features: slice) -> Iterator[tuple[slice, np.ndarray]]:
+        """Read normalized values, float64, some rows at a time, which stay in the cache.
+
+        Yields
+        ------
+        tuple
+            Rows of the matrix, and their values, C-contiguous.
+        """
+        block = self.source.read(rows, features)
+        at_once = max(1, _STRIP_VALUES // max(1, block.shape[1]))
+        for part in slabs(len(block), at_once):
+            place = slice(rows.start + part.start, rows.start + part.stop)
+            yield place, self.normalization.apply(block[part], place, features)
+
     def unit_values(self, rows: slice, features: slice) -> np.ndarray:
         """Read rows of length one, float64."""
+        return self.of_length_one(self.values(rows, features), rows)
+
+    def of_length_one(self, values: np.ndarray, rows: slice) -> np.ndarray:
+        """Bring rows that were read to length one, as the metric wants it."""
         means, lengths = self.means_and_lengths(rows)
-        values: np.ndarray = self.values(rows, features) - means[:, None]
+        values = values - means[:, None]
         values /= lengths[:, None]
         return values
 

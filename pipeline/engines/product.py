@@ -50,11 +50,13 @@ class Products(BlockEngine):
     def __init__(self, given: DistanceInput) -> None:
         super().__init__(given)
         self._dtype = np.dtype(given.dtype)
-        k = given.n_features
-        self._weights = np.ones(k) if given.weights is None else given.weights
         self._factors: np.ndarray | None = None
         if given.weights is not None or given.scale != 1.0:
-            self._factors = np.sqrt(self._weights) * given.scale
+            self._factors = np.sqrt(self._weights()) * given.scale
+
+    def _weights(self) -> np.ndarray:
+        weights = self.given.weights
+        return np.ones(self.given.n_features) if weights is None else weights
 
     def operand(self, rows: slice, features: slice) -> list[np.ndarray]:
         """Make centred or unit rows, in the distances' dtype, an array a block of features.
@@ -97,8 +99,8 @@ class Products(BlockEngine):
         return out
 
     def accumulators(self, height: int, width: int) -> np.ndarray:
-        """Products of so many pairs."""
-        return self.zeros((height, width), self._dtype)
+        """Products of so many pairs; the first replaces what is there."""
+        return self.empty((height, width), self._dtype)
 
     def add(
         self,
@@ -207,7 +209,7 @@ class Products(BlockEngine):
                 assert self.given.keywords.VI is not None
                 _differences.quadratic_forms(one, other, pairs, self.given.keywords.VI, sums)
                 continue
-            weights = self._weights[features]
+            weights = self._weights()[features]
             for block in slabs(one.shape[1], BLOCK_FEATURES):
                 _differences.squared_differences(
                     np.ascontiguousarray(one[:, block]),

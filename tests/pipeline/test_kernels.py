@@ -1,6 +1,7 @@
 """Statistics of blocks, and copies of tiles, against NumPy."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +31,16 @@ def test_statistics_of_a_block(n, k, seed):
             np.testing.assert_allclose(columns["m2"][i], expected, rtol=1e-9, atol=1e-18)
             assert columns["minimum"][i] == line.min()
             assert columns["maximum"][i] == line.max()
+
+
+@pytest.mark.parametrize("shape", [(2048, 70), (300, 2048), (2048, 1), (1, 2048), (1999, 33)])
+def test_strips_change_no_bit_of_statistics(shape):
+    rng = np.random.default_rng(5)
+    block = rng.normal(size=shape) * 10.0 ** rng.integers(-3, 6, shape)
+    present = np.ones(shape, bool)
+    for found, axis in zip(kernels.block_statistics(block), (1, 0), strict=True):
+        expected = kernels._axis_statistics(block, axis, present)
+        np.testing.assert_array_equal(found, expected)
 
 
 @settings(max_examples=30, deadline=None)
