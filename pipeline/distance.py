@@ -6,13 +6,14 @@ tiles out, and puts them into a store, into packed tiles or into the square that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
 from clustergrid.pipeline import kernels
+from clustergrid.pipeline.engines.given import BAND_ROWS
 from clustergrid.pipeline.execution import Executor, ThreadsExecutor, available_cores
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.resources import READ_THREADS
@@ -162,12 +163,18 @@ def _run_tiles(
     progress: Progress,
     name: str,
 ) -> Iterator[tuple[int, int, np.ndarray | None]]:
-    tiles = [grid.tile(position) for position in range(grid.n_tiles)]
+    tiles = _in_bands(grid, range(grid.n_tiles))
     tile_bytes = grid.tile_edge**2 * np.dtype(given.dtype).itemsize
     with progress.stage(name, total=grid.n_tiles, unit="tiles", unit_bytes=tile_bytes) as stage:
         for found in executor.map(_run_tile, executor.share(task), tiles, name="distance-tile"):
             yield found
             stage.advance()
+
+
+def _in_bands(grid: TriangleGrid, positions: Iterable[int]) -> list[Tile]:
+    """Order tiles by bands of rows, and by columns in these: neighbours share operands."""
+    tiles = map(grid.tile, positions)
+    return sorted(tiles, key=lambda tile: (tile[0] // BAND_ROWS, tile[1], tile[0]))
 
 
 def write_distances(
@@ -199,7 +206,7 @@ def write_distances(
     """
     grid = condensed.grid
     task = _TileToStore(given, grid, store, path)
-    tiles = [grid.tile(p) for p in range(grid.n_tiles) if p not in finished]
+    tiles = _in_bands(grid, (p for p in range(grid.n_tiles) if p not in finished))
     with progress.stage(
         name,
         total=grid.n_tiles,

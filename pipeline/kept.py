@@ -182,13 +182,13 @@ class RunStages(Stages):
             return None
 
     def _stored_distances(
-        self, axis: int, given: DistanceInput, tiling: Tiling
+        self, axis: int, asked: Metric, given: DistanceInput, tiling: Tiling
     ) -> CondensedDistances:
         """Compute the tiles that no earlier run left whole."""
         name, grid = AXIS_NAMES[axis], self._grid(axis, tiling)
         stage, group = f"distance-{name}", self._directory.arrays
         # What follows from the data does so again, and is no part of the question.
-        key = distance_key(self.key, axis, given.asked_metric, self.dtype)
+        key = distance_key(self.key, axis, asked, self.dtype)
         # An array of its own for every key and edge: on a cluster that outlives its driver, a task
         # of a killed run may still write its tile into the array that was there then.
         prefix = f"condensed_{name}_{key[:12]}_"

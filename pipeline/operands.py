@@ -89,7 +89,6 @@ def distance_input(
         normalization=normalization,
         name=metric if callable(metric) else found.name,
         keywords=found.keywords,
-        asked=found.keywords,
         engine=engine if sparse is None else "sparse",
         dtype=np.dtype(dtype).name,
         totals=np.zeros((n, 2)),

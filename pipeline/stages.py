@@ -108,11 +108,13 @@ class Stages(BoundMatrix):
             return self._kept_precomputed(axis, self._precomputed(axis, spec, tree=False))
         with self._tiles_of(axis):
             given, tiling = self._distance_input(axis, spec, tree=False)
-            return self._distances(axis, given, tiling)
+            return self._distances(axis, spec.found_metric, given, tiling)
 
-    def _distances(self, axis: int, given: DistanceInput, tiling: Tiling) -> CondensedDistances:
+    def _distances(
+        self, axis: int, asked: Metric, given: DistanceInput, tiling: Tiling
+    ) -> CondensedDistances:
         if self.store is not None:
-            return self._stored_distances(axis, given, tiling)
+            return self._stored_distances(axis, asked, given, tiling)
         grid = self._grid(axis, tiling)
         condensed = allocate_condensed(
             n=grid.n,
@@ -194,7 +196,7 @@ class Stages(BoundMatrix):
                 given, tiling = self._distance_input(axis, spec)
                 duplicates = self._duplicates(axis, given, spec)
                 kept = np.arange(n) if duplicates is None else duplicates.kept
-                square = self._square(axis, given, tiling, kept)
+                square = self._square(axis, spec.found_metric, given, tiling, kept)
         condensed = condensed_of(square) if spec.optimal_ordering else None
         linkage = merge_square(
             square,
@@ -247,10 +249,10 @@ class Stages(BoundMatrix):
         return None if duplicates is None or len(duplicates.kept) < 2 else duplicates
 
     def _square(
-        self, axis: int, given: DistanceInput, tiling: Tiling, kept: np.ndarray
+        self, axis: int, asked: Metric, given: DistanceInput, tiling: Tiling, kept: np.ndarray
     ) -> np.ndarray:
         if self.store is not None:
-            condensed = self._stored_distances(axis, given, tiling)
+            condensed = self._stored_distances(axis, asked, given, tiling)
             return read_square(
                 condensed, kept, progress=self._progress, name=f"read-{AXIS_NAMES[axis]}"
             )
@@ -384,9 +386,10 @@ class Stages(BoundMatrix):
         return TriangleGrid(n=n, tile_edge=min(tiling.tile_edge, n))
 
     def _stored_distances(
-        self, axis: int, given: DistanceInput, tiling: Tiling
+        self, axis: int, asked: Metric, given: DistanceInput, tiling: Tiling
     ) -> CondensedDistances:
         """Put the distances at rest; a run directory does this so that it can be resumed."""
+        del asked
         assert self.store is not None
         grid = self._grid(axis, tiling)
         path = f"condensed_{AXIS_NAMES[axis]}"

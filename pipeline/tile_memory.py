@@ -213,13 +213,20 @@ class TileWork:
 
 
 def _product_bytes(work: TileWork, edge: int, features: int, whole: bool) -> int:
-    """Operands, products, and blocks of values that become operands or are recomputed."""
+    """Operands of three slabs, products, and blocks of values that become operands."""
     d, block = work.itemsize, min(BLOCK_ROWS, edge)
     products = 0 if whole else edge * edge * d
     values = _block_values_bytes(work, block, features, whole) + 16 * block * features
     # The matrix itself and the square root that rows are multiplied by.
     transform = 16 * work.k * work.k if work.is_transformed else 0
-    return products + 2 * edge * features * d + values + transform + _PAIRS_BYTES
+    return (
+        products + _operand_slabs(whole) * edge * features * d + values + transform + _PAIRS_BYTES
+    )
+
+
+def _operand_slabs(whole: bool) -> int:
+    """Slabs of rows whose operands are held: left, right, and the other left one of a band."""
+    return 3 if whole else 2
 
 
 def _counts_bytes(work: TileWork, edge: int, features: int, whole: bool) -> int:
@@ -235,7 +242,8 @@ def _direct_bytes(work: TileWork, edge: int, features: int, whole: bool) -> int:
     block = min(BLOCK_ROWS, edge)
     sums = 8 * _MOST_SUMS * (block * block if whole else edge * edge)
     values = _block_values_bytes(work, block, features, whole)
-    return sums + 16 * edge * features + 16 * block * features + values + _PAIRS_BYTES
+    operands = 8 * _operand_slabs(whole) * edge * features
+    return sums + operands + 16 * block * features + values + _PAIRS_BYTES
 
 
 def _missing_bytes(work: TileWork, edge: int, features: int, whole: bool) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from clustergrid.pipeline.engines.base import BlockEngine, Place, UndefinedPairError
 from clustergrid.pipeline.engines.counts import Counts
 from clustergrid.pipeline.engines.direct import Direct
-from clustergrid.pipeline.engines.given import DistanceInput, RecentRows, blocks_of, loaded
+from clustergrid.pipeline.engines.given import DistanceInput, RecentOperands, blocks_of, loaded
 from clustergrid.pipeline.engines.missing import missing_tile
 from clustergrid.pipeline.engines.pairwise import function_tile, scipy_tile
 from clustergrid.pipeline.engines.product import Products
@@ -87,33 +87,29 @@ def tile_distances(
 
 
 def _by_blocks(
-    engine: BlockEngine, recent: RecentRows, rows: slice, columns: slice, out: np.ndarray
+    engine: BlockEngine, recent: RecentOperands, rows: slice, columns: slice, out: np.ndarray
 ) -> bool:
     """Walk the slabs of features and the blocks of pairs; say whether all distances are finite."""
     places = list(_places(rows, columns, out))
     all_features = engine.given.slabs()
-    kept: dict[tuple[int, int], np.ndarray] = {}
+    accumulators: dict[tuple[int, int], np.ndarray] = {}
     is_finite = True
     for features in all_features:
         make = partial(engine.operand, features=features)
-        if engine.given.is_whole and engine.has_pure_operands:
-            left = recent.operands(rows, make)
-        else:
-            left = {block.start: make(block) for block in blocks_of(rows)}
-        right = left
-        if rows != columns:
-            right = {block.start: make(block) for block in blocks_of(columns)}
+        is_kept = engine.given.is_whole and engine.has_pure_operands
+        kept = recent if is_kept else RecentOperands()
+        left, right = kept.of_tile(rows, columns, make)
         turned = None
         for place in places:
             if turned is None or place.columns.start != turned[0]:
                 turned = place.columns.start, engine.turned(right[place.columns.start])
             corner = place.top, place.left
             if features.start == 0:
-                kept[corner] = engine.accumulators(*place.block.shape)
-            engine.add(left[place.rows.start], turned[1], kept[corner], features)
+                accumulators[corner] = engine.accumulators(*place.block.shape)
+            engine.add(left[place.rows.start], turned[1], accumulators[corner], features)
             if features is all_features[-1]:
                 # Where all features are held at once, so that blocks share their accumulators.
-                is_finite &= engine.finish(kept.pop(corner), place)
+                is_finite &= engine.finish(accumulators.pop(corner), place)
     return is_finite
 
 

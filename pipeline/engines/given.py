@@ -18,26 +18,52 @@ from clustergrid.storage.grid import BLOCK_ROWS, slabs
 from clustergrid.storage.source import MatrixSource
 from clustergrid.storage.sparse import CompressedParts, SparseSource, as_sparse, dense_block
 
-__all__ = ["DistanceInput", "RecentRows", "blocks_of", "loaded"]
+__all__ = ["BAND_ROWS", "DistanceInput", "RecentOperands", "blocks_of", "loaded"]
 
 _STRIP_VALUES = 2**16
 """Of a strip of rows: half a megabyte stays in a processor's cache."""
 
 
-class RecentRows(threading.local):
-    """Operands of the left rows of a thread's last tile: tiles of one row follow one another."""
+BAND_ROWS = 2
+"""Rows of tiles that are walked together, so that a slab becomes right operands once for both."""
+
+
+class _Slab:
+    """Operands of the blocks of some rows; the first thread that wants them makes them."""
 
     def __init__(self) -> None:
-        self._rows: slice | None = None
-        self._operands: dict[int, Any] = {}
+        self._lock = threading.Lock()
+        self._operands: dict[int, Any] | None = None
 
     def operands(self, rows: slice, make: Callable[[slice], Any]) -> dict[int, Any]:
-        """Operands of the blocks of some rows, by where these begin."""
-        if self._rows != rows:
-            self._rows, self._operands = None, {}  # not two of them at once
-            self._operands = {block.start: make(block) for block in blocks_of(rows)}
-            self._rows = rows
-        return self._operands
+        with self._lock:
+            if self._operands is None:
+                self._operands = {block.start: make(block) for block in blocks_of(rows)}
+            return self._operands
+
+
+class RecentOperands:
+    """Operands for the next tile, for all threads of a process: of a band, and the last right."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._left: dict[int, _Slab] = {}
+        self._right: dict[int, _Slab] = {}
+
+    def of_tile(
+        self, rows: slice, columns: slice, make: Callable[[slice], Any]
+    ) -> tuple[dict[int, Any], dict[int, Any]]:
+        """Left and right operands of a tile, by where their blocks of rows begin."""
+        with self._lock:
+            known = self._right | self._left
+            left = known.get(rows.start) or _Slab()
+            right = left if rows == columns else known.get(columns.start) or _Slab()
+            self._left.pop(rows.start, None)
+            self._left[rows.start] = left
+            if len(self._left) > BAND_ROWS:
+                del self._left[next(iter(self._left))]
+            self._right = {columns.start: right}
+        return left.operands(rows, make), right.operands(columns, make)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,8 +78,8 @@ class DistanceInput:
         Applied to every block that is read.
     name
         Name of the metric, or a function.
-    keywords, asked
-        Of the metric: those that follow from the data included, and those that were asked for.
+    keywords
+        Of the metric, those that follow from the data included.
     engine
         As `engine_for` chose.
     dtype
@@ -85,7 +111,6 @@ class DistanceInput:
     totals: np.ndarray
     features_at_once: int
     keywords: MetricKeywords = field(default_factory=MetricKeywords)
-    asked: MetricKeywords = field(default_factory=MetricKeywords)
     centre: np.ndarray | None = None
     weights: np.ndarray | None = None
     squares: np.ndarray | None = None
@@ -97,11 +122,6 @@ class DistanceInput:
     def metric(self) -> Metric:
         """The metric with its keywords."""
         return get_metric(self.name, self.keywords)
-
-    @property
-    def asked_metric(self) -> Metric:
-        """The metric as it was asked for."""
-        return get_metric(self.name, self.asked)
 
     @property
     def n_features(self) -> int:
@@ -121,13 +141,13 @@ class DistanceInput:
         return as_sparse(self.source)
 
     @cached_property
-    def recent(self) -> RecentRows:
-        """What the calling thread need not make again."""
-        return RecentRows()
+    def recent(self) -> RecentOperands:
+        """What the tasks of this process need not make again."""
+        return RecentOperands()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is made again where it is wanted."""
-        again = ("metric", "asked_metric", "compressed", "recent")
+        again = ("metric", "recent")
         return {name: value for name, value in self.__dict__.items() if name not in again}
 
     def slabs(self) -> list[slice]:
@@ -185,19 +205,30 @@ class DistanceInput:
 
 @dataclass(frozen=True, slots=True)
 class _LoadedRows:
-    """The rows of one tile in memory, under the numbers that they have in the matrix."""
+    """The rows of one tile, under the numbers that they have in the matrix, read when wanted."""
 
-    shape: tuple[int, int]
-    dtype: np.dtype[Any]
-    parts: tuple[tuple[slice, np.ndarray], ...]
+    source: MatrixSource
+    parts: tuple[slice, ...]
+    values: dict[int, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.source.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.source.dtype
 
     @property
     def chunks(self) -> tuple[int, int]:
         return self.shape
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
-        for part, values in self.parts:
+        for part in self.parts:
             if part.start <= rows.start and rows.stop <= part.stop:
+                if part.start not in self.values:
+                    self.values[part.start] = self.source.read(part, slice(0, self.shape[1]))
+                values = self.values[part.start]
                 return values[rows.start - part.start : rows.stop - part.start, columns]
         raise IndexError(f"rows {rows.start} to {rows.stop} are not of this tile")
 
@@ -238,16 +269,11 @@ class _LoadedEntries:
 
 def loaded(given: DistanceInput, rows: slice, columns: slice) -> DistanceInput:
     """Read a tile's rows once: blocks of a chunk would each decompress the whole of it."""
-    shape, dtype = given.source.shape, given.source.dtype
     parts, compressed = _different(rows, columns), given.compressed
-    source: MatrixSource
+    source: MatrixSource = _LoadedRows(given.source, tuple(parts))
     if compressed is not None:
         stored = [(part, compressed.read_compressed(part)) for part in parts]
-        source = _LoadedEntries(shape, dtype, tuple(stored))
-    else:
-        features = slice(0, given.n_features)
-        dense = [(part, given.source.read(part, features)) for part in parts]
-        source = _LoadedRows(shape, dtype, tuple(dense))
+        source = _LoadedEntries(given.source.shape, given.source.dtype, tuple(stored))
     return replace(given, source=source)
 
 
