@@ -8,10 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from clustergrid.pipeline.engines.base import UndefinedPairError
+from clustergrid.pipeline.engines.base import (
+    UndefinedFeaturesError,
+    UndefinedPairError,
+    UndefinedRowsError,
+)
 from clustergrid.pipeline.metrics import Metric
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization
-from clustergrid.pipeline.operands import UndefinedFeaturesError, UndefinedRowsError
 from clustergrid.pipeline.spec import AXIS_NAMES
 from clustergrid.storage.errors import DataValueError
 

@@ -35,17 +35,17 @@ from clustergrid.pipeline.distance import (
     write_distances,
 )
 from clustergrid.pipeline.duplicates import find_duplicates
-from clustergrid.pipeline.engines.base import UndefinedPairError
+from clustergrid.pipeline.engines.base import (
+    UndefinedFeaturesError,
+    UndefinedPairError,
+    UndefinedRowsError,
+)
 from clustergrid.pipeline.hierarchy import Duplicates
 from clustergrid.pipeline.hierarchy.small import condensed_of
 from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Function, Metric
 from clustergrid.pipeline.normalize import Normalization
-from clustergrid.pipeline.operands import (
-    UndefinedFeaturesError,
-    UndefinedRowsError,
-    distance_input,
-)
+from clustergrid.pipeline.operands import distance_input
 from clustergrid.pipeline.order import check_optimal_ordering
 from clustergrid.pipeline.order import optimal_ordering as order_optimally
 from clustergrid.pipeline.planning import plan_run

@@ -391,7 +391,6 @@ def _yule(accumulators: np.ndarray, weight_sum: float, parameter: float) -> None
 
 
 _ADD_ABSOLUTE_DIFFERENCES = _loop(_walk, _absolute_difference)
-_ADD_SQUARED_DIFFERENCES = _loop(_walk, _squared_difference)
 _COUNT_TRUTHS = _loops(_loop(_walk, _product), _loop(_walk, _left_only), _loop(_walk, _right_only))
 
 
@@ -400,9 +399,7 @@ def _of_truths(finish: Finish) -> Loop:
 
 
 LOOPS: dict[str, Loop] = {
-    "sqeuclidean": Loop(kernel=_ADD_SQUARED_DIFFERENCES, finish=_leave),
-    "euclidean": Loop(kernel=_ADD_SQUARED_DIFFERENCES, finish=_root),
-    "products": Loop(kernel=_loop(_walk, _product), finish=_leave),
+    "euclidean": Loop(kernel=_loop(_walk, _squared_difference), finish=_root),
     "cityblock": Loop(kernel=_ADD_ABSOLUTE_DIFFERENCES, finish=_leave),
     "chebyshev": Loop(kernel=_loop(_walk, _largest_difference), finish=_leave),
     "minkowski": Loop(kernel=_loop(_walk_slowly, _difference_to_power), finish=_root_of_parameter),

@@ -11,7 +11,13 @@ import numpy as np
 from clustergrid.pipeline.engines.given import DistanceInput
 from clustergrid.storage.errors import DataValueError
 
-__all__ = ["BlockEngine", "Place", "UndefinedPairError"]
+__all__ = [
+    "BlockEngine",
+    "Place",
+    "UndefinedFeaturesError",
+    "UndefinedPairError",
+    "UndefinedRowsError",
+]
 
 
 class UndefinedPairError(DataValueError):
@@ -32,6 +38,44 @@ class UndefinedPairError(DataValueError):
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         """Travel from a worker as what it was made of."""
         return type(self), (self.rows, self.why)
+
+
+class UndefinedFeaturesError(DataValueError):
+    """Some features keep a metric from being computed; the caller knows their labels.
+
+    Attributes
+    ----------
+    features
+        Their indices.
+    why, advice
+        What they are, and what to do about it.
+    """
+
+    def __init__(self, features: np.ndarray, why: str, advice: str) -> None:
+        self.features, self.why, self.advice = features, why, advice
+        first = ", ".join(str(feature) for feature in features[:5])
+        super().__init__(
+            f"{len(features):,} of the features are {why} (the first: {first}). {advice}."
+        )
+
+
+class UndefinedRowsError(DataValueError):
+    """Some rows have no distance under a metric; the caller knows their labels.
+
+    Attributes
+    ----------
+    metric, reason
+        Name of the metric, and what the rows are: constant, or all zero.
+    rows
+        Their indices.
+    """
+
+    def __init__(self, metric: str, reason: str, rows: np.ndarray) -> None:
+        self.metric, self.reason, self.rows = metric, reason, rows
+        super().__init__(
+            f"{len(rows):,} of the rows are {reason}, and have no {metric} distance "
+            f"(the first: {', '.join(str(row) for row in rows[:5])})."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,11 +16,12 @@ from clustergrid.pipeline.distance import (
     write_distances,
 )
 from clustergrid.pipeline.engines import _differences
+from clustergrid.pipeline.engines.base import UndefinedRowsError
 from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.metrics import engine_for, get_metric
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import Normalization, matrix_statistics
-from clustergrid.pipeline.operands import UndefinedRowsError, distance_input
+from clustergrid.pipeline.operands import distance_input
 from clustergrid.pipeline.ranking import ranked
 from clustergrid.storage.condensed import create_condensed, open_condensed
 from clustergrid.storage.errors import IntegrityError

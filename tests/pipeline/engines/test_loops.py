@@ -14,11 +14,9 @@ POWERS = [0.5, 1.0, 1.5, 1.7, 2.0, 3.0, 4.0, 7.25, np.inf]
 REAL = [name for name in LOOPS if not name.startswith("boolean")]
 BOOLEAN = [name for name in LOOPS if name.startswith("boolean")]
 # Minkowski has a parameter, and SciPy's jensenshannon cancels: both have tests of their own.
-IN_SCIPY = [name for name in REAL if name not in ("products", "minkowski", "jensenshannon")]
+IN_SCIPY = [name for name in REAL if name not in ("minkowski", "jensenshannon")]
 
 TERMS = {
-    "sqeuclidean": lambda x, y, w: w * ((x - y) * (x - y)),
-    "products": lambda x, y, w: w * (x * y),
     "cityblock": lambda x, y, w: w * abs(x - y),
     "canberra": lambda x, y, w: w * abs(x - y) / (abs(x) + abs(y)),
     "hamming": lambda x, y, w: w * (x != y),
