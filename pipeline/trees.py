@@ -10,6 +10,7 @@ from clustergrid.pipeline.hierarchy import (
     cluster_square,
     linkage_matrix,
     small_linkage,
+    weigh_identical,
 )
 from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS
 from clustergrid.pipeline.monitor import Progress
@@ -48,16 +49,14 @@ def merge_square(
     """
     if n <= SMALL_OBSERVATIONS:
         return small_linkage(square, method)
-    members = None
-    if duplicates is not None:
-        members = np.ones(n, dtype=np.int64)
-        np.add.at(members, duplicates.duplicate_of, 1)
-        members = members[duplicates.kept]
+    start = None if duplicates is None else duplicates.start
+    if start is not None:
+        weigh_identical(square, method, start.sizes)
     with progress.stage(name, total=len(square) - 1, unit="merges") as stage:
         merges = cluster_square(
             square,
             method,
-            members=members,
+            start=start,
             progress=lambda done, total: stage.advance(done - stage.done),
         )
     return linkage_matrix(merges, n, duplicates=duplicates, monotonic=method in REDUCIBLE_METHODS)

@@ -25,10 +25,10 @@ from clustergrid.pipeline.hierarchy._chain import cluster_by_chain
 from clustergrid.pipeline.hierarchy._generic import cluster_by_minima
 from clustergrid.pipeline.hierarchy._spanning import cluster_by_spanning_tree
 from clustergrid.pipeline.hierarchy._table import SCANS_A_PIECE, Report
-from clustergrid.pipeline.hierarchy.methods import REDUCIBLE_METHODS, Merges, check_method
+from clustergrid.pipeline.hierarchy.methods import REDUCIBLE_METHODS, Merges, Start, check_method
 from clustergrid.storage.errors import DataTypeError, DataValueError
 
-__all__ = ["cluster_condensed", "cluster_square"]
+__all__ = ["cluster_condensed", "cluster_square", "weigh_identical"]
 
 _TILE = 64
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -38,7 +38,8 @@ def cluster_square(
     square: NDArray[Any],
     method: str,
     *,
-    members: NDArray[np.int64] | None = None,
+    start: Start | None = None,
+    threads: int = 1,
     progress: Report | None = None,
 ) -> Merges:
     """Merge all rows of a square distance matrix, which is worked on in place and destroyed.
@@ -48,12 +49,15 @@ def cluster_square(
     square
         ``(n, n) float32 or float64``, C-contiguous, symmetric, finite off its diagonal (whatever
         is on the diagonal). For ward, centroid and median these are Euclidean distances, not
-        their squares. Arithmetic is in float64, storage in the square's dtype.
+        their squares. Arithmetic is in float64, storage in the square's dtype. Where clusters
+        are given, these are the distances between them, as SciPy has them in the middle of a
+        tree: of ward ``sqrt(2 |A| |B| / (|A| + |B|))`` times that of the means.
     method
         One of `METHODS`.
-    members
-        ``(n,) int64``: how many identical observations each row stands for; by default one. The
-        distances of ward are scaled here, from those between single observations.
+    start
+        The clusters that the rows are; by default each is one observation.
+    threads
+        How many threads work. The merges are the same to the bit for any number.
     progress
         Called between bounded pieces of the work with how many merges are done and of how many.
         What it raises ends the clustering, as Ctrl-C does.
@@ -61,28 +65,27 @@ def cluster_square(
     Returns
     -------
     Merges
-        The ``n - 1`` merges, for `linkage_matrix`.
+        The ``n - 1`` merges of rows, for `start.expand` or `linkage_matrix`.
 
     Raises
     ------
     DataValueError
-        If `method` is unknown, the shape is not square, `members` does not fit, or no finite
-        distance is found.
+        If `method` is unknown, the shape is not square, `start` has another number of clusters,
+        or no finite distance is found.
     DataTypeError
         If `square` is neither float32 nor float64.
     """
     check_method(method)
     _check_square(square)
     n = len(square)
-    if members is not None:
-        members = _check_members(members, n)
+    if start is not None and len(start.sizes) != n:
+        raise DataValueError(f"a square of {n} rows has {n} clusters, got {len(start.sizes)}")
+    members = None if start is None else start.sizes
     if n == 1:
         return Merges.empty(0)
     report = progress if progress is not None else _no_report
     if method == "single":
         return cluster_by_spanning_tree(square, report)
-    if method == "ward" and members is not None:
-        _scale_for_ward(square, members.astype(np.float64))
     engine = cluster_by_chain if method in REDUCIBLE_METHODS else cluster_by_minima
     return engine(square, method, members, report)
 
@@ -121,6 +124,24 @@ def cluster_condensed(
     return cluster_square(square, method, progress=progress)
 
 
+def weigh_identical(square: NDArray[Any], method: str, sizes: NDArray[np.int64]) -> None:
+    """Turn distances between observations into those between clusters of identical ones, in place.
+
+    Only ward's differ: they grow with the clusters.
+
+    Parameters
+    ----------
+    square
+        ``(n, n) float32 or float64``.
+    method
+        One of `METHODS`.
+    sizes
+        ``(n,) int64``: how many identical observations each row stands for.
+    """
+    if method == "ward":
+        _scale_for_ward(square, sizes.astype(np.float64))
+
+
 def _no_report(done: int, total: int) -> None:
     pass
 
@@ -134,18 +155,6 @@ def _check_square(square: NDArray[Any]) -> None:
         raise DataValueError(
             "the square must be C-contiguous and writeable: it is worked on in place"
         )
-
-
-def _check_members(members: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    if members.shape != (n,) or members.dtype.kind not in "iu":
-        raise DataValueError(
-            f"members must be ({n},) integers, one a row, got {members.shape} {members.dtype}"
-        )
-    if members.min() < 1:
-        raise DataValueError(
-            f"members must be at least 1, got {members.min()} at row {members.argmin()}"
-        )
-    return members
 
 
 def _n_observations(condensed: NDArray[Any]) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline._jit import jit
-from clustergrid.pipeline.hierarchy.methods import Merges
+from clustergrid.pipeline.hierarchy.methods import Merges, Start
 
 __all__ = ["Duplicates", "linkage_matrix"]
 
@@ -37,13 +37,20 @@ class Duplicates:
                 f"{self.duplicate_of.shape} and {self.row.shape}"
             )
 
+    @property
+    def start(self) -> Start:
+        """The clusters of identical observations, merged at height 0."""
+        sizes = np.ones(len(self.kept) + len(self.row), np.int64)
+        np.add.at(sizes, self.duplicate_of, 1)
+        return Start(
+            sizes=sizes[self.kept],
+            rows=self.kept,
+            merges=Merges(first=self.duplicate_of, second=self.row, height=np.zeros(len(self.row))),
+        )
+
     def expand(self, merges: Merges) -> Merges:
         """Return the merges of all n observations: the identical ones first, at height 0."""
-        return Merges(
-            first=np.concatenate([self.duplicate_of, self.kept[merges.first]]),
-            second=np.concatenate([self.row, self.kept[merges.second]]),
-            height=np.concatenate([np.zeros(len(self.row)), merges.height]),
-        )
+        return self.start.expand(merges)
 
 
 def linkage_matrix(

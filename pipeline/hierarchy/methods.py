@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clustergrid.storage.errors import DataValueError
+from clustergrid.storage.errors import DataTypeError, DataValueError
 
-__all__ = ["METHODS", "REDUCIBLE_METHODS", "Merges", "check_method"]
+__all__ = ["METHODS", "REDUCIBLE_METHODS", "Merges", "Start", "check_method"]
 
 METHODS: tuple[str, ...] = (
     "single",
@@ -74,4 +74,84 @@ class Merges:
             first=np.empty(n_merges, np.int64),
             second=np.empty(n_merges, np.int64),
             height=np.empty(n_merges),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """The clusters that an engine starts from, one a row of its square of their distances.
+
+    What it merges are rows of that square; `expand` puts these merges behind those already made,
+    of observations. The weights that weighted and median give to observations (2^-depth) are in
+    the distances between the clusters, and no engine asks for them again.
+
+    Parameters
+    ----------
+    sizes
+        ``(m,) int64``: how many observations each cluster has.
+    rows
+        ``(m,) int64``: one observation (any) of each cluster.
+    merges
+        The ``n - m`` merges that made the clusters of `n` observations, each behind those below
+        it.
+
+    Raises
+    ------
+    DataTypeError
+        If sizes or rows are no integers.
+    DataValueError
+        If their lengths do not fit one another, or a size is below one.
+
+    Examples
+    --------
+    >>> start = Start(
+    ...     sizes=np.array([2, 1]),
+    ...     rows=np.array([0, 2]),
+    ...     merges=Merges(first=np.array([0]), second=np.array([1]), height=np.array([0.5])),
+    ... )
+    >>> left = Merges(first=np.array([0]), second=np.array([1]), height=np.array([3.0]))
+    >>> start.expand(left).second.tolist()
+    [1, 2]
+    """
+
+    sizes: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    merges: Merges
+
+    def __post_init__(self) -> None:
+        for name, values in (("sizes", self.sizes), ("rows", self.rows)):
+            if values.dtype.kind not in "iu":
+                raise DataTypeError(f"{name} of clusters must be integers, got {values.dtype}")
+        if self.sizes.ndim != 1 or self.sizes.shape != self.rows.shape:
+            raise DataValueError(
+                "sizes and rows must be vectors, a cluster an element, got shapes "
+                f"{self.sizes.shape} and {self.rows.shape}"
+            )
+        if self.sizes.size and self.sizes.min() < 1:
+            raise DataValueError(
+                f"sizes of clusters must be at least 1, got {self.sizes.min()} at cluster "
+                f"{self.sizes.argmin()}"
+            )
+        if self.n_observations != len(self.sizes) + len(self.merges.height):
+            raise DataValueError(
+                f"{len(self.sizes)} clusters of {self.n_observations} observations take "
+                f"{self.n_observations - len(self.sizes)} merges, got {len(self.merges.height)}"
+            )
+
+    @property
+    def n_observations(self) -> int:
+        """How many observations all clusters have together."""
+        return int(self.sizes.sum())
+
+    @classmethod
+    def observations(cls, n: int) -> Start:
+        """Return the start of a whole tree: every observation is a cluster."""
+        return cls(sizes=np.ones(n, np.int64), rows=np.arange(n), merges=Merges.empty(0))
+
+    def expand(self, merges: Merges) -> Merges:
+        """Return the merges already made, then those of the rows of the square."""
+        return Merges(
+            first=np.concatenate([self.merges.first, self.rows[merges.first]]),
+            second=np.concatenate([self.merges.second, self.rows[merges.second]]),
+            height=np.concatenate([self.merges.height, merges.height]),
         )

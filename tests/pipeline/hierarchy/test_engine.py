@@ -11,6 +11,8 @@ from clustergrid.pipeline.hierarchy import (
     METHODS,
     REDUCIBLE_METHODS,
     Duplicates,
+    Merges,
+    Start,
     _chain,
     _generic,
     _spanning,
@@ -19,6 +21,7 @@ from clustergrid.pipeline.hierarchy import (
     cluster_condensed,
     cluster_square,
     linkage_matrix,
+    weigh_identical,
 )
 from clustergrid.storage.errors import DataTypeError, DataValueError
 
@@ -202,7 +205,7 @@ def test_neither_pieces_nor_packing_change_a_bit(monkeypatch, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_members_stand_for_identical_rows(method):
+def test_clusters_of_identical_rows(method):
     rng = np.random.default_rng(7)
     distinct, n = 60, 150
     of = np.concatenate([np.arange(distinct), rng.integers(0, distinct, n - distinct)])
@@ -210,11 +213,12 @@ def test_members_stand_for_identical_rows(method):
     place = rng.permutation(n)
     full = np.empty((n, 4))
     full[place] = points[of]
-    members = np.bincount(of)
     duplicates = Duplicates(
         kept=place[:distinct], duplicate_of=place[of[distinct:]], row=place[distinct:]
     )
-    merges = cluster_square(squareform(pdist(points)), method, members=members)
+    square = squareform(pdist(points))
+    weigh_identical(square, method, duplicates.start.sizes)
+    merges = cluster_square(square, method, start=duplicates.start)
     Z = linkage_matrix(merges, n, duplicates=duplicates, monotonic=method in REDUCIBLE_METHODS)
     assert is_valid_linkage(Z)
     assert (Z[: n - distinct, 2] == 0).all()
@@ -225,7 +229,12 @@ def test_members_stand_for_identical_rows(method):
 def test_sizes_past_32_bits():
     # SciPy multiplies sizes as C integers: 60,000 squared would be negative.
     square = squareform(pdist(np.array([[0.0], [1.0], [7.5]])))
-    merges = cluster_square(square, "centroid", members=np.array([60_000, 60_000, 1]))
+    start = Start(
+        sizes=np.array([60_000, 60_000, 1]),
+        rows=np.array([0, 60_000, 120_000]),
+        merges=Merges.empty(119_998),
+    )
+    merges = cluster_square(square, "centroid", start=start)
     np.testing.assert_allclose(merges.height, [1.0, 7.0])
 
 
@@ -321,7 +330,19 @@ def test_square_that_cannot_be_worked_on():
         cluster_square(np.ones((3, 2)), "average")
     with pytest.raises(DataValueError, match="C-contiguous"):
         cluster_square(np.ones((3, 4))[:, :3], "average")
-    with pytest.raises(DataValueError, match="members must be at least 1"):
-        cluster_square(np.ones((3, 3)), "average", members=np.array([1, 0, 1]))
-    with pytest.raises(DataValueError, match=r"members must be \(3,\)"):
-        cluster_square(np.ones((3, 3)), "average", members=np.array([1, 1]))
+    with pytest.raises(DataValueError, match="3 rows has 3 clusters, got 2"):
+        cluster_square(np.ones((3, 3)), "average", start=Start.observations(2))
+
+
+def test_clusters_that_do_not_fit():
+    def start(sizes, rows, n_merges):
+        return Start(sizes=np.array(sizes), rows=np.array(rows), merges=Merges.empty(n_merges))
+
+    with pytest.raises(DataValueError, match="at least 1, got 0 at cluster 1"):
+        start([1, 0], [0, 1], 0)
+    with pytest.raises(DataValueError, match=r"got shapes \(2,\) and \(3,\)"):
+        start([1, 1], [0, 1, 2], 0)
+    with pytest.raises(DataValueError, match="2 clusters of 5 observations take 3 merges, got 2"):
+        start([4, 1], [0, 1], 2)
+    with pytest.raises(DataTypeError, match="integers, got float64"):
+        start([1.0, 1.0], [0, 1], 0)
