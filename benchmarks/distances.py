@@ -270,22 +270,31 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="fewer rows, fewer runs")
-    parser.add_argument("--readme", type=Path, help="put the table into this page")
+    parser.add_argument(
+        "--readme", type=Path, help="put the table into this page: the whole, or the rows of NAMEs"
+    )
     parser.add_argument("names", nargs="*", choices=[*GROUPS, *ABOUT, []])
     arguments = parser.parse_args()
     os.environ.setdefault("PYTHONWARNINGS", "ignore")  # of the processes that are started
     warnings.simplefilter("ignore")
-    lines = report(arguments.names or [*GROUPS, *ABOUT], arguments.quick)
-    if not arguments.readme:
-        for line in lines:
-            print(line, flush=True)
-        return
-    text = "\n".join(lines)
-    print(text)
-    page = arguments.readme.read_text(encoding="utf-8")
-    before, rest = page.split(START, 1)
-    _, after = rest.split(END, 1)
-    arguments.readme.write_text(f"{before}{START}\n{text}\n{END}{after}", encoding="utf-8")
+    lines = []
+    for line in report(arguments.names or [*GROUPS, *ABOUT], arguments.quick):
+        print(line, flush=True)
+        lines.append(line)
+    if arguments.readme:
+        page = arguments.readme.read_text(encoding="utf-8")
+        before, rest = page.split(START, 1)
+        published, after = rest.split(END, 1)
+        if arguments.names:
+            lines = with_rows_replaced(published.strip().splitlines(), lines)
+        text = "\n".join(lines)
+        arguments.readme.write_text(f"{before}{START}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def with_rows_replaced(published: list[str], measured: list[str]) -> list[str]:
+    """Put rows that were measured again into the place of those of the same name."""
+    rows = {line.split("|")[1]: line for line in measured if line.startswith("| ")}
+    return [rows.get(line.split("|")[1], line) if "|" in line else line for line in published]
 
 
 if __name__ == "__main__":

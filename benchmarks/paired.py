@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -133,7 +132,7 @@ class Job:
     answer
         The JSON object it printed last.
     resident_bytes
-        Most resident memory that the system accounts for it.
+        Most resident memory of the process itself.
     tree_bytes
         Most private memory of it and of all that it started, as seen every 50 ms.
     """
@@ -158,8 +157,7 @@ def run_job(*arguments: object, sampled: bool = False) -> Job:
         tree = _TreeMemory(child.pid)
         if sampled:
             tree.start()
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
+        child.wait()
         tree.stop()
         errors.seek(0)
         output.seek(0)
@@ -167,9 +165,7 @@ def run_job(*arguments: object, sampled: bool = False) -> Job:
             lines = errors.read().decode(errors="replace").strip().splitlines()
             raise RuntimeError(lines[-1] if lines else f"exit code {child.returncode}")
         answer = json.loads(output.read().decode().strip().splitlines()[-1])
-    # Linux counts kilobytes, macOS bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Job(answer=answer, resident_bytes=usage.ru_maxrss * unit, tree_bytes=tree.peak_bytes)
+    return Job(answer=answer, resident_bytes=answer["peak_bytes"], tree_bytes=tree.peak_bytes)
 
 
 class _TreeMemory:

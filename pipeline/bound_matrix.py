@@ -19,7 +19,7 @@ from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, matrix_statistics
 from clustergrid.pipeline.reorder import reordered_matrix
 from clustergrid.pipeline.resources import Resources
-from clustergrid.pipeline.sparse_source import shared_rows, sparse_transpose
+from clustergrid.pipeline.sparse_source import SHIPPED_BYTES, shared_rows, sparse_transpose
 from clustergrid.pipeline.spec import check_normalization, distance_dtype
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.identity import matrix_source
@@ -30,9 +30,6 @@ from clustergrid.storage.sparse import SparseArraySource, as_sparse
 from clustergrid.storage.sparse_blocks import ingest_blocks, sparse_blocks
 
 __all__ = ["BoundMatrix"]
-
-# An array up to this size travels to a Dask cluster inside a task; a larger one is put at rest.
-_SHIPPED_BYTES = 8_000_000
 
 
 class BoundMatrix:
@@ -123,7 +120,7 @@ class BoundMatrix:
     def is_copied(self) -> bool:
         """Whether the matrix is put at rest before tasks read it."""
         if self.in_memory:
-            return not self.executor.in_process and self.matrix.nbytes > _SHIPPED_BYTES
+            return not self.executor.in_process and self.matrix.nbytes > SHIPPED_BYTES
         if sparse_blocks(self.matrix) is not None:
             return self.matrix.nbytes > SMALL_SPARSE_BYTES
         return matrix_source(self.matrix) is None and self.matrix.nbytes > self._gathered_bytes
@@ -150,7 +147,7 @@ class BoundMatrix:
     @property
     def _gathered_bytes(self) -> int:
         """Largest lazy matrix that is brought into this process rather than put at rest."""
-        return self.resources.memory_bytes // 8 if self.executor.in_process else _SHIPPED_BYTES
+        return self.resources.memory_bytes // 8 if self.executor.in_process else SHIPPED_BYTES
 
     @property
     def matrix_bytes_held(self) -> int:

@@ -32,7 +32,7 @@ __all__ = [
 
 _WORDS = ("row", "column")
 _BOOLEAN_ROUNDING = 1e-12
-"""Of means: what sums of zeros and ones may be off by."""
+"""What scaled values, and means of zeros and ones, may be off by."""
 _COMPARED = (
     "; rows with missing values are compared by nan_euclidean, nan_correlation and nan_spearman"
 )
@@ -151,7 +151,7 @@ def holds_others_than_booleans(
     scale = np.ones(1) if scale is None else scale
     low, high = (along.minimum - shift) / scale, (along.maximum - shift) / scale
     # What scaling leaves of a rounding is taken for true or false as what it should be.
-    rounding = 0.0 if normalization.axis is None else 1e-12
+    rounding = 0.0 if normalization.axis is None else _BOOLEAN_ROUNDING
     if low.min() < -rounding or high.max() > 1 + rounding:
         return True
     mean = (along.mean - shift) / scale

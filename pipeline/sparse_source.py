@@ -22,7 +22,7 @@ from clustergrid.storage.sparse_copy import SPARSE_ARRAYS, stored_copy, transpos
 __all__ = ["SHIPPED_BYTES", "keep_columns", "shared_rows", "sparse_transpose"]
 
 SHIPPED_BYTES = 8_000_000
-"""A sparse matrix up to this size travels to other processes inside a task."""
+"""A matrix up to this size travels to other processes inside a task; larger ones are at rest."""
 
 _ENTRY_BYTES = 12
 _STAGE = "columns"
