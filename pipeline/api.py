@@ -26,8 +26,6 @@ from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import Function, get_metric
 from clustergrid.pipeline.monitor import Listener, Progress, make_progress
 from clustergrid.pipeline.opening import open_stages
-from clustergrid.pipeline.order import check_optimal_ordering
-from clustergrid.pipeline.order import optimal_ordering as order_optimally
 from clustergrid.pipeline.planning import Plan, format_bytes, parse_bytes, plan_run
 from clustergrid.pipeline.precomputed import given_distances, stored_distances
 from clustergrid.pipeline.prospect import CLUSTER_NOTE, look_at
@@ -35,6 +33,8 @@ from clustergrid.pipeline.resources import DescribedCluster
 from clustergrid.pipeline.run_plan import check_scratch, check_store, existing_folder
 from clustergrid.pipeline.spec import AxisSpec, RunSpec, distance_dtype
 from clustergrid.pipeline.square import is_precomputed
+from clustergrid.pipeline.tree.optimal import check_optimal_ordering
+from clustergrid.pipeline.tree.optimal import optimal_leaf_ordering as order_optimally
 from clustergrid.pipeline.trees import merge_square
 from clustergrid.storage.condensed import CondensedDistances
 from clustergrid.storage.errors import DataValueError

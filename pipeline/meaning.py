@@ -18,11 +18,12 @@ from clustergrid.pipeline.metrics import Metric, get_metric
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, normalized_statistics
 from clustergrid.pipeline.oracle import plain_distances
-from clustergrid.pipeline.order import cut, leaf_order
 from clustergrid.pipeline.outputs import cluster_lines, stored_linkage
 from clustergrid.pipeline.spec import AXIS_NAMES
 from clustergrid.pipeline.square import is_precomputed
 from clustergrid.pipeline.stored_run import open_stored_stages
+from clustergrid.pipeline.tree.cuts import cut
+from clustergrid.pipeline.tree.orders import leaf_order
 from clustergrid.storage.arrays import open_array
 from clustergrid.storage.condensed import CondensedDistances, open_condensed
 from clustergrid.storage.errors import ClustergridError, IntegrityError, TileError

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from clustergrid.pipeline.escapes import escape_field, escape_label, unescape_field
-from clustergrid.pipeline.order import check_linkage, cut
 from clustergrid.pipeline.request import RunRequest
 from clustergrid.pipeline.spec import AXIS_NAMES
+from clustergrid.pipeline.tree.cuts import cut
+from clustergrid.pipeline.tree.validity import check_linkage
 from clustergrid.storage.errors import DataValueError, StorageError
 from clustergrid.storage.readers.location import Location, check_regular_file
 from clustergrid.storage.rundir import RunDirectory

@@ -42,7 +42,6 @@ from clustergrid.pipeline.kept import RunStages, distance_key, normalization_key
 from clustergrid.pipeline.keyword_files import keep_keywords
 from clustergrid.pipeline.memory import MemorySampler
 from clustergrid.pipeline.monitor import JsonLines, Listener, Progress
-from clustergrid.pipeline.order import leaf_order
 from clustergrid.pipeline.outputs import (
     check_cut,
     colors_of,
@@ -65,6 +64,7 @@ from clustergrid.pipeline.run_plan import (
     starting_resources,
 )
 from clustergrid.pipeline.spec import AXIS_NAMES, distance_dtype
+from clustergrid.pipeline.tree.orders import leaf_order
 from clustergrid.storage.errors import StorageError
 from clustergrid.storage.readers.location import Location
 from clustergrid.storage.rundir import RunDirectory, stage_key

@@ -46,8 +46,6 @@ from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Function, Metric
 from clustergrid.pipeline.normalize import Normalization
 from clustergrid.pipeline.operands import distance_input
-from clustergrid.pipeline.order import check_optimal_ordering
-from clustergrid.pipeline.order import optimal_ordering as order_optimally
 from clustergrid.pipeline.planning import plan_run
 from clustergrid.pipeline.precomputed import (
     check_square,
@@ -66,6 +64,8 @@ from clustergrid.pipeline.spec import (
 from clustergrid.pipeline.square import is_precomputed, refuse_normalized
 from clustergrid.pipeline.tiles import DistanceInput
 from clustergrid.pipeline.tiling import Tiling
+from clustergrid.pipeline.tree.optimal import check_optimal_ordering
+from clustergrid.pipeline.tree.optimal import optimal_leaf_ordering as order_optimally
 from clustergrid.pipeline.trees import merge_square
 from clustergrid.storage.arrays import remove_array
 from clustergrid.storage.condensed import (

@@ -309,7 +309,7 @@ BREAKING = [
     (
         storage_imports_pipeline,
         "clustergrid.storage.a",
-        "def f():\n    from clustergrid.pipeline.order import cut",
+        "def f():\n    from clustergrid.pipeline.tree.cuts import cut",
     ),
     (storage_imports_pipeline, "clustergrid.storage.a", "from clustergrid import pipeline"),
     (impure_plan, "clustergrid.pipeline.a", '"""Plan: a."""\nimport os'),

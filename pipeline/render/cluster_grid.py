@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from clustergrid.pipeline.keywords import MetricKeywords
-from clustergrid.pipeline.order import check_linkage
 from clustergrid.pipeline.render import tables
 from clustergrid.pipeline.render.body import (
     MESH_CELLS,
@@ -55,6 +54,7 @@ from clustergrid.pipeline.render.ticks import (
     write_tick_labels,
 )
 from clustergrid.pipeline.spec import AxisSpec, RunSpec
+from clustergrid.pipeline.tree.validity import check_linkage
 
 if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable

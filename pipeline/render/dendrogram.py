@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from clustergrid.pipeline.order import check_linkage, dendrogram_coordinates, leaf_order
 from clustergrid.pipeline.render.tables import index_label, index_tick_labels
 from clustergrid.pipeline.render.ticks import hide_spines, write_tick_labels
+from clustergrid.pipeline.tree.orders import dendrogram_coordinates, leaf_order
+from clustergrid.pipeline.tree.validity import check_linkage
 
 if TYPE_CHECKING:
     import xarray as xr

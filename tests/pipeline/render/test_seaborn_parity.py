@@ -13,8 +13,8 @@ from matplotlib.colors import LogNorm
 from scipy.cluster.hierarchy import cophenet
 from scipy.cluster.hierarchy import dendrogram as scipy_dendrogram
 
-from clustergrid.pipeline.order import leaf_order
 from clustergrid.pipeline.render import clustermap
+from clustergrid.pipeline.tree.orders import leaf_order
 
 DOCUMENTED = {
     "plain": {},
