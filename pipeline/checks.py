@@ -17,6 +17,7 @@ from clustergrid.pipeline.metrics import Metric
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization
 from clustergrid.pipeline.spec import AXIS_NAMES
 from clustergrid.storage.errors import DataValueError
+from clustergrid.storage.identity import labels_along
 
 __all__ = [
     "holds_others_than_booleans",
@@ -24,6 +25,7 @@ __all__ = [
     "refuse_hopeless",
     "refuse_not_finite",
     "refuse_one_observation",
+    "refuse_turned_labels",
     "undefined_features",
     "undefined_pair",
     "undefined_rows",
@@ -66,6 +68,27 @@ def refuse_one_observation(matrix: xr.DataArray, axis: int) -> None:
         raise DataValueError(
             "The number of observations cannot be determined on an empty distance matrix. "
             f"There is one {_WORDS[axis]} only; draw it with {AXIS_NAMES[axis]}_cluster=False."
+        )
+
+
+def refuse_turned_labels(matrix: xr.DataArray) -> None:
+    """Refuse a square of distances whose columns are its rows in another order.
+
+    Raises
+    ------
+    DataValueError
+        Rows and columns have the same labels, but not in the same places. A side without labels,
+        or with others, says nothing about the order.
+    """
+    rows, columns = (labels_along(matrix, dim) for dim in matrix.dims)
+    if rows is None or columns is None or rows.equals(columns):
+        return
+    if rows.sort_values().equals(columns.sort_values()):
+        place = int(np.flatnonzero(np.asarray(rows != columns))[0])
+        raise DataValueError(
+            "metric='precomputed' takes distances whose rows and columns are in the same order: "
+            f"at position {place:,} the row is {rows[place]!r}, and the column {columns[place]!r}. "
+            "Give data.loc[labels, labels]"
         )
 
 

@@ -22,6 +22,7 @@ from clustergrid.pipeline.checks import (
     refuse_hopeless,
     refuse_not_finite,
     refuse_one_observation,
+    refuse_turned_labels,
     undefined_features,
     undefined_pair,
     undefined_rows,
@@ -270,6 +271,7 @@ class Stages(BoundMatrix):
     def _precomputed(self, axis: int, spec: AxisSpec, *, tree: bool = True) -> CondensedDistances:
         """Check the distances that the matrix holds; rows and columns have the same."""
         refuse_normalized(self._z_score, self._standard_scale)
+        refuse_turned_labels(self.matrix)
         grid = self._grid(axis, self._tiling(axis, spec, tree=tree))
         given = (self.matrix, self.source, self.statistics)
         if not self._is_checked:

@@ -363,7 +363,8 @@ def _finish(matrix: xarray.DataArray) -> xarray.DataArray:
 def _check_shape(shape: tuple[Any, ...], what: str) -> None:
     """Raise unless a shape is that of a matrix with something in it."""
     if len(shape) != 2:
-        raise DataValueError(f"{what} has shape {shape}: a matrix has two dimensions")
+        advice = ". Of condensed distances give their squareform" if len(shape) == 1 else ""
+        raise DataValueError(f"{what} has shape {shape}: a matrix has two dimensions{advice}")
     if any(length != length for length in shape):  # Dask's unknown lengths are nan
         raise DataValueError(f"{what} has unknown lengths: call its compute_chunk_sizes() first")
     if 0 in shape:

@@ -157,7 +157,10 @@ class TableMatrix(_ComputedMatrix):
 
 def _as_frame(data: Any) -> pd.DataFrame:
     if isinstance(data, np.ndarray) and data.ndim != 2:
-        raise DataValueError(f"data must have rows and columns, got an array of {data.ndim} axes")
+        raise DataValueError(
+            f"data must have rows and columns, got an array of {data.ndim} axes. Of condensed "
+            "distances give scipy.spatial.distance.squareform(data)"
+        )
     if isinstance(data, list | tuple):  # pandas would fill up what is missing
         lengths = {len(row) for row in data if isinstance(row, list | tuple | np.ndarray)}
         if len(lengths) > 1:

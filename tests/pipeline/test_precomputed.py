@@ -139,6 +139,26 @@ def test_the_first_pair_that_differs_is_named(executor, data, n, edge):
         check()
 
 
+@pytest.mark.parametrize("call", [linkage, pdist, clustermap])
+def test_rows_and_columns_in_another_order_are_refused(call):
+    labels = [f"gene {i}" for i in range(6)]
+    square = squareform(np.arange(1.0, 16.0))
+    turned = pd.DataFrame(square, index=labels, columns=[*labels[:4], *labels[:3:-1]])
+    with pytest.raises(
+        ValueError, match="at position 4 the row is 'gene 4', and the column 'gene 5'"
+    ):
+        call(turned, metric="precomputed")
+    other = pd.DataFrame(square, index=labels, columns=[f"sample {i}" for i in range(6)])
+    call(other, metric="precomputed")
+    call(other.set_axis(labels, axis=1), metric="precomputed")
+
+
+@pytest.mark.parametrize("call", [clustermap, plan])
+def test_condensed_distances_are_no_matrix_to_draw(call):
+    with pytest.raises(ValueError, match="squareform"):
+        call(np.arange(1.0, 16.0), metric="precomputed")
+
+
 def changed(changes, of=FRAME):
     frame = of.copy()
     for (i, j), value in changes.items():
