@@ -39,6 +39,7 @@ test-slow: $(TEST) ## the tests that kill processes or take long
 bench: $(BENCH) ## the tables of the README and the docs: ours and the peers, in turn
 	$(PYTHON) benchmarks/run.py
 	$(PYTHON) benchmarks/distances.py
+	$(PYTHON) benchmarks/linkage.py
 
 lint: $(TEST) ## ruff: rules and format; known holes of what is installed
 	$(PYTHON) -m ruff check

@@ -12,28 +12,23 @@ that of whole processes. Inputs are seeded: 30 groups of rows and noise.
 
 from __future__ import annotations
 
-import argparse
-import os
 import statistics
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import machine
 import numpy as np
 from breakdown import Profile
 from distance_jobs import WARM_ROWS
-from paired import HEADER, Wanted, attempt, in_turn, row, say, seconds
+from paired import Wanted, attempt, in_turn, row, seconds
 from processes import memory, scikit_learn
 from products import best_edge, cores, tile_products
-from run import machine as describe_machine
 from scaling import workers
 from sizes import FAST, Size
-
-START, END = "<!-- distances:start -->", "<!-- distances:end -->"
+from table import Group, run_command
 
 
 def pdist_seconds(data: Any, metric: str, **options: Any) -> float:
@@ -227,7 +222,6 @@ def breakdown(quick: bool) -> Iterator[str]:
             yield from profile.lines(cores())
 
 
-Group = Callable[[bool], Iterable[str]]
 GROUPS: dict[str, Group] = {
     "products": products,
     "store": partial(products, stored=True),
@@ -243,59 +237,12 @@ GROUPS: dict[str, Group] = {
 ABOUT: dict[str, Group] = {"machine": lambda quick: machine.table(), "breakdown": breakdown}
 
 
-def report(names: Iterable[str], quick: bool) -> Iterator[str]:
-    """The table of what was asked for, then the machine and the profile."""
-    lines: list[str] = []
-    for name in names:
-        if name in GROUPS:
-            say(name)
-            lines += GROUPS[name](quick)
-    if lines:
-        yield from (HEADER, *lines, "")
-        yield (
-            "Ours and the peer in turn in one process (whole processes for peak memory, "
-            "scikit-learn and workers), medians of so many runs as the last column says (one where "
-            "a run takes over a minute); compilation excluded by a call on the first "
-            f"{WARM_ROWS:,} rows. {describe_machine()}."
-        )
-    for name in names:
-        if name in ABOUT:
-            say(name)
-            yield ""
-            yield from ABOUT[name](quick)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="fewer rows, fewer runs")
-    parser.add_argument(
-        "--readme", type=Path, help="put the table into this page: the whole, or the rows of NAMEs"
-    )
-    parser.add_argument("names", nargs="*", choices=[*GROUPS, *ABOUT, []])
-    arguments = parser.parse_args()
-    os.environ.setdefault("PYTHONWARNINGS", "ignore")  # of the processes that are started
-    warnings.simplefilter("ignore")
-    lines = []
-    for line in report(arguments.names or [*GROUPS, *ABOUT], arguments.quick):
-        print(line, flush=True)
-        lines.append(line)
-    if arguments.readme:
-        page = arguments.readme.read_text(encoding="utf-8")
-        before, rest = page.split(START, 1)
-        published, after = rest.split(END, 1)
-        if arguments.names:
-            lines = with_rows_replaced(published.strip().splitlines(), lines)
-        text = "\n".join(lines)
-        arguments.readme.write_text(f"{before}{START}\n{text}\n{END}{after}", encoding="utf-8")
-
-
-def with_rows_replaced(published: list[str], measured: list[str]) -> list[str]:
-    """Put rows that were measured again into the place of those of the same name."""
-    rows = {line.split("|")[1]: line for line in measured if line.startswith("| ")}
-    return [rows.get(line.split("|")[1], line) if "|" in line else line for line in published]
+NOTE = (
+    "Ours and the peer in turn in one process (whole processes for peak memory, scikit-learn and "
+    "workers), medians of so many runs as the last column says (fewer where they take over a "
+    f"minute); compilation excluded by a call on the first {WARM_ROWS:,} rows. "
+)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(str(__doc__), "distances", GROUPS, ABOUT, note=NOTE)
