@@ -40,7 +40,7 @@ __all__ = ["AxisPlanner"]
 
 _MERGE_BYTES = 32
 
-_PACKED_EDGE = 1024
+_PACKED_EDGE = BLOCK_ROWS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

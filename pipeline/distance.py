@@ -13,7 +13,6 @@ from typing import TypeVar
 import numpy as np
 
 from clustergrid.pipeline import kernels
-from clustergrid.pipeline.engines.given import BAND_ROWS
 from clustergrid.pipeline.execution import Executor, ThreadsExecutor, available_cores
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.resources import READ_THREADS
@@ -25,7 +24,7 @@ from clustergrid.storage.condensed import (
 )
 from clustergrid.storage.condensed_chunks import missing_tiles, tile_entry
 from clustergrid.storage.errors import IntegrityError
-from clustergrid.storage.grid import TriangleGrid
+from clustergrid.storage.grid import TriangleGrid, band_rows
 from clustergrid.storage.manifest import Entry
 
 _SMALL_TILE = 2**19
@@ -173,8 +172,8 @@ def _run_tiles(
 
 def _in_bands(grid: TriangleGrid, positions: Iterable[int]) -> list[Tile]:
     """Order tiles by bands of rows, and by columns in these: neighbours share operands."""
-    tiles = map(grid.tile, positions)
-    return sorted(tiles, key=lambda tile: (tile[0] // BAND_ROWS, tile[1], tile[0]))
+    tiles, band = map(grid.tile, positions), band_rows(grid.tile_edge)
+    return sorted(tiles, key=lambda tile: (tile[0] // band, tile[1], tile[0]))
 
 
 def write_distances(

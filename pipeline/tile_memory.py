@@ -14,6 +14,7 @@ from clustergrid.storage.grid import (
     BLOCK_FEATURES,
     BLOCK_ROWS,
     DECODED_BYTES,
+    band_rows,
     pass_block,
     round_up,
 )
@@ -213,20 +214,18 @@ class TileWork:
 
 
 def _product_bytes(work: TileWork, edge: int, features: int, whole: bool) -> int:
-    """Operands of three slabs, products, and blocks of values that become operands."""
+    """Operands, products, and blocks of values that become operands."""
     d, block = work.itemsize, min(BLOCK_ROWS, edge)
     products = 0 if whole else edge * edge * d
     values = _block_values_bytes(work, block, features, whole) + 16 * block * features
     # The matrix itself and the square root that rows are multiplied by.
     transform = 16 * work.k * work.k if work.is_transformed else 0
-    return (
-        products + _operand_slabs(whole) * edge * features * d + values + transform + _PAIRS_BYTES
-    )
+    return products + _operand_rows(edge, whole) * features * d + values + transform + _PAIRS_BYTES
 
 
-def _operand_slabs(whole: bool) -> int:
-    """Slabs of rows whose operands are held: left, right, and the other left one of a band."""
-    return 3 if whole else 2
+def _operand_rows(edge: int, whole: bool) -> int:
+    """Rows whose operands are held: right and left ones, and the other left ones of a band."""
+    return edge * (1 + (band_rows(edge) if whole else 1))
 
 
 def _counts_bytes(work: TileWork, edge: int, features: int, whole: bool) -> int:
@@ -242,7 +241,7 @@ def _direct_bytes(work: TileWork, edge: int, features: int, whole: bool) -> int:
     block = min(BLOCK_ROWS, edge)
     sums = 8 * _MOST_SUMS * (block * block if whole else edge * edge)
     values = _block_values_bytes(work, block, features, whole)
-    operands = 8 * _operand_slabs(whole) * edge * features
+    operands = 8 * _operand_rows(edge, whole) * features
     return sums + operands + 16 * block * features + values + _PAIRS_BYTES
 
 

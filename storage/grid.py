@@ -38,6 +38,9 @@ DECODED_BYTES = 2**25
 _PASS_VALUES = 2**21
 
 
+_BAND_OBSERVATIONS = 2048
+
+
 def round_up(value: int, multiple: int) -> int:
     """Return the smallest multiple of `multiple` that is at least `value`.
 
@@ -86,6 +89,17 @@ def pass_block(shape: tuple[int, int], chunks: tuple[int, int]) -> tuple[int, in
         width = least
     height = _PASS_VALUES // max(1, width)
     return min(rows, max(height // chunk_rows * chunk_rows, BLOCK_ROWS)), width
+
+
+def band_rows(tile_edge: int) -> int:
+    """Rows of tiles that are walked together, so that they share what is made of their columns.
+
+    Examples
+    --------
+    >>> band_rows(512), band_rows(2048), band_rows(10_000)
+    (4, 2, 2)
+    """
+    return max(2, _BAND_OBSERVATIONS // tile_edge)
 
 
 def is_aligned(region: slice, chunk: int, length: int) -> bool:

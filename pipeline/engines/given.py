@@ -14,18 +14,14 @@ from clustergrid.pipeline.engines.sparse import SparseInput
 from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import Engine, Function, Metric, get_metric
 from clustergrid.pipeline.normalize import Normalization
-from clustergrid.storage.grid import BLOCK_ROWS, slabs
+from clustergrid.storage.grid import BLOCK_ROWS, band_rows, slabs
 from clustergrid.storage.source import MatrixSource
 from clustergrid.storage.sparse import CompressedParts, SparseSource, as_sparse, dense_block
 
-__all__ = ["BAND_ROWS", "DistanceInput", "RecentOperands", "blocks_of", "loaded"]
+__all__ = ["DistanceInput", "RecentOperands", "blocks_of", "loaded"]
 
 _STRIP_VALUES = 2**16
 """Of a strip of rows: half a megabyte stays in a processor's cache."""
-
-
-BAND_ROWS = 2
-"""Rows of tiles that are walked together, so that a slab becomes right operands once for both."""
 
 
 class _Slab:
@@ -49,6 +45,7 @@ class RecentOperands:
         self._lock = threading.Lock()
         self._left: dict[int, _Slab] = {}
         self._right: dict[int, _Slab] = {}
+        self._tile_edge = 1
 
     def of_tile(
         self, rows: slice, columns: slice, make: Callable[[slice], Any]
@@ -60,7 +57,8 @@ class RecentOperands:
             right = left if rows == columns else known.get(columns.start) or _Slab()
             self._left.pop(rows.start, None)
             self._left[rows.start] = left
-            if len(self._left) > BAND_ROWS:
+            self._tile_edge = max(self._tile_edge, rows.stop - rows.start)  # of all but the last
+            if len(self._left) > band_rows(self._tile_edge):
                 del self._left[next(iter(self._left))]
             self._right = {columns.start: right}
         return left.operands(rows, make), right.operands(columns, make)
