@@ -242,7 +242,10 @@ def _linkage_of_distances(
     # n (n - 1) / 2 distances take n - 1 merges.
     with progress.stage("linkage", total=isqrt(2 * len(condensed)), unit="merges") as stage:
         merges = cluster_condensed(
-            condensed, method, progress=lambda done, total: stage.advance(done - stage.done)
+            condensed,
+            method,
+            threads=available_cores(),
+            progress=lambda done, total, height: stage.advance(done - stage.done),
         )
     n = len(merges.height) + 1
     tree = linkage_matrix(merges, n, monotonic=method in REDUCIBLE_METHODS)

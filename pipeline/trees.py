@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from clustergrid.pipeline.execution import available_cores
 from clustergrid.pipeline.hierarchy import (
     REDUCIBLE_METHODS,
     Duplicates,
@@ -57,6 +58,7 @@ def merge_square(
             square,
             method,
             start=start,
-            progress=lambda done, total: stage.advance(done - stage.done),
+            threads=available_cores(),
+            progress=lambda done, total, height: stage.advance(done - stage.done),
         )
     return linkage_matrix(merges, n, duplicates=duplicates, monotonic=method in REDUCIBLE_METHODS)

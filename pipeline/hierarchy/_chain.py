@@ -9,64 +9,55 @@ the lowest slot.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline._jit import jit
-from clustergrid.pipeline.hierarchy._table import (
-    CODES,
-    SCANS_A_PIECE,
-    Report,
-    Table,
-    advance_log,
-    combine,
-    minimum,
-    not_finite,
-    open_table,
-    pack_table,
-    packing_target,
-    refresh,
-)
-from clustergrid.pipeline.hierarchy.methods import Merges
+from clustergrid.pipeline.hierarchy._minimum import minimum
+from clustergrid.pipeline.hierarchy._pieces import ENTRIES_A_PIECE
+from clustergrid.pipeline.hierarchy._record import Record
+from clustergrid.pipeline.hierarchy._table import Table, merge_rows, refresh
 
-__all__ = ["cluster_by_chain"]
+__all__ = ["Chain"]
 
 
-def cluster_by_chain(
-    square: NDArray[Any], method: str, members: NDArray[np.int64] | None, report: Report
-) -> Merges:
-    """Merge all rows of a symmetric ``(n, n)`` matrix, which is destroyed, by `method`."""
-    n_merges = len(square) - 1
-    merges = Merges.empty(n_merges)
-    table = open_table(square, members)
-    chain = np.empty(n_merges + 1, np.int64)
-    # How long the chain is, merges done, how long the log is, the lowest slot that may be live.
-    counts = np.zeros(4, np.int64)
-    while counts[1] < n_merges:
-        target = packing_target(table, n_merges)
-        while counts[1] < target:
-            if not _advance(
-                table,
-                chain,
-                counts,
-                merges.first,
-                merges.second,
-                merges.height,
-                CODES[method],
-                target,
-                SCANS_A_PIECE,
-            ):
-                raise not_finite()
-            report(int(counts[1]), n_merges)
-        if target < n_merges:
-            table, kept = pack_table(table, partial(report, target, n_merges))
-            length = counts[0]
-            chain[:length] = np.searchsorted(kept, chain[:length])
-            counts[2:] = 0
-    return merges
+class Chain:
+    """A chain through the clusters of a table; see `clustergrid.pipeline.hierarchy._table.Engine`.
+
+    Parameters
+    ----------
+    table
+        To begin with.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._slots = np.empty(table.edge, np.int64)
+        # How long the chain is, merges done, how long the log is, the lowest slot that may live.
+        self._counts = np.zeros(4, np.int64)
+
+    def advance(self, table: Table, record: Record, method: int, target: int) -> bool:
+        """Go on until `target` merges are done, or for a bounded time; False if stuck."""
+        counts, merges = self._counts, record.merges
+        counts[1] = record.done
+        is_well = _advance(
+            table,
+            self._slots,
+            counts,
+            merges.first,
+            merges.second,
+            merges.height,
+            method,
+            target,
+            ENTRIES_A_PIECE,
+        )
+        record.done = int(counts[1])
+        return is_well
+
+    def pack(self, kept: NDArray[np.int64]) -> None:
+        """Follow a packing of the table: new slot ``i`` was ``kept[i]``."""
+        length = self._counts[0]
+        self._slots[:length] = np.searchsorted(kept, self._slots[:length])
+        self._counts[2:] = 0
 
 
 @jit
@@ -109,8 +100,7 @@ def _advance(
         if x > y:
             x, y = y, x
         budget -= refresh(table, x, n_logged) + refresh(table, y, n_logged) + edge
-        combine(table, x, y, nearest, method)
-        n_logged = advance_log(table, x, y, n_logged)
+        n_logged = merge_rows(table, x, y, nearest, n_logged, method)
         first[done] = table.rows[x]
         second[done] = table.rows[y]
         height[done] = nearest

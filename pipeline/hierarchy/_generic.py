@@ -7,69 +7,61 @@ arXiv:1109.2378, "generic algorithm"; SciPy's ``fast_linkage``). Heights may inv
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline._jit import jit
-from clustergrid.pipeline.hierarchy._table import (
-    CODES,
-    SCANS_A_PIECE,
-    Report,
-    Table,
-    advance_log,
-    combine,
-    minimum,
-    not_finite,
-    open_table,
-    pack_table,
-    packing_target,
-    refresh,
-)
-from clustergrid.pipeline.hierarchy.methods import Merges
+from clustergrid.pipeline.hierarchy._minimum import minimum
+from clustergrid.pipeline.hierarchy._pieces import ENTRIES_A_PIECE
+from clustergrid.pipeline.hierarchy._record import Record
+from clustergrid.pipeline.hierarchy._table import Table, merge_rows, refresh
 
-__all__ = ["cluster_by_minima"]
+__all__ = ["GlobalMinima"]
 
 
-def cluster_by_minima(
-    square: NDArray[Any], method: str, members: NDArray[np.int64] | None, report: Report
-) -> Merges:
-    """Merge all rows of a symmetric ``(n, n)`` matrix, which is destroyed, by `method`."""
-    n = len(square)
-    n_merges = n - 1
-    merges = Merges.empty(n_merges)
-    table = open_table(square, members)
-    # No bound yet: minus infinity is always confirmed first, so the first pieces fill the cache.
-    bound = np.full(n, -np.inf, square.dtype)
-    neighbor = np.zeros(n, np.int64)
-    # Merges done, how long the log is.
-    counts = np.zeros(2, np.int64)
-    while counts[0] < n_merges:
-        target = packing_target(table, n_merges)
-        while counts[0] < target:
-            if not _advance(
-                table,
-                bound,
-                neighbor,
-                counts,
-                merges.first,
-                merges.second,
-                merges.height,
-                CODES[method],
-                target,
-                SCANS_A_PIECE,
-            ):
-                raise not_finite()
-            report(int(counts[0]), n_merges)
-        if target < n_merges:
-            table, kept = pack_table(table, partial(report, target, n_merges))
-            bound = bound[kept]
-            # A slot without a higher live one has a stale neighbour, behind an infinite bound.
-            neighbor = np.searchsorted(kept, neighbor[kept])
-            counts[1] = 0
-    return merges
+class GlobalMinima:
+    """Cached minima of a table's rows; see `clustergrid.pipeline.hierarchy._table.Engine`.
+
+    Parameters
+    ----------
+    table
+        To begin with.
+    """
+
+    def __init__(self, table: Table) -> None:
+        # No bound yet: minus infinity is always confirmed first, so the first pieces fill these.
+        self._bound = np.full(table.edge, -np.inf, table.entries.dtype)
+        self._neighbor = np.zeros(table.edge, np.int64)
+        # Merges done, how long the log is.
+        self._counts = np.zeros(2, np.int64)
+
+    def advance(self, table: Table, record: Record, method: int, target: int) -> bool:
+        """Go on until `target` merges are done, or for a bounded time; False if stuck."""
+        counts, merges = self._counts, record.merges
+        counts[0] = record.done
+        is_well = _advance(
+            table,
+            self._bound,
+            self._neighbor,
+            counts,
+            merges.first,
+            merges.second,
+            merges.height,
+            method,
+            target,
+            ENTRIES_A_PIECE,
+        )
+        record.done = int(counts[0])
+        return is_well
+
+    def pack(self, kept: NDArray[np.int64]) -> None:
+        """Follow a packing of the table: new slot ``i`` was ``kept[i]``."""
+        self._bound = self._bound[kept]
+        # A slot without a higher live one has a stale neighbour, behind an infinite bound.
+        self._neighbor = np.searchsorted(kept, self._neighbor[kept])
+        self._counts[1] = 0
 
 
 @jit
@@ -107,8 +99,7 @@ def _advance(
             continue
 
         budget -= refresh(table, x, n_logged) + refresh(table, y, n_logged) + edge
-        combine(table, x, y, least, method)
-        n_logged = advance_log(table, x, y, n_logged)
+        n_logged = merge_rows(table, x, y, least, n_logged, method)
         first[done] = table.rows[x]
         second[done] = table.rows[y]
         height[done] = least

@@ -14,20 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline._jit import jit
-from clustergrid.pipeline.hierarchy._table import (
-    LANES,
-    SCANS_A_PIECE,
-    Report,
-    minimum,
-    not_finite,
-)
-from clustergrid.pipeline.hierarchy.methods import Merges
+from clustergrid.pipeline.hierarchy._minimum import LANES, minimum, not_finite
+from clustergrid.pipeline.hierarchy._pieces import ENTRIES_A_PIECE
+from clustergrid.pipeline.hierarchy._record import Record
 
-__all__ = ["cluster_by_spanning_tree"]
+__all__ = ["merge_by_spanning_tree"]
 
 
-def cluster_by_spanning_tree(square: NDArray[Any], report: Report) -> Merges:
-    """Merge all rows of a symmetric ``(n, n)`` matrix by single linkage."""
+def merge_by_spanning_tree(square: NDArray[Any], record: Record) -> None:
+    """Merge all rows of a symmetric ``(n, n)`` matrix by single linkage.
+
+    Raises
+    ------
+    DataValueError
+        No distance is finite.
+    """
     n = len(square)
     # Vertices in the order in which they joined, the first being row 0.
     order = np.zeros(n, np.int64)
@@ -35,16 +36,17 @@ def cluster_by_spanning_tree(square: NDArray[Any], report: Report) -> Merges:
     reach = np.full(n, np.inf, square.dtype)
     closed = np.zeros(n, square.dtype)
     lanes = np.empty(LANES, square.dtype)
-    steps = max(1, SCANS_A_PIECE // n)
-    for done in range(0, n - 1, steps):
-        stop = min(done + steps, n - 1)
-        if not _advance(square, order, weight, reach, closed, lanes, done, stop):
+    steps = max(1, ENTRIES_A_PIECE // n)
+    for start in range(0, n - 1, steps):
+        stop = min(start + steps, n - 1)
+        if not _advance(square, order, weight, reach, closed, lanes, start, stop):
             raise not_finite()
-        report(stop, n - 1)
+        record.append(order[start:stop], order[start + 1 : stop + 1], weight[start:stop])
+        record.tell()
+    merges = record.merges
     by_height = np.argsort(weight, kind="stable")
-    return Merges(
-        first=order[:-1][by_height], second=order[1:][by_height], height=weight[by_height]
-    )
+    for column in (merges.first, merges.second, merges.height):
+        column[:] = column[by_height]
 
 
 @jit

@@ -20,49 +20,21 @@ their order, so nothing that is decided depends on when this happens.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline._jit import jit
-from clustergrid.storage.errors import DataValueError
+from clustergrid.pipeline.hierarchy._formulas import combine_rows
+from clustergrid.pipeline.hierarchy._minimum import LANES, not_finite
+from clustergrid.pipeline.hierarchy._pieces import ENTRIES_A_PIECE
+from clustergrid.pipeline.hierarchy._record import Record
 
-__all__ = [
-    "CODES",
-    "LANES",
-    "SCANS_A_PIECE",
-    "Report",
-    "Table",
-    "advance_log",
-    "combine",
-    "minimum",
-    "not_finite",
-    "open_table",
-    "pack_table",
-    "packing_target",
-    "refresh",
-]
+__all__ = ["Engine", "Table", "finish", "merge_rows", "open_table", "refresh"]
 
-LANES = 128
-# Entries read between two calls of `progress`: some 0.05 s, so that Ctrl-C acts at once.
-SCANS_A_PIECE = 50_000_000
 _TILE = 32
 _SMALLEST_PACKED = 512
-
-Report: TypeAlias = Callable[[int, int], None]
-"""Called with how many merges are done, and of how many."""
-
-# Codes instead of names: the kernels branch on an integer, outside of their loops.
-COMPLETE, AVERAGE, WEIGHTED, CENTROID, MEDIAN, WARD = 1, 2, 3, 4, 5, 6
-CODES = {
-    "complete": COMPLETE,
-    "average": AVERAGE,
-    "weighted": WEIGHTED,
-    "centroid": CENTROID,
-    "median": MEDIAN,
-    "ward": WARD,
-}
 
 
 class Table(NamedTuple):
@@ -104,15 +76,8 @@ class Table(NamedTuple):
         return len(self.closed)
 
 
-def open_table(square: NDArray[Any], members: NDArray[np.int64] | None) -> Table:
-    """Return the table of a ``(n, n)`` symmetric matrix, which is worked on in place."""
-    n = len(square)
-    np.fill_diagonal(square, np.inf)
-    sizes = np.ones(n) if members is None else members.astype(np.float64)
-    return _new_table(square.reshape(-1), sizes, np.arange(n))
-
-
-def _new_table(entries: NDArray[Any], sizes: NDArray[np.float64], rows: NDArray[np.int64]) -> Table:
+def open_table(entries: NDArray[Any], sizes: NDArray[np.float64], rows: NDArray[np.int64]) -> Table:
+    """Return the table of a flat symmetric matrix with an infinite diagonal, to be worked on."""
     edge = len(rows)
     return Table(
         entries=entries,
@@ -126,29 +91,52 @@ def _new_table(entries: NDArray[Any], sizes: NDArray[np.float64], rows: NDArray[
     )
 
 
-def packing_target(table: Table, n_merges: int) -> int:
+class Engine(Protocol):
+    """What chooses the merges of a table."""
+
+    def advance(self, table: Table, record: Record, method: int, target: int) -> bool:
+        """Go on until `target` merges are done, or for a bounded time; False if stuck."""
+        ...
+
+    def pack(self, kept: NDArray[np.int64]) -> None:
+        """Follow a packing of the table: new slot ``i`` was ``kept[i]``."""
+        ...
+
+
+def finish(table: Table, engine: Engine, method: int, record: Record) -> None:
+    """Let an engine merge all clusters of a table.
+
+    Raises
+    ------
+    DataValueError
+        No distance is finite, or nearest neighbours follow one another in a cycle.
+    """
+    while record.done < record.total:
+        target = _packing_target(table, record.total)
+        while record.done < target:
+            if not engine.advance(table, record, method, target):
+                raise not_finite()
+            record.tell()
+        if target < record.total:
+            table, kept = _pack(table, record.tell)
+            engine.pack(kept)
+
+
+def _packing_target(table: Table, n_merges: int) -> int:
     """Return after how many merges, of all, half of the slots are dead and it pays to pack."""
     if table.edge < _SMALLEST_PACKED:
         return n_merges
     return n_merges + 1 - table.edge // 2
 
 
-def not_finite() -> DataValueError:
-    """Return the error of an engine that finds no finite distance, or no end of a chain."""
-    return DataValueError(
-        "The distance matrix must be symmetric and contain only finite values, small enough that "
-        "their squares are finite too."
-    )
-
-
-def pack_table(table: Table, pause: Callable[[], None]) -> tuple[Table, NDArray[np.int64]]:
+def _pack(table: Table, pause: Callable[[], None]) -> tuple[Table, NDArray[np.int64]]:
     """Move what is live to the front; also return which slot each new slot was.
 
     `pause` is called between bounded pieces of the work.
     """
     kept = np.flatnonzero(table.closed == 0)
     edge = len(kept)
-    rows_a_piece = max(_TILE, SCANS_A_PIECE // edge)
+    rows_a_piece = max(_TILE, ENTRIES_A_PIECE // edge)
     for start in range(0, edge, rows_a_piece):
         _move_rows(table.entries, table.edge, kept, start, min(start + rows_a_piece, edge))
         pause()
@@ -156,7 +144,7 @@ def pack_table(table: Table, pause: Callable[[], None]) -> tuple[Table, NDArray[
     for start in range(0, edge, rows_a_piece):
         _symmetrize_rows(table.entries, logged_at, start, min(start + rows_a_piece, edge))
         pause()
-    return _new_table(table.entries, table.sizes[kept], table.rows[kept]), kept
+    return open_table(table.entries, table.sizes[kept], table.rows[kept]), kept
 
 
 @jit
@@ -207,7 +195,7 @@ def refresh(table: Table, x: int, n_logged: int) -> int:
 
 
 @jit
-def advance_log(table: Table, x: int, y: int, n_logged: int) -> int:
+def _advance_log(table: Table, x: int, y: int, n_logged: int) -> int:
     """Log that the clusters of slots `x` and `y` are now that of slot `y`.
 
     Returns the new length of the log, and takes it for what row `y` has taken in.
@@ -225,89 +213,15 @@ def advance_log(table: Table, x: int, y: int, n_logged: int) -> int:
 
 
 @jit
-def minimum(values: NDArray[Any], closed: NDArray[Any], lanes: NDArray[Any]) -> tuple[float, int]:
-    """Return the least of the values that are not closed, and the first position that has it.
+def merge_rows(table: Table, x: int, y: int, height: float, n_logged: int, method: int) -> int:
+    """Make slot `y` that of the union of the clusters of slots `x` and `y`, which are fresh.
 
-    Position -1 when nothing is finite. The minimum is kept in lanes because compilers vectorize
-    independent minima, not a single one: floating point's has an order. The position is looked
-    for afterwards, in the few lanes that attain it.
-    """
-    n = len(values)
-    n_lanes = len(lanes)
-    whole = n - n % n_lanes
-    lanes[:] = np.inf
-    for start in range(0, whole, n_lanes):
-        some = values[start : start + n_lanes]
-        some_closed = closed[start : start + n_lanes]
-        for lane in range(n_lanes):
-            value = some[lane] + some_closed[lane]
-            lanes[lane] = value if value < lanes[lane] else lanes[lane]
-    best = lanes[0]
-    for lane in range(1, n_lanes):
-        best = lanes[lane] if lanes[lane] < best else best
-    where = -1
-    for i in range(whole, n):
-        value = values[i] + closed[i]
-        if value < best:
-            best = value
-            where = i
-    if where < 0 and best < np.inf:
-        where = n
-        for lane in range(n_lanes):
-            if lanes[lane] == best:
-                i = lane
-                while i < where and values[i] + closed[i] != best:
-                    i += n_lanes
-                where = min(where, i)
-    return best, where
-
-
-@jit
-def combine(table: Table, x: int, y: int, height: float, method: int) -> None:
-    """Replace row `y` by the distances to the union of the clusters of slots `x` and `y`.
-
-    Both rows must be fresh. The Lance-Williams formulas, in SciPy's order of evaluation and in
-    float64, so that the results are the same to the bit; except that the square of a centroid's
-    distance that rounding made negative counts as zero, where SciPy gets a NaN.
+    Returns the new length of the log.
     """
     edge = len(table.closed)
     row_x = table.entries[x * edge : (x + 1) * edge]
     row_y = table.entries[y * edge : (y + 1) * edge]
     sizes = table.sizes
-    size_x = sizes[x]
-    size_y = sizes[y]
-    both = size_x + size_y
-    if method == COMPLETE:
-        for i in range(edge):
-            row_y[i] = row_x[i] if row_x[i] > row_y[i] else row_y[i]
-    elif method == AVERAGE:
-        for i in range(edge):
-            row_y[i] = (size_x * np.float64(row_x[i]) + size_y * np.float64(row_y[i])) / both
-    elif method == WEIGHTED:
-        for i in range(edge):
-            row_y[i] = 0.5 * (np.float64(row_x[i]) + np.float64(row_y[i]))
-    elif method == CENTROID:
-        shift = size_x * size_y * height * height / both
-        for i in range(edge):
-            to_x = np.float64(row_x[i])
-            to_y = np.float64(row_y[i])
-            squared = ((size_x * to_x * to_x + size_y * to_y * to_y) - shift) / both
-            row_y[i] = np.sqrt(max(squared, 0.0))
-    elif method == MEDIAN:
-        shift = 0.25 * height * height
-        for i in range(edge):
-            to_x = np.float64(row_x[i])
-            to_y = np.float64(row_y[i])
-            row_y[i] = np.sqrt(max(0.5 * (to_x * to_x + to_y * to_y) - shift, 0.0))
-    else:
-        for i in range(edge):
-            to_x = np.float64(row_x[i])
-            to_y = np.float64(row_y[i])
-            # Not `1.0 / ...`, whose check for zero would keep the loop from being vectorized.
-            share = np.divide(1.0, both + sizes[i])
-            row_y[i] = np.sqrt(
-                (sizes[i] + size_x) * share * to_x * to_x
-                + (sizes[i] + size_y) * share * to_y * to_y
-                - sizes[i] * share * height * height
-            )
+    combine_rows(row_x, row_y, sizes, sizes[x], sizes[y], height, method)
     row_y[y] = np.inf
+    return _advance_log(table, x, y, n_logged)

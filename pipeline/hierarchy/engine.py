@@ -1,36 +1,44 @@
 """Kernel: the engines behind two functions, one for a square matrix, one for SciPy's vector.
 
-=========================================  ====================================  =================
-method                                     engine                                 entries read
-=========================================  ====================================  =================
-single                                     minimum spanning tree                  n^2
-complete, average, weighted, ward          nearest-neighbour chain                some 2 n^2
-centroid, median                           cached global minima                   some 3 n^2
-=========================================  ====================================  =================
+=================================  ====================================================  =========
+method                             engine                                                threads
+=================================  ====================================================  =========
+single                             minimum spanning tree                                 one
+complete, average, weighted, ward  rounds of reciprocal nearest neighbours, then the     all
+                                   nearest-neighbour chain on what they leave
+centroid, median                   cached global minima                                  one
+=================================  ====================================================  =========
 
-All work in place on a square matrix, whose rows are contiguous: memory is the square and a few
-vectors.
+All work in place on a square matrix, whose rows are contiguous: memory is the square and some
+vectors. The square is filled and searched by all threads.
 """
 
 from __future__ import annotations
 
-from math import isqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline._jit import jit
-from clustergrid.pipeline.hierarchy._chain import cluster_by_chain
-from clustergrid.pipeline.hierarchy._generic import cluster_by_minima
-from clustergrid.pipeline.hierarchy._spanning import cluster_by_spanning_tree
-from clustergrid.pipeline.hierarchy._table import SCANS_A_PIECE, Report
+from clustergrid.pipeline.hierarchy._chain import Chain
+from clustergrid.pipeline.hierarchy._formulas import CODES
+from clustergrid.pipeline.hierarchy._generic import GlobalMinima
+from clustergrid.pipeline.hierarchy._record import Record, Report
+from clustergrid.pipeline.hierarchy._rounds import merge_by_rounds
+from clustergrid.pipeline.hierarchy._spanning import merge_by_spanning_tree
+from clustergrid.pipeline.hierarchy._square import (
+    Searched,
+    fill_square,
+    n_observations,
+    search_square,
+)
+from clustergrid.pipeline.hierarchy._table import finish, open_table
 from clustergrid.pipeline.hierarchy.methods import REDUCIBLE_METHODS, Merges, Start, check_method
 from clustergrid.storage.errors import DataTypeError, DataValueError
 
-__all__ = ["cluster_condensed", "cluster_square", "weigh_identical"]
+__all__ = ["Report", "cluster_condensed", "cluster_square", "weigh_identical"]
 
-_TILE = 64
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -59,8 +67,8 @@ def cluster_square(
     threads
         How many threads work. The merges are the same to the bit for any number.
     progress
-        Called between bounded pieces of the work with how many merges are done and of how many.
-        What it raises ends the clustering, as Ctrl-C does.
+        Called between bounded pieces of the work with how many merges are done, of how many, and
+        the greatest height among them. What it raises ends the clustering, as Ctrl-C does.
 
     Returns
     -------
@@ -80,18 +88,17 @@ def cluster_square(
     n = len(square)
     if start is not None and len(start.sizes) != n:
         raise DataValueError(f"a square of {n} rows has {n} clusters, got {len(start.sizes)}")
-    members = None if start is None else start.sizes
     if n == 1:
         return Merges.empty(0)
-    report = progress if progress is not None else _no_report
-    if method == "single":
-        return cluster_by_spanning_tree(square, report)
-    engine = cluster_by_chain if method in REDUCIBLE_METHODS else cluster_by_minima
-    return engine(square, method, members, report)
+    sizes = np.ones(n) if start is None else start.sizes.astype(np.float64)
+    record = Record(n, progress)
+    searched = search_square(square, threads, record.tell)
+    _merge_all(searched, sizes, method, threads, record)
+    return record.merges
 
 
 def cluster_condensed(
-    condensed: NDArray[Any], method: str, *, progress: Report | None = None
+    condensed: NDArray[Any], method: str, *, threads: int = 1, progress: Report | None = None
 ) -> Merges:
     """Merge all observations of a condensed distance matrix, in SciPy's order.
 
@@ -100,7 +107,7 @@ def cluster_condensed(
     condensed
         ``(n (n - 1) / 2,)``; float32 and float64 are kept, anything else becomes float64. It is
         left as it is: the work is done on a square matrix, twice as large.
-    method, progress
+    method, threads, progress
         As for `cluster_square`.
 
     Raises
@@ -113,15 +120,27 @@ def cluster_condensed(
     condensed = np.ascontiguousarray(condensed)
     if condensed.dtype not in _DTYPES:
         condensed = condensed.astype(np.float64)
-    n = _n_observations(condensed)
-    square = np.empty((n, n), condensed.dtype)
-    rows_a_piece = max(1, SCANS_A_PIECE // (4 * n * _TILE)) * _TILE
-    for start in range(0, n, rows_a_piece):
-        if not _fill_rows(condensed, square, start, min(start + rows_a_piece, n)):
-            raise DataValueError("The condensed distance matrix must contain only finite values.")
-        if progress is not None:
-            progress(0, n - 1)
-    return cluster_square(square, method, progress=progress)
+    record = Record(n_observations(condensed), progress)
+    searched = fill_square(condensed, threads, record.tell)
+    _merge_all(searched, np.ones(len(searched.square)), method, threads, record)
+    return record.merges
+
+
+def _merge_all(
+    searched: Searched, sizes: NDArray[np.float64], method: str, threads: int, record: Record
+) -> None:
+    if method == "single":
+        merge_by_spanning_tree(searched.square, record)
+    elif method in REDUCIBLE_METHODS:
+        table = (
+            open_table(searched.square.reshape(-1), sizes, np.arange(len(sizes)))
+            if searched.is_tied
+            else merge_by_rounds(searched, sizes, CODES[method], threads, record)
+        )
+        finish(table, Chain(table), CODES[method], record)
+    else:
+        table = open_table(searched.square.reshape(-1), sizes, np.arange(len(sizes)))
+        finish(table, GlobalMinima(table), CODES[method], record)
 
 
 def weigh_identical(square: NDArray[Any], method: str, sizes: NDArray[np.int64]) -> None:
@@ -142,10 +161,6 @@ def weigh_identical(square: NDArray[Any], method: str, sizes: NDArray[np.int64])
         _scale_for_ward(square, sizes.astype(np.float64))
 
 
-def _no_report(done: int, total: int) -> None:
-    pass
-
-
 def _check_square(square: NDArray[Any]) -> None:
     if square.dtype not in _DTYPES:
         raise DataTypeError(f"a square of float32 or float64 is needed, got {square.dtype}")
@@ -155,45 +170,6 @@ def _check_square(square: NDArray[Any]) -> None:
         raise DataValueError(
             "the square must be C-contiguous and writeable: it is worked on in place"
         )
-
-
-def _n_observations(condensed: NDArray[Any]) -> int:
-    if condensed.ndim != 1:
-        raise DataValueError(
-            f"a condensed distance matrix has one dimension, got shape {condensed.shape}"
-        )
-    if condensed.size == 0:
-        raise DataValueError(
-            "The number of observations cannot be determined on an empty distance matrix."
-        )
-    n = (1 + isqrt(1 + 8 * condensed.size)) // 2
-    if n * (n - 1) // 2 != condensed.size:
-        raise DataValueError(
-            "The number of observations cannot be determined on a condensed distance matrix of "
-            f"length {condensed.size}: {n} observations have {n * (n - 1) // 2} distances, "
-            f"{n + 1} have {n * (n + 1) // 2}."
-        )
-    return n
-
-
-@jit
-def _fill_rows(condensed: NDArray[Any], square: NDArray[Any], start: int, stop: int) -> bool:
-    """Fill rows and columns `start` to `stop` on their upper side; False if not all finite."""
-    n = len(square)
-    finite = True
-    for top in range(start, stop, _TILE):
-        bottom = min(top + _TILE, stop)
-        for left in range(top, n, _TILE):
-            right = min(left + _TILE, n)
-            for i in range(top, bottom):
-                # Distance (i, j) is at shift + j.
-                shift = i * n - i * (i + 1) // 2 - i - 1
-                for j in range(max(left, i + 1), right):
-                    value = condensed[shift + j]
-                    finite &= np.isfinite(value)
-                    square[i, j] = value
-                    square[j, i] = value
-    return finite
 
 
 @jit

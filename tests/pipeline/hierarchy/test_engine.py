@@ -15,6 +15,7 @@ from clustergrid.pipeline.hierarchy import (
     Start,
     _chain,
     _generic,
+    _pieces,
     _spanning,
     _table,
     check_method,
@@ -67,6 +68,11 @@ TIED = {
     "sparse counts": lambda rng, n: rng.poisson(0.2, (n, 8)).astype(float),
 }
 KINDS = UNTIED | TIED
+
+
+def _cut_into_pieces_of(monkeypatch, entries):
+    for engine in (_chain, _generic, _pieces, _spanning, _table):
+        monkeypatch.setattr(engine, "ENTRIES_A_PIECE", entries)
 
 
 def our_linkage(condensed, method):
@@ -197,8 +203,7 @@ def test_float32_is_kept_and_decided_in_float64(method):
 def test_neither_pieces_nor_packing_change_a_bit(monkeypatch, method):
     condensed = pdist(_hub(np.random.default_rng(6), 300))
     expected = our_linkage(condensed, method)
-    for engine in (_chain, _generic, _spanning, _table):
-        monkeypatch.setattr(engine, "SCANS_A_PIECE", 1)
+    _cut_into_pieces_of(monkeypatch, 1)
     for smallest in (2, 10**9):
         monkeypatch.setattr(_table, "_SMALLEST_PACKED", smallest)
         np.testing.assert_array_equal(our_linkage(condensed, method), expected)
@@ -240,22 +245,21 @@ def test_sizes_past_32_bits():
 
 def test_progress_ends_at_the_last_merge(monkeypatch):
     condensed = pdist(_normal(np.random.default_rng(8), 600))
-    for engine in (_chain, _generic, _spanning, _table):
-        monkeypatch.setattr(engine, "SCANS_A_PIECE", 20_000)
+    _cut_into_pieces_of(monkeypatch, 20_000)
     for method in METHODS:
         calls = []
         cluster_condensed(condensed, method, progress=lambda *call, to=calls: to.append(call))
         assert len(calls) > 10
         assert calls == sorted(calls)
-        assert calls[-1] == (599, 599)
+        assert calls[-1][:2] == (599, 599)
+        assert calls[-1][2] == pytest.approx(linkage(condensed, method)[:, 2].max())
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_interrupt_ends_the_clustering(monkeypatch, method):
-    for engine in (_chain, _generic, _spanning):
-        monkeypatch.setattr(engine, "SCANS_A_PIECE", 1000)
+    _cut_into_pieces_of(monkeypatch, 1000)
 
-    def interrupt(done, total):
+    def interrupt(done, total, height):
         if done > 10:
             raise KeyboardInterrupt
 
