@@ -12,7 +12,7 @@ import scipy.sparse
 import xarray as xr
 import zarr
 from distributed import Client, LocalCluster
-from scipy.cluster.hierarchy import cophenet, is_valid_linkage, leaves_list
+from scipy.cluster.hierarchy import cophenet, is_valid_linkage
 from scipy.cluster.hierarchy import linkage as scipy_linkage
 from scipy.spatial.distance import pdist as scipy_pdist
 from scipy.stats import rankdata
@@ -23,6 +23,7 @@ from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.hierarchy import METHODS
 from clustergrid.pipeline.metrics import METRICS
 from clustergrid.pipeline.planning import parse_bytes
+from clustergrid.pipeline.tree.optimal import neighbor_sum
 from clustergrid.storage.errors import ClustergridError, DataTypeError, DataValueError
 
 VALUES = np.random.default_rng(0).normal(size=(60, 13))
@@ -173,12 +174,14 @@ def test_distances_that_are_no_distances():
 
 
 @pytest.mark.parametrize("from_distances", [False, True])
-def test_optimal_ordering_is_scipys(from_distances):
+def test_optimal_ordering_turns_the_same_tree(from_distances):
     condensed = scipy_pdist(VALUES)
     Z = linkage(condensed if from_distances else VALUES, "average", optimal_ordering=True)
     expected = scipy_linkage(condensed, "average", optimal_ordering=True)
-    np.testing.assert_array_equal(leaves_list(Z), leaves_list(expected))
     np.testing.assert_allclose(Z[:, 2], expected[:, 2], rtol=1e-10)
+    # SciPy's orders are not always the best (scipy#11227).
+    assert neighbor_sum(Z, condensed) <= neighbor_sum(expected, condensed) * (1 + 1e-12)
+    assert neighbor_sum(Z, condensed) < 0.9 * neighbor_sum(linkage(VALUES), condensed)
 
 
 def test_progress_of_a_tree():

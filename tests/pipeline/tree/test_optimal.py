@@ -1,23 +1,240 @@
-"""Optimal ordering against SciPy."""
+"""Optimal ordering against every order there is, against SciPy, and between engines and threads."""
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.cluster import hierarchy
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import pdist, squareform
 
-from clustergrid.pipeline.tree import optimal
-from clustergrid.pipeline.tree.optimal import optimal_leaf_ordering
+from clustergrid.pipeline.tree import _exact, optimal
+from clustergrid.pipeline.tree.optimal import (
+    neighbor_sum,
+    optimal_leaf_ordering,
+    ordering_bytes,
+)
+from clustergrid.pipeline.tree.orders import leaf_order
 from clustergrid.storage.errors import DataValueError
+from tests.pipeline.tree.trees import METHODS, chain
 
 
-def test_optimal_ordering_is_scipys(monkeypatch):
-    points = np.random.default_rng(1).normal(size=(40, 3))
+def distances_and_tree(n, method="average", seed=0, ties=False, blobs=False):
+    rng = np.random.default_rng([seed, n])
+    points = rng.integers(0, 3, (n, 3)).astype(float) if ties else rng.normal(size=(n, 3))
+    if blobs:
+        points += 6 * rng.normal(size=(8, 3))[rng.integers(0, 8, n)]
+    condensed = pdist(points)
+    return condensed, hierarchy.linkage(condensed, method)
+
+
+def sum_of(order, square):
+    return square[order[1:], order[:-1]].sum()
+
+
+def least_sum(Z, square):
+    """Try all orders, but for mirrored ones."""
+    n = len(Z) + 1
+    best = np.inf
+    for bits in range(2 ** max(0, n - 2)):
+        turned = Z.copy()
+        swaps = np.array([bits >> t & 1 for t in range(n - 2)] + [0], bool)
+        turned[swaps, :2] = Z[swaps, 1::-1]
+        best = min(best, sum_of(hierarchy.leaves_list(turned), square))
+    return best
+
+
+def least_sum_by_definition(Z, square):
+    """Bar-Joseph, Gifford and Jaakkola's recurrence as it is written, pair by pair."""
+    n = len(Z) + 1
+    least = {(i, i): 0.0 for i in range(n)}
+    below = [[leaf] for leaf in range(n)]
+    halves = [([leaf], [leaf]) for leaf in range(n)]
+    for left, right in Z[:, :2].astype(int):
+        for u in below[left]:
+            for w in below[right]:
+                ms = halves[left][1] if u in halves[left][0] else halves[left][0]
+                ks = halves[right][1] if w in halves[right][0] else halves[right][0]
+                least[u, w] = least[w, u] = min(
+                    least[u, m] + square[m, k] + least[k, w] for m in ms for k in ks
+                )
+        halves.append((below[left], below[right]))
+        below.append(below[left] + below[right])
+    return min(least[u, w] for u in halves[-1][0] for w in halves[-1][1])
+
+
+def assert_same_tree(Z, turned):
+    np.testing.assert_array_equal(np.sort(turned[:, :2], axis=1), np.sort(Z[:, :2], axis=1))
+    np.testing.assert_array_equal(turned[:, 2:], Z[:, 2:])
+    np.testing.assert_array_equal(turned[-1], Z[-1])
+
+
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(2, 9), seed=st.integers(0, 10**6), ties=st.booleans(), data=st.data())
+def test_no_order_is_better(n, seed, ties, data):
+    method = data.draw(st.sampled_from(METHODS))
+    condensed, Z = distances_and_tree(n, method, seed, ties)
+    square = squareform(condensed)
+    given_as = data.draw(
+        st.sampled_from([condensed, square, lambda rows, columns: square[np.ix_(rows, columns)]])
+    )
+    turned = optimal_leaf_ordering(Z, given_as)
+    assert_same_tree(Z, turned)
+    assert sum_of(leaf_order(turned), square) == pytest.approx(least_sum(Z, square), rel=1e-12)
+    assert neighbor_sum(turned, given_as) == pytest.approx(sum_of(leaf_order(turned), square))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_sum_is_that_of_the_recurrence(method):
+    condensed, Z = distances_and_tree(60, method)
+    found = neighbor_sum(optimal_leaf_ordering(Z, condensed), condensed)
+    assert found == pytest.approx(least_sum_by_definition(Z, squareform(condensed)), rel=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_is_never_worse_than_scipys(method):
+    # SciPy turns every cluster into the order that is best for it alone (scipy#11227).
+    condensed, Z = distances_and_tree(200, method)
+    by_scipy = neighbor_sum(hierarchy.optimal_leaf_ordering(Z, condensed), condensed)
+    found = neighbor_sum(optimal_leaf_ordering(Z, condensed), condensed)
+    assert found < by_scipy < neighbor_sum(Z, condensed)
+
+
+def test_it_is_scipys_where_that_is_the_best():
+    points = np.array([0.0, 1.0, 3.0, 3.5, 10.0, 14.0, 10.4])[:, None]
     condensed = pdist(points)
     Z = hierarchy.linkage(condensed, "average")
-    ordered = optimal_leaf_ordering(Z, condensed)
-    np.testing.assert_array_equal(ordered, hierarchy.optimal_leaf_ordering(Z, condensed))
-    with pytest.raises(DataValueError, match="of 40 leaves has 780 entries, got shape \\(779,"):
+    turned = optimal_leaf_ordering(Z, condensed)
+    np.testing.assert_array_equal(turned, hierarchy.optimal_leaf_ordering(Z, condensed))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("blobs", [False, True])
+def test_compiled_kernels_give_the_bits_of_numpy(method, blobs, monkeypatch):
+    # More than one strip of columns and block of rows, and what is left over.
+    condensed, Z = distances_and_tree(700, method, blobs=blobs)
+    plain = optimal_leaf_ordering(Z, condensed)
+    monkeypatch.setattr(optimal, "MOST_LEAVES_WITHOUT_COMPILER", 0)
+    monkeypatch.setattr(_exact, "_MOST_STEPS_IN_ONE_THREAD", 20_000)
+    for threads in (1, 3):
+        turned = optimal_leaf_ordering(Z, condensed, threads=threads)
+        np.testing.assert_array_equal(turned, plain)
+
+
+def test_paths_are_the_same_bits_in_every_engine(monkeypatch):
+    condensed, Z = distances_and_tree(600, "ward", blobs=True)
+    order = leaf_order(Z)
+    squares = []
+    for compiled, steps, threads in (
+        (False, 0, 1),
+        (True, 10**9, 1),
+        (True, 10**4, 1),
+        (True, 10**4, 4),
+    ):
+        monkeypatch.setattr(_exact, "_MOST_STEPS_IN_ONE_THREAD", steps)
+        square = squareform(condensed)[np.ix_(order, order)]
+        with _exact.workers(threads) as pool:
+            _exact.swaps_of(Z, square, pool, lambda steps: None, compiled=compiled)
+        squares.append(square)
+    for square in squares[1:]:
+        np.testing.assert_array_equal(square, squares[0])
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(5, 60), at_once=st.integers(4, 30), seed=st.integers(0, 1000), data=st.data())
+def test_problems_of_few_leaves_are_never_worse_than_the_plain_order(n, at_once, seed, data):
+    condensed, Z = distances_and_tree(n, data.draw(st.sampled_from(METHODS)), seed, ties=seed % 2)
+    turned = optimal_leaf_ordering(Z, condensed, leaves_at_once=at_once)
+    assert_same_tree(Z, turned)
+    best = neighbor_sum(optimal_leaf_ordering(Z, condensed), condensed)
+    assert best * (1 - 1e-12) <= neighbor_sum(turned, condensed) <= neighbor_sum(Z, condensed)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_problems_gain_most_of_what_there_is(method):
+    condensed, Z = distances_and_tree(400, method)
+    plain = neighbor_sum(Z, condensed)
+    best = plain - neighbor_sum(optimal_leaf_ordering(Z, condensed), condensed)
+    gained = plain - neighbor_sum(
+        optimal_leaf_ordering(Z, condensed, leaves_at_once=128), condensed
+    )
+    assert gained > 0.9 * best
+
+
+def test_a_function_is_asked_for_bounded_blocks_of_few_distances(monkeypatch):
+    condensed, Z = distances_and_tree(500, "ward", blobs=True)
+    square = squareform(condensed)
+    asked = []
+
+    def blocks(rows, columns):
+        asked.append((len(rows), len(columns)))
+        return square[np.ix_(rows, columns)].astype(np.float32)
+
+    turned = optimal_leaf_ordering(Z, blocks, leaves_at_once=50)
+    held = optimal_leaf_ordering(Z, square.astype(np.float32), leaves_at_once=50)
+    np.testing.assert_array_equal(turned, held)
+    assert max(columns for _, columns in asked) <= 64
+    assert sum(rows * columns for rows, columns in asked) < 500 * (2 * 64 + 2 * 50)
+
+
+def test_a_long_chain_in_parts():
+    n = 20_000
+    Z = chain(n)
+    places = np.random.default_rng(0).permutation(n).astype(float)
+
+    def blocks(rows, columns):
+        return np.abs(places[rows, None] - places[columns])
+
+    turned = optimal_leaf_ordering(Z, blocks, leaves_at_once=500)
+    assert_same_tree(Z, turned)
+    # A leaf may stand at either end of all those below it: at least the nearer one is found.
+    assert neighbor_sum(turned, blocks) < 0.7 * neighbor_sum(Z, blocks)
+
+
+def test_equal_distances_leave_the_order_as_it_is():
+    for n in (2, 3, 30):
+        Z = hierarchy.linkage(np.ones(n * (n - 1) // 2), "average")
+        turned = optimal_leaf_ordering(Z, np.ones(n * (n - 1) // 2))
+        np.testing.assert_array_equal(turned, Z)
+        assert turned is not Z
+
+
+def test_progress_ends_it_and_counts_to_the_end(monkeypatch):
+    condensed, Z = distances_and_tree(1200, "complete", blobs=True)
+    monkeypatch.setattr(_exact, "_MOST_STEPS_IN_ONE_THREAD", 100_000)
+    told = []
+    optimal_leaf_ordering(Z, condensed, threads=2, progress=lambda *now: told.append(now))
+    done, totals = np.array(told).T
+    assert (np.diff(done) >= 0).all()
+    assert done[0] == 0
+    # A strip is told as an equal share of its merge.
+    assert len(set(totals)) == 1
+    assert 0.9 * totals[0] < done[-1] <= totals[0]
+    assert len(told) > 20
+
+    def stop(done, total):
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        optimal_leaf_ordering(Z, condensed, threads=2, progress=stop)
+
+
+def test_what_does_not_fit_is_refused():
+    condensed, Z = distances_and_tree(40)
+    with pytest.raises(DataValueError, match=r"of 40 leaves .* 780 entries, .* shape \(779,\)"):
         optimal_leaf_ordering(Z, condensed[1:])
-    monkeypatch.setattr(optimal, "MAX_LEAVES_ORDERED_OPTIMALLY", 39)
-    with pytest.raises(DataValueError, match=r"at most 39 leaves, got 40: .* Leave optimal_ord"):
+    with pytest.raises(DataValueError, match="at least 4, got 3"):
+        optimal_leaf_ordering(Z, condensed, leaves_at_once=3)
+    with pytest.raises(DataValueError, match=r"\(40, 40\), got \(39, 40\)"):
+        optimal_leaf_ordering(Z, lambda rows, columns: np.zeros((len(rows) - 1, len(columns))))
+    condensed[7] = np.inf
+    with pytest.raises(DataValueError, match="finite"):
         optimal_leaf_ordering(Z, condensed)
+    with pytest.raises(DataValueError, match="finite"):
+        optimal_leaf_ordering(Z, lambda i, j: np.full((len(i), len(j)), np.nan))
+
+
+def test_memory_is_bounded_by_the_problem():
+    assert ordering_bytes(optimal.MAX_LEAVES_ORDERED_EXACTLY) < 4.1e9
+    assert ordering_bytes(10**6) < 1.2e9
+    assert ordering_bytes(10**6, 1000) < ordering_bytes(10**6)

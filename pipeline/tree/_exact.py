@@ -1,0 +1,215 @@
+"""Kernel: the order of the leaves with the least sum of distances between neighbours, exactly.
+
+First the shortest paths through every subtree (`_min_plus`), from the leaves up; then, from the
+root down, the two ends of every subtree in the best order, and with them which of its children
+comes first. Nothing but the paths is kept: where a path crosses from one child to the other is
+found again, from the distances that are still there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustergrid.pipeline.tree._min_plus import (
+    COLUMNS,
+    Joins,
+    join_plainly,
+    join_small,
+    join_strip,
+    joins_of,
+    pass_strip,
+)
+from clustergrid.pipeline.tree._places import loop, places
+
+__all__ = ["Advance", "ordering_steps", "swaps_of", "workers"]
+
+Advance = Callable[[int], None]
+"""Called with how many more steps are done."""
+
+_MOST_STEPS_IN_ONE_THREAD = 2_000_000
+_STEPS_A_PIECE = 200_000_000
+_ENTRIES_A_SLAB = 2**20
+
+
+@contextmanager
+def workers(threads: int) -> Iterator[Executor | None]:
+    """Open a pool of threads; None for one. An error, or Ctrl-C, cancels what has not begun."""
+    if threads < 2:
+        yield None
+        return
+    pool = ThreadPoolExecutor(threads, "clustergrid-ordering")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def ordering_steps(linkage: NDArray[np.float64]) -> int:
+    """Return how many additions an exact ordering takes: at most n^3 / 6."""
+    return int(joins_of(linkage, *loop(places, len(linkage) + 1)(linkage)).steps.sum())
+
+
+def swaps_of(
+    linkage: NDArray[np.float64],
+    square: NDArray[np.float64],
+    pool: Executor | None,
+    advance: Advance,
+    *,
+    compiled: bool,
+) -> NDArray[np.bool_]:
+    """Return which merges swap their children in the best order, ``(n - 1,) bool``.
+
+    Parameters
+    ----------
+    linkage
+        The tree, of n leaves.
+    square
+        ``(n, n) float64``: the distances in the order of the leaves, symmetric, worked on in place.
+    pool
+        Threads; what they compute does not depend on their number.
+    advance
+        Told of every piece of the work; what it raises ends it.
+    compiled
+        Whether it is worth loading the compiler. The paths are the same to the bit.
+
+    Notes
+    -----
+    The last merge never swaps: mirrored, an order is as good. Where orders are equally good, the
+    one that swaps less tends to be taken, and always the same.
+    """
+    n = len(linkage) + 1
+    start, size = loop(places, n)(linkage)
+    joins = joins_of(linkage, start, size)
+    if compiled:
+        _join_all(square, joins, pool, advance)
+    else:
+        for bounds in joins.bounds[:-1]:
+            join_plainly(square, bounds)
+        advance(int(joins.steps.sum()))
+    return _trace(linkage, square, start, size)
+
+
+def _join_all(
+    square: NDArray[np.float64], joins: Joins, pool: Executor | None, advance: Advance
+) -> None:
+    bounds, steps = joins
+    x0, _, x1, y0, _, y1 = bounds[:-1].T
+    paths = np.empty(int(((x1 - x0) * (y1 - y0)).max(initial=0)))
+    t = 0
+    while t < len(bounds) - 1:
+        if steps[t] > _MOST_STEPS_IN_ONE_THREAD:
+            for kernel in (pass_strip, join_strip):
+                strips = range(_n_strips(bounds[t]))
+                one = partial(kernel, square, paths, bounds[t])
+                share = int(steps[t]) // (2 * len(strips))
+                # All paths have to reach the second child before any goes through it.
+                for _ in map(one, strips) if pool is None else pool.map(one, strips):
+                    advance(share)
+            t += 1
+        else:
+            limits = (_MOST_STEPS_IN_ONE_THREAD, _STEPS_A_PIECE)
+            done = join_small(square, paths, bounds, steps, t, *limits)
+            advance(int(steps[t:done].sum()))
+            t = done
+
+
+def _n_strips(bounds: NDArray[np.int64]) -> int:
+    x0, xs, x1 = bounds[:3].tolist()
+    return int(-(-(xs - x0) // COLUMNS) - (-(x1 - xs) // COLUMNS))
+
+
+def _trace(
+    linkage: NDArray[np.float64],
+    square: NDArray[np.float64],
+    start: NDArray[np.int64],
+    size: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    n = len(linkage) + 1
+    swaps = np.zeros(n - 1, np.bool_)
+    if n < 3:
+        return swaps
+    children = linkage[:, :2].astype(np.int64)
+    # The first and the last leaf of every cluster in the best order.
+    ends = np.zeros((2 * n - 1, 2), np.int64)
+
+    def begin(cluster: int) -> int:
+        return int(start[cluster])
+
+    def split(cluster: int) -> tuple[int, int, int]:
+        """Where a cluster begins, where its right child does, where it ends."""
+        middle = int(start[children[cluster - n, 1]]) if cluster >= n else begin(cluster)
+        return begin(cluster), middle, begin(cluster) + int(size[cluster])
+
+    def opposite(cluster: int, leaf: int) -> slice:
+        """Positions of the leaves at which an order that has `leaf` at one end can end."""
+        first, middle, stop = split(cluster)
+        if middle == first:
+            return slice(first, stop)
+        return slice(middle, stop) if leaf < middle else slice(first, middle)
+
+    def from_leaf(leaf: int, others: slice) -> NDArray[np.float64]:
+        """Lengths of the paths between a leaf and others; none from a leaf to itself."""
+        if others.start == leaf:
+            return np.zeros(1)
+        return square[leaf, others] if leaf < others.start else square[others, leaf]
+
+    left, right = children[-1].tolist()
+    to_left, to_right = _free_ends(square, *split(left)), _free_ends(square, *split(right))
+    whole = (slice(begin(left), begin(right)), slice(begin(right), n))
+    m, k = _crossing(square, *whole, to_left, to_right)
+    u = opposite(left, m).start + int(from_leaf(m, opposite(left, m)).argmin())
+    w = opposite(right, k).stop - 1 - int(from_leaf(k, opposite(right, k))[::-1].argmin())
+    ends[left], ends[right] = (u, m), (k, w)
+    for t in range(n - 3, -1, -1):
+        left, right = children[t].tolist()
+        first, last = ends[n + t].tolist()
+        swaps[t] = first >= begin(right)
+        at_left, at_right = (last, first) if swaps[t] else (first, last)
+        of_left, of_right = opposite(left, at_left), opposite(right, at_right)
+        m, k = _crossing(
+            square,
+            *(of_left, of_right),
+            *(from_leaf(at_left, of_left), from_leaf(at_right, of_right)),
+        )
+        ends[left] = (m, at_left) if swaps[t] else (at_left, m)
+        ends[right] = (at_right, k) if swaps[t] else (k, at_right)
+    return swaps
+
+
+def _free_ends(
+    square: NDArray[np.float64], first: int, middle: int, stop: int
+) -> NDArray[np.float64]:
+    """Of every leaf of a cluster, the length of the shortest path to it."""
+    if middle == first:
+        return np.zeros(1)
+    through = square[first:middle, middle:stop]
+    return np.concatenate([through.min(axis=1), through.min(axis=0)])
+
+
+def _crossing(
+    square: NDArray[np.float64],
+    left: slice,
+    right: slice,
+    to_left: NDArray[np.float64],
+    to_right: NDArray[np.float64],
+) -> tuple[int, int]:
+    """Return the leaves of two clusters between which the shortest path crosses.
+
+    Of equally good ones, the last of the left cluster and the first of the right one, which are
+    neighbours already.
+    """
+    distances = square[right, left]
+    through = np.empty(len(distances))
+    rows_a_slab = max(1, _ENTRIES_A_SLAB // len(to_left))
+    for begin in range(0, len(distances), rows_a_slab):
+        rows = slice(begin, begin + rows_a_slab)
+        (distances[rows] + to_left).min(axis=1, out=through[rows])
+    k = int((through + to_right).argmin())
+    m = int((distances[k] + to_left)[::-1].argmin())
+    return left.stop - 1 - m, right.start + k
