@@ -1,0 +1,542 @@
+"""Kernel: one round of merges that lists of near clusters prove; see ``docs/method.md``.
+
+A list holds all clusters that are nearer to its owner than `tau` (or bounds of their distances).
+Its owner's nearest neighbour is therefore known once the least bound in the list is an exact
+distance of at most `tau`. Two clusters that are nearest to one another may be merged at once, with
+all other such pairs: the methods are reducible, no union is nearer to a third cluster than the
+nearer of its parts.
+
+A round has four parts, each over ranges of clusters that threads can share:
+
+1. `find_nearest` looks into the lists that changed, and asks for the exact distances it needs.
+2. `match` pairs clusters that are nearest to one another.
+3. `unite_lists` makes the lists of the unions, aside, and `rewrite_lists` replaces, in all other
+   lists, what was merged. A distance that a list does not have gets a lower bound from the list's
+   certificate; what the other cluster's list knows of it is asked for only when it matters.
+4. `commit` puts the unions in the place of their parts.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustergrid.pipeline._jit import jit
+from clustergrid.pipeline.hierarchy._clusters import (
+    SINGLE,
+    WARD,
+    Clusters,
+    combine,
+    join,
+)
+from clustergrid.pipeline.hierarchy._neighbors import Neighbors, keep_nearest
+
+__all__ = [
+    "Round",
+    "commit",
+    "find_nearest",
+    "match",
+    "open_round",
+    "rewrite_lists",
+    "settle",
+    "unite_lists",
+]
+
+
+class Round(NamedTuple):
+    """What is known of each cluster's nearest neighbour, and which merges are under way.
+
+    Parameters
+    ----------
+    distance
+        ``(n,) float64``: exact distance to the nearest neighbour; infinite where it is not proved.
+    least
+        ``(n,) float64``: lower bound of it, proved or not.
+    changed
+        ``(n,) bool``: whether the list changed since its nearest entry was looked up.
+    partner
+        ``(n,) int64``: the slot that a slot is merged with in this round; -1 for none.
+    height
+        ``(n,) float64``: at which distance.
+    """
+
+    distance: NDArray[np.float64]
+    least: NDArray[np.float64]
+    changed: NDArray[np.bool_]
+    partner: NDArray[np.int64]
+    height: NDArray[np.float64]
+
+
+def open_round(n: int) -> Round:
+    """Return the state before the first round: every list has yet to be looked at."""
+    return Round(
+        distance=np.full(n, np.inf),
+        least=np.full(n, -np.inf),
+        changed=np.ones(n, np.bool_),
+        partner=np.full(n, -1),
+        height=np.zeros(n),
+    )
+
+
+@jit
+def find_nearest(
+    lists: Neighbors, rounds: Round, owners: NDArray[np.int64], wanted: NDArray[np.int64]
+) -> int:
+    """Look up the nearest neighbours of `owners`; return how many of them have to be asked for.
+
+    Where the least bound in a list is no distance, though small enough to be the nearest, nothing
+    is settled: `wanted`, ``(len(owners), 2)``, gets the two clusters, the lower slot first. Such
+    owners stay `changed`.
+    """
+    n_wanted = 0
+    for owner in owners:
+        best = _nearest_entry(lists, owner)
+        while best >= 0 and _tighten(lists, owner, best):
+            best = _nearest_entry(lists, owner)
+        tau = lists.tau[owner]
+        rounds.distance[owner] = np.inf
+        rounds.least[owner] = tau
+        rounds.changed[owner] = False
+        if best < 0 or lists.bounds[owner, best] > tau:
+            continue
+        rounds.least[owner] = lists.bounds[owner, best]
+        if lists.exact[owner, best]:
+            rounds.distance[owner] = lists.bounds[owner, best]
+            continue
+        rounds.changed[owner] = True
+        other = lists.ids[owner, best]
+        wanted[n_wanted, 0] = min(owner, other)
+        wanted[n_wanted, 1] = max(owner, other)
+        n_wanted += 1
+    return n_wanted
+
+
+@jit
+def _nearest_entry(lists: Neighbors, owner: int) -> int:
+    best = -1
+    for entry in range(lists.counts[owner]):
+        if best < 0 or _is_nearer(lists, owner, entry, best):
+            best = entry
+    return best
+
+
+@jit
+def _tighten(lists: Neighbors, owner: int, entry: int) -> bool:
+    """Learn from the other cluster's list how far it is; whether that changes what is nearest."""
+    bound = lists.bounds[owner, entry]
+    if lists.exact[owner, entry] or bound > lists.tau[owner]:
+        return False
+    other = lists.ids[owner, entry]
+    there = _find(lists, other, owner)
+    if there < 0:
+        known = lists.tau[other]
+    else:
+        known = lists.bounds[other, there]
+        lists.exact[owner, entry] = lists.exact[other, there]
+    if known <= bound and not lists.exact[owner, entry]:
+        return False
+    lists.bounds[owner, entry] = known
+    return True
+
+
+@jit
+def _is_nearer(lists: Neighbors, owner: int, entry: int, best: int) -> bool:
+    """Order entries by (bound, whether it is the distance, id)."""
+    bound = lists.bounds[owner, entry]
+    best_bound = lists.bounds[owner, best]
+    if bound != best_bound:
+        return bool(bound < best_bound)
+    if lists.exact[owner, entry] != lists.exact[owner, best]:
+        return bool(lists.exact[owner, entry])
+    return bool(lists.ids[owner, entry] < lists.ids[owner, best])
+
+
+@jit
+def settle(
+    lists: Neighbors,
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    distances: NDArray[np.float64],
+) -> None:
+    """Put the exact distances of pairs into the lists of both, where these have an entry."""
+    for pair in range(len(first)):
+        for owner, other in ((first[pair], second[pair]), (second[pair], first[pair])):
+            entry = _find(lists, owner, other)
+            if entry >= 0 and not lists.exact[owner, entry]:
+                lists.bounds[owner, entry] = distances[pair]
+                lists.exact[owner, entry] = True
+
+
+@jit
+def _find(lists: Neighbors, owner: int, other: int) -> int:
+    ids = lists.ids[owner]
+    for entry in range(lists.counts[owner]):
+        if ids[entry] == other:
+            return entry
+    return -1
+
+
+@jit
+def match(
+    lists: Neighbors,
+    rounds: Round,
+    order: NDArray[np.int64],
+    tolerance: float,
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+) -> int:
+    """Pair clusters that are nearest to one another; return how many pairs there are.
+
+    Parameters
+    ----------
+    lists, rounds
+        All lists, looked up.
+    order
+        The clusters whose nearest neighbours are proved, by (distance, slot).
+    tolerance
+        Relative: up to it distances count as equal, because two ways of computing one may differ
+        in the last digits. Of equals any may be taken, and where many are equally near, whoever is
+        still free is: otherwise all would wait for the same one.
+    first, second
+        Where the pairs go, the lower slot first.
+    """
+    n_pairs = 0
+    for owner in order:
+        if rounds.partner[owner] >= 0:
+            continue
+        most = rounds.distance[owner]
+        most += abs(most) * tolerance
+        best = -1
+        for entry in range(lists.counts[owner]):
+            bound = lists.bounds[owner, entry]
+            if bound > most or not lists.exact[owner, entry]:
+                continue
+            other = lists.ids[owner, entry]
+            if rounds.partner[other] >= 0:
+                continue
+            least = rounds.least[other]
+            if bound <= least + abs(least) * tolerance and (
+                best < 0 or _is_nearer(lists, owner, entry, best)
+            ):
+                best = entry
+        if best < 0:
+            continue
+        other = int(lists.ids[owner, best])
+        height = lists.bounds[owner, best]
+        first[n_pairs] = min(owner, other)
+        second[n_pairs] = max(owner, other)
+        rounds.height[owner] = height
+        rounds.height[other] = height
+        rounds.partner[owner] = other
+        rounds.partner[other] = owner
+        n_pairs += 1
+    return n_pairs
+
+
+@jit
+def unite_lists(
+    lists: Neighbors,
+    united: Neighbors,
+    clusters: Clusters,
+    rounds: Round,
+    method: int,
+    first: NDArray[np.int64],
+    start: int,
+    stop: int,
+) -> None:
+    """Make the lists of the unions of the pairs `start` to `stop`, in `united`."""
+    places, seen, ids, bounds, exact = _open_scratch(lists)
+    for pair in range(start, stop):
+        a = first[pair]
+        b = rounds.partner[a]
+        tau = _united_tau(lists, clusters, method, a, b, rounds.height[a])
+        count, tau = _collect(
+            lists, clusters, rounds, method, a, b, tau, places, seen, ids, bounds, exact
+        )
+        united.ids[pair, :count] = ids[:count]
+        united.bounds[pair, :count] = bounds[:count]
+        united.exact[pair, :count] = exact[:count]
+        united.counts[pair] = count
+        united.tau[pair] = tau
+
+
+@jit
+def rewrite_lists(
+    lists: Neighbors,
+    clusters: Clusters,
+    rounds: Round,
+    method: int,
+    start: int,
+    stop: int,
+) -> None:
+    """Replace what was merged in the lists of the slots `start` to `stop` that were not."""
+    places, seen, ids, bounds, exact = _open_scratch(lists)
+    for owner in range(start, stop):
+        if not clusters.live[owner] or rounds.partner[owner] >= 0:
+            continue
+        touched = False
+        for entry in range(lists.counts[owner]):
+            touched |= rounds.partner[lists.ids[owner, entry]] >= 0
+        if not touched:
+            continue
+        count, tau = _collect(
+            lists,
+            clusters,
+            rounds,
+            method,
+            owner,
+            -1,
+            lists.tau[owner],
+            places,
+            seen,
+            ids,
+            bounds,
+            exact,
+        )
+        lists.ids[owner, :count] = ids[:count]
+        lists.bounds[owner, :count] = bounds[:count]
+        lists.exact[owner, :count] = exact[:count]
+        lists.counts[owner] = count
+        lists.tau[owner] = tau
+        rounds.changed[owner] = True
+
+
+@jit
+def commit(
+    lists: Neighbors,
+    united: Neighbors,
+    clusters: Clusters,
+    rounds: Round,
+    method: int,
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+) -> None:
+    """Let the unions take the lower slots of their parts."""
+    for pair in range(len(first)):
+        a = first[pair]
+        b = second[pair]
+        join(clusters, method, a, b, rounds.height[a])
+        count = united.counts[pair]
+        lists.ids[a, :count] = united.ids[pair, :count]
+        lists.bounds[a, :count] = united.bounds[pair, :count]
+        lists.exact[a, :count] = united.exact[pair, :count]
+        lists.counts[a] = count
+        lists.tau[a] = united.tau[pair]
+        lists.counts[b] = 0
+        rounds.changed[a] = True
+        rounds.partner[a] = -1
+        rounds.partner[b] = -1
+
+
+@jit
+def _open_scratch(
+    lists: Neighbors,
+) -> tuple[
+    NDArray[np.int32],
+    NDArray[np.bool_],
+    NDArray[np.int32],
+    NDArray[np.float64],
+    NDArray[np.bool_],
+]:
+    n, room = lists.ids.shape
+    return (
+        np.full((2, n), -1, np.int32),
+        np.zeros(n, np.bool_),
+        np.empty(2 * room, np.int32),
+        np.empty(2 * room),
+        np.empty(2 * room, np.bool_),
+    )
+
+
+@jit
+def _united_tau(
+    lists: Neighbors, clusters: Clusters, method: int, a: int, b: int, height: float
+) -> float:
+    """Return how far the union of `a` and `b` is, at least, from whatever neither lists.
+
+    Combining the two certificates as if they were distances is right, since `combine` grows with
+    both. Ward's formula also needs the other cluster's size, s. It is monotone in s, from the
+    weighted mean of the squares at 0 to ``tau_a^2 + tau_b^2 - height^2`` at infinity, which is no
+    less than either square, `height` being a proved nearest distance: so the least size that there
+    is, one observation, gives the bound.
+    """
+    tau_a = lists.tau[a]
+    tau_b = lists.tau[b]
+    if method == WARD:
+        height = min(height, tau_a, tau_b)
+    return combine(method, tau_a, tau_b, height, clusters.sizes[a], clusters.sizes[b], 1.0)
+
+
+@jit
+def _collect(
+    lists: Neighbors,
+    clusters: Clusters,
+    rounds: Round,
+    method: int,
+    a: int,
+    b: int,
+    tau: float,
+    places: NDArray[np.int32],
+    seen: NDArray[np.bool_],
+    ids: NDArray[np.int32],
+    bounds: NDArray[np.float64],
+    exact: NDArray[np.bool_],
+) -> tuple[int, float]:
+    """Fill ids, bounds and exact with the new list of `a`, or of the union of `a` and `b`.
+
+    Returns how many entries there are, and the certificate: `tau`, or less where entries had to
+    be dropped for want of room. Entries beyond the certificate prove nothing, and go.
+    """
+    parts = 1 if b < 0 else 2
+    for part in range(parts):
+        owner = a if part == 0 else b
+        for entry in range(lists.counts[owner]):
+            places[part, lists.ids[owner, entry]] = entry
+    count = 0
+    for part in range(parts):
+        owner = a if part == 0 else b
+        for entry in range(lists.counts[owner]):
+            other = int(lists.ids[owner, entry])
+            if other in (a, b):
+                continue
+            partner = rounds.partner[other]
+            slot = other if partner < 0 else min(other, partner)
+            if seen[slot]:
+                continue
+            seen[slot] = True
+            ids[count] = slot
+            count += 1
+    n_kept = 0
+    for position in range(count):
+        slot = int(ids[position])
+        seen[slot] = False
+        partner = rounds.partner[slot]
+        if partner < 0:
+            bound, is_exact = _bound(lists, clusters, rounds, method, a, b, slot, places)
+        elif b >= 0 and a > slot:
+            # Whichever of two unions asks, the parts of the lower one are combined first.
+            bound, is_exact = _bound_by_columns(
+                lists, clusters, rounds, method, a, b, slot, partner, places
+            )
+        else:
+            to_slot, exact_slot = _bound(lists, clusters, rounds, method, a, b, slot, places)
+            to_partner, exact_partner = _bound(
+                lists, clusters, rounds, method, a, b, partner, places
+            )
+            size = clusters.sizes[a] + (clusters.sizes[b] if b >= 0 else 0.0)
+            bound, is_exact = _combined(
+                clusters,
+                method,
+                (to_slot, exact_slot),
+                (to_partner, exact_partner),
+                rounds.height[slot],
+                slot,
+                partner,
+                size,
+            )
+        if bound <= tau:
+            ids[n_kept] = slot
+            bounds[n_kept] = bound
+            exact[n_kept] = is_exact
+            n_kept += 1
+    for part in range(parts):
+        owner = a if part == 0 else b
+        for entry in range(lists.counts[owner]):
+            places[part, lists.ids[owner, entry]] = -1
+    room = lists.ids.shape[1]
+    if n_kept > room:
+        keep_nearest(ids, bounds, exact, n_kept, room)
+        tau = min(tau, bounds[room:n_kept].min())
+        n_kept = room
+    return n_kept, tau
+
+
+@jit
+def _bound(
+    lists: Neighbors,
+    clusters: Clusters,
+    rounds: Round,
+    method: int,
+    a: int,
+    b: int,
+    other: int,
+    places: NDArray[np.int32],
+) -> tuple[float, bool]:
+    """Bound the distance of `a`, or of the union of `a` and `b`, to an old cluster."""
+    from_a = _known(lists, a, places[0, other])
+    if b < 0:
+        return from_a
+    from_b = _known(lists, b, places[1, other])
+    return _combined(
+        clusters, method, from_a, from_b, rounds.height[a], a, b, clusters.sizes[other]
+    )
+
+
+@jit
+def _bound_by_columns(
+    lists: Neighbors,
+    clusters: Clusters,
+    rounds: Round,
+    method: int,
+    a: int,
+    b: int,
+    c: int,
+    d: int,
+    places: NDArray[np.int32],
+) -> tuple[float, bool]:
+    """Bound the distance between two unions, combining `c` and `d` first."""
+    size_a = clusters.sizes[a]
+    size_b = clusters.sizes[b]
+    height = rounds.height[c]
+    from_a = _combined(
+        clusters,
+        method,
+        _known(lists, a, places[0, c]),
+        _known(lists, a, places[0, d]),
+        height,
+        c,
+        d,
+        size_a,
+    )
+    from_b = _combined(
+        clusters,
+        method,
+        _known(lists, b, places[1, c]),
+        _known(lists, b, places[1, d]),
+        height,
+        c,
+        d,
+        size_b,
+    )
+    size = clusters.sizes[c] + clusters.sizes[d]
+    return _combined(clusters, method, from_a, from_b, rounds.height[a], a, b, size)
+
+
+@jit
+def _combined(
+    clusters: Clusters,
+    method: int,
+    from_a: tuple[float, bool],
+    from_b: tuple[float, bool],
+    height: float,
+    a: int,
+    b: int,
+    size: float,
+) -> tuple[float, bool]:
+    bound_a, exact_a = from_a
+    bound_b, exact_b = from_b
+    bound = combine(method, bound_a, bound_b, height, clusters.sizes[a], clusters.sizes[b], size)
+    if method == SINGLE:
+        # The nearer of the two is the distance, and the other is at least its bound.
+        return bound, exact_a if bound_a <= bound_b else exact_b
+    return bound, exact_a and exact_b
+
+
+@jit
+def _known(lists: Neighbors, owner: int, entry: int) -> tuple[float, bool]:
+    """Return what a list says of the distance to a cluster; `entry` is -1 where it is not in it."""
+    if entry < 0:
+        return lists.tau[owner], False
+    return lists.bounds[owner, entry], lists.exact[owner, entry]

@@ -1,0 +1,171 @@
+"""Kernel: lists of near clusters, and distances between clusters, from SciPy's condensed vector.
+
+The distances of row ``i`` to the columns after it are contiguous, those to the columns before it
+are one number from each of ``i`` rows. What needs every distance goes along the rows, and serves
+row and column at once; only rescans of single clusters and distances of single pairs jump.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustergrid.pipeline._jit import jit
+from clustergrid.pipeline.hierarchy._clusters import (
+    Clusters,
+    add_pair,
+    nothing_yet,
+    single_pair,
+    total_distance,
+)
+from clustergrid.pipeline.hierarchy._neighbors import (
+    Neighbors,
+    Reach,
+    close_lists,
+    keep_nearest,
+    offer_piece,
+)
+
+__all__ = ["cluster_distances", "nearest_clusters", "offer_rectangle"]
+
+# Columns whose lists, two cache lines each where they grow, stay in the second-level cache.
+_PANEL = 2048
+
+
+@jit
+def offer_rectangle(
+    condensed: NDArray[Any],
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    sizes: NDArray[np.float64],
+    method: int,
+    n_neighbors: int,
+    lists: Neighbors,
+    reach: Reach,
+) -> bool:
+    """Offer the distances above the diagonal in a range of rows and one of columns to the lists.
+
+    Returns whether all of them are finite.
+    """
+    n = len(sizes)
+    marks = np.empty(_PANEL + 8, np.uint8)
+    weighed = np.empty(_PANEL, condensed.dtype)
+    alone = sizes.max() == 1.0
+    finite = True
+    for left in range(columns[0], columns[1], _PANEL):
+        right = min(left + _PANEL, columns[1])
+        for i in range(rows[0], rows[1]):
+            start = max(left, i + 1)
+            if start >= right:
+                break
+            # Distance (i, j) is at shift + j.
+            shift = i * n - i * (i + 1) // 2 - i - 1
+            piece = condensed[shift + start : shift + right]
+            if not alone:
+                for j in range(start, right):
+                    weighed[j - start] = single_pair(
+                        method, condensed[shift + j], sizes[i], sizes[j]
+                    )
+                piece = weighed[: right - start]
+            finite &= offer_piece(piece, i, start, n_neighbors, lists, reach, marks)
+    return finite
+
+
+@jit
+def cluster_distances(
+    condensed: NDArray[Any],
+    clusters: Clusters,
+    method: int,
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    distances: NDArray[np.float64],
+    start: int,
+    stop: int,
+) -> None:
+    """Compute the distances of the pairs `start` to `stop` from those of their members."""
+    n = len(clusters.live)
+    for pair in range(start, stop):
+        total = nothing_yet(method)
+        i = first[pair]
+        while i >= 0:
+            j = second[pair]
+            weight = clusters.weights[i]
+            while j >= 0:
+                low = min(i, j)
+                distance = condensed[low * n - low * (low + 1) // 2 - low - 1 + max(i, j)]
+                total = add_pair(method, total, np.float64(distance), weight * clusters.weights[j])
+                j = clusters.next_member[j]
+            i = clusters.next_member[i]
+        distances[pair] = total_distance(clusters, method, first[pair], second[pair], total)
+
+
+@jit
+def nearest_clusters(
+    condensed: NDArray[Any],
+    clusters: Clusters,
+    labels: NDArray[np.int64],
+    method: int,
+    n_neighbors: int,
+    owners: NDArray[np.int64],
+    lists: Neighbors,
+    start: int,
+    stop: int,
+) -> None:
+    """Make the lists of the owners `start` to `stop`, one a row of `lists`."""
+    n = len(labels)
+    others = np.flatnonzero(clusters.live)
+    totals = np.empty(n)
+    ids = np.empty(len(others), np.int32)
+    bounds = np.empty(len(others))
+    exact = np.ones(len(others), np.bool_)
+    for position in range(start, stop):
+        owner = owners[position]
+        totals[:] = nothing_yet(method)
+        i = int(owner)
+        while i >= 0:
+            _add_row(condensed, clusters, labels, method, i, totals)
+            i = clusters.next_member[i]
+        count = 0
+        for other in others:
+            if other != owner:
+                ids[count] = other
+                bounds[count] = total_distance(
+                    clusters, method, int(owner), int(other), totals[other]
+                )
+                count += 1
+        kept = min(count, n_neighbors)
+        if count > kept:
+            keep_nearest(ids, bounds, exact, count, kept)
+        lists.ids[position, :kept] = ids[:kept]
+        lists.bounds[position, :kept] = bounds[:kept]
+        lists.counts[position] = kept
+        close_lists(lists, n_neighbors, count, position, position + 1)
+
+
+@jit
+def _add_row(
+    condensed: NDArray[Any],
+    clusters: Clusters,
+    labels: NDArray[np.int64],
+    method: int,
+    i: int,
+    totals: NDArray[np.float64],
+) -> None:
+    """Add the distances of point `i` to all others into the totals of their clusters."""
+    n = len(labels)
+    weight = clusters.weights[i]
+    at = i - 1
+    for j in range(i):
+        label = labels[j]
+        totals[label] = add_pair(
+            method, totals[label], np.float64(condensed[at]), weight * clusters.weights[j]
+        )
+        at += n - j - 2
+    shift = i * n - i * (i + 1) // 2 - i - 1
+    for j in range(i + 1, n):
+        label = labels[j]
+        totals[label] = add_pair(
+            method, totals[label], np.float64(condensed[shift + j]), weight * clusters.weights[j]
+        )

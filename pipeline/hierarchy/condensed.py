@@ -1,0 +1,230 @@
+"""Kernel: a condensed distance matrix in memory as a source of cluster distances.
+
+The vector is read, and neither copied nor changed. Threads work on disjoint lists and rows, and
+what they make does not depend on how many they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from math import isqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustergrid.pipeline.hierarchy._clusters import CODES, Clusters, labels_of
+from clustergrid.pipeline.hierarchy._condensed import (
+    cluster_distances,
+    nearest_clusters,
+    offer_rectangle,
+)
+from clustergrid.pipeline.hierarchy._contraction import finish_square, reduce_rows
+from clustergrid.pipeline.hierarchy._neighbors import (
+    Neighbors,
+    close_lists,
+    open_lists,
+    open_reach,
+)
+from clustergrid.pipeline.hierarchy._square import n_observations
+from clustergrid.pipeline.hierarchy._threads import in_threads
+from clustergrid.storage.errors import DataTypeError, DataValueError
+
+__all__ = ["CondensedSource"]
+
+# Distances read by one piece of work: some hundredths of a second.
+_PIECE = 25_000_000
+# A distance that is looked up alone misses the cache.
+_LOOKUP = 8
+
+
+class CondensedSource:
+    """Cluster distances from SciPy's condensed vector; see `certified.DistanceSource`.
+
+    Parameters
+    ----------
+    condensed
+        ``(n (n - 1) / 2,) float32 or float64``, contiguous, finite.
+    threads
+        How many threads read it.
+
+    Raises
+    ------
+    DataTypeError
+        If it is neither float32 nor float64.
+    DataValueError
+        If it is not contiguous, or no number of observations has that many distances.
+
+    Examples
+    --------
+    >>> CondensedSource(np.array([1.0, 2.0, 3.0])).n
+    3
+    """
+
+    def __init__(self, condensed: NDArray[Any], *, threads: int = 1) -> None:
+        if condensed.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+            raise DataTypeError(f"float32 or float64 distances are needed, got {condensed.dtype}")
+        self.n = n_observations(condensed)
+        if not condensed.flags.c_contiguous:
+            raise DataValueError(
+                "the condensed distance matrix must be contiguous, so that it need not be copied, "
+                f"got strides {condensed.strides}"
+            )
+        self._condensed = condensed
+        self._threads = threads
+
+    def nearest_points(
+        self, clusters: Clusters, method: str, n_neighbors: int, pause: Callable[[float], None]
+    ) -> Neighbors:
+        """List the K nearest of every point, in one pass over the distances."""
+        n = self.n
+        lists = open_lists(n, n_neighbors)
+        reach = open_reach(n, self._condensed.dtype)
+        rounds = _tournament(_groups(n, self._threads))
+        for done, matches in enumerate(rounds):
+            # Two rectangles of one round share no row and no column, and so no list.
+            finite = in_threads(
+                lambda match: offer_rectangle(
+                    self._condensed,
+                    match[0],
+                    match[1],
+                    clusters.sizes,
+                    CODES[method],
+                    n_neighbors,
+                    lists,
+                    reach,
+                ),
+                matches,
+                threads=self._threads,
+                pause=partial(pause, done / len(rounds)),
+            )
+            if not all(finite):
+                raise DataValueError(
+                    "The condensed distance matrix must contain only finite values."
+                )
+        close_lists(lists, n_neighbors, n - 1, 0, n)
+        return lists
+
+    def nearest_clusters(
+        self,
+        clusters: Clusters,
+        method: str,
+        n_neighbors: int,
+        owners: NDArray[np.int64],
+        pause: Callable[[float], None],
+    ) -> Neighbors:
+        """List the K nearest clusters of some clusters, one owner a row."""
+        lists = open_lists(len(owners), n_neighbors)
+        labels = labels_of(clusters)
+        # Points, and so rows to read, in each owner.
+        n_points = np.bincount(labels, minlength=self.n)[owners]
+        pieces = _cut(n_points * self.n, _PIECE // _LOOKUP)
+        in_threads(
+            lambda piece: nearest_clusters(
+                self._condensed,
+                clusters,
+                labels,
+                CODES[method],
+                n_neighbors,
+                owners,
+                lists,
+                *piece,
+            ),
+            pieces,
+            threads=self._threads,
+            pause=_counting(pause, len(pieces)),
+        )
+        return lists
+
+    def distances(
+        self,
+        clusters: Clusters,
+        method: str,
+        first: NDArray[np.int64],
+        second: NDArray[np.int64],
+        pause: Callable[[float], None],
+    ) -> NDArray[np.float64]:
+        """Compute the distances of pairs of clusters, one a pair."""
+        distances = np.empty(len(first))
+        n_points = np.bincount(labels_of(clusters), minlength=self.n)
+        pieces = _cut(n_points[first] * n_points[second], _PIECE // _LOOKUP)
+        in_threads(
+            lambda piece: cluster_distances(
+                self._condensed, clusters, CODES[method], first, second, distances, *piece
+            ),
+            pieces,
+            threads=self._threads,
+            pause=_counting(pause, len(pieces)),
+        )
+        return distances
+
+    def square(
+        self, clusters: Clusters, method: str, pause: Callable[[float], None]
+    ) -> NDArray[np.float64]:
+        """Make the ``(m, m)`` distances between all clusters, in one pass over the distances."""
+        slots = np.flatnonzero(clusters.live)
+        labels = labels_of(clusters)
+        positions = np.searchsorted(slots, labels).astype(np.int32)
+        square = np.empty((len(slots), len(slots)))
+        # The first point's row is the longest.
+        rows_left = np.arange(self.n, 0, -1)
+        work = np.bincount(positions, weights=rows_left).astype(np.int64) + len(slots)
+        pieces = _cut(work, _PIECE // 2)
+        in_threads(
+            lambda piece: reduce_rows(
+                self._condensed, clusters, CODES[method], slots, positions, square, *piece
+            ),
+            pieces,
+            threads=self._threads,
+            pause=_counting(pause, len(pieces)),
+        )
+        pieces = _cut(np.arange(len(slots), 0, -1), _PIECE // 2)
+        in_threads(
+            lambda piece: finish_square(clusters, CODES[method], slots, square, *piece),
+            pieces,
+            threads=self._threads,
+            pause=partial(pause, 1.0),
+        )
+        return square
+
+
+def _groups(n: int, threads: int) -> list[tuple[int, int]]:
+    """Cut n rows into an even number of ranges, of which half can be matched at a time."""
+    wanted = max(2 * threads, -(-n // isqrt(_PIECE)))
+    bounds = np.linspace(0, n, wanted + wanted % 2 + 1).astype(int).tolist()
+    return list(pairwise(bounds))
+
+
+def _tournament(
+    groups: list[tuple[int, int]],
+) -> list[list[tuple[tuple[int, int], tuple[int, int]]]]:
+    """Match every group with every other, in rounds in which each plays once; first with itself.
+
+    The circle method: the first group stays, the others move on by one after each round.
+    """
+    rounds = [[(group, group) for group in groups]]
+    circle = groups[1:]
+    for _ in circle:
+        players = [groups[0], *circle]
+        pairs = zip(players[: len(players) // 2], reversed(players), strict=False)
+        rounds.append([(min(pair), max(pair)) for pair in pairs])
+        circle = [*circle[1:], circle[0]]
+    return rounds
+
+
+def _cut(work: NDArray[np.int64], most: int) -> list[tuple[int, int]]:
+    """Cut a range of tasks into pieces that begin within `most` units of work of each other."""
+    if len(work) == 0:
+        return []
+    part = (np.cumsum(work) - work) // most
+    starts = np.flatnonzero(np.diff(part, prepend=-1))
+    stops = np.append(starts[1:], len(work))
+    return list(zip(starts.tolist(), stops.tolist(), strict=True))
+
+
+def _counting(pause: Callable[[float], None], total: int) -> Callable[[], None]:
+    """Return a call for the end of each piece, which says what share of all is done."""
+    done = iter(range(1, total + 1))
+    return lambda: pause(next(done) / total)

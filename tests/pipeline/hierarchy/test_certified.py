@@ -1,0 +1,361 @@
+"""Rounds on lists of near clusters: SciPy's trees, certificates that hold, work that ends."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.cluster.hierarchy import cophenet, is_valid_linkage, linkage
+from scipy.spatial.distance import pdist, squareform
+
+from clustergrid.pipeline.hierarchy import (
+    REDUCIBLE_METHODS,
+    Duplicates,
+    certified,
+    cluster_square,
+    condensed,
+    linkage_matrix,
+)
+from clustergrid.pipeline.hierarchy.certified import (
+    Limits,
+    cluster_certified,
+    merge_certified,
+)
+from clustergrid.pipeline.hierarchy.condensed import CondensedSource
+from clustergrid.storage.errors import DataTypeError, DataValueError
+from tests.pipeline.hierarchy.test_engine import (
+    KINDS,
+    UNTIED,
+    assert_every_merge_is_a_minimum,
+    clades,
+    definition,
+)
+
+
+def tree_of(distances, method, *, n_neighbors=64, most_clusters=None, threads=1, start=None):
+    """Return the linkage matrix, by the square where rounds leave more than the limit."""
+    source = CondensedSource(distances, threads=threads)
+    limits = Limits(
+        most_clusters=most_clusters or source.n, n_neighbors=n_neighbors, threads=threads
+    )
+    merges = cluster_certified(source, method, limits=limits, start=start)
+    if merges is None:
+        left = merge_certified(source, method, limits=limits, start=start)
+        assert not left.fits
+        square = source.square(left.clusters, method, lambda share: None)
+        merges = left.start.expand(cluster_square(square, method, start=left.start))
+    n = source.n if start is None else start.n_observations
+    return linkage_matrix(merges, n)
+
+
+def assert_scipys(Z, distances, method, *, untied):
+    expected = linkage(distances.astype(np.float64), method)
+    assert is_valid_linkage(Z)
+    assert (np.diff(Z[:, 2]) >= 0).all()
+    if method in ("single", "complete") and untied:
+        np.testing.assert_array_equal(Z[:, 2], expected[:, 2])
+    scale = np.abs(distances).max()
+    np.testing.assert_allclose(Z[:, 2], expected[:, 2], rtol=1e-10, atol=1e-14 * scale)
+    if untied:
+        np.testing.assert_array_equal(clades(Z), clades(expected), err_msg=method)
+
+
+@pytest.mark.parametrize("method", REDUCIBLE_METHODS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_heights_and_clades_are_scipys(kind, method):
+    for n in (2, 3, 60, 500):
+        distances = pdist(KINDS[kind](np.random.default_rng(n), n))
+        if kind not in UNTIED and method not in ("single", "complete") and n > 3:
+            continue  # which of equals are merged first may change heights further up
+        for n_neighbors, most_clusters in ((1, None), (5, 1), (64, None)):
+            Z = tree_of(distances, method, n_neighbors=n_neighbors, most_clusters=most_clusters)
+            if kind in UNTIED or method == "single":
+                assert_scipys(Z, distances, method, untied=kind in UNTIED)
+
+
+@pytest.mark.parametrize("method", REDUCIBLE_METHODS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_merge_is_a_minimum(kind, method):
+    distances = pdist(KINDS[kind](np.random.default_rng(0), 25))
+    for n_neighbors in (1, 2, 7, 24):
+        for most_clusters in (1, 25):
+            Z = tree_of(distances, method, n_neighbors=n_neighbors, most_clusters=most_clusters)
+            assert_every_merge_is_a_minimum(Z, distances, method)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    data=st.data(),
+    n=st.integers(2, 16),
+    n_neighbors=st.integers(1, 16),
+    most_clusters=st.integers(1, 16),
+    method=st.sampled_from(REDUCIBLE_METHODS),
+)
+def test_any_small_integer_distances(data, n, n_neighbors, most_clusters, method):
+    n_distances = n * (n - 1) // 2
+    values = st.lists(st.integers(0, 4), min_size=n_distances, max_size=n_distances)
+    distances = np.array(data.draw(values), dtype=np.float64)
+    Z = tree_of(distances, method, n_neighbors=n_neighbors, most_clusters=most_clusters)
+    assert_every_merge_is_a_minimum(Z, distances, method)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(2, 80),
+    n_neighbors=st.integers(1, 80),
+    most_clusters=st.integers(1, 80),
+    method=st.sampled_from(REDUCIBLE_METHODS),
+)
+def test_any_lists_and_limits(seed, n, n_neighbors, most_clusters, method):
+    distances = pdist(np.random.default_rng(seed).normal(size=(n, 4)))
+    Z = tree_of(distances, method, n_neighbors=n_neighbors, most_clusters=most_clusters)
+    assert_scipys(Z, distances, method, untied=True)
+
+
+@pytest.mark.parametrize("method", REDUCIBLE_METHODS)
+def test_float32_is_decided_in_float64(method):
+    distances = pdist(np.random.default_rng(4).normal(size=(400, 30))).astype(np.float32)
+    Z = tree_of(distances, method, n_neighbors=8)
+    assert_scipys(Z, distances, method, untied=False)
+
+
+@pytest.mark.parametrize("method", REDUCIBLE_METHODS)
+def test_threads_and_pieces_change_no_bit(monkeypatch, method):
+    distances = pdist(KINDS["hub"](np.random.default_rng(6), 300))
+    expected = tree_of(distances, method, n_neighbors=6, most_clusters=20)
+    monkeypatch.setattr(condensed, "_PIECE", 1000)
+    monkeypatch.setattr(certified, "_SLOTS_A_PIECE", 7)
+    for threads in (1, 2, 3, 7):
+        Z = tree_of(distances, method, n_neighbors=6, most_clusters=20, threads=threads)
+        np.testing.assert_array_equal(Z, expected)
+
+
+@pytest.mark.parametrize("method", REDUCIBLE_METHODS)
+def test_order_of_rows_does_not_matter(method):
+    rng = np.random.default_rng(3)
+    square = squareform(pdist(rng.normal(size=(200, 5))))
+    shuffle = rng.permutation(200)
+    shuffled = squareform(square[np.ix_(shuffle, shuffle)])
+    np.testing.assert_allclose(
+        tree_of(shuffled, method, n_neighbors=9)[:, 2],
+        tree_of(squareform(square), method, n_neighbors=9)[:, 2],
+        rtol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("method", REDUCIBLE_METHODS)
+def test_points_that_stand_for_identical_observations(method):
+    rng = np.random.default_rng(7)
+    distinct, n = 60, 150
+    of = np.concatenate([np.arange(distinct), rng.integers(0, distinct, n - distinct)])
+    points = rng.normal(size=(distinct, 4))
+    place = rng.permutation(n)
+    full = np.empty((n, 4))
+    full[place] = points[of]
+    duplicates = Duplicates(
+        kept=place[:distinct], duplicate_of=place[of[distinct:]], row=place[distinct:]
+    )
+    for n_neighbors in (3, 59):
+        Z = tree_of(pdist(points), method, n_neighbors=n_neighbors, start=duplicates.start)
+        assert is_valid_linkage(Z)
+        expected = linkage(pdist(full), method)
+        np.testing.assert_allclose(cophenet(Z), cophenet(expected), rtol=1e-10, atol=1e-12)
+
+
+class _Checked(certified._Driver):
+    """Compares every list, after every round and rescan, with the definition of the distances."""
+
+    points: np.ndarray
+    checks = 0
+
+    def _merge(self, first, second):
+        super()._merge(first, second)
+        self._check()
+
+    def _rescan(self):
+        rescanned = super()._rescan()
+        self._check()
+        return rescanned
+
+    def _check(self):
+        clusters, lists = self._clusters, self._lists
+        slots = np.flatnonzero(clusters.live)
+        members = np.zeros((len(slots), self._source.n))
+        for row, slot in enumerate(slots):
+            member = slot
+            while member >= 0:
+                members[row, member] = clusters.weights[member] / clusters.masses[slot]
+                member = clusters.next_member[member]
+        assert (members.sum(axis=0) > 0).all()
+        np.testing.assert_allclose(members.sum(axis=1), 1)
+        true = definition(self._method, self.points, members)
+        for row, slot in enumerate(slots):
+            count = lists.counts[slot]
+            listed = lists.ids[slot, :count]
+            columns = np.searchsorted(slots, listed)
+            assert clusters.live[listed].all()
+            assert len(np.unique(listed)) == count
+            assert slot not in listed
+            bounds, exact = lists.bounds[slot, :count], lists.exact[slot, :count]
+            np.testing.assert_allclose(bounds[exact], true[row, columns][exact], rtol=1e-9)
+            assert (bounds <= true[row, columns] * (1 + 1e-9)).all()
+            unlisted = np.setdiff1d(np.arange(len(slots)), [*columns, row])
+            if len(unlisted):
+                assert lists.tau[slot] <= true[row, unlisted].min() * (1 + 1e-9)
+        _Checked.checks += 1
+
+
+@pytest.mark.parametrize("method", REDUCIBLE_METHODS)
+@pytest.mark.parametrize("kind", ["normal", "low rank", "heavy tails", "integers"])
+@pytest.mark.parametrize("n_neighbors", [1, 4, 12])
+def test_certificates_hold_after_every_round(monkeypatch, kind, method, n_neighbors):
+    distances = pdist(KINDS[kind](np.random.default_rng(11), 90))
+    monkeypatch.setattr(_Checked, "points", squareform(distances), raising=False)
+    monkeypatch.setattr(_Checked, "checks", 0)
+    monkeypatch.setattr(certified, "_Driver", _Checked)
+    limits = Limits(most_clusters=1, n_neighbors=n_neighbors)
+    merge_certified(CondensedSource(distances), method, limits=limits)
+    assert _Checked.checks > 1
+
+
+def test_a_certificate_that_is_too_high_is_seen(monkeypatch):
+    # The check above can fail.
+    monkeypatch.setattr(_Checked, "points", 0.9 * squareform(pdist(np.eye(9))), raising=False)
+    monkeypatch.setattr(certified, "_Driver", _Checked)
+    with pytest.raises(AssertionError):
+        merge_certified(
+            CondensedSource(pdist(np.eye(9))), "average", limits=Limits(most_clusters=1)
+        )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_lists_are_the_nearest_by_distance_and_id(monkeypatch, dtype):
+    rng = np.random.default_rng(1)
+    distances = rng.integers(0, 30, 100 * 99 // 2).astype(dtype)
+    square = squareform(distances)
+    np.fill_diagonal(square, 1000)
+    order = np.argsort(square, axis=1, kind="stable")
+    clusters = certified.open_clusters(np.ones(100, np.int64), "average")
+    for piece, threads in ((10**9, 1), (300, 3)):
+        monkeypatch.setattr(condensed, "_PIECE", piece)
+        source = CondensedSource(distances, threads=threads)
+        for n_neighbors in (1, 2, 17, 99):
+            lists = source.nearest_points(clusters, "average", n_neighbors, lambda share: None)
+            for row in range(100):
+                listed = lists.ids[row, : lists.counts[row]]
+                np.testing.assert_array_equal(np.sort(listed), np.sort(order[row, :n_neighbors]))
+                np.testing.assert_array_equal(
+                    lists.bounds[row, : lists.counts[row]], square[row, listed]
+                )
+            last = square[np.arange(100), order[:, n_neighbors - 1]]
+            np.testing.assert_array_equal(lists.tau, np.inf if n_neighbors == 99 else last)
+
+
+def test_neither_copied_nor_changed():
+    distances = pdist(np.random.default_rng(2).normal(size=(300, 3)))
+    before = distances.copy()
+    distances.flags.writeable = False
+    Z = tree_of(distances, "average", n_neighbors=4, threads=2, most_clusters=30)
+    np.testing.assert_array_equal(distances, before)
+    assert_scipys(Z, distances, "average", untied=True)
+
+
+def test_limit_is_kept_by_rescans():
+    distances = pdist(np.random.default_rng(5).normal(size=(1500, 3)))
+    source = CondensedSource(distances)
+    first = merge_certified(source, "average", limits=Limits(most_clusters=1500, n_neighbors=6))
+    limits = Limits(most_clusters=len(first.start.sizes) // 2, n_neighbors=6)
+    left = merge_certified(source, "average", limits=limits)
+    assert left.rescans > 0
+    assert left.fits
+    assert len(left.start.sizes) <= limits.most_clusters
+    assert left.start.n_observations == 1500
+
+
+@pytest.mark.parametrize("kind", ["equal distances", "powers of 3", "hub", "duplicated"])
+@pytest.mark.parametrize("method", REDUCIBLE_METHODS)
+def test_it_ends_and_says_why(kind, method):
+    distances = pdist(KINDS[kind](np.random.default_rng(9), 400))
+    source = CondensedSource(distances)
+    limits = Limits(most_clusters=1, n_neighbors=2)
+    left = merge_certified(source, method, limits=limits)
+    assert left.reason
+    assert left.fits == (len(left.start.sizes) == 1)
+    # Single merges stop at a pass's worth of work, and a poor rescan is the last.
+    assert left.rounds <= source.n * (left.rescans + 1)
+    if not left.fits:
+        assert cluster_certified(source, method, limits=limits) is None
+
+
+def test_progress_tells_clusters_and_height():
+    distances = pdist(np.random.default_rng(8).normal(size=(600, 5)))
+    told = []
+    merges = cluster_certified(
+        CondensedSource(distances),
+        "average",
+        limits=Limits(most_clusters=600, n_neighbors=8),
+        progress=told.append,
+    )
+    phases = list(dict.fromkeys(reached.phase for reached in told))
+    assert phases == ["lists", "rounds", "contraction", "square"]
+    left = [reached.clusters_left for reached in told]
+    heights = [reached.height for reached in told]
+    assert left == sorted(left, reverse=True)
+    assert left[-1] == 1
+    assert heights == sorted(heights)
+    assert heights[-1] == merges.height.max()
+    # Whatever is lower is done.
+    for reached in told:
+        if reached.phase == "rounds":
+            assert (merges.height < reached.height).sum() <= 600 - reached.clusters_left
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("phase", ["lists", "rounds", "rescan", "contraction", "square"])
+def test_interrupt_ends_the_work(phase, threads):
+    distances = pdist(np.random.default_rng(5).normal(size=(800, 3)))
+
+    def interrupt(reached):
+        if reached.phase == phase:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cluster_certified(
+            CondensedSource(distances, threads=threads),
+            "average",
+            limits=Limits(most_clusters=200, n_neighbors=6, threads=threads),
+            progress=interrupt,
+        )
+    assert not [t for t in threading.enumerate() if t.name.startswith("clustergrid-linkage")]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_distances_must_be_finite(bad, dtype):
+    for place in (0, 777, 1224):
+        distances = np.ones(1225, dtype)
+        distances[place] = bad
+        with pytest.raises(DataValueError, match="must contain only finite values"):
+            tree_of(distances, "average", n_neighbors=3)
+
+
+def test_what_is_refused():
+    source = CondensedSource(np.ones(6))
+    limits = Limits(most_clusters=4)
+    with pytest.raises(DataValueError, match="centroid"):
+        cluster_certified(source, "centroid", limits=limits)
+    with pytest.raises(DataValueError, match="Invalid method: foo"):
+        cluster_certified(source, "foo", limits=limits)
+    with pytest.raises(DataValueError, match="4 points got 3 sizes"):
+        merge_certified(source, "average", limits=limits, start=certified.Start.observations(3))
+    with pytest.raises(DataTypeError, match="int64"):
+        CondensedSource(np.ones(6, np.int64))
+    with pytest.raises(DataValueError, match="contiguous"):
+        CondensedSource(np.ones(12)[::2])
+    with pytest.raises(DataValueError, match="number of observations"):
+        CondensedSource(np.ones(4))
+    for name in ("most_clusters", "n_neighbors", "threads"):
+        with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+            Limits(**{"most_clusters": 1, name: 0})
