@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline._jit import jit
+from clustergrid.pipeline.hierarchy._union_find import find
 from clustergrid.pipeline.hierarchy.methods import Merges, Start
 
 __all__ = ["Duplicates", "linkage_matrix"]
@@ -99,16 +100,6 @@ def linkage_matrix(
 
 
 @jit
-def _root(parent: NDArray[np.int64], node: int) -> int:
-    root = node
-    while parent[root] != root:
-        root = parent[root]
-    while parent[node] != root:
-        parent[node], node = root, parent[node]
-    return root
-
-
-@jit
 def _raise_heights(
     first: NDArray[np.int64], second: NDArray[np.int64], height: NDArray[np.float64]
 ) -> None:
@@ -116,8 +107,8 @@ def _raise_heights(
     parent = np.arange(n)
     below = np.full(n, -np.inf)
     for t in range(n - 1):
-        a = _root(parent, first[t])
-        b = _root(parent, second[t])
+        a = find(parent, first[t])
+        b = find(parent, second[t])
         height[t] = max(height[t], below[a], below[b])
         parent[a] = b
         below[b] = height[t]
@@ -131,8 +122,8 @@ def _label(
     parent = np.arange(2 * n - 1)
     size = np.ones(2 * n - 1, np.int64)
     for t in range(n - 1):
-        a = _root(parent, first[t])
-        b = _root(parent, second[t])
+        a = find(parent, first[t])
+        b = find(parent, second[t])
         parent[a] = n + t
         parent[b] = n + t
         size[n + t] = size[a] + size[b]
