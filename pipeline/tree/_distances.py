@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clustergrid.pipeline._jit import jit
 from clustergrid.storage.errors import DataValueError
 
-__all__ = ["Blocks", "Source", "condensed_places", "source_of"]
+__all__ = ["MOST_LEAVES_WITHOUT_COMPILER", "Blocks", "Source", "condensed_places", "source_of"]
 
 Blocks = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[Any]]
 """Returns the distances ``(r, c)`` between observations ``(r,)`` and observations ``(c,)``."""
 
+MOST_LEAVES_WITHOUT_COMPILER = 1024
+"""Trees whose order is found with NumPy sooner than the compiler is loaded."""
+
 _ENTRIES_AT_ONCE = 2**24
 _PAIRS_AT_ONCE = 64
-_ROWS_A_PIECE = 256
+_ROWS_A_PIECE = 128
 
 
 class Source(Protocol):
     """Where distances come from."""
 
-    def square(self, leaves: NDArray[np.int64], pause: Callable[[], None]) -> NDArray[np.float64]:
+    def square(
+        self, leaves: NDArray[np.int64], pool: Executor | None, pause: Callable[[], None]
+    ) -> NDArray[np.float64]:
         """Return a square of which the lower triangle holds the distances between `leaves`."""
         ...
 
@@ -47,23 +55,36 @@ def condensed_places(i: Any, j: Any, n: int) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """Distances in memory, each at the place that a pair of leaves has."""
+    """Distances in memory: a flat square, or a condensed vector."""
 
     values: NDArray[Any]
-    places: Callable[[Any, Any], Any]
+    n: int
 
-    def square(self, leaves: NDArray[np.int64], pause: Callable[[], None]) -> NDArray[np.float64]:
+    @property
+    def is_square(self) -> bool:
+        return len(self.values) == self.n**2
+
+    def square(
+        self, leaves: NDArray[np.int64], pool: Executor | None, pause: Callable[[], None]
+    ) -> NDArray[np.float64]:
         square = np.empty((len(leaves), len(leaves)))
-        for row in range(1, len(leaves)):
-            found = self.values[self.places(leaves[row], leaves[:row])]
+        if self.n <= MOST_LEAVES_WITHOUT_COMPILER:
+            row, column = np.tril_indices(len(leaves), -1)
+            found = self.pairs(leaves[row], leaves[column])
             _refuse_not_finite(found)
-            square[row, :row] = found
-            if row % _ROWS_A_PIECE == 0:
-                pause()
+            square[row, column] = found
+            return square
+        take = partial(_take_rows, self.values, self.n, self.is_square, leaves, square)
+        starts = range(0, len(leaves), _ROWS_A_PIECE)
+        for are_finite in map(take, starts) if pool is None else pool.map(take, starts):
+            if not are_finite:
+                raise _not_finite()
+            pause()
         return square
 
     def pairs(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.asarray(self.values[self.places(i, j)], np.float64)
+        places = i * self.n + j if self.is_square else condensed_places(i, j, self.n)
+        return np.asarray(self.values[places], np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +93,10 @@ class _Computed:
 
     blocks: Blocks
 
-    def square(self, leaves: NDArray[np.int64], pause: Callable[[], None]) -> NDArray[np.float64]:
+    def square(
+        self, leaves: NDArray[np.int64], pool: Executor | None, pause: Callable[[], None]
+    ) -> NDArray[np.float64]:
+        del pool  # the function may have threads of its own
         square = np.empty((len(leaves), len(leaves)))
         rows_at_once = max(1, _ENTRIES_AT_ONCE // len(leaves))
         for start in range(0, len(leaves), rows_at_once):
@@ -111,9 +135,9 @@ def source_of(distances: NDArray[Any] | Blocks, n: int) -> Source:
         return _Computed(distances)
     distances = np.asarray(distances)
     if distances.shape == (n, n):
-        return _Held(distances.reshape(-1), lambda i, j: i * n + j)
+        return _Held(distances.reshape(-1), n)
     if distances.shape == (n * (n - 1) // 2,):
-        return _Held(distances, lambda i, j: condensed_places(i, j, n))
+        return _Held(distances, n)
     raise DataValueError(
         f"the distances of {n} leaves are condensed, {n * (n - 1) // 2} entries, or a square, "
         f"got shape {distances.shape}"
@@ -122,6 +146,33 @@ def source_of(distances: NDArray[Any] | Blocks, n: int) -> Source:
 
 def _refuse_not_finite(values: NDArray[Any]) -> None:
     if not np.isfinite(values).all():
-        raise DataValueError(
-            "optimal ordering takes finite distances, and some are NaN or infinite"
-        )
+        raise _not_finite()
+
+
+def _not_finite() -> DataValueError:
+    return DataValueError("optimal ordering takes finite distances, and some are NaN or infinite")
+
+
+@jit
+def _take_rows(
+    values: NDArray[Any],
+    n: int,
+    is_square: bool,
+    leaves: NDArray[np.int64],
+    square: NDArray[np.float64],
+    first: int,
+) -> bool:
+    """Fill some rows on their lower side; False if not all are finite."""
+    finite = True
+    for row in range(first, min(first + _ROWS_A_PIECE, len(leaves))):
+        a = leaves[row]
+        for column in range(row):
+            b = leaves[column]
+            if is_square:
+                value = values[a * n + b]
+            else:
+                low = min(a, b)
+                value = values[low * n - low * (low + 1) // 2 + max(a, b) - low - 1]
+            finite &= np.isfinite(value)
+            square[row, column] = value
+    return finite

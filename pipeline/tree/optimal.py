@@ -19,7 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clustergrid.pipeline.tree._distances import Blocks, Source, source_of
+from clustergrid.pipeline.tree._distances import (
+    MOST_LEAVES_WITHOUT_COMPILER,
+    Blocks,
+    Source,
+    source_of,
+)
 from clustergrid.pipeline.tree._exact import ordering_steps, swaps_of, workers
 from clustergrid.pipeline.tree._places import loop
 from clustergrid.pipeline.tree._problems import Problem, problems_of, settle
@@ -40,8 +45,6 @@ MAX_LEAVES_ORDERED_EXACTLY = 20_000
 
 LEAVES_AT_ONCE = 4_000
 """Ends in a problem of a larger tree: the time is linear in the leaves then, and memory fixed."""
-
-MOST_LEAVES_WITHOUT_COMPILER = 1024
 
 Progress = Callable[[int, int], None]
 
@@ -160,7 +163,7 @@ def optimal_leaf_ordering(
     with workers(threads) as pool:
         for problem in problems:
             leaves = problem.leaves(ends)
-            square = source.square(leaves, partial(advance, 0))
+            square = source.square(leaves, pool, partial(advance, 0))
             for first in problem.joined:
                 square[first + 1, first] = 0.0
             swaps = swaps_of(

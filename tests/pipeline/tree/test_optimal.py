@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import pdist, squareform
 
-from clustergrid.pipeline.tree import _exact, optimal
+from clustergrid.pipeline.tree import _distances, _exact, optimal
 from clustergrid.pipeline.tree.optimal import (
     neighbor_sum,
     optimal_leaf_ordering,
@@ -114,10 +114,12 @@ def test_compiled_kernels_give_the_bits_of_numpy(method, blobs, monkeypatch):
     condensed, Z = distances_and_tree(700, method, blobs=blobs)
     plain = optimal_leaf_ordering(Z, condensed)
     monkeypatch.setattr(optimal, "MOST_LEAVES_WITHOUT_COMPILER", 0)
+    monkeypatch.setattr(_distances, "MOST_LEAVES_WITHOUT_COMPILER", 0)
     monkeypatch.setattr(_exact, "_MOST_STEPS_IN_ONE_THREAD", 20_000)
     for threads in (1, 3):
-        turned = optimal_leaf_ordering(Z, condensed, threads=threads)
-        np.testing.assert_array_equal(turned, plain)
+        for given_ in (condensed, squareform(condensed)):
+            turned = optimal_leaf_ordering(Z, given_, threads=threads)
+            np.testing.assert_array_equal(turned, plain)
 
 
 def test_paths_are_the_same_bits_in_every_engine(monkeypatch):
