@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clustergrid.storage.errors import DataValueError
 
-__all__ = ["check_linkage"]
+__all__ = ["check_linkage", "is_monotonic"]
 
 
 def check_linkage(Z: ArrayLike, n: int | None = None, name: str = "linkage") -> NDArray[np.float64]:
@@ -28,7 +28,18 @@ def check_linkage(Z: ArrayLike, n: int | None = None, name: str = "linkage") -> 
     ------
     DataValueError
         Where SciPy's ``is_valid_linkage`` says no, where a height is not finite or an id is not a
-        whole number, and where the number of leaves is not `n`.
+        whole number, and where the number of leaves is not `n`. The message names the first row
+        that has the problem. As in SciPy, a count may be wrong as long as it is possible.
+
+    Examples
+    --------
+    >>> check_linkage([[0, 1, 1.0, 2], [2, 3, 2.0, 3]]).shape
+    (2, 4)
+    >>> check_linkage([[0, 1, 1.0, 2], [2, 0, 2.0, 3]])
+    Traceback (most recent call last):
+    ...
+    clustergrid.storage.errors.DataValueError: linkage uses cluster 0 more than once: row 1 is \
+[2.0, 0.0, 2.0, 3.0]
     """
     try:
         linkage = np.ascontiguousarray(Z, dtype=np.float64)
@@ -57,11 +68,34 @@ def check_linkage(Z: ArrayLike, n: int | None = None, name: str = "linkage") -> 
     refuse(counts > n_leaves, f"counts more observations in a cluster than its {n_leaves} leaves")
     formed = n_leaves + np.arange(n_leaves - 1)
     refuse(ids.max(axis=1) >= formed, "uses a cluster before it is formed")
-    uses = np.bincount(ids.astype(np.int64).ravel())
+    used = ids.astype(np.int64)
+    uses = np.bincount(used.ravel())
     if uses.max() > 1:
-        raise DataValueError(f"{name} uses cluster {int(uses.argmax())} more than once")
+        is_again = np.ones(used.size, np.bool_)
+        is_again[np.unique(used, return_index=True)[1]] = False
+        cluster = int(used.ravel()[np.argmax(is_again)])
+        refuse(is_again.reshape(-1, 2).any(axis=1), f"uses cluster {cluster} more than once")
     if n is not None and n != n_leaves:
         raise DataValueError(
             f"{name} has {n_leaves} leaves, but {n} observations are to be ordered by it"
         )
     return linkage
+
+
+def is_monotonic(Z: ArrayLike) -> bool:
+    """Whether no height is less than that of the merge before, as SciPy's ``is_monotonic``.
+
+    Heights of centroid and median may not be.
+
+    Raises
+    ------
+    DataValueError
+        It is no linkage matrix.
+
+    Examples
+    --------
+    >>> is_monotonic([[0, 1, 1.0, 2], [2, 3, 2.0, 3]]), is_monotonic([[0, 1, 2.0, 2], [2, 3, 1, 3]])
+    (True, False)
+    """
+    heights = check_linkage(Z)[:, 2]
+    return bool((heights[1:] >= heights[:-1]).all())

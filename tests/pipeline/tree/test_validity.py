@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.cluster import hierarchy
 
-from clustergrid.pipeline.tree.validity import check_linkage
+from clustergrid.pipeline.tree.validity import check_linkage, is_monotonic
 from clustergrid.storage.errors import DataValueError
-from tests.pipeline.tree.trees import tree
+from tests.pipeline.tree.trees import METHODS, chain, random_tree, tree
 
 
 def test_check_linkage_passes_what_scipy_passes():
@@ -47,3 +48,27 @@ def test_check_linkage_shapes():
         check_linkage([["a"]])
     with pytest.raises(DataValueError, match="col_linkage has 5 leaves, but 7 observations"):
         check_linkage(tree(5), 7, "col_linkage")
+
+
+def test_check_linkage_names_the_row_that_uses_a_cluster_again():
+    Z = tree(30)
+    Z[20, 0] = Z[11, 1]
+    row = str(Z[20].tolist()).replace("[", r"\[").replace("]", r"\]")
+    with pytest.raises(DataValueError, match=f"cluster {int(Z[11, 1])} more .* row 20 is {row}"):
+        check_linkage(Z)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_is_monotonic_is_scipys(method):
+    for seed in range(5):
+        Z = tree(40, method, seed=seed)
+        assert is_monotonic(Z) == hierarchy.is_monotonic(Z)
+    assert not is_monotonic(tree(40, "centroid"))
+    with pytest.raises(DataValueError, match="before it is formed"):
+        is_monotonic([[0, 3, 1.0, 2]])
+
+
+def test_a_million_leaves():
+    for Z in (random_tree(1_000_000), chain(1_000_000)):
+        assert check_linkage(Z, 1_000_000) is Z
+        assert is_monotonic(Z)

@@ -17,3 +17,20 @@ def chain(n):
     """Every merge adds one leaf."""
     t = np.arange(n - 1)
     return np.column_stack([np.where(t == 0, 0, t + 1), np.where(t == 0, 1, n + t - 1), t, t + 2.0])
+
+
+def random_tree(n, seed=0):
+    """Again and again a third of the clusters, chosen at random, is merged with another third."""
+    rng = np.random.default_rng(seed)
+    live, formed, rows = np.arange(n), n, []
+    size = np.ones(2 * n - 1)
+    while len(live) > 1:
+        live = rng.permutation(live)
+        third = max(1, len(live) // 3)
+        pairs = np.sort(live[: 2 * third].reshape(2, third), axis=0).T
+        made = formed + np.arange(third)
+        size[made] = size[pairs].sum(axis=1)
+        rows.append(pairs)
+        live = np.concatenate([live[2 * third :], made])
+        formed += third
+    return np.column_stack([np.concatenate(rows), np.arange(1.0, n), size[n:]])
