@@ -82,13 +82,18 @@ def open_round(n: int) -> Round:
 
 @jit
 def find_nearest(
-    lists: Neighbors, rounds: Round, owners: NDArray[np.int64], wanted: NDArray[np.int64]
+    lists: Neighbors,
+    rounds: Round,
+    owners: NDArray[np.int64],
+    most_each: int,
+    wanted: NDArray[np.int64],
 ) -> int:
-    """Look up the nearest neighbours of `owners`; return how many of them have to be asked for.
+    """Look up the nearest neighbours of `owners`; return how many distances that takes.
 
     Where the least bound in a list is no distance, though small enough to be the nearest, nothing
-    is settled: `wanted`, ``(len(owners), 2)``, gets the two clusters, the lower slot first. Such
-    owners stay `changed`.
+    is settled, and the owner stays `changed`. `wanted`, ``(len(owners) * most_each, 2)``, gets
+    pairs of clusters, the lower slot first, of which the distances are needed: that one, and up to
+    `most_each` in all that may turn out to be nearer.
     """
     n_wanted = 0
     for owner in owners:
@@ -106,18 +111,61 @@ def find_nearest(
             rounds.distance[owner] = lists.bounds[owner, best]
             continue
         rounds.changed[owner] = True
-        other = lists.ids[owner, best]
-        wanted[n_wanted, 0] = min(owner, other)
-        wanted[n_wanted, 1] = max(owner, other)
-        n_wanted += 1
+        n_wanted = _want(lists, owner, best, most_each, wanted, n_wanted)
     return n_wanted
 
 
 @jit
-def _nearest_entry(lists: Neighbors, owner: int) -> int:
-    best = -1
+def _want(
+    lists: Neighbors,
+    owner: int,
+    best: int,
+    most_each: int,
+    wanted: NDArray[np.int64],
+    n_wanted: int,
+) -> int:
+    """Ask for the owner's `best` entry, and for those after it that may be nearer."""
+    most = lists.tau[owner]
     for entry in range(lists.counts[owner]):
-        if best < 0 or _is_nearer(lists, owner, entry, best):
+        if lists.exact[owner, entry]:
+            most = min(most, lists.bounds[owner, entry])
+    entry = best
+    for _ in range(most_each):
+        bound = lists.bounds[owner, entry]
+        other = lists.ids[owner, entry]
+        wanted[n_wanted, 0] = min(owner, other)
+        wanted[n_wanted, 1] = max(owner, other)
+        n_wanted += 1
+        entry = -1
+        for later in range(lists.counts[owner]):
+            if (
+                not lists.exact[owner, later]
+                and lists.bounds[owner, later] < most
+                and _is_after(lists, owner, later, bound, other)
+                and (entry < 0 or _is_nearer(lists, owner, later, entry))
+            ):
+                entry = later
+        if entry < 0:
+            break
+    return n_wanted
+
+
+@jit
+def _is_after(lists: Neighbors, owner: int, entry: int, bound: float, other: int) -> bool:
+    known = lists.bounds[owner, entry]
+    return bool(known > bound or (known == bound and lists.ids[owner, entry] > other))
+
+
+@jit
+def _nearest_entry(lists: Neighbors, owner: int) -> int:
+    count = lists.counts[owner]
+    bounds = lists.bounds[owner, :count]
+    least = np.inf
+    for entry in range(count):
+        least = bounds[entry] if bounds[entry] < least else least
+    best = -1
+    for entry in range(count):
+        if bounds[entry] == least and (best < 0 or _is_nearer(lists, owner, entry, best)):
             best = entry
     return best
 

@@ -395,16 +395,22 @@ class _Driver:
     def _settle_nearest(self) -> bool:
         """Look up all nearest neighbours; False where that takes too many single distances."""
         rounds, clusters = self._round, self._clusters
+        n = self._source.n
         n_points: NDArray[np.int64] | None = None
+        most_each = 1
         while True:
             owners = np.flatnonzero(rounds.changed & clusters.live)
-            wanted = np.empty((len(owners), 2), np.int64)
-            n_wanted = find_nearest(self._lists, rounds, owners, wanted)
+            wanted = np.empty((len(owners) * most_each, 2), np.int64)
+            n_wanted = find_nearest(self._lists, rounds, owners, most_each, wanted)
+            # Few need more than one distance; those that do are not kept asking for long.
+            most_each *= 2
             if n_wanted == 0:
                 break
-            first, second = np.unique(wanted[:n_wanted], axis=0).T
+            # Both clusters may have asked.
+            pairs = np.unique(wanted[:n_wanted, 0] * n + wanted[:n_wanted, 1])
+            first, second = pairs // n, pairs % n
             if n_points is None:
-                n_points = np.bincount(labels_of(clusters), minlength=self._source.n)
+                n_points = np.bincount(labels_of(clusters), minlength=n)
             self._spent += int((n_points[first] * n_points[second]).sum())
             if self._spent > self._pass:
                 return False
