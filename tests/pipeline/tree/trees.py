@@ -16,7 +16,8 @@ def tree(n, method="average", ties=False, seed=0):
 def chain(n):
     """Every merge adds one leaf."""
     t = np.arange(n - 1)
-    return np.column_stack([np.where(t == 0, 0, t + 1), np.where(t == 0, 1, n + t - 1), t, t + 2.0])
+    merged = np.where(t == 0, 0, t + 1), np.where(t == 0, 1, n + t - 1)
+    return np.ascontiguousarray(np.column_stack([*merged, t, t + 2.0]))
 
 
 def random_tree(n, seed=0):
@@ -33,4 +34,6 @@ def random_tree(n, seed=0):
         rows.append(pairs)
         live = np.concatenate([live[2 * third :], made])
         formed += third
-    return np.column_stack([np.concatenate(rows), np.arange(1.0, n), size[n:]])
+    return np.ascontiguousarray(
+        np.column_stack([np.concatenate(rows), np.arange(1.0, n), size[n:]])
+    )
