@@ -155,13 +155,35 @@ class _Local:
 def _nearest(tile: NDArray[Any], rows: slice, columns: slice) -> Edges:
     """Return the shortest edge of every row and of every column."""
     height, width = tile.shape
-    of_row, of_column = tile.argmin(axis=1), tile.argmin(axis=0)
+    of_row, of_column = np.empty(height, np.int64), np.empty(width, np.int64)
+    least = np.empty(width, tile.dtype)
+    _nearest_places(tile, of_row, of_column, least, np.empty(LANES, tile.dtype))
     every_row, every_column = np.arange(height), np.arange(width)
     return Edges(
         lower=rows.start + np.concatenate([every_row, of_column]),
         higher=columns.start + np.concatenate([of_row, every_column]),
-        weight=np.concatenate([tile[every_row, of_row], tile[of_column, every_column]]),
+        weight=np.concatenate([tile[every_row, of_row], least]),
     )
+
+
+@jit
+def _nearest_places(
+    tile: NDArray[Any],
+    of_row: NDArray[np.int64],
+    of_column: NDArray[np.int64],
+    least: NDArray[Any],
+    lanes: NDArray[Any],
+) -> None:
+    height, width = tile.shape
+    closed = np.zeros(width, tile.dtype)
+    least[:] = np.inf
+    for u in range(height):
+        row = tile[u]
+        _, of_row[u] = minimum(row, closed, lanes)
+        for v in range(width):
+            is_nearer = row[v] < least[v]
+            least[v] = row[v] if is_nearer else least[v]
+            of_column[v] = u if is_nearer else of_column[v]
 
 
 @jit
