@@ -10,9 +10,16 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -35,8 +42,29 @@ __all__ = [
     "active_client",
     "available_cores",
     "available_memory_bytes",
+    "end_if_stopped",
     "resources_of",
 ]
+
+_THIS_TASK = threading.local()
+
+
+def end_if_stopped() -> None:
+    """End the calling task if nobody waits for it any more: long ones ask between their pieces.
+
+    Raises
+    ------
+    concurrent.futures.CancelledError
+        The threads of an executor are ending, as on Ctrl-C.
+    """
+    stopped: threading.Event | None = getattr(_THIS_TASK, "stopped", None)
+    if stopped is not None and stopped.is_set():
+        raise CancelledError
+
+
+def _begin_thread(stopped: threading.Event) -> None:
+    _THIS_TASK.stopped = stopped
+
 
 Item = TypeVar("Item")
 Shared = TypeVar("Shared")
@@ -166,8 +194,11 @@ class ThreadsExecutor:
         name: str,
     ) -> Iterator[Result]:
         """Keep two items a thread under way."""
-        window = _Window(items, 2 * self.threads)
-        with single_blas_thread(), ThreadPoolExecutor(self.threads, f"clustergrid-{name}") as pool:
+        window, stopped = _Window(items, 2 * self.threads), threading.Event()
+        threads = ThreadPoolExecutor(
+            self.threads, f"clustergrid-{name}", initializer=_begin_thread, initargs=(stopped,)
+        )
+        with single_blas_thread(), threads as pool:
             under_way: dict[Future[Result], int] = {}
             try:
                 while True:
@@ -181,6 +212,7 @@ class ThreadsExecutor:
                         yield future.result()
                         window.finish(position)
             finally:
+                stopped.set()
                 for future in under_way:
                     future.cancel()
         release_memory()

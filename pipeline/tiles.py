@@ -20,6 +20,7 @@ from clustergrid.pipeline.engines.missing import missing_tile
 from clustergrid.pipeline.engines.pairwise import function_tile, scipy_tile
 from clustergrid.pipeline.engines.product import Products
 from clustergrid.pipeline.engines.sparse import sparse_tile
+from clustergrid.pipeline.execution import end_if_stopped
 from clustergrid.storage.grid import BLOCK_ROWS, slabs
 
 __all__ = ["DistanceInput", "tile_distances"]
@@ -101,6 +102,7 @@ def _by_blocks(
         left, right = kept.of_tile(rows, columns, make)
         turned = None
         for place in places:
+            end_if_stopped()
             if turned is None or place.columns.start != turned[0]:
                 turned = place.columns.start, engine.turned(right[place.columns.start])
             corner = place.top, place.left

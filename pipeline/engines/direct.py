@@ -7,6 +7,7 @@ import numpy as np
 from clustergrid.pipeline.engines._loops import LOOPS, minkowski_loop
 from clustergrid.pipeline.engines.base import BlockEngine, Place
 from clustergrid.pipeline.engines.given import DistanceInput
+from clustergrid.pipeline.execution import end_if_stopped
 from clustergrid.storage.grid import BLOCK_FEATURES, slabs
 
 __all__ = ["Direct"]
@@ -50,6 +51,7 @@ class Direct(BlockEngine):
         """Loop over the features of every pair."""
         weights = self._weights[features]
         for block in slabs(left.shape[1], BLOCK_FEATURES):
+            end_if_stopped()
             self._loop.kernel(
                 np.ascontiguousarray(left[:, block]),
                 right[block],

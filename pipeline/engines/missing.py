@@ -22,6 +22,7 @@ from clustergrid.pipeline.engines._missing_ranks import (
 )
 from clustergrid.pipeline.engines.base import UndefinedPairError
 from clustergrid.pipeline.engines.given import DistanceInput, blocks_of
+from clustergrid.pipeline.execution import end_if_stopped
 from clustergrid.storage.grid import BLOCK_FEATURES, slabs
 
 __all__ = ["missing_tile"]
@@ -55,6 +56,7 @@ def missing_tile(given: DistanceInput, rows: slice, columns: slice) -> np.ndarra
         for left in blocks_of(rows):
             if rows == columns and left.start > right.start:
                 continue
+            end_if_stopped()
             block, overlaps = compare(left, right)
             undefined = first_undefined(block, overlaps, compare.min_periods, upper=left == right)
             if undefined is not None:
@@ -80,6 +82,7 @@ class _Sums:
 
         def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
             for features in self._given.slabs():
+                end_if_stopped()
                 one = self._given.values(left, features)
                 yield one, one if left == right else self._given.values(right, features)
 

@@ -9,6 +9,7 @@ import numpy as np
 from clustergrid.pipeline.engines.given import DistanceInput
 from clustergrid.pipeline.engines.product import CANCELLED
 from clustergrid.pipeline.errors import mark_lasting
+from clustergrid.pipeline.execution import end_if_stopped
 
 __all__ = ["function_tile", "scipy_tile"]
 
@@ -111,6 +112,7 @@ def function_tile(given: DistanceInput, rows: slice, columns: slice) -> np.ndarr
     left, right = given.values(rows, features), given.values(columns, features)
     distances = np.zeros((len(left), len(right)))
     for i, row in enumerate(left):
+        end_if_stopped()
         # Of a diagonal tile each pair once, as SciPy does: the function need not be symmetric.
         for j in range(i + 1 if rows == columns else 0, len(right)):
             try:

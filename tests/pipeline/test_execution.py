@@ -22,6 +22,7 @@ from clustergrid.pipeline.execution import (
     ThreadsExecutor,
     active_client,
     available_cores,
+    end_if_stopped,
     resources_of,
 )
 from clustergrid.storage.errors import (
@@ -119,6 +120,28 @@ def fails_twice(shared, item):
     if STARTED.count(item) < 3:
         raise OSError("a file that is not there yet")
     return item
+
+
+def test_an_interrupt_ends_long_tasks_that_ask():
+    began = threading.Semaphore(0)
+
+    def work_on(shared, item):
+        began.release()
+        if item == 0:
+            return item
+        for _ in range(6000):
+            end_if_stopped()
+            time.sleep(0.01)
+        return item
+
+    results = ThreadsExecutor(2).map(work_on, None, range(20), name="long")
+    assert next(results) == 0
+    began.acquire()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        results.throw(KeyboardInterrupt())
+    assert time.monotonic() - started < 30
+    end_if_stopped()  # the caller is no task
 
 
 def test_an_interrupt_cancels_what_waits(client):
