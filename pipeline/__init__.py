@@ -2,7 +2,7 @@
 
 ::
 
-    open ─▶ normalize ─▶ distance ─▶ hierarchy ─▶ order ─▶ reorder (lazy) ─▶ downsample ─▶ render
+    open ─▶ normalize ─▶ distance ─▶ hierarchy ─▶ tree ──▶ reorder (lazy) ─▶ downsample ─▶ render
               │ one pass    │ tiles     │ tree                                  │ one pass
               ▼             ▼           ▼                                       ▼
           statistics    condensed    linkage                                  image
@@ -24,8 +24,32 @@ from clustergrid.pipeline.accessor import ClustergridAccessor
 if TYPE_CHECKING:
     from clustergrid.pipeline.api import linkage, pdist, plan
     from clustergrid.pipeline.render import ClusterGrid, clustermap
+    from clustergrid.pipeline.tree.cophenetic import cophenetic_correlation, cophenetic_distances
+    from clustergrid.pipeline.tree.cuts import cut
+    from clustergrid.pipeline.tree.inconsistencies import inconsistency
+    from clustergrid.pipeline.tree.newick import to_newick, write_newick
+    from clustergrid.pipeline.tree.optimal import optimal_leaf_ordering
+    from clustergrid.pipeline.tree.orders import leaf_order
+    from clustergrid.pipeline.tree.validity import check_linkage, is_monotonic
 
-__all__ = ["ClusterGrid", "ClustergridAccessor", "clustermap", "linkage", "pdist", "plan"]
+__all__ = [
+    "ClusterGrid",
+    "ClustergridAccessor",
+    "check_linkage",
+    "clustermap",
+    "cophenetic_correlation",
+    "cophenetic_distances",
+    "cut",
+    "inconsistency",
+    "is_monotonic",
+    "leaf_order",
+    "linkage",
+    "optimal_leaf_ordering",
+    "pdist",
+    "plan",
+    "to_newick",
+    "write_newick",
+]
 
 _HOME = {
     "ClusterGrid": "clustergrid.pipeline.render",
@@ -33,6 +57,16 @@ _HOME = {
     "linkage": "clustergrid.pipeline.api",
     "pdist": "clustergrid.pipeline.api",
     "plan": "clustergrid.pipeline.api",
+    "check_linkage": "clustergrid.pipeline.tree.validity",
+    "cophenetic_correlation": "clustergrid.pipeline.tree.cophenetic",
+    "cophenetic_distances": "clustergrid.pipeline.tree.cophenetic",
+    "cut": "clustergrid.pipeline.tree.cuts",
+    "inconsistency": "clustergrid.pipeline.tree.inconsistencies",
+    "is_monotonic": "clustergrid.pipeline.tree.validity",
+    "leaf_order": "clustergrid.pipeline.tree.orders",
+    "optimal_leaf_ordering": "clustergrid.pipeline.tree.optimal",
+    "to_newick": "clustergrid.pipeline.tree.newick",
+    "write_newick": "clustergrid.pipeline.tree.newick",
 }
 
 

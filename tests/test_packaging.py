@@ -49,6 +49,14 @@ def test_the_root_is_a_namespace() -> None:
     ("module", "names"),
     [
         ("clustergrid.pipeline", ["ClusterGrid", "clustermap", "linkage", "pdist", "plan"]),
+        (
+            "clustergrid.pipeline",
+            [
+                *("leaf_order", "cut", "check_linkage", "is_monotonic", "inconsistency"),
+                *("cophenetic_distances", "cophenetic_correlation", "optimal_leaf_ordering"),
+                *("to_newick", "write_newick"),
+            ],
+        ),
         ("clustergrid.storage", ["open_matrix"]),
     ],
 )

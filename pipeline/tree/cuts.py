@@ -5,24 +5,23 @@ from __future__ import annotations
 from numbers import Integral
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from clustergrid.pipeline._jit import jit
 from clustergrid.pipeline.tree._places import loop, places
+from clustergrid.pipeline.tree.validity import merges_of
 from clustergrid.storage.errors import DataValueError
 
 __all__ = ["cut"]
 
 
-def cut(
-    Z: NDArray[np.float64], *, k: int | None = None, height: float | None = None
-) -> NDArray[np.int64]:
+def cut(Z: ArrayLike, *, k: int | None = None, height: float | None = None) -> NDArray[np.int64]:
     """Cut a tree into clusters.
 
     Parameters
     ----------
     Z
-        Linkage matrix of n leaves.
+        ``(n - 1, 4)``: linkage matrix of n leaves.
     k
         Number of clusters, 1 to n: the last ``k - 1`` merges are undone, so there are always
         exactly `k`, whatever the ties.
@@ -38,7 +37,8 @@ def cut(
     Raises
     ------
     DataValueError
-        Unless exactly one of `k` and `height` is given, and is in its range.
+        Unless exactly one of `k` and `height` is given, and is in its range; `Z` is no linkage
+        matrix.
 
     Examples
     --------
@@ -46,7 +46,8 @@ def cut(
     >>> cut(Z, k=2), cut(Z, height=2.0)
     (array([1, 2, 2]), array([1, 1, 1]))
     """
-    n = len(Z) + 1
+    linkage = merges_of(Z)
+    n = len(linkage) + 1
     if (k is None) == (height is None):
         raise DataValueError(f"give exactly one of k and height, got k={k} and height={height}")
     if k is not None:
@@ -57,9 +58,9 @@ def cut(
         assert height is not None
         if np.isnan(height):
             raise DataValueError("height must be a number, got nan")
-        undone = loop(_greatest_heights, n)(Z) > height
-    start, _ = loop(places, n)(Z)
-    return loop(_number_clusters, n)(Z, start, undone)
+        undone = loop(_greatest_heights, n)(linkage) > height
+    start, _ = loop(places, n)(linkage)
+    return loop(_number_clusters, n)(linkage, start, undone)
 
 
 @jit

@@ -5,20 +5,21 @@ from __future__ import annotations
 from numbers import Integral
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from clustergrid.pipeline.tree.validity import merges_of
 from clustergrid.storage.errors import DataValueError
 
 __all__ = ["inconsistency"]
 
 
-def inconsistency(Z: NDArray[np.float64], depth: int = 2) -> NDArray[np.float64]:
+def inconsistency(Z: ArrayLike, depth: int = 2) -> NDArray[np.float64]:
     """Compare every merge with those up to `depth` levels below, as SciPy's ``inconsistent``.
 
     Parameters
     ----------
     Z
-        Linkage matrix of n leaves.
+        ``(n - 1, 4)``: linkage matrix of n leaves.
     depth
         Levels, the merge's own included; 0, as 1, means the merge alone. Each takes a pass over the
         tree, as long as it is less deep than the tree.
@@ -32,7 +33,7 @@ def inconsistency(Z: NDArray[np.float64], depth: int = 2) -> NDArray[np.float64]
     Raises
     ------
     DataValueError
-        The depth is no whole number, or negative.
+        The depth is no whole number, or negative; `Z` is no linkage matrix.
 
     Notes
     -----
@@ -41,14 +42,15 @@ def inconsistency(Z: NDArray[np.float64], depth: int = 2) -> NDArray[np.float64]
 
     Examples
     --------
-    >>> inconsistency(np.array([[0, 1, 1.0, 2], [2, 3, 3.0, 3]])).round(3).tolist()
+    >>> inconsistency([[0, 1, 1.0, 2], [2, 3, 3.0, 3]]).round(3).tolist()
     [[1.0, 0.0, 1.0, 0.0], [2.0, 1.414, 2.0, 0.707]]
     """
     if not isinstance(depth, Integral) or depth < 0:
         raise DataValueError(f"depth must be a whole number of at least 0, got {depth}")
-    n = len(Z) + 1
-    heights = Z[:, 2]
-    children = Z[:, :2].astype(np.int64) - n
+    linkage = merges_of(Z)
+    n = len(linkage) + 1
+    heights = linkage[:, 2]
+    children = linkage[:, :2].astype(np.int64) - n
     sides = []
     for child in children.T:
         parent = np.flatnonzero(child >= 0)

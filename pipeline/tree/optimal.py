@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from clustergrid.pipeline.tree._distances import (
     MOST_LEAVES_WITHOUT_COMPILER,
@@ -29,6 +29,7 @@ from clustergrid.pipeline.tree._exact import ordering_steps, swaps_of, workers
 from clustergrid.pipeline.tree._places import loop
 from clustergrid.pipeline.tree._problems import Problem, problems_of, settle
 from clustergrid.pipeline.tree.orders import leaf_order
+from clustergrid.pipeline.tree.validity import merges_of
 from clustergrid.storage.errors import DataValueError
 
 __all__ = [
@@ -85,7 +86,7 @@ def ordering_bytes(n: int, leaves_at_once: int | None = None) -> int:
 
 
 def optimal_leaf_ordering(
-    Z: NDArray[np.float64],
+    Z: ArrayLike,
     distances: NDArray[Any] | Blocks,
     *,
     leaves_at_once: int | None = None,
@@ -126,7 +127,7 @@ def optimal_leaf_ordering(
     ------
     DataValueError
         The distances are not those of n observations, one of them is not finite, or
-        `leaves_at_once` is less than 4.
+        `leaves_at_once` is less than 4; `Z` is no linkage matrix.
 
     Examples
     --------
@@ -140,13 +141,14 @@ def optimal_leaf_ordering(
     >>> leaf_order(Z).tolist(), float(neighbor_sum(Z, distances))
     ([3, 2, 4, 1, 0], 7.0)
     """
-    n = len(Z) + 1
+    linkage = merges_of(Z)
+    n = len(linkage) + 1
     if leaves_at_once is not None and leaves_at_once < 4:
         raise DataValueError(f"leaves_at_once must be at least 4, got {leaves_at_once}")
     source = source_of(distances, n)
     if n < 3:
-        return Z.copy()
-    problems = problems_of(Z, leaves_at_once or leaves_ordered_at_once(n))
+        return linkage.copy()
+    problems = problems_of(linkage, leaves_at_once or leaves_ordered_at_once(n))
     total = sum(ordering_steps(problem.linkage) for problem in problems)
     done = 0
 
@@ -173,11 +175,11 @@ def optimal_leaf_ordering(
             order = leaf_order(_swapped(problem.linkage, swaps))
             ends[problem.cluster] = leaves[order[0]], leaves[order[-1]]
             del square
-    ordered = _swapped(Z, loop(settle, n)(Z, _are_units(problems, n), turned))
-    return ordered if _sum(ordered, source) < _sum(Z, source) else Z.copy()
+    ordered = _swapped(linkage, loop(settle, n)(linkage, _are_units(problems, n), turned))
+    return ordered if _sum(ordered, source) < _sum(linkage, source) else linkage.copy()
 
 
-def neighbor_sum(Z: NDArray[np.float64], distances: NDArray[Any] | Blocks) -> float:
+def neighbor_sum(Z: ArrayLike, distances: NDArray[Any] | Blocks) -> float:
     """Return the sum of the distances between neighbours in the leaf order.
 
     Parameters
@@ -185,7 +187,8 @@ def neighbor_sum(Z: NDArray[np.float64], distances: NDArray[Any] | Blocks) -> fl
     Z, distances
         As for `optimal_leaf_ordering`, which makes it small.
     """
-    return _sum(Z, source_of(distances, len(Z) + 1))
+    linkage = merges_of(Z)
+    return _sum(linkage, source_of(distances, len(linkage) + 1))
 
 
 def _sum(Z: NDArray[np.float64], source: Source) -> float:

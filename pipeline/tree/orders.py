@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from clustergrid.pipeline._jit import jit
 from clustergrid.pipeline.tree._places import loop, places
+from clustergrid.pipeline.tree.validity import merges_of
 
 __all__ = ["dendrogram_coordinates", "leaf_order"]
 
 
-def leaf_order(Z: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the leaves from left to right, ``(n,) int64``, as SciPy's ``leaves_list`` does."""
-    n = len(Z) + 1
-    start, _ = loop(places, n)(Z)
+def leaf_order(Z: ArrayLike) -> NDArray[np.int64]:
+    """Return the leaves from left to right, as SciPy's ``leaves_list``.
+
+    Parameters
+    ----------
+    Z
+        ``(n - 1, 4)``: linkage matrix of n leaves.
+
+    Returns
+    -------
+    ndarray
+        ``(n,) int64``: the observation at each place.
+
+    Raises
+    ------
+    DataValueError
+        It is no linkage matrix.
+
+    Examples
+    --------
+    >>> leaf_order([[1, 2, 1.0, 2], [3, 0, 2.0, 3]]).tolist()
+    [1, 2, 0]
+    """
+    linkage = merges_of(Z)
+    n = len(linkage) + 1
+    start, _ = loop(places, n)(linkage)
     order = np.empty(n, np.int64)
     order[start[:n]] = np.arange(n)
     return order

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clustergrid.storage.errors import DataValueError
 
-__all__ = ["check_linkage", "is_monotonic"]
+__all__ = ["check_linkage", "is_monotonic", "merges_of"]
 
 
 def check_linkage(Z: ArrayLike, n: int | None = None, name: str = "linkage") -> NDArray[np.float64]:
@@ -80,6 +80,24 @@ def check_linkage(Z: ArrayLike, n: int | None = None, name: str = "linkage") -> 
             f"{name} has {n_leaves} leaves, but {n} observations are to be ordered by it"
         )
     return linkage
+
+
+def merges_of(Z: ArrayLike) -> NDArray[np.float64]:
+    """Return a checked linkage matrix, or no merges, which is the tree of one leaf.
+
+    Raises
+    ------
+    DataValueError
+        As in `check_linkage`.
+
+    Examples
+    --------
+    >>> merges_of(np.empty((0, 4))).shape
+    (0, 4)
+    """
+    if np.shape(Z) == (0, 4):
+        return np.empty((0, 4))
+    return check_linkage(Z)
 
 
 def is_monotonic(Z: ArrayLike) -> bool:

@@ -1,5 +1,8 @@
 """Leaf order and coordinates against SciPy, and on trees that recursion cannot climb."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy.cluster import hierarchy
@@ -7,6 +10,7 @@ from scipy.cluster import hierarchy
 from clustergrid.pipeline.tree.cuts import cut
 from clustergrid.pipeline.tree.orders import dendrogram_coordinates, leaf_order
 from clustergrid.pipeline.tree.validity import check_linkage
+from clustergrid.storage.errors import DataValueError
 from tests.pipeline.tree.trees import METHODS, chain, tree
 
 
@@ -44,3 +48,27 @@ def test_one_leaf_is_a_tree_without_links():
     np.testing.assert_array_equal(cut(Z, k=1), [1])
     np.testing.assert_array_equal(cut(Z, height=1.0), [1])
     assert dendrogram_coordinates(Z)[0].shape == (0, 4)
+
+
+def test_what_is_no_tree_is_refused_before_a_loop_leaves_its_arrays():
+    for use in (leaf_order, lambda Z: cut(Z, k=2)):
+        with pytest.raises(DataValueError, match="before it is formed"):
+            use([[0, 9, 1.0, 2], [2, 3, 2.0, 3]])
+
+
+SMALL = """
+import sys
+from clustergrid import pipeline as p
+Z = [[0, 1, 1, 2], [2, 4, 2, 2], [3, 5, 2, 3], [6, 7, 4, 5]]
+d = [[abs(a - b) for b in (0, 1, 5, 2.5, 7)] for a in (0, 1, 5, 2.5, 7)]
+p.leaf_order(Z), p.cut(Z, k=2), p.inconsistency(Z), p.is_monotonic(Z), p.to_newick(Z)
+p.cophenetic_distances(Z).to_numpy(), p.optimal_leaf_ordering(Z, d), p.write_newick(Z, sys.stdout)
+print([name for name in ("numba", "dask", "zarr", "scipy.cluster") if name in sys.modules])
+"""
+
+
+def test_small_trees_load_nothing_heavy():
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
