@@ -2,11 +2,13 @@
 
 import dataclasses
 import shutil
+import sys
 
 import pytest
 from distributed import Client, LocalCluster
 
 import clustergrid.pipeline.distance
+from clustergrid.pipeline import operands
 from clustergrid.pipeline.request import Cut
 from clustergrid.pipeline.run import run
 from tests.pipeline.runs import frame, request, table
@@ -63,3 +65,23 @@ def tiles(monkeypatch):
 
     monkeypatch.setattr(clustergrid.pipeline.distance, "tile_distances", spy)
     return computed
+
+
+@pytest.fixture
+def use_engine(monkeypatch):
+    """Run one engine whatever the size."""
+
+    def use(engine):
+        monkeypatch.setattr(operands, "engine_for", lambda *args, **kwargs: engine)
+
+    return use
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of 8 rows and 16 features, so that small matrices have many."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("clustergrid.pipeline"):
+            for constant, value in (("BLOCK_ROWS", 8), ("BLOCK_FEATURES", 16)):
+                if hasattr(module, constant):
+                    monkeypatch.setattr(module, constant, value)

@@ -1,14 +1,11 @@
 """Distances against SciPy, and the same bits however the work is cut and wherever it runs."""
 
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 
-from clustergrid.pipeline import operands
 from clustergrid.pipeline.distance import (
     compute_distances,
     fill_square,
@@ -38,26 +35,6 @@ CASES = [
     for metric in metrics
     for engine in ("scipy", compiled)
 ]
-
-
-@pytest.fixture
-def use_engine(monkeypatch):
-    """Run one engine whatever the size."""
-
-    def use(engine):
-        monkeypatch.setattr(operands, "engine_for", lambda *args, **kwargs: engine)
-
-    return use
-
-
-@pytest.fixture
-def small_blocks(monkeypatch):
-    """Blocks of 8 rows and 16 features, so that small matrices have many."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("clustergrid.pipeline"):
-            for constant, value in (("BLOCK_ROWS", 8), ("BLOCK_FEATURES", 16)):
-                if hasattr(module, constant):
-                    monkeypatch.setattr(module, constant, value)
 
 
 def distances(
