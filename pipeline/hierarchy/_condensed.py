@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from clustergrid.pipeline._jit import jit
 from clustergrid.pipeline.hierarchy._clusters import (
+    WARD,
     Clusters,
     add_pair,
     nothing_yet,
@@ -28,10 +29,59 @@ from clustergrid.pipeline.hierarchy._neighbors import (
     offer_piece,
 )
 
-__all__ = ["cluster_distances", "nearest_clusters", "offer_rectangle"]
+__all__ = [
+    "cluster_distances",
+    "guess_reach",
+    "nearest_clusters",
+    "offer_rectangle",
+    "offer_weighed",
+]
 
 # Columns whose lists, two cache lines each where they grow, stay in the second-level cache.
 _PANEL = 2048
+
+
+@jit
+def guess_reach(
+    condensed: NDArray[Any],
+    sizes: NDArray[np.float64],
+    method: int,
+    sample: NDArray[np.int64],
+    rank: int,
+    distances: NDArray[Any],
+    start: int,
+    stop: int,
+) -> None:
+    """Put the distance of number `rank`, of those to a sample, in the places `start` to `stop`.
+
+    An entry takes its time to be put into a list and out again; most of those that come first
+    would be. With a guess of where the K-th will be, few entries are taken that do not stay.
+    """
+    n = len(sizes)
+    least = np.full((stop - start, rank), np.inf)
+    for j in sample:
+        shift = j * n - j * (j + 1) // 2 - j - 1
+        for i in range(max(start, j + 1), stop):
+            distance = single_pair(method, condensed[shift + i], sizes[i], sizes[j])
+            if distance < least[i - start, rank - 1]:
+                _insert(least[i - start], distance)
+    for i in range(start, stop):
+        shift = i * n - i * (i + 1) // 2 - i - 1
+        for j in sample[np.searchsorted(sample, i + 1) :]:
+            distance = single_pair(method, condensed[shift + j], sizes[i], sizes[j])
+            if distance < least[i - start, rank - 1]:
+                _insert(least[i - start], distance)
+        distances[i] = least[i - start, rank - 1]
+
+
+@jit
+def _insert(ascending: NDArray[np.float64], value: float) -> None:
+    """Put a value in its place, and drop the last one."""
+    place = len(ascending) - 1
+    while place > 0 and ascending[place - 1] > value:
+        ascending[place] = ascending[place - 1]
+        place -= 1
+    ascending[place] = value
 
 
 @jit
@@ -40,7 +90,6 @@ def offer_rectangle(
     rows: tuple[int, int],
     columns: tuple[int, int],
     sizes: NDArray[np.float64],
-    method: int,
     n_neighbors: int,
     lists: Neighbors,
     reach: Reach,
@@ -51,8 +100,6 @@ def offer_rectangle(
     """
     n = len(sizes)
     marks = np.empty(_PANEL + 8, np.uint8)
-    weighed = np.empty(_PANEL, condensed.dtype)
-    alone = sizes.max() == 1.0
     finite = True
     for left in range(columns[0], columns[1], _PANEL):
         right = min(left + _PANEL, columns[1])
@@ -63,13 +110,41 @@ def offer_rectangle(
             # Distance (i, j) is at shift + j.
             shift = i * n - i * (i + 1) // 2 - i - 1
             piece = condensed[shift + start : shift + right]
-            if not alone:
-                for j in range(start, right):
-                    weighed[j - start] = single_pair(
-                        method, condensed[shift + j], sizes[i], sizes[j]
-                    )
-                piece = weighed[: right - start]
             finite &= offer_piece(piece, i, start, n_neighbors, lists, reach, marks)
+    return finite
+
+
+@jit
+def offer_weighed(
+    condensed: NDArray[Any],
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    sizes: NDArray[np.float64],
+    n_neighbors: int,
+    lists: Neighbors,
+    reach: Reach,
+) -> bool:
+    """Do what `offer_rectangle` does, for ward and points of several observations.
+
+    Distances between them are no longer those in the vector, and no longer of its type.
+    """
+    n = len(sizes)
+    marks = np.empty(_PANEL + 8, np.uint8)
+    piece = np.empty(_PANEL)
+    finite = True
+    for left in range(columns[0], columns[1], _PANEL):
+        right = min(left + _PANEL, columns[1])
+        for i in range(rows[0], rows[1]):
+            start = max(left, i + 1)
+            if start >= right:
+                break
+            shift = i * n - i * (i + 1) // 2 - i - 1
+            for j in range(start, right):
+                distance = np.float64(condensed[shift + j])
+                piece[j - start] = single_pair(WARD, distance, sizes[i], sizes[j])
+            finite &= offer_piece(
+                piece[: right - start], i, start, n_neighbors, lists, reach, marks
+            )
     return finite
 
 

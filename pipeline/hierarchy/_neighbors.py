@@ -26,6 +26,7 @@ __all__ = [
     "offer_piece",
     "open_lists",
     "open_reach",
+    "replace_lists",
 ]
 
 _WORD = 8
@@ -88,6 +89,15 @@ def open_reach(n_lists: int, dtype: np.dtype[Any]) -> Reach:
     return Reach(
         distance=np.full(n_lists, np.inf, dtype), last=np.full(n_lists, np.iinfo(np.int64).max)
     )
+
+
+def replace_lists(lists: Neighbors, owners: NDArray[np.int64], others: Neighbors) -> None:
+    """Put other lists, one a row, in the place of those of `owners`."""
+    lists.ids[owners] = others.ids
+    lists.bounds[owners] = others.bounds
+    lists.exact[owners] = others.exact
+    lists.counts[owners] = others.counts
+    lists.tau[owners] = others.tau
 
 
 @jit

@@ -33,7 +33,7 @@ from clustergrid.pipeline.hierarchy._certificates import (
     unite_lists,
 )
 from clustergrid.pipeline.hierarchy._clusters import CODES, Clusters, labels_of, open_clusters
-from clustergrid.pipeline.hierarchy._neighbors import Neighbors, open_lists
+from clustergrid.pipeline.hierarchy._neighbors import Neighbors, open_lists, replace_lists
 from clustergrid.pipeline.hierarchy._threads import in_threads
 from clustergrid.pipeline.hierarchy.engine import cluster_square
 from clustergrid.pipeline.hierarchy.methods import REDUCIBLE_METHODS, Merges, Start, check_method
@@ -474,12 +474,7 @@ class _Driver:
             blocking,
             partial(self._report, "rescan"),
         )
-        lists = self._lists
-        lists.ids[blocking] = found.ids
-        lists.bounds[blocking] = found.bounds
-        lists.exact[blocking] = found.exact
-        lists.counts[blocking] = found.counts
-        lists.tau[blocking] = found.tau
+        replace_lists(self._lists, blocking, found)
         self._round.changed[blocking] = True
         self._n_rescans += 1
         return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from math import isqrt
+from math import ceil, isqrt, sqrt
 from typing import Any
 
 import numpy as np
@@ -18,15 +18,19 @@ from numpy.typing import NDArray
 from clustergrid.pipeline.hierarchy._clusters import CODES, Clusters, labels_of
 from clustergrid.pipeline.hierarchy._condensed import (
     cluster_distances,
+    guess_reach,
     nearest_clusters,
     offer_rectangle,
+    offer_weighed,
 )
 from clustergrid.pipeline.hierarchy._contraction import finish_square, reduce_rows
 from clustergrid.pipeline.hierarchy._neighbors import (
     Neighbors,
+    Reach,
     close_lists,
     open_lists,
     open_reach,
+    replace_lists,
 )
 from clustergrid.pipeline.hierarchy._square import n_observations
 from clustergrid.pipeline.hierarchy._threads import in_threads
@@ -38,6 +42,9 @@ __all__ = ["CondensedSource"]
 _PIECE = 25_000_000
 # A distance that is looked up alone misses the cache.
 _LOOKUP = 8
+# Points, in units of K, from which on lists start with a guess from one in so many points.
+_GUESSED_FROM = 20
+_SAMPLED = 20
 
 
 class CondensedSource:
@@ -81,20 +88,18 @@ class CondensedSource:
         """List the K nearest of every point, in one pass over the distances."""
         n = self.n
         lists = open_lists(n, n_neighbors)
-        reach = open_reach(n, self._condensed.dtype)
+        weighs = method == "ward" and clusters.sizes.max() > 1
+        reach = open_reach(n, np.dtype(np.float64) if weighs else self._condensed.dtype)
+        guesses = n >= _GUESSED_FROM * n_neighbors
+        if guesses:
+            self._guess(clusters, method, n_neighbors, reach, pause)
+        offer = offer_weighed if weighs else offer_rectangle
         rounds = _tournament(_groups(n, self._threads))
         for done, matches in enumerate(rounds):
             # Two rectangles of one round share no row and no column, and so no list.
             finite = in_threads(
-                lambda match: offer_rectangle(
-                    self._condensed,
-                    match[0],
-                    match[1],
-                    clusters.sizes,
-                    CODES[method],
-                    n_neighbors,
-                    lists,
-                    reach,
+                lambda match: offer(
+                    self._condensed, *match, clusters.sizes, n_neighbors, lists, reach
                 ),
                 matches,
                 threads=self._threads,
@@ -104,8 +109,45 @@ class CondensedSource:
                 raise DataValueError(
                     "The condensed distance matrix must contain only finite values."
                 )
+        if guesses:
+            low = np.flatnonzero(lists.counts < n_neighbors)
+            replace_lists(
+                lists,
+                low,
+                self.nearest_clusters(clusters, method, n_neighbors, low, lambda share: pause(1.0)),
+            )
         close_lists(lists, n_neighbors, n - 1, 0, n)
         return lists
+
+    def _guess(
+        self,
+        clusters: Clusters,
+        method: str,
+        n_neighbors: int,
+        reach: Reach,
+        pause: Callable[[float], None],
+    ) -> None:
+        """Guess how far lists will reach, so generously that few have to be made again."""
+        n = self.n
+        n_sampled = n // _SAMPLED
+        # So many of the K nearest are in the sample, on average; three deviations more hardly ever.
+        expected = n_neighbors * n_sampled / n
+        rank = min(n_sampled, ceil(expected + 3 * sqrt(expected) + 2))
+        sample = np.sort(np.random.default_rng(0).choice(n, n_sampled, replace=False))
+        in_threads(
+            lambda piece: guess_reach(
+                self._condensed,
+                clusters.sizes,
+                CODES[method],
+                sample,
+                rank,
+                reach.distance,
+                *piece,
+            ),
+            _cut(np.full(n, n_sampled), _PIECE // _LOOKUP),
+            threads=self._threads,
+            pause=partial(pause, 0.0),
+        )
 
     def nearest_clusters(
         self,

@@ -164,6 +164,18 @@ def test_points_that_stand_for_identical_observations(method):
         np.testing.assert_allclose(cophenet(Z), cophenet(expected), rtol=1e-10, atol=1e-12)
 
 
+def test_weights_of_float32_distances_are_not_rounded():
+    rng = np.random.default_rng(17)
+    points = rng.normal(size=(300, 4))
+    of = np.concatenate([np.arange(300), rng.integers(0, 300, 200)])
+    distances = pdist(points).astype(np.float32)
+    duplicates = Duplicates(kept=np.arange(300), duplicate_of=of[300:], row=np.arange(300, 500))
+    Z = tree_of(distances, "ward", n_neighbors=5, start=duplicates.start)
+    full = squareform(distances.astype(np.float64))[np.ix_(of, of)]
+    expected = linkage(squareform(full), "ward")
+    np.testing.assert_allclose(Z[:, 2], expected[:, 2], rtol=1e-10, atol=1e-12)
+
+
 class _Checked(certified._Driver):
     """Compares every list, after every round and rescan, with the definition of the distances."""
 
@@ -238,8 +250,9 @@ def test_lists_are_the_nearest_by_distance_and_id(monkeypatch, dtype):
     np.fill_diagonal(square, 1000)
     order = np.argsort(square, axis=1, kind="stable")
     clusters = certified.open_clusters(np.ones(100, np.int64), "average")
-    for piece, threads in ((10**9, 1), (300, 3)):
+    for piece, threads, guessed_from in ((10**9, 1, 10**9), (300, 3, 10**9), (300, 2, 1)):
         monkeypatch.setattr(condensed, "_PIECE", piece)
+        monkeypatch.setattr(condensed, "_GUESSED_FROM", guessed_from)
         source = CondensedSource(distances, threads=threads)
         for n_neighbors in (1, 2, 17, 99):
             lists = source.nearest_points(clusters, "average", n_neighbors, lambda share: None)
@@ -251,6 +264,28 @@ def test_lists_are_the_nearest_by_distance_and_id(monkeypatch, dtype):
                 )
             last = square[np.arange(100), order[:, n_neighbors - 1]]
             np.testing.assert_array_equal(lists.tau, np.inf if n_neighbors == 99 else last)
+
+
+def test_a_guess_that_is_too_low_costs_time_only(monkeypatch):
+    # Nobody but the points in the sample are near to one another.
+    points = 1e3 * np.random.default_rng(0).normal(size=(400, 30))
+    points[np.random.default_rng(0).choice(400, 20, replace=False)] *= 1e-6
+    distances = pdist(points)
+    source = CondensedSource(distances, threads=2)
+    again = []
+    make = source.nearest_clusters
+
+    def count(clusters, method, n_neighbors, owners, pause):
+        again.append(len(owners))
+        return make(clusters, method, n_neighbors, owners, pause)
+
+    monkeypatch.setattr(source, "nearest_clusters", count)
+    clusters = certified.open_clusters(np.ones(400, np.int64), "average")
+    lists = source.nearest_points(clusters, "average", 20, lambda share: None)
+    assert again[0] > 20
+    order = np.argsort(squareform(distances) + np.diag(np.full(400, np.inf)), axis=1)
+    for row in range(400):
+        assert set(lists.ids[row, :20]) == set(order[row, :20])
 
 
 def test_neither_copied_nor_changed():
