@@ -187,7 +187,7 @@ def test_order_of_rows_does_not_matter(small_blocks):
     np.testing.assert_allclose(tree_of(values[shuffle], edge=64).weight, heights, rtol=1e-12)
 
 
-CLUSTERED = np.repeat([0.0, 40.0, 90.0], 300)[:, None]
+CLUSTERED = np.tile([0.0, 40.0, 90.0], 300)[:, None]
 
 
 @pytest.mark.parametrize("offsets", [0.0, CLUSTERED])
