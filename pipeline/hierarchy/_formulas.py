@@ -1,8 +1,9 @@
 """Kernel: the Lance-Williams formulas, for a row at once and for a merge that a row missed.
 
-Both evaluate in float64 and in SciPy's order, so that a distance is the same to the bit in either
-row that has it, however it came there; except that the square of a centroid's distance that
-rounding made negative counts as zero, where SciPy gets a NaN.
+Both evaluate in float64 and in one order, so that a distance is the same to the bit in either row
+that has it, however it came there. The order is SciPy's, except that the square of a centroid's
+distance that rounding made negative counts as zero, where SciPy gets a NaN; and except for ward of
+squares, which takes a root for each merge instead of each distance.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from numpy.typing import NDArray
 
 from clustergrid.pipeline._jit import inline, jit
 
-__all__ = ["CODES", "Log", "combine_entries", "combine_rows"]
+__all__ = ["CODES", "WARD", "WARD_OF_SQUARES", "Log", "combine_entries", "combine_rows"]
 
 # Codes instead of names: the kernels branch on an integer, outside of their loops.
-COMPLETE, AVERAGE, WEIGHTED, CENTROID, MEDIAN, WARD = 1, 2, 3, 4, 5, 6
+COMPLETE, AVERAGE, WEIGHTED, CENTROID, MEDIAN, WARD, WARD_OF_SQUARES = 1, 2, 3, 4, 5, 6, 7
 CODES = {
     "complete": COMPLETE,
     "average": AVERAGE,
@@ -26,6 +27,7 @@ CODES = {
     "median": MEDIAN,
     "ward": WARD,
 }
+"""What kernels call the methods. Ward has another formula where squares of distances are stored."""
 
 
 class Log(NamedTuple):
@@ -38,7 +40,7 @@ class Log(NamedTuple):
     size_x, size_y
         ``(m,) float64``: observations in the two clusters.
     height
-        ``(m,) float64``: the distance between them.
+        ``(m,) float64``: the distance between them, or its square.
     """
 
     x: NDArray[np.uint32]
@@ -66,6 +68,14 @@ def _ward(
             - size * share * height * height
         )
     )
+
+
+@inline
+def _ward_of_squares(
+    to_x: float, to_y: float, size_x: float, size_y: float, size: float, height: float
+) -> float:
+    weighed = (size + size_x) * to_x + (size + size_y) * to_y - size * height
+    return float(np.divide(weighed, size_x + size_y + size))
 
 
 @jit
@@ -107,6 +117,11 @@ def combine_rows(
             to_x = np.float64(row_x[i])
             to_y = np.float64(row_y[i])
             row_y[i] = np.sqrt(max(0.5 * (to_x * to_x + to_y * to_y) - shift, 0.0))
+    elif method == WARD_OF_SQUARES:
+        for i in range(n):
+            row_y[i] = _ward_of_squares(
+                np.float64(row_x[i]), np.float64(row_y[i]), size_x, size_y, sizes[i], height
+            )
     else:
         for i in range(n):
             row_y[i] = _ward(
@@ -120,7 +135,7 @@ def combine_entries(
 ) -> None:
     """Bring a row, of a cluster of `size` observations, up to date with a part of the log.
 
-    Not for centroid and median.
+    For complete, average, weighted, and ward of squares.
     """
     if method == COMPLETE:
         for t in range(start, stop):
@@ -139,7 +154,7 @@ def combine_entries(
     else:
         for t in range(start, stop):
             y = log.y[t]
-            row[y] = _ward(
+            row[y] = _ward_of_squares(
                 np.float64(row[log.x[t]]),
                 np.float64(row[y]),
                 log.size_x[t],

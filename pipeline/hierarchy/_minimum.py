@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from clustergrid.pipeline._jit import jit
 from clustergrid.storage.errors import DataValueError
 
-__all__ = ["LANES", "minimum", "not_finite"]
+__all__ = ["LANES", "LISTED", "minimum", "nearest_few", "not_finite"]
 
 LANES = 128
+LISTED = 4
+"""How many nearest neighbours `nearest_few` lists."""
 
 
 def not_finite() -> DataValueError:
@@ -59,3 +61,52 @@ def minimum(values: NDArray[Any], closed: NDArray[Any], lanes: NDArray[Any]) -> 
                     i += n_lanes
                 where = min(where, i)
     return best, where
+
+
+@jit
+def nearest_few(
+    values: NDArray[Any],
+    closed: NDArray[Any],
+    lanes: NDArray[Any],
+    slots: NDArray[np.int64],
+    distances: NDArray[np.float64],
+) -> float:
+    """List a few small values that are not closed, the least first; return a bound of the others.
+
+    Parameters
+    ----------
+    values, closed, lanes
+        As in `minimum`.
+    slots, distances
+        ``(LISTED,)``: where the values are, and which; -1 and infinite where there are no more.
+        The least of a lane each, in the order of size; a lane's others count for the bound.
+    """
+    n = len(values)
+    n_lanes = len(lanes)
+    whole = n - n % n_lanes
+    lanes[:] = np.inf
+    for start in range(0, whole, n_lanes):
+        some = values[start : start + n_lanes]
+        some_closed = closed[start : start + n_lanes]
+        for lane in range(n_lanes):
+            value = some[lane] + some_closed[lane]
+            lanes[lane] = value if value < lanes[lane] else lanes[lane]
+    for i in range(whole, n):
+        value = values[i] + closed[i]
+        lanes[i - whole] = value if value < lanes[i - whole] else lanes[i - whole]
+    bound = np.inf
+    for k in range(len(slots)):
+        lane = int(np.argmin(lanes))
+        best = lanes[lane]
+        slots[k] = -1
+        distances[k] = best
+        lanes[lane] = np.inf
+        if best == np.inf:
+            continue
+        for i in range(lane, n, n_lanes):
+            value = values[i] + closed[i]
+            if value == best and slots[k] < 0:
+                slots[k] = i
+            elif value < bound:
+                bound = value
+    return float(min(bound, np.min(lanes)))

@@ -1,22 +1,25 @@
 """Kernel: rounds of reciprocal nearest neighbours, for complete, average, weighted and ward.
 
 Every pair of clusters that are each other's nearest can be merged at once, for no merge brings a
-third cluster nearer (Sumengen et al. 2021, arXiv:2105.11653). Only rows whose nearest neighbour was
-merged need a new one.
+third cluster nearer (Sumengen et al. 2021, arXiv:2105.11653).
 
-A round is a list of merges in a fixed order, the log. A row is brought up to date by working off
-what it missed of the log: each merge replaces two of its own entries by one, so a thread that has
-a row needs nobody else's, and nothing is ever written into a column. Rows of clusters that are
-merged take in what comes before their own merge, are combined, and take in what comes after: as if
-the merges had been made one by one, in both rows that have an entry, so they agree to the bit.
-Rows that keep their nearest neighbour are left alone until they are needed, most of them until
-they are merged away. When half of the clusters are gone, live columns are moved to the front of
-each row.
+**Rows.** A round is a list of merges in a fixed order, the log. A row is brought up to date by
+working off what it missed of the log: each merge replaces two of its own entries by one, so a
+thread that has a row needs nobody else's, and nothing is ever written into a column. Rows of
+clusters that are merged take in what comes before their own merge, are combined, and take in what
+comes after: as if the merges had been made one by one, in both rows that have an entry, so they
+agree to the bit. When half of the clusters are gone, live columns are moved to the front of each
+row.
 
-Rounds grow poor where one cluster absorbs the others one by one (a hub, or points at 3^i): then
-most of what is searched was searched for one merge. The nearest-neighbour chain, on one thread,
-needs two or three searches a merge whatever the data, so it takes over what is left. That is
-decided by counts that do not depend on the threads.
+**Neighbours.** A search lists a few nearest neighbours of a cluster, and a bound that no other is
+below, which holds for whatever these others become. When a listed one is merged, its new distance
+is read from the row that was just made. The nearest listed is the nearest of all while it is below
+the bound; after that the cluster is searched again, but not before another one names it as its
+nearest. So most rows are read when they are searched for the first time, and when they are merged.
+
+**The end.** Rounds grow poor where one cluster absorbs the others one by one (a hub, or points at
+3^i). The nearest-neighbour chain, on one thread, needs two or three searches a merge whatever the
+data, so it takes over what is left. That is decided by counts that do not depend on the threads.
 """
 
 from __future__ import annotations
@@ -27,8 +30,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline._jit import jit
-from clustergrid.pipeline.hierarchy._formulas import Log, combine_entries, combine_rows
-from clustergrid.pipeline.hierarchy._minimum import LANES, minimum
+from clustergrid.pipeline.hierarchy._formulas import (
+    WARD,
+    WARD_OF_SQUARES,
+    Log,
+    combine_entries,
+    combine_rows,
+)
+from clustergrid.pipeline.hierarchy._minimum import LANES, nearest_few
 from clustergrid.pipeline.hierarchy._pieces import cut_evenly
 from clustergrid.pipeline.hierarchy._record import Record
 from clustergrid.pipeline.hierarchy._square import Searched
@@ -37,12 +46,10 @@ from clustergrid.pipeline.hierarchy._threads import in_threads
 
 __all__ = ["merge_by_rounds"]
 
-# Fewer clusters than these are the chain's: a round would take longer to hand out than to work on.
-_FEWEST_CLUSTERS = 256
-# A round is poor when it merges fewer pairs than one in so many clusters,
+# Fewer clusters than these are the chain's: a round takes as long to hand out as to work on.
+_FEWEST_CLUSTERS = 2048
+# A round is poor when it merges fewer pairs than one in so many clusters.
 _MOST_CLUSTERS_A_MERGE = 300
-# or when so many rows lose their nearest neighbour for a merge.
-_MOST_SEARCHES_A_MERGE = 12
 
 
 class Live(NamedTuple):
@@ -60,12 +67,14 @@ class Live(NamedTuple):
         ``(edge,) float64``: observations in each cluster.
     rows
         ``(edge,) int64``: one row of the input for each slot.
-    nearest
-        ``(edge,) float64``: the distance to the nearest neighbour.
+    slots, distances, bounds
+        ``(edge, LISTED) int64`` and ``float64``, ``(edge,) float64``: the listed neighbours of
+        each slot (-1 and infinite where there are fewer), and what no other is below.
     neighbor
-        ``(edge,) int64``: which that is; -1 where it is not known, and was farther than `nearest`.
+        ``(edge,) int64``: the nearest neighbour, which is listed first; -1 where it is not known.
     fresh_at
-        ``(edge,) int64``: how much of the log each row has taken in.
+        ``(edge,) int64``: how much of the log each row has taken in; -1 where distances are not
+        squared yet, as ward wants them.
     log
         Merges since the slots were numbered.
     """
@@ -75,7 +84,9 @@ class Live(NamedTuple):
     closed: NDArray[Any]
     sizes: NDArray[np.float64]
     rows: NDArray[np.int64]
-    nearest: NDArray[np.float64]
+    slots: NDArray[np.int64]
+    distances: NDArray[np.float64]
+    bounds: NDArray[np.float64]
     neighbor: NDArray[np.int64]
     fresh_at: NDArray[np.int64]
     log: Log
@@ -84,27 +95,6 @@ class Live(NamedTuple):
     def edge(self) -> int:
         """Slots, live or not."""
         return len(self.starts)
-
-
-class Round(NamedTuple):
-    """What a round does.
-
-    Parameters
-    ----------
-    start, stop
-        The part of the log that its merges are.
-    wanted
-        ``(m,) int64``: slots that another is nearest to, and whose nearest neighbour is not known.
-    """
-
-    start: int
-    stop: int
-    wanted: NDArray[np.int64]
-
-    @property
-    def n_merges(self) -> int:
-        """Merges of the round."""
-        return self.stop - self.start
 
 
 def merge_by_rounds(
@@ -117,37 +107,46 @@ def merge_by_rounds(
     Table
         The clusters that are left, at the front of the square, for the chain to go on with.
     """
-    live = _open(searched, sizes)
+    if method == WARD:
+        method = WARD_OF_SQUARES
+    live = _open(searched, sizes, method)
     n_live, n_logged = live.edge, 0
     while n_live > _FEWEST_CLUSTERS:
-        found = _next_round(live, n_logged)
-        if _is_poor(found, n_live):
+        stop = _pair(live, n_logged)
+        n_merges = stop - n_logged
+        if n_merges * _MOST_CLUSTERS_A_MERGE < n_live:
             break
-        _merge(live, found, method, threads, record)
-        n_logged = found.stop
-        n_live -= found.n_merges
+        _merge(live, n_logged, stop, method, threads, record)
+        _search(live, stop, method, threads, record)
+        n_logged = stop
+        n_live -= n_merges
         if n_live <= live.edge // 2:
             live, n_logged = _pack(live, n_logged, method, threads, record), 0
-    return _hand_over(_pack(live, n_logged, method, threads, record), record)
+    return _hand_over(_pack(live, n_logged, method, threads, record), method, record)
 
 
-def _is_poor(found: Round, n_live: int) -> bool:
-    return (
-        found.n_merges * _MOST_CLUSTERS_A_MERGE < n_live
-        or len(found.wanted) > found.n_merges * _MOST_SEARCHES_A_MERGE
-    )
-
-
-def _open(searched: Searched, sizes: NDArray[np.float64]) -> Live:
+def _open(searched: Searched, sizes: NDArray[np.float64], method: int) -> Live:
     n = len(searched.square)
+    distances, bounds, fresh_at = searched.distances, searched.bounds, np.zeros(n, np.int64)
+    if method == WARD_OF_SQUARES:
+        # Rows are squared when they are read for the first time.
+        fresh_at[:] = -1
+        distances, bounds = (_stored_squares(x, searched.square.dtype) for x in (distances, bounds))
     return _numbered(
         entries=searched.square.reshape(-1),
         starts=np.arange(n) * n,
         sizes=sizes,
         rows=np.arange(n),
-        nearest=searched.nearest,
-        neighbor=searched.neighbor,
+        slots=searched.slots,
+        distances=distances,
+        bounds=bounds,
+        neighbor=searched.slots[:, 0].copy(),
+        fresh_at=fresh_at,
     )
+
+
+def _stored_squares(distances: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[np.float64]:
+    return (distances * distances).astype(dtype).astype(np.float64)
 
 
 def _numbered(
@@ -156,10 +155,13 @@ def _numbered(
     starts: NDArray[np.int64],
     sizes: NDArray[np.float64],
     rows: NDArray[np.int64],
-    nearest: NDArray[np.float64],
+    slots: NDArray[np.int64],
+    distances: NDArray[np.float64],
+    bounds: NDArray[np.float64],
     neighbor: NDArray[np.int64],
+    fresh_at: NDArray[np.int64],
 ) -> Live:
-    """Return slots that are all live, and fresh, with an empty log."""
+    """Return slots that are all live, with an empty log."""
     edge = len(starts)
     return Live(
         entries=entries,
@@ -167,9 +169,11 @@ def _numbered(
         closed=np.zeros(edge, entries.dtype),
         sizes=sizes,
         rows=rows,
-        nearest=nearest,
+        slots=slots,
+        distances=distances,
+        bounds=bounds,
         neighbor=neighbor,
-        fresh_at=np.zeros(edge, np.int64),
+        fresh_at=fresh_at,
         log=Log(
             x=np.empty(edge, np.uint32),
             y=np.empty(edge, np.uint32),
@@ -180,32 +184,35 @@ def _numbered(
     )
 
 
-def _next_round(live: Live, n_logged: int) -> Round:
-    wanted = np.empty(live.edge, np.int64)
-    stop, n_wanted = _pair(live, n_logged, wanted)
-    return Round(start=n_logged, stop=stop, wanted=wanted[:n_wanted])
-
-
-def _merge(live: Live, found: Round, method: int, threads: int, record: Record) -> None:
-    """Make the merges of a round, and find the nearest neighbours that this changes."""
+def _merge(live: Live, start: int, stop: int, method: int, threads: int, record: Record) -> None:
+    """Make the merges of a round, `start` to `stop` of the log."""
     log = live.log
-    start, stop = found.start, found.stop
     x, y = log.x[start:stop], log.y[start:stop]
     live.closed[x] = np.inf
 
-    def piece(part: tuple[bool, int, int]) -> None:
-        are_merges, first, last = part
-        if are_merges:
-            _merge_rows(live, start, start + first, start + last, stop, method)
-        else:
-            _search_rows(live, found.wanted[first:last], stop, method)
+    def piece(part: tuple[int, int]) -> None:
+        _merge_rows(live, start, start + part[0], start + part[1], stop, method)
 
-    merges = cut_evenly(found.n_merges, 4 * live.edge, threads)
-    searches = cut_evenly(len(found.wanted), 2 * live.edge, threads)
-    parts = [(True, *part) for part in merges] + [(False, *part) for part in searches]
-    in_threads(piece, parts, threads=threads, pause=record.tell)
+    pieces = cut_evenly(stop - start, 4 * live.edge, threads)
+    in_threads(piece, pieces, threads=threads, pause=record.tell)
     live.sizes[y] += live.sizes[x]
-    record.append(live.rows[x], live.rows[y], log.height[start:stop])
+    height = log.height[start:stop]
+    record.append(
+        live.rows[x], live.rows[y], np.sqrt(height) if method == WARD_OF_SQUARES else height
+    )
+    _follow(live, start, stop)
+
+
+def _search(live: Live, n_logged: int, method: int, threads: int, record: Record) -> None:
+    """Find the nearest neighbours that are not known, of clusters that another is nearest to."""
+    wanted = np.empty(live.edge, np.int64)
+    wanted = wanted[: _want(live, wanted)]
+
+    def piece(part: tuple[int, int]) -> None:
+        _search_rows(live, wanted[part[0] : part[1]], n_logged, method)
+
+    pieces = cut_evenly(len(wanted), 2 * live.edge, threads)
+    in_threads(piece, pieces, threads=threads, pause=record.tell)
 
 
 def _pack(live: Live, n_logged: int, method: int, threads: int, record: Record) -> Live:
@@ -217,50 +224,81 @@ def _pack(live: Live, n_logged: int, method: int, threads: int, record: Record) 
 
     pieces = cut_evenly(len(kept), 2 * live.edge, threads)
     in_threads(piece, pieces, threads=threads, pause=record.tell)
-    neighbor = live.neighbor[kept]
+    slots, neighbor = live.slots[kept], live.neighbor[kept]
     return _numbered(
         entries=live.entries,
         starts=live.starts[kept],
         sizes=live.sizes[kept],
         rows=live.rows[kept],
-        nearest=live.nearest[kept],
+        slots=np.where(slots < 0, -1, np.searchsorted(kept, slots)),
+        distances=live.distances[kept],
+        bounds=live.bounds[kept],
         neighbor=np.where(neighbor < 0, -1, np.searchsorted(kept, neighbor)),
+        fresh_at=np.zeros(len(kept), np.int64),
     )
 
 
-def _hand_over(live: Live, record: Record) -> Table:
+def _hand_over(live: Live, method: int, record: Record) -> Table:
     """Move the rows, which are fresh, to the front of the square."""
     for first, last in cut_evenly(live.edge, live.edge, 1):
-        _move_rows(live.entries, live.starts, first, last)
+        _move_rows(live.entries, live.starts, first, last, method == WARD_OF_SQUARES)
         record.tell()
-    return open_table(live.entries[: live.edge**2], live.sizes, live.rows)
+    square = live.entries[: live.edge**2].reshape(live.edge, live.edge)
+    return open_table(square, live.sizes, live.rows)
 
 
 @jit
-def _pair(live: Live, n_logged: int, wanted: NDArray[np.int64]) -> tuple[int, int]:
-    """Log the pairs that are each other's nearest; return the log's length, and that of `wanted`.
-
-    Equal distances are ordered by slot, so a nearest pair of all is among them once its clusters
-    have been searched.
-    """
-    edge = len(live.starts)
+def _pair(live: Live, n_logged: int) -> int:
+    """Log the pairs that are each other's nearest; return the log's length."""
     log, neighbor = live.log, live.neighbor
-    is_merged = np.zeros(edge, np.bool_)
-    stop = n_logged
-    for x in range(edge):
+    for x in range(len(neighbor)):
         y = neighbor[x]
-        if live.closed[x] == 0 and x < y and neighbor[y] == x:
-            is_merged[x] = True
-            is_merged[y] = True
-            log.x[stop] = x
-            log.y[stop] = y
-            log.size_x[stop] = live.sizes[x]
-            log.size_y[stop] = live.sizes[y]
-            log.height[stop] = live.nearest[x]
-            stop += 1
+        if x < y and neighbor[y] == x and live.closed[x] == 0:
+            log.x[n_logged] = x
+            log.y[n_logged] = y
+            log.size_x[n_logged] = live.sizes[x]
+            log.size_y[n_logged] = live.sizes[y]
+            log.height[n_logged] = live.distances[x, 0]
+            n_logged += 1
+    return n_logged
+
+
+@jit
+def _follow(live: Live, start: int, stop: int) -> None:
+    """Replace listed clusters by those they were merged into, and see who is nearest now."""
+    edge = len(live.starts)
+    log = live.log
+    merged_into = np.full(edge, -1)
+    for t in range(start, stop):
+        merged_into[log.x[t]] = log.y[t]
+        merged_into[log.y[t]] = log.y[t]
     for i in range(edge):
-        if neighbor[i] >= 0 and is_merged[neighbor[i]]:
-            neighbor[i] = -1
+        if live.closed[i] != 0 or merged_into[i] >= 0:
+            continue
+        slots, distances = live.slots[i], live.distances[i]
+        is_changed = False
+        for k in range(len(slots)):
+            y = slots[k]
+            if y >= 0 and merged_into[y] >= 0:
+                y = merged_into[y]
+                is_changed = True
+                slots[k] = -1
+                distances[k] = np.inf
+                if not (slots == y).any():
+                    slots[k] = y
+                    distances[k] = live.entries[live.starts[y] + i]
+        if is_changed:
+            first = np.argmin(distances)
+            slots[0], slots[first] = slots[first], slots[0]
+            distances[0], distances[first] = distances[first], distances[0]
+            live.neighbor[i] = slots[0] if distances[0] < live.bounds[i] else -1
+
+
+@jit
+def _want(live: Live, wanted: NDArray[np.int64]) -> int:
+    """Fill in the slots that are to be searched; return how many."""
+    edge = len(live.starts)
+    neighbor = live.neighbor
     is_wanted = np.zeros(edge, np.bool_)
     for i in range(edge):
         if live.closed[i] == 0 and neighbor[i] >= 0 and neighbor[neighbor[i]] < 0:
@@ -270,7 +308,20 @@ def _pair(live: Live, n_logged: int, wanted: NDArray[np.int64]) -> tuple[int, in
         if is_wanted[i]:
             wanted[n_wanted] = i
             n_wanted += 1
-    return stop, n_wanted
+    return n_wanted
+
+
+@jit
+def _refresh(
+    live: Live, x: int, row: NDArray[Any], n_logged: int, size: float, method: int
+) -> None:
+    """Bring the row of slot `x` up to date with the log."""
+    if live.fresh_at[x] < 0:
+        live.fresh_at[x] = 0
+        for i in range(len(row)):
+            row[i] = np.float64(row[i]) * np.float64(row[i])
+    combine_entries(row, live.log, live.fresh_at[x], n_logged, size, method)
+    live.fresh_at[x] = n_logged
 
 
 @jit
@@ -287,14 +338,15 @@ def _merge_rows(live: Live, start: int, first: int, last: int, stop: int, method
         x, y = log.x[t], log.y[t]
         row_x = entries[live.starts[x] : live.starts[x] + edge]
         row_y = entries[live.starts[y] : live.starts[y] + edge]
-        combine_entries(row_x, log, live.fresh_at[x], t, sizes[x], method)
-        combine_entries(row_y, log, live.fresh_at[y], t, sizes[y], method)
+        _refresh(live, x, row_x, t, sizes[x], method)
+        _refresh(live, y, row_y, t, sizes[y], method)
         combine_rows(row_x, row_y, sizes, sizes[x], sizes[y], log.height[t], method)
         row_y[y] = np.inf
         sizes[y] += sizes[x]
         combine_entries(row_y, log, t + 1, stop, sizes[y], method)
         live.fresh_at[y] = stop
-        live.nearest[y], live.neighbor[y] = minimum(row_y, live.closed, lanes)
+        live.bounds[y] = nearest_few(row_y, live.closed, lanes, live.slots[y], live.distances[y])
+        live.neighbor[y] = live.slots[y, 0]
 
 
 @jit
@@ -304,9 +356,9 @@ def _search_rows(live: Live, slots: NDArray[np.int64], n_logged: int, method: in
     lanes = np.empty(LANES, live.entries.dtype)
     for x in slots:
         row = live.entries[live.starts[x] : live.starts[x] + edge]
-        combine_entries(row, live.log, live.fresh_at[x], n_logged, live.sizes[x], method)
-        live.fresh_at[x] = n_logged
-        live.nearest[x], live.neighbor[x] = minimum(row, live.closed, lanes)
+        _refresh(live, x, row, n_logged, live.sizes[x], method)
+        live.bounds[x] = nearest_few(row, live.closed, lanes, live.slots[x], live.distances[x])
+        live.neighbor[x] = live.slots[x, 0]
 
 
 @jit
@@ -316,17 +368,22 @@ def _pack_rows(
     edge = len(live.starts)
     for x in slots:
         row = live.entries[live.starts[x] : live.starts[x] + edge]
-        combine_entries(row, live.log, live.fresh_at[x], n_logged, live.sizes[x], method)
+        _refresh(live, x, row, n_logged, live.sizes[x], method)
         # In place: ascending, an entry never lands behind one that is still to be read.
         for j in range(len(kept)):
             row[j] = row[kept[j]]
 
 
 @jit
-def _move_rows(entries: NDArray[Any], starts: NDArray[np.int64], first: int, last: int) -> None:
+def _move_rows(
+    entries: NDArray[Any], starts: NDArray[np.int64], first: int, last: int, are_squares: bool
+) -> None:
     # In place, ascending, as above.
     edge = len(starts)
     for i in range(first, last):
         if starts[i] != i * edge:
             for j in range(edge):
                 entries[i * edge + j] = entries[starts[i] + j]
+        if are_squares:
+            for j in range(i * edge, (i + 1) * edge):
+                entries[j] = np.sqrt(np.float64(entries[j]))

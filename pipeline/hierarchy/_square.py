@@ -19,35 +19,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline._jit import jit
-from clustergrid.pipeline.hierarchy._minimum import LANES, minimum, not_finite
+from clustergrid.pipeline.hierarchy._minimum import LANES, LISTED, nearest_few, not_finite
 from clustergrid.pipeline.hierarchy._threads import in_threads
 from clustergrid.storage.errors import DataValueError
 
 __all__ = ["Searched", "fill_square", "n_observations", "search_square"]
 
 _STRIP = 64
+_TILE = 32  # columns of the vector that are read side by side; divides a strip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Searched:
-    """A symmetric matrix with an infinite diagonal, and the nearest neighbour of every row.
+    """A symmetric matrix with an infinite diagonal, and a few nearest neighbours of every row.
 
     Parameters
     ----------
     square
         ``(n, n)``.
-    nearest
-        ``(n,) float64``: the least distance in each row.
-    neighbor
-        ``(n,) int64``: the first column that has it.
-    is_tied
-        Whether in some row another column has it, too.
+    slots, distances, bounds
+        ``(n, LISTED) int64``, ``(n, LISTED) float64``, ``(n,) float64``: as `nearest_few` tells
+        of every row.
+    has_squares
+        Whether the type also holds the squares of all distances, none of them rounded to zero or
+        to infinity.
     """
 
     square: NDArray[Any]
-    nearest: NDArray[np.float64]
-    neighbor: NDArray[np.int64]
-    is_tied: bool
+    slots: NDArray[np.int64]
+    distances: NDArray[np.float64]
+    bounds: NDArray[np.float64]
+    has_squares: bool
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether a row has two nearest neighbours."""
+        second = np.minimum(self.distances[:, 1], self.bounds)
+        return bool((self.distances[:, 0] == second).any())
 
 
 def fill_square(condensed: NDArray[Any], threads: int, pause: Callable[[], None]) -> Searched:
@@ -89,19 +97,25 @@ def _search(
 ) -> Searched | None:
     """Search rows, once they are filled; None if an entry off the diagonal is not finite."""
     n = len(square)
-    nearest, neighbor = np.empty(n), np.empty(n, np.int64)
+    slots, distances = np.empty((n, LISTED), np.int64), np.empty((n, LISTED))
+    bounds = np.empty(n)
 
     def strip(start: int) -> tuple[bool, bool]:
         stop = min(start + _STRIP, n)
         if fill is not None:
             fill(start, stop)
-        return _search_rows(square, nearest, neighbor, start, stop)
+        return _search_rows(square, slots, distances, bounds, start, stop)
 
     strips = in_threads(strip, range(0, n, _STRIP), threads=threads, pause=pause)
     if not all(is_finite for is_finite, _ in strips):
         return None
-    is_tied = any(is_tied for _, is_tied in strips)
-    return Searched(square=square, nearest=nearest, neighbor=neighbor, is_tied=is_tied)
+    return Searched(
+        square=square,
+        slots=slots,
+        distances=distances,
+        bounds=bounds,
+        has_squares=all(has_squares for _, has_squares in strips),
+    )
 
 
 def n_observations(condensed: NDArray[Any]) -> int:
@@ -137,54 +151,54 @@ def n_observations(condensed: NDArray[Any]) -> int:
 
 @jit
 def _fill_rows(condensed: NDArray[Any], square: NDArray[Any], start: int, stop: int) -> None:
-    """Fill the rows `start` to `stop`, at most `_STRIP`."""
+    """Fill the rows `start`, a multiple of `_STRIP`, to `stop`."""
     n = len(square)
-    tile = np.empty((_STRIP, _STRIP), square.dtype)
-    for left in range(0, stop, _STRIP):
-        right = min(left + _STRIP, stop)
-        # Columns `left` to `right` of the strip are rows of the vector.
-        for j in range(left, right):
-            # Distance (j, i) is at shift + i.
-            shift = j * n - j * (j + 1) // 2 - j - 1
-            first = max(start, j + 1)
-            some = condensed[shift + first : shift + stop]
-            for i in range(len(some)):
-                tile[first - start + i, j - left] = some[i]
+    # Distance (j, i), j < i, is at shifts[j] + i. Unsigned: a signed index would be checked.
+    shifts = np.empty(_TILE, np.uint64)
+    for left in range(0, start, _TILE):
+        for j in range(_TILE):
+            shifts[j] = (left + j) * n - (left + j) * (left + j + 1) // 2 - (left + j) - 1
         for i in range(start, stop):
-            last = min(right, i)
-            for j in range(left, last):
-                square[i, j] = tile[i - start, j - left]
+            some = square[i, left : left + _TILE]
+            for j in range(_TILE):
+                some[j] = condensed[shifts[j] + np.uint64(i)]
     for i in range(start, stop):
+        for j in range(start, i):
+            square[i, j] = square[j, i]
         square[i, i] = np.inf
-        shift = i * n - i * (i + 1) // 2
-        square[i, i + 1 :] = condensed[shift : shift + n - i - 1]
+        first = i * n - i * (i + 1) // 2
+        square[i, i + 1 :] = condensed[first : first + n - i - 1]
 
 
 @jit
 def _search_rows(
     square: NDArray[Any],
-    nearest: NDArray[np.float64],
-    neighbor: NDArray[np.int64],
+    slots: NDArray[np.int64],
+    distances: NDArray[np.float64],
+    bounds: NDArray[np.float64],
     start: int,
     stop: int,
 ) -> tuple[bool, bool]:
     """Find nearest neighbours.
 
-    Returns whether every row is finite but for its diagonal, and whether a row has more than one.
+    Returns whether all entries are finite but for the diagonal, and whether so are their squares,
+    none of which is zero where the entry is not.
     """
     n = len(square)
     lanes = np.empty(LANES, square.dtype)
     none_closed = np.zeros(n, square.dtype)
-    is_finite, is_tied = True, False
+    is_finite, has_squares = True, True
+    smallest = np.finfo(square.dtype).tiny
     for i in range(start, stop):
         row = square[i]
-        least, neighbor[i] = minimum(row, none_closed, lanes)
-        nearest[i] = least
+        bounds[i] = nearest_few(row, none_closed, lanes, slots[i], distances[i])
         n_finite = 0
-        n_least = 0
+        n_squares = 0
         for j in range(n):
-            n_finite += np.abs(row[j]) < np.inf
-            n_least += row[j] == least
+            value = row[j]
+            squared = value * value
+            n_finite += np.abs(value) < np.inf
+            n_squares += (squared < np.inf) & ((squared >= smallest) | (value == 0))
         is_finite &= n_finite == n - 1
-        is_tied |= n_least > 1
-    return is_finite, is_tied
+        has_squares &= n_squares == n - 1
+    return is_finite, has_squares

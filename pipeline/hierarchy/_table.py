@@ -76,18 +76,23 @@ class Table(NamedTuple):
         return len(self.closed)
 
 
-def open_table(entries: NDArray[Any], sizes: NDArray[np.float64], rows: NDArray[np.int64]) -> Table:
-    """Return the table of a flat symmetric matrix with an infinite diagonal, to be worked on."""
-    edge = len(rows)
+def open_table(
+    square: NDArray[Any], sizes: NDArray[np.float64], rows: NDArray[np.int64] | None = None
+) -> Table:
+    """Return the table of a symmetric matrix with an infinite diagonal, which is worked on.
+
+    `sizes` and `rows` are those of `Table`; by default a slot is the row of its own number.
+    """
+    edge = len(square)
     return Table(
-        entries=entries,
-        closed=np.zeros(edge, entries.dtype),
+        entries=square.reshape(-1),
+        closed=np.zeros(edge, square.dtype),
         sizes=sizes,
-        rows=rows,
+        rows=np.arange(edge) if rows is None else rows,
         log=np.full(edge, -1),
         logged_at=np.full(edge, -1),
         fresh_at=np.zeros(edge, np.int64),
-        lanes=np.empty(LANES, entries.dtype),
+        lanes=np.empty(LANES, square.dtype),
     )
 
 
@@ -144,7 +149,8 @@ def _pack(table: Table, pause: Callable[[], None]) -> tuple[Table, NDArray[np.in
     for start in range(0, edge, rows_a_piece):
         _symmetrize_rows(table.entries, logged_at, start, min(start + rows_a_piece, edge))
         pause()
-    return open_table(table.entries, table.sizes[kept], table.rows[kept]), kept
+    square = table.entries[: edge * edge].reshape(edge, edge)
+    return open_table(square, table.sizes[kept], table.rows[kept]), kept
 
 
 @jit

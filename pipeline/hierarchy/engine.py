@@ -131,16 +131,18 @@ def _merge_all(
 ) -> None:
     if method == "single":
         merge_by_spanning_tree(searched.square, record)
-    elif method in REDUCIBLE_METHODS:
-        table = (
-            open_table(searched.square.reshape(-1), sizes, np.arange(len(sizes)))
-            if searched.is_tied
-            else merge_by_rounds(searched, sizes, CODES[method], threads, record)
-        )
-        finish(table, Chain(table), CODES[method], record)
+        return
+    code = CODES[method]
+    if method not in REDUCIBLE_METHODS:
+        table = open_table(searched.square, sizes)
+        finish(table, GlobalMinima(table), code, record)
+        return
+    # Where distances tie, several trees are right; the chain makes that of SciPy.
+    if searched.is_tied or (method == "ward" and not searched.has_squares):
+        table = open_table(searched.square, sizes)
     else:
-        table = open_table(searched.square.reshape(-1), sizes, np.arange(len(sizes)))
-        finish(table, GlobalMinima(table), CODES[method], record)
+        table = merge_by_rounds(searched, sizes, code, threads, record)
+    finish(table, Chain(table), code, record)
 
 
 def weigh_identical(square: NDArray[Any], method: str, sizes: NDArray[np.int64]) -> None:
