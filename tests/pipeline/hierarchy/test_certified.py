@@ -24,7 +24,7 @@ from clustergrid.pipeline.hierarchy.certified import (
 )
 from clustergrid.pipeline.hierarchy.condensed import CondensedSource
 from clustergrid.storage.errors import DataTypeError, DataValueError
-from tests.pipeline.hierarchy.test_engine import (
+from tests.pipeline.hierarchy.kinds import (
     KINDS,
     UNTIED,
     assert_every_merge_is_a_minimum,

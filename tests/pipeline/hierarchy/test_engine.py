@@ -25,49 +25,16 @@ from clustergrid.pipeline.hierarchy import (
     weigh_identical,
 )
 from clustergrid.storage.errors import DataTypeError, DataValueError
-
-
-def _normal(rng, n):
-    return rng.normal(size=(n, 6))
-
-
-def _far_apart(rng, n):
-    points = rng.normal(size=(n, 3))
-    points[n // 2 :] += 1e8
-    return points
-
-
-def _low_rank(rng, n):
-    return rng.normal(size=(n, 3)) @ rng.normal(size=(3, 20)) + 0.1 * rng.normal(size=(n, 20))
-
-
-def _duplicated(rng, n):
-    return rng.normal(size=(-(-n // 3), 4))[rng.integers(0, -(-n // 3), n)]
-
-
-def _hub(rng, n):
-    points = rng.standard_t(1.5, size=(n, 4))
-    points[rng.permutation(n)[: n // 3]] = 0
-    return points
-
-
-UNTIED = {
-    "normal": _normal,
-    "low rank": _low_rank,
-    "heavy tails": lambda rng, n: rng.standard_t(1.1, size=(n, 4)),
-    "offset": lambda rng, n: rng.normal(size=(n, 5)) + 1e6,
-    "far apart": _far_apart,
-    # Up to 3**33 a double is exact.
-    "powers of 3": lambda rng, n: 3.0 ** rng.permutation(min(n, 33))[:, None],
-}
-TIED = {
-    "integers": lambda rng, n: rng.integers(0, 4, (n, 3)).astype(float),
-    "equal distances": lambda rng, n: np.eye(n),
-    "duplicated": _duplicated,
-    "hub": _hub,
-    "sparse counts": lambda rng, n: rng.poisson(0.2, (n, 8)).astype(float),
-}
-KINDS = UNTIED | TIED
+from tests.pipeline.hierarchy.kinds import (
+    KINDS,
+    TIED,
+    UNTIED,
+    assert_every_merge_is_a_minimum,
+    clades,
+    hub,
+    low_rank,
+    normal,
+)
 
 
 def _cut_into_pieces_of(monkeypatch, entries):
@@ -79,52 +46,6 @@ def our_linkage(condensed, method):
     n = round((1 + np.sqrt(1 + 8 * len(condensed))) / 2)
     merges = cluster_condensed(condensed, method)
     return linkage_matrix(merges, n, monotonic=method in REDUCIBLE_METHODS)
-
-
-def clades(Z):
-    """Order-free fingerprints of the sets of leaves below each merge."""
-    n = len(Z) + 1
-    print_of = np.empty(2 * n - 1, np.uint64)
-    print_of[:n] = np.random.default_rng(5).integers(0, 2**63, n, dtype=np.uint64)
-    for t, (a, b) in enumerate(Z[:, :2].astype(int)):
-        print_of[n + t] = print_of[a] ^ print_of[b]
-    return np.sort(print_of[n:])
-
-
-def definition(method, D, members):
-    """Distances between clusters from those between points; see the identities of the methods."""
-    if method in ("single", "complete"):
-        extreme = np.min if method == "single" else np.max
-        return np.array([[extreme(D[np.ix_(a > 0, b > 0)]) for b in members] for a in members])
-    if method in ("average", "weighted"):
-        return members @ D @ members.T
-    products = members @ D**2 @ members.T
-    own = np.diag(products) / 2
-    g = np.maximum(products - own[:, None] - own, 0)
-    if method == "ward":
-        size = 1 / members.max(axis=1)
-        g = 2 * g * size[:, None] * size / (size[:, None] + size)
-    return np.sqrt(g)
-
-
-def assert_every_merge_is_a_minimum(Z, condensed, method):
-    """Replay a tree without an engine: each merge is at its height, and no pair is nearer."""
-    D = squareform(condensed).astype(float)
-    n = len(D)
-    tolerance = 1e-7 * D.max() + 1e-12
-    weights = dict(enumerate(np.eye(n)))
-    sizes = dict.fromkeys(range(n), 1)
-    for t, (a, b, height, count) in enumerate(Z):
-        ids = list(weights)
-        distances = definition(method, D, np.array(list(weights.values())))
-        np.fill_diagonal(distances, np.inf)
-        assert abs(distances[ids.index(a), ids.index(b)] - height) <= tolerance
-        assert height <= distances.min() + tolerance
-        w_a, w_b, n_a, n_b = weights.pop(a), weights.pop(b), sizes[a], sizes[b]
-        share = 0.5 if method in ("weighted", "median") else n_a / (n_a + n_b)
-        weights[n + t] = share * w_a + (1 - share) * w_b
-        sizes[n + t] = n_a + n_b
-        assert sizes[n + t] == count
 
 
 @pytest.mark.parametrize("n", [2, 3, 90, 1300])
@@ -178,7 +99,7 @@ def test_any_small_integer_points(data, n, method):
 @pytest.mark.parametrize("method", METHODS)
 def test_order_of_rows_does_not_matter(method):
     rng = np.random.default_rng(3)
-    D = squareform(pdist(_low_rank(rng, 200)))
+    D = squareform(pdist(low_rank(rng, 200)))
     shuffle = rng.permutation(200)
     heights = our_linkage(squareform(D), method)[:, 2]
     shuffled = our_linkage(squareform(D[np.ix_(shuffle, shuffle)]), method)[:, 2]
@@ -187,7 +108,7 @@ def test_order_of_rows_does_not_matter(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_float32_is_kept_and_decided_in_float64(method):
-    condensed = pdist(_normal(np.random.default_rng(4), 700)).astype(np.float32)
+    condensed = pdist(normal(np.random.default_rng(4), 700)).astype(np.float32)
     Z = our_linkage(condensed, method)
     expected = linkage(condensed.astype(np.float64), method)
     if method in ("single", "complete"):
@@ -201,7 +122,7 @@ def test_float32_is_kept_and_decided_in_float64(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_neither_pieces_nor_packing_change_a_bit(monkeypatch, method):
-    condensed = pdist(_hub(np.random.default_rng(6), 300))
+    condensed = pdist(hub(np.random.default_rng(6), 300))
     expected = our_linkage(condensed, method)
     _cut_into_pieces_of(monkeypatch, 1)
     for smallest in (2, 10**9):
@@ -244,7 +165,7 @@ def test_sizes_past_32_bits():
 
 
 def test_progress_ends_at_the_last_merge(monkeypatch):
-    condensed = pdist(_normal(np.random.default_rng(8), 600))
+    condensed = pdist(normal(np.random.default_rng(8), 600))
     _cut_into_pieces_of(monkeypatch, 20_000)
     for method in METHODS:
         calls = []
@@ -264,7 +185,7 @@ def test_interrupt_ends_the_clustering(monkeypatch, method):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cluster_condensed(pdist(_normal(np.random.default_rng(9), 200)), method, progress=interrupt)
+        cluster_condensed(pdist(normal(np.random.default_rng(9), 200)), method, progress=interrupt)
 
 
 def test_condensed_is_left_as_it_is_and_may_be_integer():
@@ -281,7 +202,7 @@ def test_one_row_takes_no_merge():
 
 
 def test_diagonal_is_not_looked_at():
-    condensed = pdist(_normal(np.random.default_rng(10), 30))
+    condensed = pdist(normal(np.random.default_rng(10), 30))
     for method in METHODS:
         square = squareform(condensed)
         np.fill_diagonal(square, np.nan)
