@@ -22,7 +22,7 @@ from clustergrid.pipeline.tiles import tile_distances
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import BLOCK_FEATURES, TriangleGrid
 from clustergrid.storage.source import ArraySource
-from tests.pipeline.hierarchy.test_engine import KINDS, UNTIED, clades
+from tests.pipeline.hierarchy.kinds import KINDS, UNTIED, clades
 
 
 def first_coordinates(one, other):
