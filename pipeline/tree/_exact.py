@@ -1,9 +1,10 @@
 """Kernel: the order of the leaves with the least sum of distances between neighbours, exactly.
 
-First the shortest paths through every subtree (`_min_plus`), from the leaves up; then, from the
-root down, the two ends of every subtree in the best order, and with them which of its children
-comes first. Nothing but the paths is kept: where a path crosses from one child to the other is
-found again, from the distances that are still there.
+First the shortest paths through every subtree that is not too large for it (`_min_plus`), from the
+leaves up; then questions about paths through the larger ones (`_reach`), and, from the root down,
+the two ends of every subtree in the best order, and with them which of its children comes first.
+Nothing but the paths is kept: where a path crosses from one child to the other is found again, from
+the distances that are still there.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from clustergrid.pipeline.tree._min_plus import (
     pass_strip,
 )
 from clustergrid.pipeline.tree._places import loop, places
+from clustergrid.pipeline.tree._reach import Reach, Shape, choose_whole
 
 __all__ = ["Advance", "ordering_steps", "swaps_of", "workers"]
 
@@ -51,8 +53,11 @@ def workers(threads: int) -> Iterator[Executor | None]:
 
 
 def ordering_steps(linkage: NDArray[np.float64]) -> int:
-    """Return how many additions an exact ordering takes: at most n^3 / 6."""
-    return int(joins_of(linkage, *loop(places, len(linkage) + 1)(linkage)).steps.sum())
+    """Return how many additions an exact ordering takes: at most some n^3 / 6, most often fewer."""
+    if len(linkage) < 2:
+        return 0
+    start, size = loop(places, len(linkage) + 1)(linkage)
+    return choose_whole(linkage, size, joins_of(linkage, start, size).steps)[1]
 
 
 def swaps_of(
@@ -84,25 +89,31 @@ def swaps_of(
     one that swaps less tends to be taken, and always the same.
     """
     n = len(linkage) + 1
+    if n < 3:
+        return np.zeros(n - 1, np.bool_)
     start, size = loop(places, n)(linkage)
     joins = joins_of(linkage, start, size)
+    is_whole, _ = choose_whole(linkage, size, joins.steps)
+    joins = Joins(joins.bounds[is_whole], joins.steps[is_whole])
     if compiled:
         _join_all(square, joins, pool, advance)
     else:
-        for bounds in joins.bounds[:-1]:
+        for bounds in joins.bounds:
             join_plainly(square, bounds)
-        advance(int(joins.steps.sum()))
-    return _trace(linkage, square, start, size)
+            advance(0)
+    children = linkage[:, :2].astype(np.int64)
+    shape = Shape(children=children, start=start, size=size, is_whole=is_whole)
+    return _trace(Reach(square=square, shape=shape, pool=pool, advance=advance, compiled=compiled))
 
 
 def _join_all(
     square: NDArray[np.float64], joins: Joins, pool: Executor | None, advance: Advance
 ) -> None:
     bounds, steps = joins
-    x0, _, x1, y0, _, y1 = bounds[:-1].T
+    x0, _, x1, y0, _, y1 = bounds.T
     paths = np.empty(int(((x1 - x0) * (y1 - y0)).max(initial=0)))
     t = 0
-    while t < len(bounds) - 1:
+    while t < len(bounds):
         if steps[t] > _MOST_STEPS_IN_ONE_THREAD:
             for kernel in (pass_strip, join_strip):
                 strips = range(_n_strips(bounds[t]))
@@ -124,72 +135,36 @@ def _n_strips(bounds: NDArray[np.int64]) -> int:
     return int(-(-(xs - x0) // COLUMNS) - (-(x1 - xs) // COLUMNS))
 
 
-def _trace(
-    linkage: NDArray[np.float64],
-    square: NDArray[np.float64],
-    start: NDArray[np.int64],
-    size: NDArray[np.int64],
-) -> NDArray[np.bool_]:
-    n = len(linkage) + 1
+def _trace(reach: Reach) -> NDArray[np.bool_]:
+    """Find the best path through the whole tree, and follow it down."""
+    shape = reach.shape
+    n = shape.n
     swaps = np.zeros(n - 1, np.bool_)
-    if n < 3:
-        return swaps
-    children = linkage[:, :2].astype(np.int64)
     # The first and the last leaf of every cluster in the best order.
     ends = np.zeros((2 * n - 1, 2), np.int64)
-
-    def begin(cluster: int) -> int:
-        return int(start[cluster])
-
-    def split(cluster: int) -> tuple[int, int, int]:
-        """Where a cluster begins, where its right child does, where it ends."""
-        middle = int(start[children[cluster - n, 1]]) if cluster >= n else begin(cluster)
-        return begin(cluster), middle, begin(cluster) + int(size[cluster])
-
-    def opposite(cluster: int, leaf: int) -> slice:
-        """Positions of the leaves at which an order that has `leaf` at one end can end."""
-        first, middle, stop = split(cluster)
-        if middle == first:
-            return slice(first, stop)
-        return slice(middle, stop) if leaf < middle else slice(first, middle)
-
-    def from_leaf(leaf: int, others: slice) -> NDArray[np.float64]:
-        """Lengths of the paths between a leaf and others; none from a leaf to itself."""
-        if others.start == leaf:
-            return np.zeros(1)
-        return square[leaf, others] if leaf < others.start else square[others, leaf]
-
-    left, right = children[-1].tolist()
-    to_left, to_right = _free_ends(square, *split(left)), _free_ends(square, *split(right))
-    whole = (slice(begin(left), begin(right)), slice(begin(right), n))
-    m, k = _crossing(square, *whole, to_left, to_right)
-    u = opposite(left, m).start + int(from_leaf(m, opposite(left, m)).argmin())
-    w = opposite(right, k).stop - 1 - int(from_leaf(k, opposite(right, k))[::-1].argmin())
-    ends[left], ends[right] = (u, m), (k, w)
+    left, right = shape.pair(2 * n - 2)
+    from_left, from_right = np.zeros(shape.size[left]), np.zeros(shape.size[right])
+    begin, middle, stop = shape.split(2 * n - 2)
+    to_left, to_right = reach.reach(left, from_left), reach.reach(right, from_right)
+    m, k = _crossing(reach.square, slice(begin, middle), slice(middle, stop), to_left, to_right)
+    reach.enter(left, from_left, m, ends, forward=True)
+    reach.enter(right, from_right, k, ends, forward=False)
     for t in range(n - 3, -1, -1):
-        left, right = children[t].tolist()
+        left, right = shape.pair(n + t)
         first, last = ends[n + t].tolist()
-        swaps[t] = first >= begin(right)
+        swaps[t] = first >= shape.start[right]
+        if not shape.is_whole[t]:
+            continue  # the ends of its children are known
         at_left, at_right = (last, first) if swaps[t] else (first, last)
-        of_left, of_right = opposite(left, at_left), opposite(right, at_right)
+        of_left, of_right = shape.opposite(left, at_left), shape.opposite(right, at_right)
         m, k = _crossing(
-            square,
+            reach.square,
             *(of_left, of_right),
-            *(from_leaf(at_left, of_left), from_leaf(at_right, of_right)),
+            *(reach.from_leaf(at_left, of_left), reach.from_leaf(at_right, of_right)),
         )
         ends[left] = (m, at_left) if swaps[t] else (at_left, m)
         ends[right] = (at_right, k) if swaps[t] else (k, at_right)
     return swaps
-
-
-def _free_ends(
-    square: NDArray[np.float64], first: int, middle: int, stop: int
-) -> NDArray[np.float64]:
-    """Of every leaf of a cluster, the length of the shortest path to it."""
-    if middle == first:
-        return np.zeros(1)
-    through = square[first:middle, middle:stop]
-    return np.concatenate([through.min(axis=1), through.min(axis=0)])
 
 
 def _crossing(

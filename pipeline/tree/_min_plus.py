@@ -41,8 +41,7 @@ class Joins(NamedTuple):
         ``(n - 1, 6) int64``: where the larger child X begins, where its right child begins, where
         it ends; the same of the smaller child Y. A leaf's right child begins where it does.
     steps
-        ``(n - 1,) int64``: additions that each merge takes; the last takes none, as only the best
-        of its paths is asked for.
+        ``(n - 1,) int64``: additions that each merge takes.
     """
 
     bounds: NDArray[np.int64]
@@ -69,7 +68,6 @@ def joins_of(
     )
     x0, xs, x1, y0, ys, y1 = bounds.T
     steps = 2 * (xs - x0) * (x1 - xs) * (y1 - y0) + 2 * (ys - y0) * (y1 - ys) * (x1 - x0)
-    steps[-1:] = 0
     return Joins(bounds, steps)
 
 
@@ -325,7 +323,7 @@ def join_small(
     tile = np.empty(_INNER * COLUMNS)
     best = np.empty((_ROWS + 1) * COLUMNS)
     t = first
-    while t < len(bounds) - 1 and steps[t] <= most_steps and budget > 0:
+    while t < len(bounds) and steps[t] <= most_steps and budget > 0:
         some = bounds[t]
         x0, xs, x1, y0 = some[0], some[1], some[2], some[3]
         if xs == x0:  # two leaves

@@ -154,7 +154,8 @@ def optimal_leaf_ordering(
 
     def advance(steps: int) -> None:
         nonlocal done
-        done += steps
+        # What is traced back is asked again, and not counted.
+        done = min(done + steps, total)
         if progress is not None:
             progress(done, total)
 
@@ -175,6 +176,7 @@ def optimal_leaf_ordering(
             order = leaf_order(_swapped(problem.linkage, swaps))
             ends[problem.cluster] = leaves[order[0]], leaves[order[-1]]
             del square
+    advance(total)
     ordered = _swapped(linkage, loop(settle, n)(linkage, _are_units(problems, n), turned))
     return ordered if _sum(ordered, source) < _sum(linkage, source) else linkage.copy()
 
