@@ -67,7 +67,7 @@ def take_passes(
 def _most_merges(clusters: Clusters) -> int:
     """Return how many merges old a list may be to be of use: younger ones are compared each."""
     live = len(clusters.marks) // 2 + 1 - clusters.counters[MERGED]
-    return int(max(16, live // 32))
+    return int(max(64, live // 8))
 
 
 @jit

@@ -41,6 +41,9 @@ _VALUES_A_THREAD = 2**19
 
 _SMALLEST_PACKED = 4 * LANES
 
+_LARGEST_EXPONENT = 1000
+"""Of a scale; 2**1024 is no double."""
+
 
 class _Lists(NamedTuple):
     listed: NDArray[np.int64]
@@ -116,7 +119,8 @@ def cluster_points(
         lists = passes.of_points(rows, panels, told)
         clusters = open_clusters(rows, panels, sizes, *lists)
         _merge_all(clusters, method == "median", merges, passes, told)
-    np.divide(merges.height, scale, out=merges.height)
+    with np.errstate(over="ignore"):  # which leaves an infinite height, for the caller to refuse
+        np.divide(merges.height, scale, out=merges.height)
     return merges
 
 
@@ -164,7 +168,8 @@ def _conditioned(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], floa
         raise DataValueError(
             f"points must be finite, got {points[tuple(bad)]} at row {bad[0]}, feature {bad[1]}"
         )
-    scale = 1.0 if widest == 0.0 else float(np.ldexp(1.0, -int(np.frexp(widest)[1])))
+    exponent = 0 if widest == 0.0 else min(-int(np.frexp(widest)[1]), _LARGEST_EXPONENT)
+    scale = float(np.ldexp(1.0, exponent))
     rows = points * 0.5 - centre * 0.5
     return np.multiply(rows, 2.0 * scale, out=rows), scale
 
