@@ -1,6 +1,9 @@
-"""Driver: from a square matrix of distances to SciPy's linkage matrix, with progress."""
+"""Driver: from distances in memory to SciPy's linkage matrix, by the engine that was chosen."""
 
 from __future__ import annotations
+
+from math import isqrt
+from typing import Any
 
 import numpy as np
 
@@ -8,15 +11,22 @@ from clustergrid.pipeline.execution import available_cores
 from clustergrid.pipeline.hierarchy import (
     REDUCIBLE_METHODS,
     Duplicates,
+    cluster_condensed,
     cluster_square,
     linkage_matrix,
-    small_linkage,
     weigh_identical,
 )
-from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS
+from clustergrid.pipeline.hierarchy._square import n_observations
+from clustergrid.pipeline.hierarchy.certified import Limits, cluster_certified
+from clustergrid.pipeline.hierarchy.condensed import CondensedSource
 from clustergrid.pipeline.monitor import Progress
+from clustergrid.pipeline.tree_engine import condensed_engine
+from clustergrid.storage.errors import DataValueError
 
-__all__ = ["merge_square"]
+__all__ = ["condensed_tree", "merge_square"]
+
+_SQUARE_SHARE = 1.1
+"""Bytes of the square that rounds on a condensed matrix may leave, by those of the matrix."""
 
 
 def merge_square(
@@ -46,10 +56,8 @@ def merge_square(
     Returns
     -------
     numpy.ndarray
-        ``(n - 1, 4)`` float64. Which engine makes it depends on `n` alone.
+        ``(n - 1, 4)`` float64.
     """
-    if n <= SMALL_OBSERVATIONS:
-        return small_linkage(square, method)
     start = None if duplicates is None else duplicates.start
     if start is not None:
         weigh_identical(square, method, start.sizes)
@@ -62,3 +70,61 @@ def merge_square(
             progress=lambda done, total, height: stage.advance(done - stage.done),
         )
     return linkage_matrix(merges, n, duplicates=duplicates, monotonic=method in REDUCIBLE_METHODS)
+
+
+def condensed_tree(
+    condensed: np.ndarray, method: str, *, engine: str | None, progress: Progress, name: str
+) -> np.ndarray:
+    """Cluster a condensed distance matrix, which is left as it is.
+
+    Parameters
+    ----------
+    condensed
+        ``(n (n - 1) / 2,)`` float32 or float64, C-contiguous.
+    method
+        The linkage method.
+    engine
+        The user's choice: ``scipy``, ``condensed``, ``square``, or None. Where rounds on the
+        condensed matrix leave too many clusters, the square of all distances is worked on.
+    progress, name
+        Who is told, and as which stage.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n - 1, 4)`` float64.
+
+    Raises
+    ------
+    DataValueError
+        No number of observations has that many distances, or one is not finite.
+    """
+    n = n_observations(condensed)
+    engine = condensed_engine(engine, method, n)
+    if engine == "scipy":
+        if not np.isfinite(condensed).all():
+            raise DataValueError("The condensed distance matrix must contain only finite values.")
+        known: Any = method
+        from scipy.cluster.hierarchy import linkage
+
+        return np.asarray(linkage(np.asarray(condensed, dtype=np.float64), known))
+    merges = None
+    with progress.stage(name, total=max(1, n - 1), unit="merges") as stage:
+        if engine == "condensed":
+            merges = cluster_certified(
+                CondensedSource(condensed, threads=available_cores()),
+                method,
+                limits=Limits(
+                    most_clusters=max(2, isqrt(int(_SQUARE_SHARE * condensed.nbytes) // 8)),
+                    threads=available_cores(),
+                ),
+                progress=lambda reached: stage.advance(n - reached.clusters_left - stage.done),
+            )
+        if merges is None:
+            merges = cluster_condensed(
+                condensed,
+                method,
+                threads=available_cores(),
+                progress=lambda done, total, height: stage.advance(max(0, done - stage.done)),
+            )
+    return linkage_matrix(merges, n, monotonic=method in REDUCIBLE_METHODS)

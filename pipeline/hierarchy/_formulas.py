@@ -1,9 +1,13 @@
-"""Kernel: the Lance-Williams formulas, for a row at once and for a merge that a row missed.
+"""Kernel: the Lance-Williams formulas, for a table in SciPy's way, for rounds in the quickest.
 
-Both evaluate in float64 and in one order, so that a distance is the same to the bit in either row
-that has it, however it came there. The order is SciPy's, except that the square of a centroid's
-distance that rounding made negative counts as zero, where SciPy gets a NaN; and except for ward of
-squares, which takes a root for each merge instead of each distance.
+A table is merged in SciPy's order of evaluation, in float64, so that distances are SciPy's to the
+bit; except that the square of a centroid's distance that rounding made negative counts as zero,
+where SciPy gets a NaN.
+
+Rounds combine a row at once, or an entry for a merge that its row missed; both give the same bits,
+so a distance is the same in either row that has it, however it came there. They multiply by shares
+instead of dividing by sizes, and take a root for each merge of ward instead of each distance:
+heights differ from SciPy's in the last bits, but not those of complete.
 """
 
 from __future__ import annotations
@@ -15,10 +19,17 @@ from numpy.typing import NDArray
 
 from clustergrid.pipeline._jit import inline, jit
 
-__all__ = ["CODES", "WARD", "WARD_OF_SQUARES", "Log", "combine_entries", "combine_rows"]
+__all__ = [
+    "CODES",
+    "Log",
+    "combine_entries",
+    "combine_logged_rows",
+    "combine_rows",
+    "log_merges",
+]
 
 # Codes instead of names: the kernels branch on an integer, outside of their loops.
-COMPLETE, AVERAGE, WEIGHTED, CENTROID, MEDIAN, WARD, WARD_OF_SQUARES = 1, 2, 3, 4, 5, 6, 7
+COMPLETE, AVERAGE, WEIGHTED, CENTROID, MEDIAN, WARD = 1, 2, 3, 4, 5, 6
 CODES = {
     "complete": COMPLETE,
     "average": AVERAGE,
@@ -27,53 +38,34 @@ CODES = {
     "median": MEDIAN,
     "ward": WARD,
 }
-"""What kernels call the methods. Ward has another formula where squares of distances are stored."""
 
 
 class Log(NamedTuple):
-    """Merges in their order: those of slots `x` and `y` become that of slot `y`.
+    """Merges of rounds in their order: those of slots `x` and `y` become that of slot `y`.
 
     Parameters
     ----------
     x, y
         ``(m,) uint32``: a signed index would be checked for being negative, in the innermost loop.
-    size_x, size_y
-        ``(m,) float64``: observations in the two clusters.
+    weight_x, weight_y
+        ``(m,) float64``: of average and weighted the shares of the two clusters, which add up to
+        one; of ward how many observations they have.
     height
-        ``(m,) float64``: the distance between them, or its square.
+        ``(m,) float64``: the distance between them; of ward its square.
     """
 
     x: NDArray[np.uint32]
     y: NDArray[np.uint32]
-    size_x: NDArray[np.float64]
-    size_y: NDArray[np.float64]
+    weight_x: NDArray[np.float64]
+    weight_y: NDArray[np.float64]
     height: NDArray[np.float64]
-
-
-@inline
-def _average(to_x: float, to_y: float, size_x: float, size_y: float) -> float:
-    return (size_x * to_x + size_y * to_y) / (size_x + size_y)
 
 
 @inline
 def _ward(
     to_x: float, to_y: float, size_x: float, size_y: float, size: float, height: float
 ) -> float:
-    # Not `1.0 / ...`, whose check for zero would keep the loop from being vectorized.
-    share = np.divide(1.0, size_x + size_y + size)
-    return float(
-        np.sqrt(
-            (size + size_x) * share * to_x * to_x
-            + (size + size_y) * share * to_y * to_y
-            - size * share * height * height
-        )
-    )
-
-
-@inline
-def _ward_of_squares(
-    to_x: float, to_y: float, size_x: float, size_y: float, size: float, height: float
-) -> float:
+    # Of squares. Not `/`, whose check for zero would keep the loop from being vectorized.
     weighed = (size + size_x) * to_x + (size + size_y) * to_y - size * height
     return float(np.divide(weighed, size_x + size_y + size))
 
@@ -100,7 +92,7 @@ def combine_rows(
             row_y[i] = row_x[i] if row_x[i] > row_y[i] else row_y[i]
     elif method == AVERAGE:
         for i in range(n):
-            row_y[i] = _average(np.float64(row_x[i]), np.float64(row_y[i]), size_x, size_y)
+            row_y[i] = (size_x * np.float64(row_x[i]) + size_y * np.float64(row_y[i])) / both
     elif method == WEIGHTED:
         for i in range(n):
             row_y[i] = 0.5 * (np.float64(row_x[i]) + np.float64(row_y[i]))
@@ -117,48 +109,83 @@ def combine_rows(
             to_x = np.float64(row_x[i])
             to_y = np.float64(row_y[i])
             row_y[i] = np.sqrt(max(0.5 * (to_x * to_x + to_y * to_y) - shift, 0.0))
-    elif method == WARD_OF_SQUARES:
+    else:
         for i in range(n):
-            row_y[i] = _ward_of_squares(
-                np.float64(row_x[i]), np.float64(row_y[i]), size_x, size_y, sizes[i], height
+            to_x = np.float64(row_x[i])
+            to_y = np.float64(row_y[i])
+            share = np.divide(1.0, both + sizes[i])
+            row_y[i] = np.sqrt(
+                (sizes[i] + size_x) * share * to_x * to_x
+                + (sizes[i] + size_y) * share * to_y * to_y
+                - sizes[i] * share * height * height
+            )
+
+
+@jit
+def log_merges(log: Log, start: int, stop: int, sizes: NDArray[np.float64], method: int) -> None:
+    """Fill in the weights of logged merges, whose clusters have `sizes`."""
+    for t in range(start, stop):
+        size_x, size_y = sizes[log.x[t]], sizes[log.y[t]]
+        if method == WARD:
+            log.weight_x[t], log.weight_y[t] = size_x, size_y
+        elif method == AVERAGE:
+            log.weight_x[t] = size_x / (size_x + size_y)
+            log.weight_y[t] = size_y / (size_x + size_y)
+        else:
+            log.weight_x[t], log.weight_y[t] = 0.5, 0.5
+
+
+@jit
+def combine_logged_rows(
+    row_x: NDArray[Any],
+    row_y: NDArray[Any],
+    log: Log,
+    t: int,
+    sizes: NDArray[np.float64],
+    method: int,
+) -> None:
+    """Replace `row_y` by the distances to the union of the clusters of merge `t`.
+
+    ``sizes[i]`` is how many observations the cluster of column ``i`` has at that time.
+    """
+    weight_x, weight_y, height = log.weight_x[t], log.weight_y[t], log.height[t]
+    n = len(row_y)
+    if method == COMPLETE:
+        for i in range(n):
+            row_y[i] = max(row_x[i], row_y[i])
+    elif method == WARD:
+        for i in range(n):
+            row_y[i] = _ward(
+                np.float64(row_x[i]), np.float64(row_y[i]), weight_x, weight_y, sizes[i], height
             )
     else:
         for i in range(n):
-            row_y[i] = _ward(
-                np.float64(row_x[i]), np.float64(row_y[i]), size_x, size_y, sizes[i], height
-            )
+            row_y[i] = weight_x * np.float64(row_x[i]) + weight_y * np.float64(row_y[i])
 
 
 @jit
 def combine_entries(
     row: NDArray[Any], log: Log, start: int, stop: int, size: float, method: int
 ) -> None:
-    """Bring a row, of a cluster of `size` observations, up to date with a part of the log.
-
-    For complete, average, weighted, and ward of squares.
-    """
+    """Bring a row, of a cluster of `size` observations, up to date with a part of the log."""
     if method == COMPLETE:
         for t in range(start, stop):
             y = log.y[t]
             row[y] = max(row[log.x[t]], row[y])
-    elif method == AVERAGE:
+    elif method == WARD:
         for t in range(start, stop):
             y = log.y[t]
-            row[y] = _average(
-                np.float64(row[log.x[t]]), np.float64(row[y]), log.size_x[t], log.size_y[t]
+            row[y] = _ward(
+                np.float64(row[log.x[t]]),
+                np.float64(row[y]),
+                log.weight_x[t],
+                log.weight_y[t],
+                size,
+                log.height[t],
             )
-    elif method == WEIGHTED:
-        for t in range(start, stop):
-            y = log.y[t]
-            row[y] = 0.5 * (np.float64(row[log.x[t]]) + np.float64(row[y]))
     else:
         for t in range(start, stop):
             y = log.y[t]
-            row[y] = _ward_of_squares(
-                np.float64(row[log.x[t]]),
-                np.float64(row[y]),
-                log.size_x[t],
-                log.size_y[t],
-                size,
-                log.height[t],
+            row[y] = log.weight_x[t] * np.float64(row[log.x[t]]) + log.weight_y[t] * np.float64(
+                row[y]
             )

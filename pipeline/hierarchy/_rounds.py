@@ -32,10 +32,10 @@ from numpy.typing import NDArray
 from clustergrid.pipeline._jit import jit
 from clustergrid.pipeline.hierarchy._formulas import (
     WARD,
-    WARD_OF_SQUARES,
     Log,
     combine_entries,
-    combine_rows,
+    combine_logged_rows,
+    log_merges,
 )
 from clustergrid.pipeline.hierarchy._minimum import LANES, nearest_few
 from clustergrid.pipeline.hierarchy._pieces import cut_evenly
@@ -107,8 +107,6 @@ def merge_by_rounds(
     Table
         The clusters that are left, at the front of the square, for the chain to go on with.
     """
-    if method == WARD:
-        method = WARD_OF_SQUARES
     live = _open(searched, sizes, method)
     n_live, n_logged = live.edge, 0
     while n_live > _FEWEST_CLUSTERS:
@@ -128,7 +126,7 @@ def merge_by_rounds(
 def _open(searched: Searched, sizes: NDArray[np.float64], method: int) -> Live:
     n = len(searched.square)
     distances, bounds, fresh_at = searched.distances, searched.bounds, np.zeros(n, np.int64)
-    if method == WARD_OF_SQUARES:
+    if method == WARD:
         # Rows are squared when they are read for the first time.
         fresh_at[:] = -1
         distances, bounds = (_stored_squares(x, searched.square.dtype) for x in (distances, bounds))
@@ -177,8 +175,8 @@ def _numbered(
         log=Log(
             x=np.empty(edge, np.uint32),
             y=np.empty(edge, np.uint32),
-            size_x=np.empty(edge),
-            size_y=np.empty(edge),
+            weight_x=np.empty(edge),
+            weight_y=np.empty(edge),
             height=np.empty(edge),
         ),
     )
@@ -188,6 +186,7 @@ def _merge(live: Live, start: int, stop: int, method: int, threads: int, record:
     """Make the merges of a round, `start` to `stop` of the log."""
     log = live.log
     x, y = log.x[start:stop], log.y[start:stop]
+    log_merges(log, start, stop, live.sizes, method)
     live.closed[x] = np.inf
 
     def piece(part: tuple[int, int]) -> None:
@@ -197,9 +196,7 @@ def _merge(live: Live, start: int, stop: int, method: int, threads: int, record:
     in_threads(piece, pieces, threads=threads, pause=record.tell)
     live.sizes[y] += live.sizes[x]
     height = log.height[start:stop]
-    record.append(
-        live.rows[x], live.rows[y], np.sqrt(height) if method == WARD_OF_SQUARES else height
-    )
+    record.append(live.rows[x], live.rows[y], np.sqrt(height) if method == WARD else height)
     _follow(live, start, stop)
 
 
@@ -241,7 +238,7 @@ def _pack(live: Live, n_logged: int, method: int, threads: int, record: Record) 
 def _hand_over(live: Live, method: int, record: Record) -> Table:
     """Move the rows, which are fresh, to the front of the square."""
     for first, last in cut_evenly(live.edge, live.edge, 1):
-        _move_rows(live.entries, live.starts, first, last, method == WARD_OF_SQUARES)
+        _move_rows(live.entries, live.starts, first, last, method == WARD)
         record.tell()
     square = live.entries[: live.edge**2].reshape(live.edge, live.edge)
     return open_table(square, live.sizes, live.rows)
@@ -256,8 +253,6 @@ def _pair(live: Live, n_logged: int) -> int:
         if x < y and neighbor[y] == x and live.closed[x] == 0:
             log.x[n_logged] = x
             log.y[n_logged] = y
-            log.size_x[n_logged] = live.sizes[x]
-            log.size_y[n_logged] = live.sizes[y]
             log.height[n_logged] = live.distances[x, 0]
             n_logged += 1
     return n_logged
@@ -333,14 +328,14 @@ def _merge_rows(live: Live, start: int, first: int, last: int, stop: int, method
     # As they are when a merge's turn comes.
     sizes = live.sizes.copy()
     for t in range(start, first):
-        sizes[log.y[t]] += log.size_x[t]
+        sizes[log.y[t]] += sizes[log.x[t]]
     for t in range(first, last):
         x, y = log.x[t], log.y[t]
         row_x = entries[live.starts[x] : live.starts[x] + edge]
         row_y = entries[live.starts[y] : live.starts[y] + edge]
         _refresh(live, x, row_x, t, sizes[x], method)
         _refresh(live, y, row_y, t, sizes[y], method)
-        combine_rows(row_x, row_y, sizes, sizes[x], sizes[y], log.height[t], method)
+        combine_logged_rows(row_x, row_y, log, t, sizes, method)
         row_y[y] = np.inf
         sizes[y] += sizes[x]
         combine_entries(row_y, log, t + 1, stop, sizes[y], method)
