@@ -104,7 +104,7 @@ def find_nearest(
         rounds.distance[owner] = np.inf
         rounds.least[owner] = tau
         rounds.changed[owner] = False
-        if best < 0 or lists.bounds[owner, best] > tau:
+        if best < 0 or not _proves(lists.bounds[owner, best], lists.exact[owner, best], tau):
             continue
         rounds.least[owner] = lists.bounds[owner, best]
         if lists.exact[owner, best]:
@@ -157,6 +157,12 @@ def _is_after(lists: Neighbors, owner: int, entry: int, bound: float, other: int
 
 
 @jit
+def _proves(bound: float, is_exact: bool, tau: float) -> bool:
+    """Whether an entry says more than the certificate does of clusters that are not listed."""
+    return bound < tau or (is_exact and bound == tau)
+
+
+@jit
 def _nearest_entry(lists: Neighbors, owner: int) -> int:
     count = lists.counts[owner]
     bounds = lists.bounds[owner, :count]
@@ -174,7 +180,7 @@ def _nearest_entry(lists: Neighbors, owner: int) -> int:
 def _tighten(lists: Neighbors, owner: int, entry: int) -> bool:
     """Learn from the other cluster's list how far it is; whether that changes what is nearest."""
     bound = lists.bounds[owner, entry]
-    if lists.exact[owner, entry] or bound > lists.tau[owner]:
+    if lists.exact[owner, entry] or bound >= lists.tau[owner]:
         return False
     other = lists.ids[owner, entry]
     there = _find(lists, other, owner)
@@ -484,7 +490,7 @@ def _collect(
                 partner,
                 size,
             )
-        if bound <= tau:
+        if _proves(bound, is_exact, tau):
             ids[n_kept] = slot
             bounds[n_kept] = bound
             exact[n_kept] = is_exact

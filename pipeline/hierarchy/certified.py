@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import isqrt
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -126,6 +127,22 @@ class Limits:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
+    @classmethod
+    def within(
+        cls, memory_bytes: int, *, n: int, n_neighbors: int = 64, threads: int = 1
+    ) -> Limits:
+        """Return the limits for n points and so much memory, beside the source and the process.
+
+        Examples
+        --------
+        >>> Limits.within(400_000_000, n=10_000).most_clusters
+        6681
+        """
+        lists_bytes = n * n_neighbors * _LIST_BYTES
+        # The square, and a twentieth for the vectors of the engine that works on it.
+        entries = max(1, memory_bytes - lists_bytes) * 20 // (21 * 8)
+        return cls(most_clusters=max(1, isqrt(entries)), n_neighbors=n_neighbors, threads=threads)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
@@ -189,6 +206,8 @@ _POOR_RESCAN = 0.05
 _ROUNDING = 1e-12
 _EXACT_METHODS = ("single", "complete")
 _SLOTS_A_PIECE = 2048
+# Room for two entries, and half as much for the lists of unions.
+_LIST_BYTES = 39
 
 
 def cluster_certified(
@@ -403,7 +422,7 @@ class _Driver:
             wanted = np.empty((len(owners) * most_each, 2), np.int64)
             n_wanted = find_nearest(self._lists, rounds, owners, most_each, wanted)
             # Few need more than one distance; those that do are not kept asking for long.
-            most_each *= 2
+            most_each = min(2 * most_each, 2 * self._n_neighbors)
             if n_wanted == 0:
                 break
             # Both clusters may have asked.

@@ -324,6 +324,35 @@ def test_it_ends_and_says_why(kind, method):
         assert cluster_certified(source, method, limits=limits) is None
 
 
+@pytest.mark.parametrize("method", REDUCIBLE_METHODS)
+def test_distances_are_asked_for_in_few_batches(monkeypatch, method):
+    rng = np.random.default_rng(13)
+    points = 2 * rng.normal(size=(20, 20))[rng.integers(0, 20, 1500)]
+    source = CondensedSource(pdist(points + rng.normal(size=points.shape)))
+    batches = []
+    ask = source.distances
+
+    def count(clusters, method, first, second, pause):
+        assert (first < second).all()
+        assert len(np.unique(first * source.n + second)) == len(first)
+        batches.append(len(first))
+        return ask(clusters, method, first, second, pause)
+
+    monkeypatch.setattr(source, "distances", count)
+    left = merge_certified(source, method, limits=Limits(most_clusters=1500, n_neighbors=32))
+    assert sum(batches) == left.distances_asked
+    assert left.rounds > 3
+    # Six batches come to all entries of a list.
+    assert len(batches) <= 7 * (left.rounds + 1)
+
+
+def test_limits_within_memory():
+    limits = Limits.within(2_000_000, n=1000, n_neighbors=16, threads=2)
+    assert limits.most_clusters**2 * 8 * 1.05 + 1000 * 16 * 39 <= 2_000_000
+    assert (limits.most_clusters + 2) ** 2 * 8 * 1.05 + 1000 * 16 * 39 > 2_000_000
+    assert Limits.within(1, n=1000).most_clusters == 1
+
+
 def test_progress_tells_clusters_and_height():
     distances = pdist(np.random.default_rng(8).normal(size=(600, 5)))
     told = []
