@@ -170,11 +170,11 @@ class Reach:
         to_left, to_right = enter[: middle - begin], enter[middle - begin :]
         if shape.is_whole[cluster - shape.n]:
             paths = self.square[begin:middle, middle:stop]
-            return np.concatenate(self._relax(paths, to_left, to_right))
+            return np.concatenate(self.relax(paths, to_left, to_right))
         to_left = yield self._reach(left, to_left)
         to_right = yield self._reach(right, to_right)
         distances = self.square[middle:stop, begin:middle]
-        to_right, to_left = self._relax(distances, to_right, to_left)
+        to_right, to_left = self.relax(distances, to_right, to_left)
         to_left = yield self._reach(left, to_left)
         to_right = yield self._reach(right, to_right)
         return np.concatenate([to_left, to_right])
@@ -197,9 +197,9 @@ class Reach:
             reached = self.reach(one, to_here)
             free = np.zeros(there.stop - there.start)
             if one == left:
-                to_there, _ = self._relax(self.square[there, here], free, reached)
+                to_there, _ = self.relax(self.square[there, here], free, reached)
             else:
-                _, to_there = self._relax(self.square[here, there], reached, free)
+                _, to_there = self.relax(self.square[here, there], reached, free)
             into = yield self._enter(other, to_there, last, ends, forward)
             distances = self.square[into, here] if one == left else self.square[here, into]
             leave = here.start + _least(reached + distances, last=forward)
@@ -207,7 +207,7 @@ class Reach:
         ends[cluster] = (first, last) if forward else (last, first)
         return first
 
-    def _relax(self, block: NDArray[np.float64], rows: Vector, columns: Vector) -> Any:
+    def relax(self, block: NDArray[np.float64], rows: Vector, columns: Vector) -> Any:
         """Return what reaches the rows from the columns, and the columns from the rows."""
         if not self.compiled:
             return (block + columns).min(axis=1), (block + rows[:, None]).min(axis=0)

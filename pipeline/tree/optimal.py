@@ -42,7 +42,8 @@ __all__ = [
 ]
 
 MAX_LEAVES_ORDERED_EXACTLY = 20_000
-"""Leaves up to which the order is the best of all: half a minute on two cores, 4 GB."""
+"""Leaves up to which the order is the best of all: a few seconds on two cores, half a minute where
+outliers join one by one at the top; 4 GB."""
 
 LEAVES_AT_ONCE = 4_000
 """Ends in a problem of a larger tree: the time is linear in the leaves then, and memory fixed."""

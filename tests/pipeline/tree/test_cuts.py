@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.cluster import hierarchy
 
+from clustergrid.pipeline.tree.cophenetic import cophenetic_distances
 from clustergrid.pipeline.tree.cuts import cut
 from clustergrid.pipeline.tree.orders import leaf_order
 from clustergrid.storage.errors import DataValueError
-from tests.pipeline.tree.trees import METHODS, tree
+from tests.pipeline.tree.trees import METHODS, chain, random_tree, tree
 
 
 def same_partition(a, b):
@@ -56,3 +57,17 @@ def test_cut_wants_one_number_in_its_range():
     with pytest.raises(DataValueError, match="nan"):
         cut(Z, height=float("nan"))
     np.testing.assert_array_equal(cut(Z, k=np.int64(1)), np.ones(5))
+
+
+@pytest.mark.parametrize("make", [random_tree, chain])
+def test_a_million_leaves(make):
+    Z = make(1_000_000)
+    for labels, k in ((cut(Z, k=1000), 1000), (cut(Z, height=Z[-1000, 2]), 1000)):
+        assert labels.max() == k
+        steps = np.diff(labels[leaf_order(Z)], prepend=0)
+        assert steps[0] == 1
+        assert set(steps[1:].tolist()) == {0, 1}
+    # Two leaves are together where they meet below the cut.
+    i, j = np.random.default_rng(0).integers(0, 1_000_000, (2, 100_000))
+    meet = cophenetic_distances(Z).pairs(i, j)
+    np.testing.assert_array_equal(labels[i] == labels[j], meet <= Z[-1000, 2])

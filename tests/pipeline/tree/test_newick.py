@@ -96,6 +96,7 @@ def test_lengths_keep_their_bits():
     assert sorted(lengths) == sorted(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("make", [random_tree, chain])
 def test_a_million_leaves_to_a_file(make, mirrored, tmp_path):

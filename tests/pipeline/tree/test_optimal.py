@@ -1,5 +1,7 @@
 """Optimal ordering against every order there is, against SciPy, and between engines and threads."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import pdist, squareform
 
-from clustergrid.pipeline.tree import _distances, _exact, _reach, optimal
+from clustergrid.pipeline.tree import _distances, _exact, _min_plus, _reach, optimal
+from clustergrid.pipeline.tree._places import places
 from clustergrid.pipeline.tree.optimal import (
     neighbor_sum,
     optimal_leaf_ordering,
@@ -15,7 +18,7 @@ from clustergrid.pipeline.tree.optimal import (
 )
 from clustergrid.pipeline.tree.orders import leaf_order
 from clustergrid.storage.errors import DataValueError
-from tests.pipeline.tree.trees import METHODS, chain
+from tests.pipeline.tree.trees import METHODS, chain, random_tree
 
 
 def distances_and_tree(n, method="average", seed=0, ties=False, blobs=False):
@@ -117,9 +120,13 @@ def test_it_is_scipys_where_that_is_the_best():
     np.testing.assert_array_equal(turned, hierarchy.optimal_leaf_ordering(Z, condensed))
 
 
+@pytest.mark.parametrize("steps", [0, _reach.ENTRY_STEPS])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("blobs", [False, True])
-def test_compiled_kernels_give_the_bits_of_numpy(method, blobs, monkeypatch):
+def test_compiled_kernels_give_the_bits_of_numpy(method, blobs, steps, monkeypatch):
+    monkeypatch.setattr(_reach, "ENTRY_STEPS", steps)
+    monkeypatch.setattr(_reach, "_ENTRIES_A_PIECE", 5000)
+    monkeypatch.setattr(_reach, "_MOST_LEVELS", 4)
     # More than one strip of columns and block of rows, and what is left over.
     condensed, Z = distances_and_tree(700, method, blobs=blobs)
     plain = optimal_leaf_ordering(Z, condensed)
@@ -248,7 +255,61 @@ def test_what_does_not_fit_is_refused():
         optimal_leaf_ordering(Z, lambda i, j: np.full((len(i), len(j)), np.nan))
 
 
+@pytest.mark.parametrize("make", [chain, random_tree])
+def test_measured_memory_is_what_it_says(make):
+    n = 1500
+    Z = make(n)
+    condensed = np.random.default_rng(0).random(n * (n - 1) // 2)
+    optimal_leaf_ordering(Z, condensed)  # loads the compiler
+    for at_once in (None, 300):
+        tracemalloc.start()
+        optimal_leaf_ordering(Z, condensed, leaves_at_once=at_once)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert 8 * (at_once or n) ** 2 < peak < ordering_bytes(n, at_once)
+
+
 def test_memory_is_bounded_by_the_problem():
     assert ordering_bytes(optimal.MAX_LEAVES_ORDERED_EXACTLY) < 4.1e9
     assert ordering_bytes(10**6) < 1.2e9
     assert ordering_bytes(10**6, 1000) < ordering_bytes(10**6)
+
+
+def test_what_is_reached_is_the_same_bits_in_every_engine(monkeypatch):
+    monkeypatch.setattr(_reach, "_ENTRIES_A_PIECE", 1)
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1), (200, 1), (1, 300), (130, 517), (64, 256)):
+        block, rows, columns = rng.random(shape), rng.random(shape[0]), rng.random(shape[1])
+        expected = (block + columns).min(axis=1), (block + rows[:, None]).min(axis=0)
+        for compiled, threads in ((False, 1), (True, 1), (True, 3)):
+            with _exact.workers(threads) as pool:
+                reach = _reach.Reach(
+                    square=block,
+                    shape=None,
+                    pool=pool,
+                    advance=lambda steps: None,
+                    compiled=compiled,
+                )
+                for found, wanted in zip(reach.relax(block, rows, columns), expected, strict=True):
+                    np.testing.assert_array_equal(found, wanted)
+
+
+def test_the_top_of_a_tree_takes_a_fraction_of_the_steps():
+    _, Z = distances_and_tree(3000, "ward", blobs=True)
+    start, size = places(Z)
+    squares = _min_plus.joins_of(Z, start, size).steps
+    is_whole, steps = _reach.choose_whole(Z, size, squares)
+    assert steps == _exact.ordering_steps(Z) < 0.1 * squares[:-1].sum() < 3000**3 / 6
+    # What is asked is above what is squared.
+    children = Z[:, :2].astype(int) - len(Z) - 1
+    for t in np.flatnonzero(is_whole):
+        assert all(child < 0 or is_whole[child] for child in children[t])
+    assert 2 < (~is_whole).sum() < 300
+    # Of a chain no question pays.
+    assert choose_whole_of(chain(500)) == 1
+
+
+def choose_whole_of(Z):
+    """How many merges of a tree are asked instead of squared."""
+    start, size = places(Z)
+    return (~_reach.choose_whole(Z, size, _min_plus.joins_of(Z, start, size).steps)[0]).sum()
