@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from clustergrid.pipeline._blas import single_blas_thread
 from clustergrid.pipeline.hierarchy._centroid_slots import (
     LIST_LENGTH,
     Clusters,
@@ -24,6 +25,7 @@ from clustergrid.pipeline.hierarchy._centroid_slots import (
 )
 from clustergrid.pipeline.hierarchy._centroids import advance, plan_passes, take_passes
 from clustergrid.pipeline.hierarchy._panels import LANES, fill_panels, join_lists, scan_panels
+from clustergrid.pipeline.hierarchy._product_sieve import ProductSieve
 from clustergrid.pipeline.hierarchy._record import Report
 from clustergrid.pipeline.hierarchy.methods import Merges, Start
 from clustergrid.storage.errors import DataTypeError, DataValueError
@@ -35,6 +37,9 @@ _QUERIES = 32
 
 _VALUES_A_PIECE = 2**23
 """Read between two calls of `progress`: some hundredths of a second."""
+
+_VALUES_OF_PRODUCTS = 2**29
+"""The same, where most of the work is a matrix product."""
 
 _VALUES_A_THREAD = 2**19
 """Below this, waking another thread takes longer than it saves."""
@@ -116,7 +121,8 @@ def cluster_points(
         passes = _Passes(pool, threads)
         panels = passes.panels(rows)
         told = _Told(merges, scale, progress)
-        lists = passes.of_points(rows, panels, told)
+        with single_blas_thread():
+            lists = passes.of_points(rows, panels, told)
         clusters = open_clusters(rows, panels, sizes, *lists)
         _merge_all(clusters, method == "median", merges, passes, told)
     with np.errstate(over="ignore"):  # which leaves an infinite height, for the caller to refuse
@@ -225,22 +231,11 @@ class _Passes:
     ) -> _Lists:
         """Return, for every point, the nearest of those before it."""
         m, k = rows.shape
-        places = np.arange(m)
         lists = _Lists.empty(m)
+        sieve = ProductSieve.of(rows, panels)
 
         def fill(points: slice) -> None:
-            own = lists.of(points)
-            scan_panels(
-                panels,
-                places,
-                places,
-                0,
-                -(-points.stop // LANES),
-                rows[points],
-                places[points],
-                np.full((points.stop - points.start, 2), -1),
-                *own,
-            )
+            sieve.list_earlier(points, *lists.of(points))
 
         pieces = _pieces(m, k)
         if self._threads == 1:
@@ -298,7 +293,7 @@ def _pieces(m: int, k: int) -> list[slice]:
     """Cut points into pieces, each to be compared with those before it."""
     pieces, start = [], 0
     while start < m:
-        panels = max(1, _VALUES_A_PIECE // (LANES * LANES * max(1, k) * (start // LANES + 1)))
+        panels = max(1, _VALUES_OF_PRODUCTS // (LANES * LANES * max(1, k) * (start // LANES + 1)))
         stop = min(m, start + min(panels, 4) * LANES)
         pieces.append(slice(start, stop))
         start = stop

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import cophenet, is_valid_linkage, linkage
 from scipy.spatial.distance import cdist, pdist
 
-from clustergrid.pipeline.hierarchy import Duplicates, Merges, Start, centroids, linkage_matrix
+from clustergrid.pipeline.hierarchy import (
+    Duplicates,
+    Merges,
+    Start,
+    _product_sieve,
+    centroids,
+    linkage_matrix,
+)
 from clustergrid.pipeline.hierarchy._panels import LANES, fill_panels, join_lists, scan_panels
 from clustergrid.pipeline.hierarchy.centroids import cluster_points
 from clustergrid.storage.errors import DataTypeError, DataValueError
@@ -133,6 +140,7 @@ def test_neither_threads_nor_pieces_change_a_bit(monkeypatch, kind, method):
     for name, value in (
         ("_VALUES_A_THREAD", 1),
         ("_VALUES_A_PIECE", 4),
+        ("_VALUES_OF_PRODUCTS", 4),
         ("_SMALLEST_PACKED", 2),
         ("_SMALLEST_PACKED", 10**9),
         ("_QUERIES", 1),
@@ -143,6 +151,28 @@ def test_neither_threads_nor_pieces_change_a_bit(monkeypatch, kind, method):
         with monkeypatch.context() as patch:
             patch.setattr(centroids, name, value)
             assert_same(cluster_points(points, method, threads=2), expected)
+
+
+@pytest.mark.parametrize("kind", ["normal", "hub", "integers", "far apart", "offset"])
+def test_products_only_sieve(monkeypatch, kind):
+    points = KINDS[kind](np.random.default_rng(12), 2000)
+    passing = []
+    real = _product_sieve._list_passing
+
+    def spy(*args):
+        passing.append(real(*args))
+        return passing[-1]
+
+    monkeypatch.setattr(_product_sieve, "_list_passing", spy)
+    expected = cluster_points(points, "centroid")
+    # Of two clusters far apart, single precision tells nothing of what is near; where many points
+    # are equal, many are as near as the last of a list.
+    assert any(passing) == (kind in ("normal", "offset"))
+    monkeypatch.setattr(_product_sieve, "_list_passing", lambda *args: False)
+    assert_same(cluster_points(points, "centroid"), expected)
+    monkeypatch.setattr(_product_sieve, "_list_passing", lambda *args: True)
+    if any(passing):
+        assert (cluster_points(points, "centroid").height != expected.height).any()
 
 
 @pytest.mark.parametrize("method", METHODS)
