@@ -1,5 +1,7 @@
 """Rounds on lists of near clusters: SciPy's trees, certificates that hold, work that ends."""
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import cophenet, is_valid_linkage, linkage
 from scipy.spatial.distance import pdist, squareform
 
+from clustergrid.pipeline import pdist as our_pdist
 from clustergrid.pipeline.hierarchy import (
     REDUCIBLE_METHODS,
     Duplicates,
@@ -23,6 +26,7 @@ from clustergrid.pipeline.hierarchy.certified import (
     merge_certified,
 )
 from clustergrid.pipeline.hierarchy.condensed import CondensedSource
+from clustergrid.storage.datasets import load_endometrial
 from clustergrid.storage.errors import DataTypeError, DataValueError
 from tests.pipeline.hierarchy.kinds import (
     KINDS,
@@ -423,3 +427,55 @@ def test_what_is_refused():
     for name in ("most_clusters", "n_neighbors", "threads"):
         with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
             Limits(**{"most_clusters": 1, name: 0})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", REDUCIBLE_METHODS)
+def test_a_real_matrix(method):
+    matrix, _ = load_endometrial()
+    distances = pdist(np.unique(matrix.to_numpy()[::8], axis=0))
+    Z = tree_of(distances, method, threads=2)
+    expected = linkage(distances, method)
+    if method in ("single", "complete"):
+        np.testing.assert_array_equal(Z[:, 2], expected[:, 2])
+    np.testing.assert_allclose(Z[:, 2], expected[:, 2], rtol=1e-10)
+    np.testing.assert_array_equal(clades(Z), clades(expected))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("method", ["average", "complete", "ward"])
+def test_memory_is_2_2_times_the_distances(tmp_path, method, dtype):
+    n = 16_000
+    # Of noise so many clusters are left that the limit is met.
+    points = np.random.default_rng(0).normal(size=(n, 50))
+    path = tmp_path / "distances.npy"
+    np.save(path, our_pdist(points.astype(dtype)).to_numpy())
+    # The peak of another process, less that of one that clusters next to nothing.
+    small, large = (
+        int(
+            subprocess.run(
+                [sys.executable, "-c", _PEAK, str(path), method, str(rows)],
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout
+        )
+        for rows in (1000, n)
+    )
+    assert large - small <= 2.2 * path.stat().st_size
+
+
+_PEAK = """
+import resource, sys
+import numpy as np
+from clustergrid.pipeline.hierarchy.certified import Limits, cluster_certified
+from clustergrid.pipeline.hierarchy.condensed import CondensedSource
+path, method, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
+stored = np.load(path, mmap_mode="r")
+distances = np.array(stored[: n * (n - 1) // 2])
+limits = Limits.within(max(10**8, int(1.2 * distances.nbytes)), n=n, threads=2)
+assert cluster_certified(CondensedSource(distances, threads=2), method, limits=limits) is not None
+unit = 1 if sys.platform == "darwin" else 1024
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+"""
