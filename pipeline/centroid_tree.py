@@ -18,8 +18,8 @@ from clustergrid.storage.grid import pass_block, slabs
 
 __all__ = ["centroid_tree", "centroid_tree_bytes"]
 
-_LIST_BYTES = 640
-"""A cluster's list of its nearest, and the rest that is known of it."""
+_CLUSTER_BYTES = 1000
+"""A cluster's list of its nearest, what else is known of it, and half of both to pack them."""
 
 
 def centroid_tree_bytes(n: int, k: int) -> int:
@@ -28,11 +28,12 @@ def centroid_tree_bytes(n: int, k: int) -> int:
     Examples
     --------
     >>> centroid_tree_bytes(30_000, 50)
-    67200000
+    90000000
     """
-    # Rows and panels of them, and half as many rows again when they are packed.
-    copies = 4
-    return n * (copies * 8 * k + _LIST_BYTES)
+    # Points as they were read, about their centre, in panels, in single precision or packed; and
+    # what is read at once.
+    copies = 5
+    return n * (copies * 8 * k + _CLUSTER_BYTES)
 
 
 def centroid_tree(

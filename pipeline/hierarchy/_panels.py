@@ -109,7 +109,8 @@ def scan_panels(
     k = queries.shape[1]
     length = listed.shape[1]
     sums = np.empty(LANES)
-    for p in range(start, stop):
+    # From the last: of rows that are sorted, those before a row are the nearer the later they come.
+    for p in range(stop - 1, start - 1, -1):
         panel = panels[p]
         for q in range(len(queries)):
             if limits[q] <= p * LANES:

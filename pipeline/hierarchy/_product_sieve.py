@@ -76,7 +76,7 @@ class ProductSieve(NamedTuple):
         left_out = np.full((len(limits), 2), -1)
         scratch = np.empty((len(limits), _PANELS_AT_ONCE * LANES), np.float32)
         n_panels = -(-points.stop // LANES)
-        for start in range(0, n_panels, _PANELS_AT_ONCE):
+        for start in reversed(range(0, n_panels, _PANELS_AT_ONCE)):
             stop = min(start + _PANELS_AT_ONCE, n_panels)
             others = slice(start * LANES, min(stop * LANES, len(self.rows)))
             products = scratch[:, : others.stop - others.start]
