@@ -26,6 +26,7 @@ __all__ = [
     "offer_piece",
     "open_lists",
     "open_reach",
+    "proves",
     "replace_lists",
 ]
 
@@ -247,3 +248,9 @@ def _swap(
     ids[i], ids[j] = ids[j], ids[i]
     bounds[i], bounds[j] = bounds[j], bounds[i]
     exact[i], exact[j] = exact[j], exact[i]
+
+
+@jit
+def proves(bound: float, is_exact: bool, tau: float) -> bool:
+    """Whether an entry says more than the certificate does of clusters that are not listed."""
+    return bound < tau or (is_exact and bound == tau)

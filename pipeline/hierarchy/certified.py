@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import isqrt
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,73 +29,24 @@ from clustergrid.pipeline.hierarchy._certificates import (
     find_nearest,
     match,
     open_round,
-    rewrite_lists,
     settle,
-    unite_lists,
 )
 from clustergrid.pipeline.hierarchy._clusters import CODES, Clusters, labels_of, open_clusters
-from clustergrid.pipeline.hierarchy._neighbors import Neighbors, open_lists, replace_lists
+from clustergrid.pipeline.hierarchy._neighbors import open_lists, replace_lists
 from clustergrid.pipeline.hierarchy._threads import in_threads
+from clustergrid.pipeline.hierarchy._unions import rewrite_lists, unite_lists
 from clustergrid.pipeline.hierarchy.engine import cluster_square
 from clustergrid.pipeline.hierarchy.methods import REDUCIBLE_METHODS, Merges, Start, check_method
+from clustergrid.pipeline.hierarchy.source import DistanceSource
 from clustergrid.storage.errors import DataValueError
 
 __all__ = [
     "Certified",
-    "DistanceSource",
     "Limits",
     "Reached",
     "cluster_certified",
     "merge_certified",
 ]
-
-
-class DistanceSource(Protocol):
-    """Distances between clusters of n points, wherever these are.
-
-    A source holds no state of the tree: it is given the clusters with every call. `pause` is to be
-    called between bounded pieces of the work with the share of it that is done; what it raises
-    ends the call.
-    """
-
-    @property
-    def n(self) -> int:
-        """How many points there are."""
-        ...
-
-    def nearest_points(
-        self, clusters: Clusters, method: str, n_neighbors: int, pause: Callable[[float], None]
-    ) -> Neighbors:
-        """List the K nearest of every point by (distance, id), with their certificates."""
-        ...
-
-    def nearest_clusters(
-        self,
-        clusters: Clusters,
-        method: str,
-        n_neighbors: int,
-        owners: NDArray[np.int64],
-        pause: Callable[[float], None],
-    ) -> Neighbors:
-        """List the K nearest of some clusters, ``(len(owners), 2 K)``."""
-        ...
-
-    def distances(
-        self,
-        clusters: Clusters,
-        method: str,
-        first: NDArray[np.int64],
-        second: NDArray[np.int64],
-        pause: Callable[[float], None],
-    ) -> NDArray[np.float64]:
-        """Compute the distances between clusters in slots `first` and `second`, one a pair."""
-        ...
-
-    def square(
-        self, clusters: Clusters, method: str, pause: Callable[[float], None]
-    ) -> NDArray[np.float64]:
-        """Make the symmetric ``(m, m)`` distances of the clusters that are live, by slot."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

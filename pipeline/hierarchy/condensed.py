@@ -48,7 +48,7 @@ _SAMPLED = 20
 
 
 class CondensedSource:
-    """Cluster distances from SciPy's condensed vector; see `certified.DistanceSource`.
+    """Cluster distances from SciPy's condensed vector; see `DistanceSource`.
 
     Parameters
     ----------
