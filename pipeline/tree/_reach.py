@@ -141,7 +141,7 @@ class Reach:
 
     def reach(self, cluster: int, enter: Vector) -> Vector:
         """Return the least cost to reach each leaf of a cluster, of entering it at each."""
-        found: Vector = _run(self._reach(cluster, enter))
+        found: Vector = _run(self._reach, cluster, enter)
         return found
 
     def enter(self, cluster: int, enter: Vector, last: int, ends: Any, *, forward: bool) -> int:
@@ -150,7 +150,7 @@ class Reach:
         Notes the two ends of every cluster on its way that has no square, and of those right below;
         `forward` if the path runs from left to right, else ends are noted the other way round.
         """
-        first: int = _run(self._enter(cluster, enter, last, ends, forward))
+        first: int = _run(self._enter, cluster, enter, last, ends, forward)
         return first
 
     def from_leaf(self, leaf: int, others: slice) -> Vector:
@@ -171,12 +171,12 @@ class Reach:
         if shape.is_whole[cluster - shape.n]:
             paths = self.square[begin:middle, middle:stop]
             return np.concatenate(self.relax(paths, to_left, to_right))
-        to_left = yield self._reach(left, to_left)
-        to_right = yield self._reach(right, to_right)
+        to_left = yield left, to_left
+        to_right = yield right, to_right
         distances = self.square[middle:stop, begin:middle]
         to_right, to_left = self.relax(distances, to_right, to_left)
-        to_left = yield self._reach(left, to_left)
-        to_right = yield self._reach(right, to_right)
+        to_left = yield left, to_left
+        to_right = yield right, to_right
         return np.concatenate([to_left, to_right])
 
     def _enter(self, cluster: int, enter: Vector, last: int, ends: Any, forward: bool) -> Step:
@@ -200,10 +200,10 @@ class Reach:
                 to_there, _ = self.relax(self.square[there, here], free, reached)
             else:
                 _, to_there = self.relax(self.square[here, there], reached, free)
-            into = yield self._enter(other, to_there, last, ends, forward)
+            into = yield other, to_there, last, ends, forward
             distances = self.square[into, here] if one == left else self.square[here, into]
             leave = here.start + _least(reached + distances, last=forward)
-            first = yield self._enter(one, to_here, leave, ends, forward)
+            first = yield one, to_here, leave, ends, forward
         ends[cluster] = (first, last) if forward else (last, first)
         return first
 
@@ -227,12 +227,12 @@ def _least(values: Vector, *, last: bool) -> int:
     return len(values) - 1 - int(values[::-1].argmin()) if last else int(values.argmin())
 
 
-def _run(step: Step) -> Any:
-    """Run a question and those that it asks, one within another, without recursion."""
-    stack, answer = [step], None
+def _run(ask: Callable[..., Step], *question: Any) -> Any:
+    """Answer a question; those that it yields wait for one another on a stack, however deep."""
+    stack, answer = [ask(*question)], None
     while stack:
         try:
-            stack.append(stack[-1].send(answer))
+            stack.append(ask(*stack[-1].send(answer)))
             answer = None
         except StopIteration as done:
             stack.pop()
