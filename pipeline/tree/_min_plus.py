@@ -8,9 +8,9 @@ subtree with the children X and Y, the order leaves X at some ``m`` and enters Y
     M[w, u] = min over k of  M[w, k] + T[k, u]        k below the other child of Y than w
 
 These are products of matrices in which plus stands for times and the minimum for the sum, of
-O(n^3) steps in all whatever the distances (Bar-Joseph, Demaine, Gifford, Hamel, Jaakkola and
-Srebro 2003, doi:10.1093/bioinformatics/btg030, section 3). Without a branch on the values they run
-as fast as a processor adds, which beats sorting candidates and ending early.
+O(n^3) steps in all whatever the distances (Bar-Joseph and others 2003, "K-ary clustering with
+optimal leaf ordering for gene expression data"). Without a branch on the values they run as fast as
+a processor adds, which beats sorting candidates and ending early.
 
 One square holds it all, in the order of the leaves: ``M`` above the diagonal, where it replaces
 nothing that is needed again, ``D`` below. ``T`` is one more block of the size of a subtree's.

@@ -9,7 +9,7 @@ others on the way, follows from the same question to its children, asked twice:
 
 and the other way round. A question takes n^2 steps where the square takes n^3, but the number of
 questions doubles with every level. So the top of a tree asks, down to where squares are cheaper
-(Brandes 2007, doi:10.1016/j.jda.2005.11.002, asks down to the leaves of complete trees).
+(Brandes 2007, "Optimal leaf ordering of complete binary trees", asks down to the leaves).
 """
 
 from __future__ import annotations
