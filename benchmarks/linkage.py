@@ -110,9 +110,9 @@ def from_data(name: str, method: str, values: np.ndarray, bound: float) -> str:
     from clustergrid.pipeline import linkage
 
     def measure() -> str:
-        linkage(values[:WARM_ROWS], method)
+        linkage(values[:WARM_ROWS], method, engine="data")
         pairs = in_turn(
-            lambda: seconds(lambda: linkage(values, method)),
+            lambda: seconds(lambda: linkage(values, method, engine="data")),
             lambda: seconds(lambda: fastcluster.linkage_vector(values, method)),
             repeats=REPEATS,
         )
@@ -198,7 +198,8 @@ def optimal(quick: bool) -> Iterator[str]:
     """Row 7: the optimal order of leaves, beside SciPy's."""
     from scipy.cluster.hierarchy import optimal_leaf_ordering
 
-    from clustergrid.pipeline import linkage, optimal_ordering
+    from clustergrid.pipeline import linkage
+    from clustergrid.pipeline import optimal_leaf_ordering as ours
 
     n = 1_500 if quick else 5_000
     values = grouped(n, FEATURES, "float64")
@@ -207,10 +208,10 @@ def optimal(quick: bool) -> Iterator[str]:
 
     def measure() -> str:
         few = distances(values[:300])
-        optimal_ordering(linkage(few, "average"), few)
+        ours(linkage(few, "average"), few)
         tree = linkage(found, "average")
         pairs = in_turn(
-            lambda: seconds(lambda: optimal_ordering(tree, found)),
+            lambda: seconds(lambda: ours(tree, found)),
             lambda: seconds(lambda: optimal_leaf_ordering(tree, found)),
             repeats=1,
         )

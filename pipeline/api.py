@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from math import isqrt
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +15,7 @@ from clustergrid.pipeline.calibration import calibrated
 from clustergrid.pipeline.distance import read_square
 from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.execution import available_cores, available_memory_bytes
-from clustergrid.pipeline.hierarchy import (
-    REDUCIBLE_METHODS,
-    cluster_condensed,
-    linkage_matrix,
-)
-from clustergrid.pipeline.hierarchy.small import condensed_of
+from clustergrid.pipeline.hierarchy.small import condensed_of, small_linkage
 from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import Function, get_metric
 from clustergrid.pipeline.monitor import Listener, Progress, make_progress
@@ -32,10 +26,11 @@ from clustergrid.pipeline.prospect import CLUSTER_NOTE, look_at
 from clustergrid.pipeline.resources import DescribedCluster
 from clustergrid.pipeline.run_plan import check_scratch, check_store, existing_folder
 from clustergrid.pipeline.spec import AxisSpec, RunSpec, distance_dtype
-from clustergrid.pipeline.square import is_precomputed
+from clustergrid.pipeline.square import PRECOMPUTED, is_precomputed
 from clustergrid.pipeline.tree.optimal import check_optimal_ordering
 from clustergrid.pipeline.tree.optimal import optimal_leaf_ordering as order_optimally
-from clustergrid.pipeline.trees import merge_square
+from clustergrid.pipeline.tree_engine import check_engine, rows_engine
+from clustergrid.pipeline.trees import condensed_tree, merge_square
 from clustergrid.storage.condensed import CondensedDistances
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.readers.location import Location
@@ -142,6 +137,7 @@ def linkage(
     *,
     metric_kws: Mapping[str, Any] | None = None,
     optimal_ordering: bool = False,
+    engine: str | None = None,
     dtype: Any = None,
     memory: str | int | None = None,
     store: Store = None,
@@ -163,6 +159,11 @@ def linkage(
         Keywords of the metric, as ``{"p": 3}``: those of `pdist`.
     optimal_ordering
         Turn the leaves so that neighbours are near (up to some thousand observations).
+    engine
+        What the tree is made from: ``"scipy"`` (SciPy itself), ``"square"`` (the square of the
+        distances, in memory), ``"condensed"`` (a condensed matrix that is given, which is neither
+        copied nor changed), ``"data"`` (the rows: single linkage, and centroid and median of
+        Euclidean distances). By default what takes least; the tree is the same.
     dtype, memory, store, client, progress
         As in `pdist`.
 
@@ -191,16 +192,25 @@ def linkage(
         found = given_distances(data, dtype=dtype, client=client, progress=progress)
         data = data if found is None else found
     if isinstance(data, CondensedDistances):
-        return _linkage_of_tiles(data, method, optimal_ordering, memory, make_progress(progress))
+        return _linkage_of_tiles(
+            data, method, optimal_ordering, engine, memory, make_progress(progress)
+        )
     if isinstance(data, list | tuple) and all(isinstance(value, Real) for value in data):
         data = np.asarray(data)
     if isinstance(data, np.ndarray) and data.ndim == 1:
-        return _linkage_of_distances(data, method, optimal_ordering, make_progress(progress))
+        return _linkage_of_distances(
+            data, method, optimal_ordering, engine, make_progress(progress)
+        )
     stages = open_stages(
         data, dtype=dtype, memory=memory, store=store, client=client, progress=progress
     )
     return stages.linkage(
-        0, method=method, metric=metric, metric_kws=keywords, optimal_ordering=optimal_ordering
+        0,
+        method=method,
+        metric=metric,
+        metric_kws=keywords,
+        optimal_ordering=optimal_ordering,
+        engine=engine,
     )
 
 
@@ -208,17 +218,23 @@ def _linkage_of_tiles(
     distances: CondensedDistances,
     method: str,
     optimal_ordering: bool,
+    engine: str | None,
     memory: str | int | None,
     progress: Progress,
 ) -> np.ndarray:
     AxisSpec(method=method)
+    check_engine(engine, method, PRECOMPUTED)
     n = distances.n
+    chosen = rows_engine(engine, n, in_memory=True)
     _refuse_large_square(n, distances.dtype.itemsize, memory)
     if optimal_ordering:
         check_optimal_ordering(n)
     square = read_square(distances, np.arange(n), progress=progress, name="read")
     condensed = condensed_of(square) if optimal_ordering else None
-    tree = merge_square(square, method, None, n, progress=progress, name="linkage")
+    if chosen == "scipy":
+        tree = small_linkage(square, method)
+    else:
+        tree = merge_square(square, method, None, n, progress=progress, name="linkage")
     return tree if condensed is None else order_optimally(tree, condensed)
 
 
@@ -235,20 +251,17 @@ def _refuse_large_square(n: int, itemsize: int, memory: str | int | None) -> Non
 
 
 def _linkage_of_distances(
-    condensed: np.ndarray, method: str, optimal_ordering: bool, progress: Progress
+    condensed: np.ndarray,
+    method: str,
+    optimal_ordering: bool,
+    engine: str | None,
+    progress: Progress,
 ) -> np.ndarray:
-    spec = AxisSpec(method=method, dtype=distance_dtype(condensed.dtype))
-    condensed = np.asarray(condensed, dtype=spec.dtype)
-    # n (n - 1) / 2 distances take n - 1 merges.
-    with progress.stage("linkage", total=isqrt(2 * len(condensed)), unit="merges") as stage:
-        merges = cluster_condensed(
-            condensed,
-            method,
-            threads=available_cores(),
-            progress=lambda done, total, height: stage.advance(done - stage.done),
-        )
-    n = len(merges.height) + 1
-    tree = linkage_matrix(merges, n, monotonic=method in REDUCIBLE_METHODS)
+    dtype = distance_dtype(condensed.dtype)
+    AxisSpec(method=method)
+    check_engine(engine, method, PRECOMPUTED)
+    condensed = np.ascontiguousarray(condensed, dtype=dtype)
+    tree = condensed_tree(condensed, method, engine=engine, progress=progress, name="linkage")
     return order_optimally(tree, condensed.astype(np.float64)) if optimal_ordering else tree
 
 

@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from clustergrid.pipeline.errors import MemoryLimitError
-from clustergrid.pipeline.estimate import distance_work, linkage_work, rank_work
+from clustergrid.pipeline.estimate import (
+    StageWork,
+    centroid_work,
+    distance_work,
+    linkage_work,
+    rank_work,
+)
 from clustergrid.pipeline.footprint import (
     WORKER_BYTES,
     AxisWork,
@@ -23,7 +29,7 @@ from clustergrid.pipeline.metrics import (
 )
 from clustergrid.pipeline.planned import StagePlan
 from clustergrid.pipeline.rank_plan import rank_chunks, rank_matrix
-from clustergrid.pipeline.reasons import distance_reason, linkage_engine, linkage_reason
+from clustergrid.pipeline.reasons import distance_reason
 from clustergrid.pipeline.sparseness import prefers_stored
 from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec
 from clustergrid.pipeline.square import PRECOMPUTED, refuse_not_square
@@ -34,6 +40,7 @@ from clustergrid.pipeline.tiling import (
     least_distance_bytes,
     tile_the_triangle,
 )
+from clustergrid.pipeline.tree_engine import linkage_reason, rows_engine
 from clustergrid.storage.grid import BLOCK_ROWS, TriangleGrid
 
 __all__ = ["AxisPlanner"]
@@ -98,6 +105,17 @@ class AxisPlanner:
         return engine_for(metric, self.n, self.k, is_boolean=self.is_boolean)
 
     @property
+    def tree_engine(self) -> str:
+        """What makes the tree."""
+        spec = self.spec
+        return rows_engine(
+            spec.engine,
+            self.n,
+            in_memory=self.in_memory,
+            optimal_ordering=spec.optimal_ordering,
+        )
+
+    @property
     def matrix(self) -> StoredMatrix:
         """Observations in rows, as they are in the matrix."""
         matrix = self.ground.matrix
@@ -147,7 +165,8 @@ class AxisPlanner:
             in_memory=self.in_memory,
             tree=self.tree,
             optimal_ordering=self.spec.optimal_ordering,
-            small=self.n <= SMALL_OBSERVATIONS,
+            engine=self.tree_engine,
+            method=self.spec.method,
         )
 
     def held_bytes(self, tile_edge: int) -> int:
@@ -229,48 +248,93 @@ class AxisPlanner:
     def stages(self) -> Iterator[StagePlan]:
         """Yield the stages in their order."""
         yield from self.rank_stages()
-        n, k, work, engine = self.n, self.k, self.work, self.engine
-        metric = self.spec.found_metric
-        tiling = self.tiling()
-        itemsize = work.tile.itemsize
-        grid = TriangleGrid(n=n, tile_edge=min(tiling.tile_edge, n))
-        if engine == PRECOMPUTED:
-            refuse_not_square((n, k))
-        # Distances that are there need no copy for a tree.
-        is_written = not self.in_memory and not (engine == PRECOMPUTED and self.tree)
-        tiles_bytes = grid.n_values * itemsize if is_written else 0
-        # Every slab of rows meets every other and itself, after the pass for its norms.
-        bytes_read = self.tile_stored_bytes * (grid.n_edges + 1)
-        yield StagePlan(
+        if self.engine == PRECOMPUTED:
+            refuse_not_square((self.n, self.k))
+        if self.tree and self.tree_engine == "data":
+            yield self._tree_from_rows()
+            return
+        yield self._distances()
+        if self.tree:
+            yield self._tree_from_square()
+
+    def _grid(self, tiling: Tiling) -> TriangleGrid:
+        return TriangleGrid(n=self.n, tile_edge=min(tiling.tile_edge, self.n))
+
+    @property
+    def _tiles_bytes(self) -> int:
+        """Of the distances at rest; those that are there need no copy for a tree."""
+        is_written = not self.in_memory and not (self.engine == PRECOMPUTED and self.tree)
+        n_values = self._grid(self.tiling()).n_values
+        return n_values * self.work.tile.itemsize if is_written else 0
+
+    def _distances(self) -> StagePlan:
+        tiling, metric = self.tiling(), self.spec.found_metric
+        grid = self._grid(tiling)
+        return StagePlan(
             name=f"distance-{self.name}",
-            engine=f"{metric.name}, {engine}",
-            reason=distance_reason(metric.name, engine, n, k),
+            engine=f"{metric.name}, {self.engine}",
+            reason=distance_reason(metric.name, self.engine, self.n, self.k),
             tasks=grid.n_tiles,
-            bytes_read=bytes_read,
-            bytes_written=tiles_bytes,
+            bytes_read=self._tile_bytes_read(grid),
+            bytes_written=self._tiles_bytes,
             earlier_scratch_bytes=self.ranks_at_rest_bytes,
-            footprint=distance_footprint(self.tile_ground, work, grid.tile_edge, tiling.task_bytes),
-            work=distance_work(
-                self.spec,
-                n,
-                k,
-                itemsize=itemsize,
-                bytes_read=bytes_read,
-                tiles_bytes=tiles_bytes,
-                matrix_bytes=self.tile_stored_bytes,
-                is_boolean=self.is_boolean,
-                density=self.matrix.density if engine == "sparse" else None,
-                tile_edge=grid.tile_edge,
+            footprint=distance_footprint(
+                self.tile_ground, self.work, grid.tile_edge, tiling.task_bytes
             ),
+            work=self._distance_work(grid),
             tiling=tiling,
         )
-        if not self.tree:
-            return
-        yield StagePlan(
+
+    def _tile_bytes_read(self, grid: TriangleGrid) -> int:
+        """Every slab of rows meets every other and itself, after the pass for its norms."""
+        return self.tile_stored_bytes * (grid.n_edges + 1)
+
+    def _distance_work(self, grid: TriangleGrid) -> StageWork:
+        return distance_work(
+            self.spec,
+            self.n,
+            self.k,
+            itemsize=self.work.tile.itemsize,
+            bytes_read=self._tile_bytes_read(grid),
+            tiles_bytes=self._tiles_bytes,
+            matrix_bytes=self.tile_stored_bytes,
+            is_boolean=self.is_boolean,
+            density=self.matrix.density if self.engine == "sparse" else None,
+            tile_edge=grid.tile_edge,
+        )
+
+    def _tree_from_rows(self) -> StagePlan:
+        """Plan the search for duplicates, then tiles that nobody keeps, or centroids."""
+        tiling, work, spec = self.tiling(), self.work, self.spec
+        grid = self._grid(tiling)
+        is_single = spec.method == "single"
+        held = work.held_bytes(grid.tile_edge)
+        digests = self.tile_ground.footprint(held_bytes=0, task_bytes=work.tile.digest_task_bytes)
+        # Distances of every task are kept for the next tile.
+        growing = self.tile_ground.footprint(
+            held_bytes=held, task_bytes=tiling.task_bytes if is_single else 0
+        )
+        return StagePlan(
             name=f"linkage-{self.name}",
-            engine=f"{self.spec.method}, {linkage_engine(self.spec.method, n)}",
-            reason=linkage_reason(self.spec.method, n, work.square_bytes),
-            tasks=1 if self.in_memory else grid.n_tiles,
+            engine=f"{spec.method}, {self.tree_engine}",
+            reason=linkage_reason(self.tree_engine, spec.method, 0),
+            tasks=grid.n_tiles if is_single else 1,
+            bytes_read=self._tile_bytes_read(grid) if is_single else 2 * self.tile_stored_bytes,
+            bytes_written=0,
+            earlier_scratch_bytes=self.ranks_at_rest_bytes,
+            footprint=digests.then(growing),
+            work=self._distance_work(grid) if is_single else centroid_work(self.n, self.k),
+            tiling=tiling,
+        )
+
+    def _tree_from_square(self) -> StagePlan:
+        n, k, work = self.n, self.k, self.work
+        tiling, tiles_bytes = self.tiling(), self._tiles_bytes
+        return StagePlan(
+            name=f"linkage-{self.name}",
+            engine=f"{self.spec.method}, {self.tree_engine}",
+            reason=linkage_reason(self.tree_engine, self.spec.method, work.square_bytes),
+            tasks=1 if self.in_memory else self._grid(tiling).n_tiles,
             bytes_read=tiles_bytes + (self.tile_stored_bytes if n > SMALL_OBSERVATIONS else 0),
             bytes_written=0 if self.in_memory else (n - 1) * _MERGE_BYTES,
             footprint=linkage_footprint(self.tile_ground, work, tiling.tile_edge),
@@ -278,7 +342,7 @@ class AxisPlanner:
                 self.spec,
                 n,
                 k,
-                itemsize=itemsize,
+                itemsize=work.tile.itemsize,
                 tiles_bytes=tiles_bytes,
                 matrix_bytes=self.tile_stored_bytes,
             ),

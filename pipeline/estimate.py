@@ -26,6 +26,7 @@ __all__ = [
     "ASSUMED_RATES",
     "MachineRates",
     "StageWork",
+    "centroid_work",
     "distance_work",
     "downsample_work",
     "estimate_seconds",
@@ -119,6 +120,7 @@ _FILL_STEPS = 40
 _CHAIN_STEPS = 40
 _SPANNING_STEPS = 8
 _MINIMA_STEPS = 40
+_CENTROID_STEPS = 2
 _SMALL_TREE_STEPS = 130
 _CALL_STEPS = 30_000
 """A function of the user's: a call of Python, some microseconds."""
@@ -423,6 +425,11 @@ def linkage_work(
         fresh_bytes=n * n * itemsize if tiles_bytes else 0,
         driver_steps=merging * float(n) * n + ordering,
     )
+
+
+def centroid_work(n: int, k: int) -> StageWork:
+    """Of a tree of centroids: every merge looks at what is near, from panels of all points."""
+    return StageWork(steps=_CENTROID_STEPS * float(n) * n * k)
 
 
 def downsample_work(values: int, matrix_bytes: int) -> StageWork:

@@ -31,6 +31,7 @@ __all__ = [
     "AxisWork",
     "Footprint",
     "Ground",
+    "centroid_tree_bytes",
     "distance_footprint",
     "downsample_footprint",
     "ingest_footprint",
@@ -58,6 +59,8 @@ _STATISTICS_BYTES = 56
 """Seven numbers of every row in every block of columns, and of every column likewise."""
 _TREE_BYTES = 200
 """A merge and the vectors of the engines, an observation."""
+_NEAR_BYTES = 640
+"""A centroid's list of its nearest, and the rest that is known of it."""
 _NORMS_BYTES = 32
 """Norms and means of an observation, in the driver and on their way to a task."""
 _COVARIANCE_BYTES = 48
@@ -186,15 +189,18 @@ class AxisWork:
         Whether a tree is made of them, of their square.
     optimal_ordering
         Whether its leaves are ordered optimally.
-    small
-        Whether SciPy makes the tree.
+    engine
+        What makes the tree, as `clustergrid.pipeline.tree_engine.rows_engine` chose.
+    method
+        Of the tree.
     """
 
     tile: TileWork
     in_memory: bool
     tree: bool
     optimal_ordering: bool = False
-    small: bool = False
+    engine: str = "square"
+    method: str = "average"
 
     @property
     def is_read_back(self) -> bool:
@@ -203,7 +209,9 @@ class AxisWork:
 
     @property
     def square_bytes(self) -> int:
-        """Of the square matrix of the distances."""
+        """Of the square matrix of the distances, where there is one."""
+        if self.engine == "data":
+            return 0
         return self.tile.n * self.tile.n * self.tile.itemsize
 
     @property
@@ -231,9 +239,24 @@ class AxisWork:
 
     @property
     def _tree_bytes(self) -> int:
+        if self.engine == "data" and self.method != "single":
+            return centroid_tree_bytes(self.tile.n, self.tile.k)
         pair = _ORDERED_OPTIMALLY_BYTES if self.optimal_ordering else 0
-        pair += _SMALL_PAIR_BYTES if self.small else 0
+        pair += _SMALL_PAIR_BYTES if self.engine == "scipy" else 0
         return _TREE_BYTES * self.tile.n + pair * self.tile.n**2
+
+
+def centroid_tree_bytes(n: int, k: int) -> int:
+    """Most memory that a tree of centroids takes, of `n` different rows of `k` features.
+
+    Examples
+    --------
+    >>> centroid_tree_bytes(30_000, 50)
+    67200000
+    """
+    # Rows and panels of them, and half as many rows again when they are packed.
+    copies = 4
+    return n * (copies * 8 * k + _NEAR_BYTES)
 
 
 def ingest_footprint(ground: Ground, matrix_bytes: int) -> Footprint:

@@ -164,10 +164,12 @@ class Plan:
 
     def tiling(self, axis: int) -> Tiling:
         """How the distances of the rows (0) or the columns (1) are cut."""
-        name = f"distance-{AXIS_NAMES[axis]}"
-        found = next(stage.tiling for stage in self.stages if stage.name == name)
-        assert found is not None
-        return found
+        names = [f"{stage}-{AXIS_NAMES[axis]}" for stage in ("distance", "linkage")]
+        return next(
+            stage.tiling
+            for stage in self.stages
+            if stage.name in names and stage.tiling is not None
+        )
 
     def with_rates(self, rates: MachineRates) -> Plan:
         """Return the same plan, its seconds estimated anew."""

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from clustergrid.pipeline.hierarchy.methods import REDUCIBLE_METHODS
-from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS
-from clustergrid.pipeline.sizes import format_bytes
-
-__all__ = ["distance_reason", "linkage_engine", "linkage_reason"]
+__all__ = ["distance_reason"]
 
 
 def distance_reason(metric: str, engine: str, n: int, k: int) -> str:
@@ -33,30 +29,3 @@ _WHYS = {
     "missing": "compares what both rows have: a compiled loop over each pair",
     "direct": "is no matrix product: a compiled loop over each pair",
 }
-
-
-def linkage_engine(method: str, n: int) -> str:
-    """Name what makes a tree.
-
-    Examples
-    --------
-    >>> linkage_engine("ward", 10_000), linkage_engine("ward", 100)
-    ('chain', 'scipy')
-    """
-    if n <= SMALL_OBSERVATIONS:
-        return "scipy"
-    if method == "single":
-        return "spanning tree"
-    return "chain" if method in REDUCIBLE_METHODS else "minima"
-
-
-def linkage_reason(method: str, n: int, square_bytes: int) -> str:
-    """Say why it is that, and where."""
-    engine = linkage_engine(method, n)
-    why = {
-        "scipy": f"up to {SMALL_OBSERVATIONS:,} observations SciPy takes a moment",
-        "spanning tree": "single linkage is a minimum spanning tree",
-        "chain": f"{method} is reducible: a chain of nearest neighbours",
-        "minima": f"{method} is not reducible: cached minima",
-    }
-    return f"{why[engine]}, on a square of {format_bytes(square_bytes)} in memory"

@@ -11,6 +11,7 @@ from clustergrid.pipeline.hierarchy.methods import check_method
 from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import Function, Metric, check_metric, get_metric
 from clustergrid.pipeline.square import is_precomputed, refuse_normalized
+from clustergrid.pipeline.tree_engine import check_engine
 from clustergrid.storage.errors import DataTypeError, DataValueError
 
 __all__ = ["AXIS_NAMES", "AxisSpec", "RunSpec", "check_normalization", "distance_dtype"]
@@ -82,6 +83,9 @@ class AxisSpec:
         Type of the distances: float32 or float64.
     linkage
         Path of a linkage matrix to use instead of computing one.
+    engine
+        What the tree is made from, of `clustergrid.pipeline.tree_engine.ENGINES`; None: what is
+        best.
     """
 
     cluster: bool = True
@@ -91,10 +95,12 @@ class AxisSpec:
     optimal_ordering: bool = False
     dtype: str = "float64"
     linkage: str | None = None
+    engine: str | None = None
 
     def __post_init__(self) -> None:
         check_method(self.method)
         check_metric(self.metric, self.method, self.metric_kws)
+        check_engine(self.engine, self.method, self.found_metric.name)
         distance_dtype(np.dtype(np.float64), self.dtype)
 
     @property
@@ -110,6 +116,8 @@ class AxisSpec:
     def to_json(self) -> dict[str, Any]:
         """Return what was asked, of arrays a digest."""
         asked = {each.name: getattr(self, each.name) for each in fields(self)}
+        if self.engine is None:
+            del asked["engine"]
         return {**asked, "metric_kws": self.metric_kws.to_json()}
 
 

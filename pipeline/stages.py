@@ -17,6 +17,7 @@ import xarray as xr
 
 from clustergrid.pipeline._jit import load_compiler
 from clustergrid.pipeline.bound_matrix import BoundMatrix
+from clustergrid.pipeline.centroid_tree import centroid_tree
 from clustergrid.pipeline.checks import (
     holds_others_than_booleans,
     refuse_hopeless,
@@ -41,10 +42,10 @@ from clustergrid.pipeline.engines.base import (
     UndefinedPairError,
     UndefinedRowsError,
 )
-from clustergrid.pipeline.hierarchy import Duplicates
-from clustergrid.pipeline.hierarchy.small import condensed_of
+from clustergrid.pipeline.hierarchy import Duplicates, linkage_matrix
+from clustergrid.pipeline.hierarchy.small import condensed_of, small_linkage
 from clustergrid.pipeline.keywords import MetricKeywords
-from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Function, Metric
+from clustergrid.pipeline.metrics import Function, Metric
 from clustergrid.pipeline.normalize import Normalization
 from clustergrid.pipeline.operands import distance_input
 from clustergrid.pipeline.planning import plan_run
@@ -57,6 +58,7 @@ from clustergrid.pipeline.precomputed import (
 from clustergrid.pipeline.rank_plan import are_ranks_in_memory
 from clustergrid.pipeline.ranking import ranked
 from clustergrid.pipeline.run_plan import check_scratch, planned_matrix
+from clustergrid.pipeline.spanning_tree import spanning_tree
 from clustergrid.pipeline.spec import (
     AXIS_NAMES,
     AxisSpec,
@@ -67,6 +69,7 @@ from clustergrid.pipeline.tiles import DistanceInput
 from clustergrid.pipeline.tiling import Tiling
 from clustergrid.pipeline.tree.optimal import check_optimal_ordering
 from clustergrid.pipeline.tree.optimal import optimal_leaf_ordering as order_optimally
+from clustergrid.pipeline.tree_engine import rows_engine
 from clustergrid.pipeline.trees import merge_square
 from clustergrid.storage.arrays import remove_array
 from clustergrid.storage.condensed import (
@@ -140,6 +143,7 @@ class Stages(BoundMatrix):
         metric: str | Function,
         metric_kws: MetricKeywords | None = None,
         optimal_ordering: bool = False,
+        engine: str | None = None,
     ) -> np.ndarray:
         """Exact tree of the rows (0) or the columns (1).
 
@@ -154,6 +158,9 @@ class Stages(BoundMatrix):
             Keywords of the metric.
         optimal_ordering
             Turn the leaves so that neighbours are near.
+        engine
+            What the tree is made from, of `clustergrid.pipeline.tree_engine.ENGINES`; None: what
+            is best.
 
         Returns
         -------
@@ -174,6 +181,7 @@ class Stages(BoundMatrix):
             metric_kws=metric_kws or MetricKeywords(),
             optimal_ordering=optimal_ordering,
             dtype=self.dtype,
+            engine=engine,
         )
         if optimal_ordering:
             check_optimal_ordering(self.shape[axis])
@@ -183,7 +191,8 @@ class Stages(BoundMatrix):
 
     def _compute_linkage(self, axis: int, spec: AxisSpec) -> np.ndarray:
         n, duplicates = self.shape[axis], None
-        if n > SMALL_OBSERVATIONS:
+        engine = self._tree_engine(axis, spec)
+        if engine != "scipy":
             # While distances are computed.
             load_compiler()
         if is_precomputed(spec.metric):
@@ -195,19 +204,54 @@ class Stages(BoundMatrix):
         else:
             with self._tiles_of(axis):
                 given, tiling = self._distance_input(axis, spec)
+                if engine == "data":
+                    return self._tree_from_rows(axis, spec, given, tiling)
                 duplicates = self._duplicates(axis, given, spec)
                 kept = np.arange(n) if duplicates is None else duplicates.kept
                 square = self._square(axis, spec.found_metric, given, tiling, kept)
         condensed = condensed_of(square) if spec.optimal_ordering else None
-        linkage = merge_square(
-            square,
-            spec.method,
-            duplicates,
-            n,
-            progress=self._progress,
-            name=f"linkage-{AXIS_NAMES[axis]}",
-        )
+        if engine == "scipy":
+            linkage = small_linkage(square, spec.method)
+        else:
+            linkage = merge_square(
+                square,
+                spec.method,
+                duplicates,
+                n,
+                progress=self._progress,
+                name=f"linkage-{AXIS_NAMES[axis]}",
+            )
         return linkage if condensed is None else order_optimally(linkage, condensed)
+
+    def _tree_engine(self, axis: int, spec: AxisSpec) -> str:
+        """Choose what the tree is made from, as the plan does."""
+        return rows_engine(
+            spec.engine,
+            self.shape[axis],
+            in_memory=self.store is None,
+            optimal_ordering=spec.optimal_ordering,
+        )
+
+    def _tree_from_rows(
+        self,
+        axis: int,
+        spec: AxisSpec,
+        given: DistanceInput,
+        tiling: Tiling,
+    ) -> np.ndarray:
+        """Make a tree for which no distances are kept."""
+        name = f"linkage-{AXIS_NAMES[axis]}"
+        if spec.method != "single":
+            duplicates = self._duplicates(axis, given, spec)
+            return centroid_tree(given, spec.method, duplicates, progress=self._progress, name=name)
+        edges = spanning_tree(
+            given,
+            self._grid(axis, tiling),
+            executor=self.executor,
+            progress=self._progress,
+            name=name,
+        )
+        return linkage_matrix(edges.merges(), self.shape[axis])
 
     @contextmanager
     def _tiles_of(self, axis: int) -> Iterator[None]:
@@ -240,7 +284,7 @@ class Stages(BoundMatrix):
     def _duplicates(self, axis: int, given: DistanceInput, spec: AxisSpec) -> Duplicates | None:
         if not spec.found_metric.is_zero_of_equals or spec.optimal_ordering:
             return None
-        if given.source.shape[0] <= SMALL_OBSERVATIONS:
+        if self._tree_engine(axis, spec) == "scipy":
             return None
         name = f"duplicates-{AXIS_NAMES[axis]}"
         # Ranks are the source of metrics that compare them.

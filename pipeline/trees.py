@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,8 @@ from clustergrid.storage.errors import DataValueError
 
 __all__ = ["condensed_tree", "merge_square"]
 
-_SQUARE_SHARE = 1.1
-"""Bytes of the square that rounds on a condensed matrix may leave, by those of the matrix."""
+_BESIDE_SHARE = 1.15
+"""Memory beside a condensed matrix, by its bytes: lists, and the square of what rounds leave."""
 
 
 def merge_square(
@@ -101,22 +100,16 @@ def condensed_tree(
     """
     n = n_observations(condensed)
     engine = condensed_engine(engine, method, n)
-    if engine == "scipy":
-        if not np.isfinite(condensed).all():
-            raise DataValueError("The condensed distance matrix must contain only finite values.")
-        known: Any = method
-        from scipy.cluster.hierarchy import linkage
-
-        return np.asarray(linkage(np.asarray(condensed, dtype=np.float64), known))
     merges = None
     with progress.stage(name, total=max(1, n - 1), unit="merges") as stage:
+        if engine == "scipy":
+            return _scipy_tree(condensed, method)
         if engine == "condensed":
             merges = cluster_certified(
                 CondensedSource(condensed, threads=available_cores()),
                 method,
-                limits=Limits(
-                    most_clusters=max(2, isqrt(int(_SQUARE_SHARE * condensed.nbytes) // 8)),
-                    threads=available_cores(),
+                limits=Limits.within(
+                    int(_BESIDE_SHARE * condensed.nbytes), n=n, threads=available_cores()
                 ),
                 progress=lambda reached: stage.advance(n - reached.clusters_left - stage.done),
             )
@@ -128,3 +121,12 @@ def condensed_tree(
                 progress=lambda done, total, height: stage.advance(max(0, done - stage.done)),
             )
     return linkage_matrix(merges, n, monotonic=method in REDUCIBLE_METHODS)
+
+
+def _scipy_tree(condensed: np.ndarray, method: str) -> np.ndarray:
+    from scipy.cluster.hierarchy import linkage
+
+    if not np.isfinite(condensed).all():
+        raise DataValueError("The condensed distance matrix must contain only finite values.")
+    known: Any = method
+    return np.asarray(linkage(np.asarray(condensed, dtype=np.float64), known))

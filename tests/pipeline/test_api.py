@@ -291,7 +291,7 @@ def test_the_client_that_is_given_is_used(fresh_client, client):
 def test_a_large_lazy_matrix_is_put_at_rest_by_the_client(fresh_client, monkeypatch):
     from clustergrid.pipeline import bound_matrix
 
-    monkeypatch.setattr(bound_matrix, "_SHIPPED_BYTES", 1000)
+    monkeypatch.setattr(bound_matrix, "SHIPPED_BYTES", 1000)
     lazy = xr.DataArray(VALUES, dims=("gene", "sample")).chunk(gene=20)
     expected = pdist(VALUES).to_numpy()
     np.testing.assert_array_equal(pdist(lazy).to_numpy(), expected)
@@ -479,8 +479,7 @@ def test_a_function_without_a_distance_is_refused(method):
 
 
 def test_identical_rows_may_be_apart_for_a_function(monkeypatch):
-    monkeypatch.setattr("clustergrid.pipeline.stages.SMALL_OBSERVATIONS", 10)
-    monkeypatch.setattr("clustergrid.pipeline.trees.SMALL_OBSERVATIONS", 10)
+    monkeypatch.setattr("clustergrid.pipeline.tree_engine.SMALL_OBSERVATIONS", 10)
     values = np.repeat(np.random.default_rng(0).normal(size=(10, 3)), 2, axis=0)
 
     def far(u, v):

@@ -219,8 +219,8 @@ def test_a_plan_is_a_table_for_people():
     assert len({len(line) for line in table}) == 1
     assert len(table) == len(reasons) + 1
     assert all(len(line) <= 100 for line in text.splitlines())
-    assert "ward, chain" in text
-    assert "ward is reducible: a chain of nearest neighbours" in text
+    assert "ward, square" in text
+    assert "ward is reducible: rounds of near pairs" in text
     assert total[0].startswith("3,000 rows x 40 columns, ")
     assert "stages meet in memory" in total[0]
     assert "of 4 GB memory" in total[1]

@@ -187,10 +187,10 @@ def test_a_store_keeps_the_matrix(tmp_path):
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_large_matrix_does_not_travel_inside_tasks(monkeypatch, client, chunked):
-    monkeypatch.setattr(bound_matrix, "_SHIPPED_BYTES", VALUES.nbytes)
+    monkeypatch.setattr(bound_matrix, "SHIPPED_BYTES", VALUES.nbytes)
     matrix = labelled().chunk(gene=13) if chunked else labelled()
     assert isinstance(bound(matrix, executor=DaskExecutor(client)).source, ArraySource)
-    monkeypatch.setattr(bound_matrix, "_SHIPPED_BYTES", VALUES.nbytes - 1)
+    monkeypatch.setattr(bound_matrix, "SHIPPED_BYTES", VALUES.nbytes - 1)
     with client.as_current():
         source = bound(matrix, executor=DaskExecutor(client)).source
     assert isinstance(source, ZarrSource)
