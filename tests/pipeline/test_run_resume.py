@@ -137,10 +137,10 @@ def test_tiles_that_were_cut_otherwise_are_finished_as_they_are(
     killed_after(copied.directory, 7)
     real = RunStages._stored_distances
 
-    def recut(self, axis, given, tiling):
+    def recut(self, axis, asked, given, tiling):
         if axis == 0:
             tiling = dataclasses.replace(tiling, tile_edge=edge, largest_edge=largest)
-        return real(self, axis, given, tiling)
+        return real(self, axis, asked, given, tiling)
 
     monkeypatch.setattr(RunStages, "_stored_distances", recut)
     run(copied)
