@@ -16,24 +16,7 @@ from clustergrid.pipeline.tiles import DistanceInput
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import pass_block, slabs
 
-__all__ = ["centroid_tree", "centroid_tree_bytes"]
-
-_CLUSTER_BYTES = 1000
-"""A cluster's list of its nearest, what else is known of it, and half of both to pack them."""
-
-
-def centroid_tree_bytes(n: int, k: int) -> int:
-    """Most memory that `centroid_tree` takes of `n` different rows of `k` features.
-
-    Examples
-    --------
-    >>> centroid_tree_bytes(30_000, 50)
-    90000000
-    """
-    # Points as they were read, about their centre, in panels, in single precision or packed; and
-    # what is read at once.
-    copies = 5
-    return n * (copies * 8 * k + _CLUSTER_BYTES)
+__all__ = ["centroid_tree"]
 
 
 def centroid_tree(

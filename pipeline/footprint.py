@@ -59,8 +59,8 @@ _STATISTICS_BYTES = 56
 """Seven numbers of every row in every block of columns, and of every column likewise."""
 _TREE_BYTES = 200
 """A merge and the vectors of the engines, an observation."""
-_NEAR_BYTES = 640
-"""A centroid's list of its nearest, and the rest that is known of it."""
+_CLUSTER_BYTES = 1000
+"""A centroid's list of its nearest, what else is known of it, and half of both to pack them."""
 _NORMS_BYTES = 32
 """Norms and means of an observation, in the driver and on their way to a task."""
 _COVARIANCE_BYTES = 48
@@ -252,11 +252,12 @@ def centroid_tree_bytes(n: int, k: int) -> int:
     Examples
     --------
     >>> centroid_tree_bytes(30_000, 50)
-    67200000
+    90000000
     """
-    # Rows and panels of them, and half as many rows again when they are packed.
-    copies = 4
-    return n * (copies * 8 * k + _NEAR_BYTES)
+    # Points as they were read, about their centre, in panels, in single precision or packed; and
+    # what is read at once.
+    copies = 5
+    return n * (copies * 8 * k + _CLUSTER_BYTES)
 
 
 def ingest_footprint(ground: Ground, matrix_bytes: int) -> Footprint:

@@ -7,9 +7,10 @@ import pytest
 from scipy.cluster.hierarchy import cophenet, linkage
 from scipy.spatial.distance import pdist
 
-from clustergrid.pipeline.centroid_tree import centroid_tree, centroid_tree_bytes
+from clustergrid.pipeline.centroid_tree import centroid_tree
 from clustergrid.pipeline.duplicates import find_duplicates
 from clustergrid.pipeline.execution import SerialExecutor
+from clustergrid.pipeline.footprint import centroid_tree_bytes
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import Normalization, matrix_statistics
 from clustergrid.pipeline.operands import distance_input
