@@ -15,7 +15,7 @@ from clustergrid.pipeline.calibration import calibrated
 from clustergrid.pipeline.distance import read_square
 from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.execution import available_cores, available_memory_bytes
-from clustergrid.pipeline.hierarchy.small import condensed_of, small_linkage
+from clustergrid.pipeline.hierarchy.small import condensed_of
 from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import Function, get_metric
 from clustergrid.pipeline.monitor import Listener, Progress, make_progress
@@ -231,10 +231,7 @@ def _linkage_of_tiles(
         check_optimal_ordering(n)
     square = read_square(distances, np.arange(n), progress=progress, name="read")
     condensed = condensed_of(square) if optimal_ordering else None
-    if chosen == "scipy":
-        tree = small_linkage(square, method)
-    else:
-        tree = merge_square(square, method, None, n, progress=progress, name="linkage")
+    tree = merge_square(square, method, None, n, engine=chosen, progress=progress, name="linkage")
     return tree if condensed is None else order_optimally(tree, condensed)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from clustergrid.pipeline._jit import jit
-from clustergrid.storage.grid import slabs
+from clustergrid.storage.grid import strips
 
 __all__ = [
     "STATISTICS",
@@ -15,9 +15,6 @@ __all__ = [
 
 STATISTICS = ("count", "mean", "m2", "minimum", "maximum", "infinite", "remainder")
 """Columns of what `block_statistics` returns; the remainder is what a mean lost to rounding."""
-
-_STRIP_VALUES = 2**16
-"""Of a strip of rows: half a megabyte stays in a processor's cache."""
 
 
 def block_statistics(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -50,10 +47,10 @@ def _finite_statistics(block: np.ndarray) -> tuple[np.ndarray, np.ndarray] | Non
     rows, columns = np.zeros((r, len(STATISTICS))), np.zeros((c, len(STATISTICS)))
     minimum, maximum = np.full(c, np.inf), np.full(c, -np.inf)
     total = deviations = squares = None
-    strips = list(slabs(r, max(1, _STRIP_VALUES // max(1, c))))
-    scratch = np.empty((max(strip.stop - strip.start for strip in strips) + 1, c))
+    parts = list(strips(r, c))
+    scratch = np.empty((max(strip.stop - strip.start for strip in parts) + 1, c))
     with np.errstate(invalid="ignore", over="ignore"):
-        for strip in strips:
+        for strip in parts:
             part, own = block[strip], scratch[: strip.stop - strip.start + 1]
             np.minimum(minimum, part.min(axis=0), out=minimum)
             np.maximum(maximum, part.max(axis=0), out=maximum)
@@ -63,7 +60,7 @@ def _finite_statistics(block: np.ndarray) -> tuple[np.ndarray, np.ndarray] | Non
         if total is None or not (np.isfinite(minimum).all() and np.isfinite(maximum).all()):
             return None
         mean = total / r
-        for strip in strips:
+        for strip in parts:
             own = scratch[: strip.stop - strip.start + 1]
             np.subtract(block[strip], mean, out=own[1:])
             deviations = _add_rows(deviations, own)

@@ -43,7 +43,7 @@ from clustergrid.pipeline.engines.base import (
     UndefinedRowsError,
 )
 from clustergrid.pipeline.hierarchy import Duplicates, linkage_matrix
-from clustergrid.pipeline.hierarchy.small import condensed_of, small_linkage
+from clustergrid.pipeline.hierarchy.small import condensed_of
 from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import Function, Metric
 from clustergrid.pipeline.normalize import Normalization
@@ -210,17 +210,15 @@ class Stages(BoundMatrix):
                 kept = np.arange(n) if duplicates is None else duplicates.kept
                 square = self._square(axis, spec.found_metric, given, tiling, kept)
         condensed = condensed_of(square) if spec.optimal_ordering else None
-        if engine == "scipy":
-            linkage = small_linkage(square, spec.method)
-        else:
-            linkage = merge_square(
-                square,
-                spec.method,
-                duplicates,
-                n,
-                progress=self._progress,
-                name=f"linkage-{AXIS_NAMES[axis]}",
-            )
+        linkage = merge_square(
+            square,
+            spec.method,
+            duplicates,
+            n,
+            engine=engine,
+            progress=self._progress,
+            name=f"linkage-{AXIS_NAMES[axis]}",
+        )
         return linkage if condensed is None else order_optimally(linkage, condensed)
 
     def _tree_engine(self, axis: int, spec: AxisSpec) -> str:

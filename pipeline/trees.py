@@ -13,6 +13,7 @@ from clustergrid.pipeline.hierarchy import (
     cluster_condensed,
     cluster_square,
     linkage_matrix,
+    small_linkage,
     weigh_identical,
 )
 from clustergrid.pipeline.hierarchy._square import n_observations
@@ -34,6 +35,7 @@ def merge_square(
     duplicates: Duplicates | None,
     n: int,
     *,
+    engine: str,
     progress: Progress,
     name: str,
 ) -> np.ndarray:
@@ -49,6 +51,8 @@ def merge_square(
         Which observations are kept, and what the others are identical to; None where all are.
     n
         Number of observations, duplicates included.
+    engine
+        ``scipy``, which takes all observations, or ``square``.
     progress, name
         Who is told, and as which stage.
 
@@ -57,6 +61,8 @@ def merge_square(
     numpy.ndarray
         ``(n - 1, 4)`` float64.
     """
+    if engine == "scipy":
+        return small_linkage(square, method)
     start = None if duplicates is None else duplicates.start
     if start is not None:
         weigh_identical(square, method, start.sizes)

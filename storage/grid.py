@@ -39,6 +39,7 @@ _PASS_VALUES = 2**21
 
 
 _BAND_OBSERVATIONS = 2048
+_STRIP_VALUES = 2**16
 
 
 def round_up(value: int, multiple: int) -> int:
@@ -89,6 +90,17 @@ def pass_block(shape: tuple[int, int], chunks: tuple[int, int]) -> tuple[int, in
         width = least
     height = _PASS_VALUES // max(1, width)
     return min(rows, max(height // chunk_rows * chunk_rows, BLOCK_ROWS)), width
+
+
+def strips(n: int, width: int) -> Iterator[slice]:
+    """Yield strips of `n` rows whose values, in double precision, stay in a processor's cache.
+
+    Examples
+    --------
+    >>> [strip.stop for strip in strips(200, 1000)]
+    [65, 130, 195, 200]
+    """
+    return slabs(n, max(1, _STRIP_VALUES // max(1, width)))
 
 
 def band_rows(tile_edge: int) -> int:

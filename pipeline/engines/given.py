@@ -14,14 +14,11 @@ from clustergrid.pipeline.engines.sparse import SparseInput
 from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import Engine, Function, Metric, get_metric
 from clustergrid.pipeline.normalize import Normalization
-from clustergrid.storage.grid import BLOCK_ROWS, band_rows, slabs
+from clustergrid.storage.grid import BLOCK_ROWS, band_rows, slabs, strips
 from clustergrid.storage.source import MatrixSource
 from clustergrid.storage.sparse import CompressedParts, SparseSource, as_sparse, dense_block
 
 __all__ = ["DistanceInput", "RecentOperands", "blocks_of", "loaded"]
-
-_STRIP_VALUES = 2**16
-"""Of a strip of rows: half a megabyte stays in a processor's cache."""
 
 
 class _Slab:
@@ -178,8 +175,7 @@ class DistanceInput:
             Rows of the matrix, and their values, C-contiguous.
         """
         block = self.source.read(rows, features)
-        at_once = max(1, _STRIP_VALUES // max(1, block.shape[1]))
-        for part in slabs(len(block), at_once):
+        for part in strips(*block.shape):
             place = slice(rows.start + part.start, rows.start + part.stop)
             yield place, self.normalization.apply(block[part], place, features)
 
