@@ -85,6 +85,17 @@ def _report(
 
 
 def _with_rows_replaced(published: list[str], measured: list[str]) -> list[str]:
-    """Put rows that were measured again into the place of those of the same name."""
-    rows = {line.split("|")[1]: line for line in measured if line.startswith("| ")}
-    return [rows.get(line.split("|")[1], line) if "|" in line else line for line in published]
+    """Put rows that were measured again into the place of those of the same name, new ones last."""
+    rows = {_name(line): line for line in measured if _is_row(line)}
+    lines = [rows.pop(_name(line), line) if _is_row(line) else line for line in published]
+    last = max((place for place, line in enumerate(lines) if _is_row(line)), default=-1)
+    return [*lines[: last + 1], *rows.values(), *lines[last + 1 :]]
+
+
+def _is_row(line: str) -> bool:
+    """Whether a line is one of the first table: that of the machine has fewer columns."""
+    return line.startswith("| ") and line.count("|") == HEADER.splitlines()[0].count("|")
+
+
+def _name(row: str) -> str:
+    return row.split("|")[1]
