@@ -12,25 +12,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clustergrid.pipeline.calibration import calibrated
-from clustergrid.pipeline.distance import read_square
-from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.execution import available_cores, available_memory_bytes
-from clustergrid.pipeline.hierarchy.small import condensed_of
 from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import Function, get_metric
 from clustergrid.pipeline.monitor import Listener, Progress, make_progress
 from clustergrid.pipeline.opening import open_stages
-from clustergrid.pipeline.planning import Plan, format_bytes, parse_bytes, plan_run
+from clustergrid.pipeline.planning import Plan, parse_bytes, plan_run
 from clustergrid.pipeline.precomputed import given_distances, stored_distances
 from clustergrid.pipeline.prospect import CLUSTER_NOTE, look_at
 from clustergrid.pipeline.resources import DescribedCluster
 from clustergrid.pipeline.run_plan import check_scratch, check_store, existing_folder
 from clustergrid.pipeline.spec import AxisSpec, RunSpec, distance_dtype
 from clustergrid.pipeline.square import PRECOMPUTED, is_precomputed
-from clustergrid.pipeline.tree.optimal import check_optimal_ordering
 from clustergrid.pipeline.tree.optimal import optimal_leaf_ordering as order_optimally
-from clustergrid.pipeline.tree_engine import check_engine, rows_engine
-from clustergrid.pipeline.trees import condensed_tree, merge_square
+from clustergrid.pipeline.tree_engine import check_engine
+from clustergrid.pipeline.trees import condensed_tree, tiles_tree
 from clustergrid.storage.condensed import CondensedDistances
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.readers.location import Location
@@ -192,8 +188,16 @@ def linkage(
         found = given_distances(data, dtype=dtype, client=client, progress=progress)
         data = data if found is None else found
     if isinstance(data, CondensedDistances):
-        return _linkage_of_tiles(
-            data, method, optimal_ordering, engine, memory, make_progress(progress)
+        AxisSpec(method=method)
+        check_engine(engine, method, PRECOMPUTED)
+        return tiles_tree(
+            data,
+            method,
+            engine=engine,
+            optimal_ordering=optimal_ordering,
+            memory_bytes=available_memory_bytes() if memory is None else parse_bytes(memory),
+            progress=make_progress(progress),
+            name="linkage",
         )
     if isinstance(data, list | tuple) and all(isinstance(value, Real) for value in data):
         data = np.asarray(data)
@@ -212,39 +216,6 @@ def linkage(
         optimal_ordering=optimal_ordering,
         engine=engine,
     )
-
-
-def _linkage_of_tiles(
-    distances: CondensedDistances,
-    method: str,
-    optimal_ordering: bool,
-    engine: str | None,
-    memory: str | int | None,
-    progress: Progress,
-) -> np.ndarray:
-    AxisSpec(method=method)
-    check_engine(engine, method, PRECOMPUTED)
-    n = distances.n
-    chosen = rows_engine(engine, n, in_memory=True)
-    _refuse_large_square(n, distances.dtype.itemsize, memory)
-    if optimal_ordering:
-        check_optimal_ordering(n)
-    square = read_square(distances, np.arange(n), progress=progress, name="read")
-    condensed = condensed_of(square) if optimal_ordering else None
-    tree = merge_square(square, method, None, n, engine=chosen, progress=progress, name="linkage")
-    return tree if condensed is None else order_optimally(tree, condensed)
-
-
-def _refuse_large_square(n: int, itemsize: int, memory: str | int | None) -> None:
-    limit = available_memory_bytes() if memory is None else parse_bytes(memory)
-    needed = n * n * itemsize
-    if needed > limit:
-        raise MemoryLimitError(
-            f"the square matrix of {n:,} observations takes {format_bytes(needed)} of memory, and "
-            f"{format_bytes(limit)} may be used. Give that much, or use float32.",
-            needed_bytes=needed,
-            limit_bytes=limit,
-        )
 
 
 def _linkage_of_distances(

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from clustergrid.pipeline.distance import read_square
+from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.execution import available_cores
 from clustergrid.pipeline.hierarchy import (
     REDUCIBLE_METHODS,
@@ -19,11 +21,15 @@ from clustergrid.pipeline.hierarchy import (
 from clustergrid.pipeline.hierarchy._square import n_observations
 from clustergrid.pipeline.hierarchy.certified import Limits, cluster_certified
 from clustergrid.pipeline.hierarchy.condensed import CondensedSource
+from clustergrid.pipeline.hierarchy.small import condensed_of
 from clustergrid.pipeline.monitor import Progress
-from clustergrid.pipeline.tree_engine import condensed_engine
+from clustergrid.pipeline.sizes import format_bytes
+from clustergrid.pipeline.tree.optimal import check_optimal_ordering, optimal_leaf_ordering
+from clustergrid.pipeline.tree_engine import condensed_engine, rows_engine
+from clustergrid.storage.condensed import CondensedDistances
 from clustergrid.storage.errors import DataValueError
 
-__all__ = ["condensed_tree", "merge_square"]
+__all__ = ["condensed_tree", "merge_square", "tiles_tree"]
 
 _BESIDE_SHARE = 1.15
 """Memory beside a condensed matrix, by its bytes: lists, and the square of what rounds leave."""
@@ -127,6 +133,67 @@ def condensed_tree(
                 progress=lambda done, total, height: stage.advance(max(0, done - stage.done)),
             )
     return linkage_matrix(merges, n, monotonic=method in REDUCIBLE_METHODS)
+
+
+def tiles_tree(
+    distances: CondensedDistances,
+    method: str,
+    *,
+    engine: str | None,
+    optimal_ordering: bool,
+    memory_bytes: int,
+    progress: Progress,
+    name: str,
+) -> np.ndarray:
+    """Cluster the tiles of a condensed distance matrix, which are read into their square.
+
+    Parameters
+    ----------
+    distances
+        In memory or at rest; left as they are.
+    method
+        The linkage method.
+    engine
+        The user's choice: ``scipy``, ``square``, or None.
+    optimal_ordering
+        Whether leaves are turned so that neighbours are near.
+    memory_bytes
+        What the square may take.
+    progress, name
+        Who is told, and as which stage.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n - 1, 4)`` float64.
+
+    Raises
+    ------
+    MemoryLimitError
+        The square does not fit.
+    DataValueError
+        The engine works on something else.
+    """
+    n = distances.n
+    chosen = rows_engine(engine, n, in_memory=True)
+    _refuse_large_square(n, distances.dtype.itemsize, memory_bytes)
+    if optimal_ordering:
+        check_optimal_ordering(n)
+    square = read_square(distances, np.arange(n), progress=progress, name="read")
+    condensed = condensed_of(square) if optimal_ordering else None
+    tree = merge_square(square, method, None, n, engine=chosen, progress=progress, name=name)
+    return tree if condensed is None else optimal_leaf_ordering(tree, condensed)
+
+
+def _refuse_large_square(n: int, itemsize: int, limit_bytes: int) -> None:
+    needed = n * n * itemsize
+    if needed > limit_bytes:
+        raise MemoryLimitError(
+            f"the square matrix of {n:,} observations takes {format_bytes(needed)} of memory, and "
+            f"{format_bytes(limit_bytes)} may be used. Give that much, or use float32.",
+            needed_bytes=needed,
+            limit_bytes=limit_bytes,
+        )
 
 
 def _scipy_tree(condensed: np.ndarray, method: str) -> np.ndarray:
