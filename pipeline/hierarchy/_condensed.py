@@ -31,6 +31,7 @@ from clustergrid.pipeline.hierarchy._neighbors import (
 
 __all__ = [
     "cluster_distances",
+    "cluster_rows",
     "guess_reach",
     "nearest_clusters",
     "offer_rectangle",
@@ -189,26 +190,20 @@ def nearest_clusters(
     stop: int,
 ) -> None:
     """Make the lists of the owners `start` to `stop`, one a row of `lists`."""
-    n = len(labels)
-    others = np.flatnonzero(clusters.live)
-    totals = np.empty(n)
-    ids = np.empty(len(others), np.int32)
-    bounds = np.empty(len(others))
-    exact = np.ones(len(others), np.bool_)
+    slots = np.flatnonzero(clusters.live)
+    totals = np.empty(len(labels))
+    row = np.empty(len(slots))
+    ids = np.empty(len(slots), np.int32)
+    bounds = np.empty(len(slots))
+    exact = np.ones(len(slots), np.bool_)
     for position in range(start, stop):
-        owner = owners[position]
-        totals[:] = nothing_yet(method)
-        i = int(owner)
-        while i >= 0:
-            _add_row(condensed, clusters, labels, method, i, totals)
-            i = clusters.next_member[i]
+        owner = int(owners[position])
+        _fill_row(condensed, clusters, labels, method, owner, slots, totals, row)
         count = 0
-        for other in others:
-            if other != owner:
-                ids[count] = other
-                bounds[count] = total_distance(
-                    clusters, method, int(owner), int(other), totals[other]
-                )
+        for column in range(len(slots)):
+            if slots[column] != owner:
+                ids[count] = slots[column]
+                bounds[count] = row[column]
                 count += 1
         kept = min(count, n_neighbors)
         if count > kept:
@@ -217,6 +212,49 @@ def nearest_clusters(
         lists.bounds[position, :kept] = bounds[:kept]
         lists.counts[position] = kept
         close_lists(lists, n_neighbors, count, position, position + 1)
+
+
+@jit
+def cluster_rows(
+    condensed: NDArray[Any],
+    clusters: Clusters,
+    labels: NDArray[np.int64],
+    method: int,
+    owners: NDArray[np.int64],
+    rows: NDArray[np.float64],
+    start: int,
+    stop: int,
+) -> None:
+    """Make the rows of the owners `start` to `stop`, a live cluster a column."""
+    slots = np.flatnonzero(clusters.live)
+    totals = np.empty(len(labels))
+    for position in range(start, stop):
+        owner = int(owners[position])
+        _fill_row(condensed, clusters, labels, method, owner, slots, totals, rows[position])
+
+
+@jit
+def _fill_row(
+    condensed: NDArray[Any],
+    clusters: Clusters,
+    labels: NDArray[np.int64],
+    method: int,
+    owner: int,
+    slots: NDArray[np.int64],
+    totals: NDArray[np.float64],
+    row: NDArray[np.float64],
+) -> None:
+    """Compute the distances of a cluster to those in `slots`; that to itself is infinite."""
+    totals[:] = nothing_yet(method)
+    i = owner
+    while i >= 0:
+        _add_row(condensed, clusters, labels, method, i, totals)
+        i = int(clusters.next_member[i])
+    for column in range(len(slots)):
+        other = int(slots[column])
+        row[column] = np.inf
+        if other != owner:
+            row[column] = total_distance(clusters, method, owner, other, totals[other])
 
 
 @jit

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from clustergrid.pipeline.hierarchy._clusters import CODES, Clusters, labels_of
 from clustergrid.pipeline.hierarchy._condensed import (
     cluster_distances,
+    cluster_rows,
     guess_reach,
     nearest_clusters,
     offer_rectangle,
@@ -201,6 +202,28 @@ class CondensedSource:
             pause=_counting(pause, len(pieces)),
         )
         return distances
+
+    def rows(
+        self,
+        clusters: Clusters,
+        method: str,
+        owners: NDArray[np.int64],
+        pause: Callable[[float], None],
+    ) -> NDArray[np.float64]:
+        """Compute the distances of some clusters to all live ones, one owner a row."""
+        rows = np.empty((len(owners), int(np.count_nonzero(clusters.live))))
+        labels = labels_of(clusters)
+        n_points = np.bincount(labels, minlength=self.n)[owners]
+        pieces = _cut(n_points * self.n, _PIECE // _LOOKUP)
+        in_threads(
+            lambda piece: cluster_rows(
+                self._condensed, clusters, labels, CODES[method], owners, rows, *piece
+            ),
+            pieces,
+            threads=self._threads,
+            pause=_counting(pause, len(pieces)),
+        )
+        return rows
 
     def square(
         self, clusters: Clusters, method: str, pause: Callable[[float], None]

@@ -55,6 +55,21 @@ class DistanceSource(Protocol):
         """Compute the distances between clusters in slots `first` and `second`, one a pair."""
         ...
 
+    def rows(
+        self,
+        clusters: Clusters,
+        method: str,
+        owners: NDArray[np.int64],
+        pause: Callable[[float], None],
+    ) -> NDArray[np.float64]:
+        """Compute the distances of some clusters to all, ``(len(owners), m)``.
+
+        Columns are the m live clusters by slot, ``np.flatnonzero(clusters.live)``; the distance of
+        a cluster to itself is infinite. The bits of a row do not depend on which others are asked
+        for with it.
+        """
+        ...
+
     def square(
         self, clusters: Clusters, method: str, pause: Callable[[float], None]
     ) -> NDArray[np.float64]:
