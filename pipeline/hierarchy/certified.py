@@ -386,7 +386,9 @@ class _Driver:
                 return False
             self._n_asked += len(first)
             distances = self._source.distances(
-                clusters, self._method, first, second, partial(self._report, "rounds")
+                # The share is of these distances, and of rounds there is none.
+                *(clusters, self._method, first, second),
+                lambda _share: self._report("rounds", 0.0),
             )
             settle(self._lists, first, second, distances)
         least = float(rounds.least[clusters.live].min())
