@@ -23,6 +23,7 @@ __all__ = [
     "Reach",
     "close_lists",
     "keep_nearest",
+    "offer",
     "offer_piece",
     "open_lists",
     "open_reach",
@@ -150,16 +151,17 @@ def offer_piece(
                 value = piece[j]
                 column = start + j
                 if value <= reach.distance[row]:
-                    _offer(lists, reach, n_neighbors, row, column, value)
+                    offer(lists, reach, n_neighbors, row, column, value)
                 if value <= reach.distance[column]:
-                    _offer(lists, reach, n_neighbors, column, row, value)
+                    offer(lists, reach, n_neighbors, column, row, value)
     return n_strange == 0
 
 
 @jit
-def _offer(
+def offer(
     lists: Neighbors, reach: Reach, n_neighbors: int, owner: int, other: int, distance: float
 ) -> None:
+    """Put an entry that is no further than a list's reach into it; cut the list if it is full."""
     if distance == reach.distance[owner] and other > reach.last[owner]:
         return
     count = lists.counts[owner]
