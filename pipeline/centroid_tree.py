@@ -13,6 +13,7 @@ from clustergrid.pipeline.hierarchy import Duplicates, linkage_matrix
 from clustergrid.pipeline.hierarchy.centroids import cluster_points
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.tiles import DistanceInput
+from clustergrid.pipeline.tree_progress import tell_merges
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import pass_block, slabs
 
@@ -68,7 +69,7 @@ def centroid_tree(
             method,
             start=None if duplicates is None else duplicates.start,
             threads=threads or available_cores(),
-            progress=lambda done, total, height: stage.advance(done - stage.done),
+            progress=tell_merges(stage),
         )
     too_high = np.flatnonzero(~np.isfinite(merges.height))
     if len(too_high):

@@ -10,8 +10,8 @@ from clustergrid.pipeline.monitor import (
     Listener,
     PlainLines,
     format_amount,
-    format_seconds,
 )
+from clustergrid.pipeline.sizes import format_seconds
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -86,7 +86,7 @@ class Bars:
 
 
 def _amount(event: Event) -> str:
-    """Of how much, how fast, and what is there from an earlier run."""
+    """Of how much, how fast, what is there from an earlier run, and what else there is to say."""
     parts = []
     if event.total:
         parts.append(f"of {format_amount(event.total, event.unit)}")
@@ -94,6 +94,8 @@ def _amount(event: Event) -> str:
         parts.append(f"{format_amount(event.rate, event.unit)}/s")
     if event.kept:
         parts.append(f"{event.kept:,} kept")
+    if event.note and event.state == "running":
+        parts.append(event.note)
     return ", ".join(parts)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from clustergrid.pipeline.memory import MemoryPeak, MemorySampler, MemoryWatch
-from clustergrid.pipeline.sizes import format_bytes
+from clustergrid.pipeline.sizes import format_bytes, format_seconds
 from clustergrid.storage.errors import StorageError
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "Progress",
     "Stage",
     "format_amount",
-    "format_seconds",
     "make_progress",
 ]
 
@@ -61,6 +60,9 @@ class Event:
     peak_memory_bytes, peak_driver_bytes, peak_worker_bytes
         Most memory since the stage started: of all local processes, of this one, and of the
         largest of the others. 0 where it is not measured.
+    note
+        What else there is to say, in a few words. Of a tree: "rounds: 1,234 clusters left, height
+        3.21" (`clustergrid.pipeline.tree_progress.tree_note`).
     time
         Unix time of the event.
     """
@@ -78,10 +80,13 @@ class Event:
     peak_memory_bytes: int = 0
     peak_driver_bytes: int = 0
     peak_worker_bytes: int = 0
+    note: str = ""
     time: float
 
 
 Listener = Callable[[Event], None]
+Note = Callable[[], str]
+"""Makes the note of an event; called when there is one."""
 
 
 class _Pace:
@@ -136,10 +141,22 @@ class Stage:
         self._memory = memory
         self._started = self._told = time.monotonic()
         self._pace = _Pace(self._started)
+        self._note: Note | None = None
 
-    def advance(self, amount: int = 1) -> None:
-        """Say that so much more is done; listeners hear of it a few times a second."""
+    def advance(self, amount: int = 1, note: Note | None = None) -> None:
+        """Say that so much more is done; listeners hear of it a few times a second.
+
+        Parameters
+        ----------
+        amount
+            How much more.
+        note
+            What to call for the note of this and later events. It is called a few times a second
+            however often the stage advances, so engines may say where they are at every step.
+        """
         self.done += amount
+        if note is not None:
+            self._note = note
         if self._progress.is_resuming:
             self.kept += amount
         now = time.monotonic()
@@ -169,6 +186,7 @@ class Stage:
                 peak_memory_bytes=memory.total_bytes,
                 peak_driver_bytes=memory.driver_bytes,
                 peak_worker_bytes=memory.worker_bytes,
+                note="" if self._note is None else self._note(),
                 time=round(time.time(), 3),
             )
         )
@@ -325,6 +343,8 @@ def _describe(event: Event) -> str:
         parts.append(f"{format_amount(event.rate, event.unit)}/s")
     if event.seconds_left is not None:
         parts.append(f"{format_seconds(event.seconds_left)} left")
+    if event.note:
+        parts.append(event.note)
     return ", ".join(parts)
 
 
@@ -341,27 +361,6 @@ def format_amount(amount: float, unit: str) -> str:
     if isinstance(amount, int) or amount >= 100:
         return f"{round(amount):,} {unit}"
     return f"{amount:.3g} {unit}"
-
-
-def format_seconds(seconds: float) -> str:
-    """Write a time as people read it, in two units at most.
-
-    Examples
-    --------
-    >>> [format_seconds(s) for s in (0.31, 42, 95, 7322, 200_000)]
-    ['0.3 s', '42 s', '1 min 35 s', '2 h 2 min', '2 d 7 h']
-    """
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for large, small, size, part in (
-        ("d", "h", 86_400, 3600),
-        ("h", "min", 3600, 60),
-        ("min", "s", 60, 1),
-    ):
-        if whole >= size:
-            return f"{whole // size} {large} {whole % size // part} {small}"
-    return f"{whole} s"
 
 
 def make_progress(progress: Progress | Listener | bool | None) -> Progress:

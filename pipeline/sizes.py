@@ -48,19 +48,24 @@ def format_bytes(size: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Write a time as people say it, no more exactly than an estimate deserves.
+    """Write a time as people read it, in two units at most.
 
     Examples
     --------
-    >>> format_seconds(0.04), format_seconds(12.3), format_seconds(200), format_seconds(9000)
-    ('0.04 s', '12 s', '3.3 min', '2.5 h')
-    >>> format_seconds(400_000)
-    '4.6 days'
+    >>> [format_seconds(s) for s in (0.04, 0.31, 42, 95, 3600, 7322, 200_000)]
+    ['0.04 s', '0.3 s', '42 s', '1 min 35 s', '1 h', '2 h 2 min', '2 d 7 h']
     """
     if seconds < 0.005:
         return "0 s"
-    for unit, length in (("s", 60.0), ("min", 60.0), ("h", 48.0)):
-        if seconds < length:
-            return f"{seconds:.2g} {unit}"
-        seconds /= 24.0 if unit == "h" else length
-    return f"{seconds:,.0f} days" if seconds >= 9.5 else f"{seconds:.2g} days"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s" if seconds >= 0.095 else f"{seconds:.2f} s"
+    whole = round(seconds)
+    for large, small, size, part in (
+        ("d", "h", 86_400, 3600),
+        ("h", "min", 3600, 60),
+        ("min", "s", 60, 1),
+    ):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size:,} {large}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"

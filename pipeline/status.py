@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from clustergrid.pipeline.monitor import Event, format_amount, format_seconds
-from clustergrid.pipeline.sizes import format_bytes
+from clustergrid.pipeline.monitor import Event, format_amount
+from clustergrid.pipeline.sizes import format_bytes, format_seconds
 from clustergrid.storage.rundir import RunDirectory
 
 __all__ = ["RunStatus", "StageStatus", "read_status"]
@@ -25,7 +25,8 @@ class StageStatus:
 
     Attributes
     ----------
-    stage, state, done, total, unit, kept, bytes, rate, seconds, seconds_left, peak_memory_bytes
+    stage, state, done, total, unit, kept, bytes, rate, seconds, seconds_left,
+    peak_memory_bytes, note
         As in the event. A stage that was under way when its process died has the state
         ``"stopped"``, as one that a signal ended.
     silent_seconds
@@ -43,6 +44,7 @@ class StageStatus:
     seconds: float
     seconds_left: float | None
     peak_memory_bytes: int
+    note: str
     silent_seconds: float
 
 
@@ -118,6 +120,8 @@ def _cells(stage: StageStatus) -> tuple[str, ...]:
         amount.append(f"{stage.kept:,} kept from the earlier run")
     if stage.seconds_left is not None:
         amount.append(f"{format_seconds(stage.seconds_left)} left")
+    if stage.note and stage.state != "finished":
+        amount.append(stage.note)
     if stage.silent_seconds >= _SILENT_SECONDS:
         amount.append(f"silent for {format_seconds(stage.silent_seconds)}")
     return (

@@ -56,6 +56,21 @@ def test_a_bar_tells_the_rate_and_what_was_kept(terminal):
     assert "of 8 tiles, 4 kept" in shown
 
 
+def test_a_bar_has_the_note_while_the_stage_runs(terminal):
+    bars, events = Bars(terminal), []
+    with Progress(events.append, interval_seconds=0).stage(
+        "linkage-row", total=8, unit="merges"
+    ) as stage:
+        stage.advance(2, lambda: "6 clusters left, height 3.21")
+    for event in events:
+        before = terminal.tell()
+        bars(replace(event, rate=0.5))
+        if bars._display is not None:
+            bars._display.refresh()
+        is_shown = "6 clusters left, height 3.21" in terminal.getvalue()[before:]
+        assert is_shown == (event.state == "running")
+
+
 def test_stages_within_stages_and_of_unknown_length(terminal):
     progress = Progress(Bars(terminal), interval_seconds=0)
     with progress.stage("picture", total=1, unit="files"):

@@ -90,7 +90,7 @@ def test_events_are_kept_as_json_lines(tmp_path):
     assert [line["state"] for line in lines] == states * 2
     assert set(lines[0]) == {
         *("stage", "state", "done", "total", "unit", "kept", "bytes", "rate", "time"),
-        *("seconds", "seconds_left"),
+        *("seconds", "seconds_left", "note"),
         *("peak_memory_bytes", "peak_driver_bytes", "peak_worker_bytes"),
     }
 
@@ -176,6 +176,44 @@ def test_a_full_disk_does_not_hide_why_a_stage_failed():
 
     with pytest.raises(KeyboardInterrupt), Progress(full).stage("x", total=1, unit="tiles"):
         raise KeyboardInterrupt
+
+
+def test_a_note_is_made_when_listeners_are_told(clock):
+    events, made = [], []
+
+    def note(step):
+        made.append(step)
+        return f"step {step}"
+
+    with Progress(events.append, interval_seconds=10).stage(
+        "linkage-row", total=100, unit="merges"
+    ) as stage:
+        for step in range(100):
+            clock.now += 1
+            # What has nothing to say leaves the note as it was.
+            stage.advance(1, None if step % 10 == 9 else lambda step=step: note(step))
+    assert [event.note for event in events] == [
+        "",
+        *(f"step {9 + 10 * i - 1}" for i in range(10)),
+        "step 98",
+    ]
+    assert len(made) == len(events) - 1
+
+
+def test_a_note_is_in_the_line_and_in_the_log(clock, tmp_path):
+    stream, log = io.StringIO(), tmp_path / "progress.jsonl"
+    progress = Progress(PlainLines(stream, every_seconds=0), JsonLines(log), interval_seconds=0)
+    with progress.stage("linkage-row", total=100, unit="merges") as stage:
+        clock.now += 4
+        stage.advance(40, lambda: "rounds: 60 clusters left, height 3.21")
+    assert stream.getvalue().splitlines() == [
+        "linkage-row: 100 merges",
+        "linkage-row: 40 % of 100 merges, 10 merges/s, 6.0 s left, "
+        "rounds: 60 clusters left, height 3.21",
+        "linkage-row: finished in 4.0 s",
+    ]
+    notes = [json.loads(line)["note"] for line in log.read_text().splitlines()]
+    assert notes == ["", *["rounds: 60 clusters left, height 3.21"] * 2]
 
 
 def test_plain_lines_are_few(clock):

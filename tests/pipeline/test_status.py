@@ -89,6 +89,15 @@ def test_everything_that_is_known_is_told(directory, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("state", ["running", "failed", "finished"])
+def test_the_note_is_told_of_a_stage_that_is_not_finished(directory, state):
+    note = "rounds: 1,234 clusters left, height 3.21"
+    write(directory, {"run": "started", "time": 1000.0}, entry(note=note, state=state))
+    status = read_status(directory.path)
+    assert status.stages[0].note == note
+    assert str(status).endswith(note) == (state != "finished")
+
+
 def test_a_stage_whose_process_died_has_stopped(directory):
     write(directory, {"run": "started", "time": 1000.0}, entry(seconds_left=3.0))
     status = read_status(directory.path)
@@ -101,7 +110,7 @@ def test_the_log_of_an_earlier_version_is_read(directory):
     """Its events had fewer fields."""
     write(directory, {"run": "started", "time": 1000.0}, entry(state="finished"))
     stage = read_status(directory.path).stages[0]
-    assert (stage.done, stage.rate, stage.peak_memory_bytes) == (60, 0.0, 0)
+    assert (stage.done, stage.rate, stage.peak_memory_bytes, stage.note) == (60, 0.0, 0, "")
 
 
 def test_the_peak_of_a_finished_run_is_that_of_all_of_it(directory):
