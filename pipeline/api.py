@@ -17,6 +17,7 @@ from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import Function, get_metric
 from clustergrid.pipeline.monitor import Listener, Progress, make_progress
 from clustergrid.pipeline.opening import open_stages
+from clustergrid.pipeline.ordering import order_leaves
 from clustergrid.pipeline.planning import Plan, parse_bytes, plan_run
 from clustergrid.pipeline.precomputed import given_distances, stored_distances
 from clustergrid.pipeline.prospect import CLUSTER_NOTE, look_at
@@ -24,7 +25,6 @@ from clustergrid.pipeline.resources import DescribedCluster
 from clustergrid.pipeline.run_plan import check_scratch, check_store, existing_folder
 from clustergrid.pipeline.spec import AxisSpec, RunSpec, distance_dtype
 from clustergrid.pipeline.square import PRECOMPUTED, is_precomputed
-from clustergrid.pipeline.tree.optimal import optimal_leaf_ordering as order_optimally
 from clustergrid.pipeline.tree_engine import check_engine
 from clustergrid.pipeline.trees import condensed_tree, tiles_tree
 from clustergrid.storage.condensed import CondensedDistances
@@ -154,7 +154,11 @@ def linkage(
     metric_kws
         Keywords of the metric, as ``{"p": 3}``: those of `pdist`.
     optimal_ordering
-        Turn the leaves so that neighbours are near (up to some thousand observations).
+        Turn the leaves so that neighbours are nearest in sum. Up to 20,000 observations that
+        differ, no order that the tree allows has a smaller sum of distances between neighbours. Of
+        more, subtrees of up to 4,000 are ordered so, then the tree above them with only the ends of
+        each, and so on: the order is the best of all within each part, and never worse than
+        without. It takes ``10 n ** 2`` bytes up to 20,000 observations, 160 MB of more.
     engine
         What the tree is made from: ``"scipy"`` (SciPy itself), ``"square"`` (the square of the
         distances, in memory), ``"condensed"`` (a condensed matrix that is given, which is neither
@@ -230,7 +234,9 @@ def _linkage_of_distances(
     check_engine(engine, method, PRECOMPUTED)
     condensed = np.ascontiguousarray(condensed, dtype=dtype)
     tree = condensed_tree(condensed, method, engine=engine, progress=progress, name="linkage")
-    return order_optimally(tree, condensed.astype(np.float64)) if optimal_ordering else tree
+    if not optimal_ordering:
+        return tree
+    return order_leaves(tree, condensed, progress=progress, name="ordering")
 
 
 def plan(
@@ -242,6 +248,7 @@ def plan(
     col_cluster: bool = True,
     z_score: int | None = None,
     standard_scale: int | None = None,
+    optimal_ordering: bool = False,
     dtype: Any = None,
     memory: str | int | None = None,
     store: Store = None,
@@ -257,7 +264,9 @@ def plan(
 
     Parameters
     ----------
-    data, method, metric, row_cluster, col_cluster, z_score, standard_scale, dtype, store, client
+    data, method, metric, row_cluster, col_cluster, z_score, standard_scale, optimal_ordering
+        As in `clustermap`.
+    dtype, store, client
         As in `clustermap`.
     memory
         What may be used on this machine, as ``"8GB"`` or bytes; by default most of what is free.
@@ -303,6 +312,7 @@ def plan(
             method=method,
             metric=metric,
             metric_kws=keywords,
+            optimal_ordering=optimal_ordering,
             dtype=distances,
         )
 

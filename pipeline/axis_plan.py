@@ -11,6 +11,7 @@ from clustergrid.pipeline.estimate import (
     centroid_work,
     distance_work,
     linkage_work,
+    ordering_work,
     rank_work,
 )
 from clustergrid.pipeline.footprint import (
@@ -19,6 +20,7 @@ from clustergrid.pipeline.footprint import (
     Ground,
     distance_footprint,
     linkage_footprint,
+    ordering_footprint,
     rank_footprint,
 )
 from clustergrid.pipeline.metrics import (
@@ -29,7 +31,7 @@ from clustergrid.pipeline.metrics import (
 )
 from clustergrid.pipeline.planned import StagePlan
 from clustergrid.pipeline.rank_plan import rank_chunks, rank_matrix
-from clustergrid.pipeline.reasons import distance_reason
+from clustergrid.pipeline.reasons import distance_reason, ordering_reason
 from clustergrid.pipeline.sparseness import prefers_stored
 from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec
 from clustergrid.pipeline.square import PRECOMPUTED, refuse_not_square
@@ -177,7 +179,11 @@ class AxisPlanner:
     @property
     def hungriest(self) -> str:
         """Name of the stage that needs the most memory."""
-        return f"{'linkage' if self.tree else 'distance'}-{self.name}"
+        if not self.tree:
+            return f"distance-{self.name}"
+        work = self.work
+        is_ordering = work.ordering_held_bytes > work.merging_bytes(BLOCK_ROWS)
+        return f"{'ordering' if is_ordering else 'linkage'}-{self.name}"
 
     @property
     def settled(self) -> AxisPlanner:
@@ -256,6 +262,8 @@ class AxisPlanner:
         yield self._distances()
         if self.tree:
             yield self._tree_from_square()
+            if self.spec.optimal_ordering:
+                yield self._ordering()
 
     def _grid(self, tiling: Tiling) -> TriangleGrid:
         return TriangleGrid(n=self.n, tile_edge=min(tiling.tile_edge, self.n))
@@ -346,4 +354,14 @@ class AxisPlanner:
                 tiles_bytes=tiles_bytes,
                 matrix_bytes=self.tile_stored_bytes,
             ),
+        )
+
+    def _ordering(self) -> StagePlan:
+        return StagePlan(
+            name=f"ordering-{self.name}",
+            engine="shortest paths",
+            reason=ordering_reason(self.n),
+            tasks=1,
+            footprint=ordering_footprint(self.tile_ground, self.work),
+            work=ordering_work(self.n),
         )

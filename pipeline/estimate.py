@@ -20,6 +20,7 @@ from clustergrid.pipeline.hierarchy.methods import REDUCIBLE_METHODS
 from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Engine, Metric, engine_for
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.spec import AxisSpec
+from clustergrid.pipeline.tree.optimal import leaves_ordered_at_once, ordering_bytes
 from clustergrid.storage.grid import BLOCK_ROWS
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "estimate_seconds",
     "ingest_work",
     "linkage_work",
+    "ordering_work",
     "picture_work",
     "startup_seconds",
     "statistics_work",
@@ -125,7 +127,7 @@ _SMALL_TREE_STEPS = 130
 _CALL_STEPS = 30_000
 """A function of the user's: a call of Python, some microseconds."""
 _ORDERING_STEPS = 60
-"""Of optimal ordering, a pair of leaves."""
+"""Of optimal ordering, a leaf times a leaf of its problem; more where trees are like chains."""
 
 # Zarr's codecs on one core, bytes a second: checksum, and compression where there is one.
 _DECODED_PER_SECOND = 6e8
@@ -413,7 +415,6 @@ def linkage_work(
         merging = _SPANNING_STEPS
     else:
         merging = _CHAIN_STEPS if spec.method in REDUCIBLE_METHODS else _MINIMA_STEPS
-    ordering = _ORDERING_STEPS * n * n * math.log2(max(2, n)) if spec.optimal_ordering else 0.0
     return StageWork(
         steps=0 if is_small else _DIGEST_STEPS * n * k,
         decoded_bytes=0 if is_small else matrix_bytes,
@@ -423,7 +424,16 @@ def linkage_work(
         driver_shared_steps=_FILL_STEPS * n * n / 2,
         disk_read_bytes=tiles_bytes,
         fresh_bytes=n * n * itemsize if tiles_bytes else 0,
-        driver_steps=merging * float(n) * n + ordering,
+        driver_steps=merging * float(n) * n,
+    )
+
+
+def ordering_work(n: int) -> StageWork:
+    """Of the best order of the leaves, by the threads of the driver's process."""
+    at_once = leaves_ordered_at_once(n)
+    return StageWork(
+        driver_shared_steps=_ORDERING_STEPS * float(n) * at_once,
+        fresh_bytes=ordering_bytes(n),
     )
 
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from clustergrid.pipeline.rank_plan import rank_task_bytes
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.tile_memory import StoredMatrix, TileWork, with_slack
+from clustergrid.pipeline.tree.optimal import ordering_bytes
 from clustergrid.storage.grid import READ_BLOCK, TriangleGrid
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "downsample_footprint",
     "ingest_footprint",
     "linkage_footprint",
+    "ordering_footprint",
     "picture_footprint",
     "rank_footprint",
     "statistics_footprint",
@@ -77,8 +79,6 @@ _LEAF_BYTES = 1_000
 """Of the picture: the coordinates and path of a leaf's part of a dendrogram."""
 _PICTURE_BYTES = 100_000_000
 """Of the picture: matplotlib and its fonts."""
-_ORDERED_OPTIMALLY_BYTES = 24
-"""Of every pair, by optimal ordering: SciPy works on two squares, and on a condensed vector."""
 _SMALL_PAIR_BYTES = 16
 """Of every pair, where SciPy makes the tree: two condensed vectors."""
 
@@ -227,9 +227,25 @@ class AxisWork:
         return self.square_bytes if self.in_memory else 0
 
     def held_bytes(self, tile_edge: int) -> int:
-        """Say what the driver holds beside the tasks, in the hungrier of the two stages."""
+        """Say what the driver holds beside the tasks, in the hungriest of the stages."""
+        return max(self.merging_bytes(tile_edge), self.ordering_held_bytes)
+
+    def merging_bytes(self, tile_edge: int) -> int:
+        """Say what the driver holds beside the tasks, before leaves are ordered."""
         square = self.square_bytes if self.tree else self.distances_bytes(tile_edge)
         return square + max(self.operand_bytes, self._tree_bytes if self.tree else 0)
+
+    @property
+    def _ordered_bytes(self) -> int:
+        """Of the copy of the distances that leaves are ordered by: merging uses up the square."""
+        is_ordered = self.tree and self.optimal_ordering and self.engine != "data"
+        return self.square_bytes // 2 if is_ordered else 0
+
+    @property
+    def ordering_held_bytes(self) -> int:
+        """What the driver holds while leaves are ordered; 0 where they are not."""
+        copy = self._ordered_bytes
+        return copy + self._tree_vectors_bytes + ordering_bytes(self.tile.n) if copy else 0
 
     @property
     def operand_bytes(self) -> int:
@@ -241,9 +257,12 @@ class AxisWork:
     def _tree_bytes(self) -> int:
         if self.engine == "data" and self.method != "single":
             return centroid_tree_bytes(self.tile.n, self.tile.k)
-        pair = _ORDERED_OPTIMALLY_BYTES if self.optimal_ordering else 0
-        pair += _SMALL_PAIR_BYTES if self.engine == "scipy" else 0
-        return _TREE_BYTES * self.tile.n + pair * self.tile.n**2
+        pair = _SMALL_PAIR_BYTES if self.engine == "scipy" else 0
+        return self._tree_vectors_bytes + pair * self.tile.n**2 + self._ordered_bytes
+
+    @property
+    def _tree_vectors_bytes(self) -> int:
+        return _TREE_BYTES * self.tile.n
 
 
 def centroid_tree_bytes(n: int, k: int) -> int:
@@ -299,8 +318,13 @@ def linkage_footprint(ground: Ground, work: AxisWork, tile_edge: int) -> Footpri
     reading = 0
     if work.is_read_back:
         reading = ground.resources.reading_threads * work.tile.read_tile_bytes(tile_edge)
-    held = work.held_bytes(tile_edge) + reading
+    held = work.merging_bytes(tile_edge) + reading
     return search.then(ground.footprint(held_bytes=held, task_bytes=0))
+
+
+def ordering_footprint(ground: Ground, work: AxisWork) -> Footprint:
+    """Of the leaves' order: distances that were kept for it, and the shortest paths."""
+    return ground.footprint(held_bytes=work.ordering_held_bytes, task_bytes=0)
 
 
 def downsample_footprint(ground: Ground, pixels: int) -> Footprint:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from clustergrid.pipeline.axis_plan import AxisPlanner
 from clustergrid.pipeline.estimate import (
@@ -326,6 +326,8 @@ class _Planner:
             others["one thread (taskset -c 0)"] = replace(self, resources=fewer)
         if resources.local_workers:
             others["cluster='none'"] = replace(self, resources=alone)
+        if any(axis.spec.optimal_ordering for axis in self.axes()):
+            others["optimal_ordering=False"] = self._with_axes(optimal_ordering=False)
         no_tree = AxisSpec(cluster=False)
         if self.spec.row.cluster:
             others["row_cluster=False"] = replace(self, spec=replace(self.spec, row=no_tree))
@@ -350,6 +352,8 @@ class _Planner:
     def _in_single_precision(self) -> dict[str, _Planner]:
         if all(axis.spec.dtype == "float32" for axis in self.axes()):
             return {}
-        row, column = (replace(self.spec.axis(a), dtype="float32") for a in (0, 1))
-        spec = replace(self.spec, row=row, column=column)
-        return {"dtype='float32'": replace(self, spec=spec)}
+        return {"dtype='float32'": self._with_axes(dtype="float32")}
+
+    def _with_axes(self, **changes: Any) -> _Planner:
+        row, column = (replace(self.spec.axis(a), **changes) for a in (0, 1))
+        return replace(self, spec=replace(self.spec, row=row, column=column))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["distance_reason"]
+from clustergrid.pipeline.tree.optimal import MAX_LEAVES_ORDERED_EXACTLY, leaves_ordered_at_once
+
+__all__ = ["distance_reason", "ordering_reason"]
 
 
 def distance_reason(metric: str, engine: str, n: int, k: int) -> str:
@@ -29,3 +31,21 @@ _WHYS = {
     "missing": "compares what both rows have: a compiled loop over each pair",
     "direct": "is no matrix product: a compiled loop over each pair",
 }
+
+
+def ordering_reason(n: int) -> str:
+    """Say how good the order of `n` leaves will be.
+
+    Examples
+    --------
+    >>> ordering_reason(5_000)
+    'neighbours are as near in sum as the tree allows'
+    >>> ordering_reason(50_000)
+    'more than 20,000 leaves: the best order in parts of 4,000 leaves, and of what joins them'
+    """
+    if n <= MAX_LEAVES_ORDERED_EXACTLY:
+        return "neighbours are as near in sum as the tree allows"
+    return (
+        f"more than {MAX_LEAVES_ORDERED_EXACTLY:,} leaves: the best order in parts of "
+        f"{leaves_ordered_at_once(n):,} leaves, and of what joins them"
+    )

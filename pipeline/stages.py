@@ -48,6 +48,7 @@ from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import Function, Metric
 from clustergrid.pipeline.normalize import Normalization
 from clustergrid.pipeline.operands import distance_input
+from clustergrid.pipeline.ordering import order_leaves
 from clustergrid.pipeline.planning import plan_run
 from clustergrid.pipeline.precomputed import (
     check_square,
@@ -67,8 +68,6 @@ from clustergrid.pipeline.spec import (
 from clustergrid.pipeline.square import is_precomputed, refuse_normalized
 from clustergrid.pipeline.tiles import DistanceInput
 from clustergrid.pipeline.tiling import Tiling
-from clustergrid.pipeline.tree.optimal import check_optimal_ordering
-from clustergrid.pipeline.tree.optimal import optimal_leaf_ordering as order_optimally
 from clustergrid.pipeline.tree_engine import rows_engine
 from clustergrid.pipeline.trees import merge_square
 from clustergrid.storage.arrays import remove_array
@@ -157,7 +156,7 @@ class Stages(BoundMatrix):
         metric_kws
             Keywords of the metric.
         optimal_ordering
-            Turn the leaves so that neighbours are near.
+            Turn the leaves so that neighbours are nearest in sum; see `linkage` in ``api.py``.
         engine
             What the tree is made from, of `clustergrid.pipeline.tree_engine.ENGINES`; None: what
             is best.
@@ -183,8 +182,6 @@ class Stages(BoundMatrix):
             dtype=self.dtype,
             engine=engine,
         )
-        if optimal_ordering:
-            check_optimal_ordering(self.shape[axis])
         if (axis, spec) not in self._linkages:
             self._linkages[axis, spec] = self._compute_linkage(axis, spec)
         return self._linkages[axis, spec]
@@ -209,7 +206,7 @@ class Stages(BoundMatrix):
                 duplicates = self._duplicates(axis, given, spec)
                 kept = np.arange(n) if duplicates is None else duplicates.kept
                 square = self._square(axis, spec.found_metric, given, tiling, kept)
-        condensed = condensed_of(square) if spec.optimal_ordering else None
+        condensed = condensed_of(square, square.dtype) if spec.optimal_ordering else None
         linkage = merge_square(
             square,
             spec.method,
@@ -219,7 +216,11 @@ class Stages(BoundMatrix):
             progress=self._progress,
             name=f"linkage-{AXIS_NAMES[axis]}",
         )
-        return linkage if condensed is None else order_optimally(linkage, condensed)
+        del square  # which is as large as what ordering takes
+        if condensed is None:
+            return linkage
+        name = f"ordering-{AXIS_NAMES[axis]}"
+        return order_leaves(linkage, condensed, duplicates, progress=self._progress, name=name)
 
     def _tree_engine(self, axis: int, spec: AxisSpec) -> str:
         """Choose what the tree is made from, as the plan does."""
@@ -280,7 +281,7 @@ class Stages(BoundMatrix):
         )
 
     def _duplicates(self, axis: int, given: DistanceInput, spec: AxisSpec) -> Duplicates | None:
-        if not spec.found_metric.is_zero_of_equals or spec.optimal_ordering:
+        if not spec.found_metric.is_zero_of_equals:
             return None
         if self._tree_engine(axis, spec) == "scipy":
             return None

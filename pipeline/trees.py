@@ -23,9 +23,11 @@ from clustergrid.pipeline.hierarchy.certified import Limits, cluster_certified
 from clustergrid.pipeline.hierarchy.condensed import CondensedSource
 from clustergrid.pipeline.hierarchy.small import condensed_of
 from clustergrid.pipeline.monitor import Progress
+from clustergrid.pipeline.ordering import order_leaves
 from clustergrid.pipeline.sizes import format_bytes
-from clustergrid.pipeline.tree.optimal import check_optimal_ordering, optimal_leaf_ordering
+from clustergrid.pipeline.tree.optimal import ordering_bytes
 from clustergrid.pipeline.tree_engine import condensed_engine, rows_engine
+from clustergrid.pipeline.tree_progress import tell_merges, tell_reached
 from clustergrid.storage.condensed import CondensedDistances
 from clustergrid.storage.errors import DataValueError
 
@@ -78,7 +80,7 @@ def merge_square(
             method,
             start=start,
             threads=available_cores(),
-            progress=lambda done, total, height: stage.advance(done - stage.done),
+            progress=tell_merges(stage),
         )
     return linkage_matrix(merges, n, duplicates=duplicates, monotonic=method in REDUCIBLE_METHODS)
 
@@ -123,14 +125,14 @@ def condensed_tree(
                 limits=Limits.within(
                     int(_BESIDE_SHARE * condensed.nbytes), n=n, threads=available_cores()
                 ),
-                progress=lambda reached: stage.advance(n - reached.clusters_left - stage.done),
+                progress=tell_reached(stage, n),
             )
         if merges is None:
             merges = cluster_condensed(
                 condensed,
                 method,
                 threads=available_cores(),
-                progress=lambda done, total, height: stage.advance(max(0, done - stage.done)),
+                progress=tell_merges(stage),
             )
     return linkage_matrix(merges, n, monotonic=method in REDUCIBLE_METHODS)
 
@@ -160,7 +162,7 @@ def tiles_tree(
     memory_bytes
         What the square may take.
     progress, name
-        Who is told, and as which stage.
+        Who is told, and as which stage; ordering is one of its own, ``"ordering"``.
 
     Returns
     -------
@@ -170,27 +172,33 @@ def tiles_tree(
     Raises
     ------
     MemoryLimitError
-        The square does not fit.
+        The square, or what ordering takes, does not fit.
     DataValueError
         The engine works on something else.
     """
     n = distances.n
     chosen = rows_engine(engine, n, in_memory=True)
-    _refuse_large_square(n, distances.dtype.itemsize, memory_bytes)
-    if optimal_ordering:
-        check_optimal_ordering(n)
+    _refuse_large_square(n, distances.dtype.itemsize, memory_bytes, optimal_ordering)
     square = read_square(distances, np.arange(n), progress=progress, name="read")
-    condensed = condensed_of(square) if optimal_ordering else None
+    condensed = condensed_of(square, square.dtype) if optimal_ordering else None
     tree = merge_square(square, method, None, n, engine=chosen, progress=progress, name=name)
-    return tree if condensed is None else optimal_leaf_ordering(tree, condensed)
+    del square  # which is as large as what ordering takes
+    if condensed is None:
+        return tree
+    return order_leaves(tree, condensed, progress=progress, name="ordering")
 
 
-def _refuse_large_square(n: int, itemsize: int, limit_bytes: int) -> None:
-    needed = n * n * itemsize
+def _refuse_large_square(n: int, itemsize: int, limit_bytes: int, optimal_ordering: bool) -> None:
+    square = n * n * itemsize
+    needed, what, instead = square, f"the square matrix of {n:,} observations takes", "use float32"
+    if optimal_ordering:
+        needed = square // 2 + max(square, ordering_bytes(n))
+        what = f"the square matrix of {n:,} observations, and ordering them optimally, take"
+        instead = "leave optimal_ordering off"
     if needed > limit_bytes:
         raise MemoryLimitError(
-            f"the square matrix of {n:,} observations takes {format_bytes(needed)} of memory, and "
-            f"{format_bytes(limit_bytes)} may be used. Give that much, or use float32.",
+            f"{what} {format_bytes(needed)} of memory, and {format_bytes(limit_bytes)} may be used."
+            f" Give that much, or {instead}.",
             needed_bytes=needed,
             limit_bytes=limit_bytes,
         )

@@ -34,7 +34,6 @@ from clustergrid.storage.errors import DataValueError
 
 __all__ = [
     "MAX_LEAVES_ORDERED_EXACTLY",
-    "check_optimal_ordering",
     "leaves_ordered_at_once",
     "neighbor_sum",
     "optimal_leaf_ordering",
@@ -49,21 +48,6 @@ LEAVES_AT_ONCE = 4_000
 """Ends in a problem of a larger tree: the time is linear in the leaves then, and memory fixed."""
 
 Progress = Callable[[int, int], None]
-
-
-def check_optimal_ordering(n: int) -> None:
-    """Refuse an optimal ordering of too many leaves, before anything is computed for it.
-
-    Raises
-    ------
-    DataValueError
-        There are more than `MAX_LEAVES_ORDERED_EXACTLY`, and no function computes the distances.
-    """
-    if n > MAX_LEAVES_ORDERED_EXACTLY:
-        raise DataValueError(
-            f"optimal ordering takes at most {MAX_LEAVES_ORDERED_EXACTLY} leaves, got {n}. Leave "
-            "optimal_ordering off for this axis; the tree and its heights are the same without it."
-        )
 
 
 def leaves_ordered_at_once(n: int) -> int:
