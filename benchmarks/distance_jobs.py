@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 SEED = 20261122
+_STATUS = Path("/proc/self/status")
 WARM_ROWS = 3072
 """More than go to SciPy: so many rows and enough features take the engine that the whole takes."""
 
@@ -63,13 +64,17 @@ def peak_bytes() -> int:
 
     On Linux of its own memory map: what ``getrusage`` tells begins with the peak of the parent.
     """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
+    if _STATUS.exists():
+        return status_bytes("VmHWM")
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts bytes
+
+
+def status_bytes(name: str) -> int:
+    """Read one of the sizes that Linux tells of this process."""
+    lines = _STATUS.read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024
 
 
 def main() -> None:

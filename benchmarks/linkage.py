@@ -23,7 +23,7 @@ from table import Group, run_command
 
 REPEATS = 3
 FEATURES = 50
-WARM_ROWS = 3072
+WARM_ROWS = 8192
 DTYPES = ("float64", "float32")
 
 
@@ -93,7 +93,7 @@ def memory(quick: bool) -> Iterator[str]:
                 name = f"{method}, {n:,} rows, {dtype}: peak memory"
 
                 def measure(path: Path = path, method: str = method, name: str = name) -> str:
-                    job = run_job("clustergrid", method, path, script="linkage_jobs.py")
+                    job = run_job(method, path, script="linkage_jobs.py")
                     given = job.answer["input_bytes"]
                     used = job.resident_bytes - job.answer["library_bytes"]
                     pairs = Pairs(ours=[used / 1e9], theirs=[given / 1e9])
