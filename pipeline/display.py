@@ -46,6 +46,8 @@ class Bars:
             self._display = self._make_display()
             self._display.start()
         if event.stage not in self._open:
+            if event.state == "started" and event.note:
+                self._console.print(f"{event.stage:<16} {event.note}", markup=False)
             self._open[event.stage] = self._display.add_task(event.stage, amount="", left="")
         task = self._open[event.stage]
         # The length of a stream is not known before its end.

@@ -62,7 +62,8 @@ class Event:
         largest of the others. 0 where it is not measured.
     note
         What else there is to say, in a few words. Of a tree: "rounds: 1,234 clusters left, height
-        3.21" (`clustergrid.pipeline.tree_progress.tree_note`).
+        3.21" (`clustergrid.pipeline.tree_progress.tree_note`), and when it starts, which engine
+        makes it, and why.
     time
         Unix time of the event.
     """
@@ -164,8 +165,8 @@ class Stage:
             self._told = now
             self.tell("running")
 
-    def tell(self, state: State) -> None:
-        """Send an event to the listeners."""
+    def tell(self, state: State, note: str = "") -> None:
+        """Send an event to the listeners, with a note, or else that of how far the stage is."""
         seconds = time.monotonic() - self._started
         pace = self._pace.units_a_second(self._started + seconds, self.done - self.kept)
         left = max(0, self.total - self.done)
@@ -186,7 +187,7 @@ class Stage:
                 peak_memory_bytes=memory.total_bytes,
                 peak_driver_bytes=memory.driver_bytes,
                 peak_worker_bytes=memory.worker_bytes,
-                note="" if self._note is None else self._note(),
+                note=note if note or self._note is None else self._note(),
                 time=round(time.time(), 3),
             )
         )
@@ -233,7 +234,14 @@ class Progress:
 
     @contextmanager
     def stage(
-        self, name: str, *, total: int, unit: str, kept: int = 0, unit_bytes: int = 0
+        self,
+        name: str,
+        *,
+        total: int,
+        unit: str,
+        kept: int = 0,
+        unit_bytes: int = 0,
+        why: str = "",
     ) -> Iterator[Stage]:
         """Open a stage; it ends as finished, as failed when an error leaves it, or as stopped.
 
@@ -247,6 +255,8 @@ class Progress:
             How much of that an earlier run did. It counts as done, and not for the rate.
         unit_bytes
             Bytes of a unit, on average; where the unit is bytes it is known.
+        why
+            What does the work and why that, where there was a choice: the note of the first event.
         """
         watch: AbstractContextManager[MemoryWatch | None]
         watch = nullcontext() if self._memory is None else self._memory.watch()
@@ -260,7 +270,7 @@ class Progress:
                 unit_bytes=unit_bytes,
                 memory=memory,
             )
-            stage.tell("started")
+            stage.tell("started", why)
             try:
                 yield stage
             except BaseException as error:
@@ -332,7 +342,8 @@ def _describe(event: Event) -> str:
         return "kept from the earlier run"
     if event.state == "started":
         text = format_amount(event.total, event.unit) if event.total else "started"
-        return f"{text}, {event.kept:,} of them kept" if event.kept else text
+        text += f", {event.kept:,} of them kept" if event.kept else ""
+        return f"{text}; {event.note}" if event.note else text
     if event.state != "running":
         return f"{event.state} in {event.seconds:.1f} s"
     parts = [format_amount(event.done, event.unit)]

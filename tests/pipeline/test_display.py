@@ -71,6 +71,13 @@ def test_a_bar_has_the_note_while_the_stage_runs(terminal):
         assert is_shown == (event.state == "running")
 
 
+def test_why_a_stage_is_done_so_has_a_line(terminal):
+    progress = Progress(Bars(terminal), interval_seconds=0)
+    with progress.stage("linkage-row", total=8, unit="tiles", why="engine data: [no] distances"):
+        pass
+    assert terminal.getvalue().count("linkage-row      engine data: [no] distances") == 1
+
+
 def test_stages_within_stages_and_of_unknown_length(terminal):
     progress = Progress(Bars(terminal), interval_seconds=0)
     with progress.stage("picture", total=1, unit="files"):

@@ -216,6 +216,15 @@ def test_a_note_is_in_the_line_and_in_the_log(clock, tmp_path):
     assert notes == ["", *["rounds: 60 clusters left, height 3.21"] * 2]
 
 
+def test_why_a_stage_is_done_so_is_told_once(clock):
+    stream, events = io.StringIO(), []
+    progress = Progress(PlainLines(stream, every_seconds=0), events.append, interval_seconds=0)
+    with progress.stage("linkage-row", total=9, unit="tiles", kept=3, why="engine data") as stage:
+        stage.advance(6)
+    assert stream.getvalue().splitlines()[0] == "linkage-row: 9 tiles, 3 of them kept; engine data"
+    assert [event.note for event in events] == ["engine data", "", ""]
+
+
 def test_plain_lines_are_few(clock):
     stream = io.StringIO()
     progress = Progress(PlainLines(stream, every_seconds=10), interval_seconds=1)
