@@ -96,7 +96,8 @@ def clustermap(
     row_metric, row_method, col_metric, col_method
         A metric or method for one axis only; `metric` and `method` otherwise.
     optimal_ordering
-        Turn the branches so that neighbouring leaves are as near as the tree allows.
+        Turn the branches so that neighbouring leaves are as near in sum as the tree allows; beyond
+        20,000 leaves within parts of the tree, see `linkage`.
     dtype
         Precision of the distances; the data's own by default.
     memory
