@@ -146,7 +146,7 @@ clustering_options = _apply(
     click.option("--z-score", type=_AXIS, help="Z-score every row, or every column."),
     click.option("--standard-scale", type=_AXIS, help="Scale every row, or column, to 0..1."),
     click.option("--optimal-ordering", is_flag=True,
-                 help="Turn branches to bring neighbours together: up to 20,000 leaves the best order."),
+                 help="Turn branches to bring neighbours together (best up to 20,000 leaves)."),
     click.option("--dtype", type=click.Choice(["float32", "float64"]),
                  help="Precision of the distances; by default that of the matrix."),
     click.option("--layer", help="Layer of an AnnData, variable of a Zarr group."),
