@@ -1,0 +1,1 @@
+"""Driver: trees of complete, average and weighted linkage straight from rows, by any metric."""

@@ -1,0 +1,267 @@
+"""Kernel: squared distances of points side by side, reduced over clusters; and those of few pairs.
+
+The squared distance of two points is one sum over their features in order, in double precision:
+the same bits whoever computes it, and whichever of the two comes first. 64 points lie in a panel,
+feature by feature, so that four others are compared with all of them at a time; a panel and what
+is added up stay in the first-level cache.
+
+Distances follow from squares by their *form*:
+
+=========  ====================================
+``PLAIN``  as they are
+``ROOT``   their root
+``HALF``   half of them, at most 2: unit rows
+=========  ====================================
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustergrid.pipeline._jit import jit
+from clustergrid.pipeline.hierarchy._clusters import (
+    COMPLETE,
+    SINGLE,
+    WARD,
+    add_pair,
+    nothing_yet,
+)
+from clustergrid.pipeline.hierarchy._panels import squared_distance
+
+__all__ = [
+    "HALF",
+    "LANES",
+    "PLAIN",
+    "ROOT",
+    "add_pairs",
+    "add_squares",
+    "fill_panels",
+    "of_square",
+]
+
+LANES = 64
+"""Points of a panel."""
+
+PLAIN, ROOT, HALF = 0, 1, 2
+
+_AT_ONCE = 4
+
+
+@jit
+def of_square(square: float, form: int) -> float:
+    """Return the distance that a square stands for."""
+    if form == ROOT:
+        return float(np.sqrt(square))
+    if form == HALF:
+        return min(0.5 * square, 2.0)
+    return square
+
+
+@jit
+def fill_panels(
+    rows: NDArray[np.float64], places: NDArray[np.int64], panels: NDArray[np.float64]
+) -> None:
+    """Put some rows into panels, ``(p, k, 64)``; lanes that are left over are zero."""
+    k = rows.shape[1]
+    for p in range(len(panels)):
+        panel = panels[p]
+        for lane in range(LANES):
+            i = p * LANES + lane
+            for f in range(k):
+                panel[f, lane] = rows[places[i], f] if i < len(places) else 0.0
+
+
+@jit
+def add_squares(
+    panels: NDArray[np.float64],
+    left_weights: NDArray[np.float64],
+    left_units: NDArray[np.int64],
+    rows: NDArray[np.float64],
+    places: NDArray[np.int64],
+    right_weights: NDArray[np.float64],
+    right_units: NDArray[np.int64],
+    form: int,
+    method: int,
+    totals: NDArray[np.float64],
+) -> None:
+    """Reduce the distances of some points to some others into totals of their clusters.
+
+    Every total is added to point after point at the left, each with its sum over the points at the
+    right, all in their order.
+
+    Parameters
+    ----------
+    panels, left_weights, left_units
+        Points at the left, ``(p, k, 64)``; the weight of each, and the row of its total, ``(l,)``.
+    rows, places
+        All points, ``(n, k)``; which are at the right, ``(r,)``.
+    right_weights, right_units
+        The weight of each of these, and the column of its total, not descending.
+    form, method
+        How distances follow from squares, and how they are reduced. Of complete and single the
+        totals are squares.
+    totals
+        ``(rows, columns)``.
+    """
+    n_left = len(left_units)
+    n_right = len(places)
+    k = rows.shape[1]
+    others = np.zeros((n_right + (-n_right) % _AT_ONCE, k))
+    for j in range(n_right):
+        others[j] = rows[places[j]]
+    squares = np.empty(_AT_ONCE * LANES)
+    sums = np.empty((totals.shape[1], LANES))
+    for p in range(len(panels)):
+        sums[:] = nothing_yet(method)
+        for first in range(0, n_right, _AT_ONCE):
+            _four_squares(panels[p], others, first, squares)
+            for q in range(min(_AT_ONCE, n_right - first)):
+                j = first + q
+                _take(
+                    squares[q * LANES : (q + 1) * LANES],
+                    right_weights[j],
+                    form,
+                    method,
+                    sums[right_units[j]],
+                )
+        for lane in range(min(LANES, n_left - p * LANES)):
+            i = p * LANES + lane
+            own = totals[left_units[i]]
+            if method == COMPLETE:
+                for unit in range(len(own)):
+                    own[unit] = max(own[unit], sums[unit, lane])
+            elif method == SINGLE:
+                for unit in range(len(own)):
+                    own[unit] = min(own[unit], sums[unit, lane])
+            else:
+                weight = left_weights[i]
+                for unit in range(len(own)):
+                    own[unit] += weight * sums[unit, lane]
+
+
+@jit
+def _four_squares(
+    panel: NDArray[np.float64],
+    others: NDArray[np.float64],
+    first: int,
+    squares: NDArray[np.float64],
+) -> None:
+    """Compute the squared distances of the points of a panel to four others, one after another."""
+    k = others.shape[1]
+    a = others[first]
+    b = others[first + 1]
+    c = others[first + 2]
+    d = others[first + 3]
+    squares[:] = 0.0
+    # Four features at a time: else reading and writing the sums would take longer than the rest.
+    whole = k - k % 4
+    for f in range(0, whole, 4):
+        one = panel[f]
+        two = panel[f + 1]
+        three = panel[f + 2]
+        four = panel[f + 3]
+        a1, a2, a3, a4 = a[f], a[f + 1], a[f + 2], a[f + 3]
+        b1, b2, b3, b4 = b[f], b[f + 1], b[f + 2], b[f + 3]
+        c1, c2, c3, c4 = c[f], c[f + 1], c[f + 2], c[f + 3]
+        d1, d2, d3, d4 = d[f], d[f + 1], d[f + 2], d[f + 3]
+        for lane in range(LANES):
+            v1, v2, v3, v4 = one[lane], two[lane], three[lane], four[lane]
+            total = squares[lane]
+            total += (v1 - a1) * (v1 - a1)
+            total += (v2 - a2) * (v2 - a2)
+            total += (v3 - a3) * (v3 - a3)
+            total += (v4 - a4) * (v4 - a4)
+            squares[lane] = total
+            total = squares[LANES + lane]
+            total += (v1 - b1) * (v1 - b1)
+            total += (v2 - b2) * (v2 - b2)
+            total += (v3 - b3) * (v3 - b3)
+            total += (v4 - b4) * (v4 - b4)
+            squares[LANES + lane] = total
+            total = squares[2 * LANES + lane]
+            total += (v1 - c1) * (v1 - c1)
+            total += (v2 - c2) * (v2 - c2)
+            total += (v3 - c3) * (v3 - c3)
+            total += (v4 - c4) * (v4 - c4)
+            squares[2 * LANES + lane] = total
+            total = squares[3 * LANES + lane]
+            total += (v1 - d1) * (v1 - d1)
+            total += (v2 - d2) * (v2 - d2)
+            total += (v3 - d3) * (v3 - d3)
+            total += (v4 - d4) * (v4 - d4)
+            squares[3 * LANES + lane] = total
+    for f in range(whole, k):
+        one = panel[f]
+        a1, b1, c1, d1 = a[f], b[f], c[f], d[f]
+        for lane in range(LANES):
+            value = one[lane]
+            squares[lane] += (value - a1) * (value - a1)
+            squares[LANES + lane] += (value - b1) * (value - b1)
+            squares[2 * LANES + lane] += (value - c1) * (value - c1)
+            squares[3 * LANES + lane] += (value - d1) * (value - d1)
+
+
+@jit
+def _take(
+    squares: NDArray[np.float64], weight: float, form: int, method: int, sums: NDArray[np.float64]
+) -> None:
+    """Take the squares of a panel's points to one other into the sums of that one's cluster."""
+    if method == COMPLETE:
+        for lane in range(LANES):
+            sums[lane] = max(sums[lane], squares[lane])
+    elif method == SINGLE:
+        for lane in range(LANES):
+            sums[lane] = min(sums[lane], squares[lane])
+    elif method == WARD:
+        for lane in range(LANES):
+            distance = of_square(squares[lane], form)
+            sums[lane] += weight * (distance * distance)
+    elif form == ROOT:
+        for lane in range(LANES):
+            sums[lane] += weight * np.sqrt(squares[lane])
+    else:
+        for lane in range(LANES):
+            sums[lane] += weight * of_square(squares[lane], form)
+
+
+@jit
+def add_pairs(
+    rows: NDArray[np.float64],
+    places: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    starts: NDArray[np.int64],
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    form: int,
+    method: int,
+    totals: NDArray[np.float64],
+    start: int,
+    stop: int,
+) -> None:
+    """Reduce the distances between the members of the pairs of clusters `start` to `stop`.
+
+    Parameters
+    ----------
+    rows
+        ``(n, k)``.
+    places, weights, starts
+        The rows of the members, cluster by cluster, ``(n,)``; the weight of each; where each
+        cluster begins among them.
+    first, second
+        ``(p,)``: two clusters a pair.
+    form, method
+        As of `add_squares`.
+    totals
+        ``(p,)``.
+    """
+    for pair in range(start, stop):
+        total = nothing_yet(method)
+        for i in range(starts[first[pair]], starts[first[pair] + 1]):
+            one = rows[places[i]]
+            for j in range(starts[second[pair]], starts[second[pair] + 1]):
+                square = squared_distance(one, rows[places[j]])
+                if method not in (COMPLETE, SINGLE):
+                    square = of_square(square, form)
+                total = add_pair(method, total, square, weights[i] * weights[j])
+        totals[pair] = total

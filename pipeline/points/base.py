@@ -1,0 +1,95 @@
+"""Driver: what a source asks of points, however their distances are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustergrid.pipeline.execution import Executor
+from clustergrid.pipeline.hierarchy._clusters import Clusters
+from clustergrid.pipeline.hierarchy._neighbors import Neighbors
+from clustergrid.pipeline.points.layout import Layout
+
+__all__ = ["Pause", "Points"]
+
+Pause = Callable[[float], None]
+
+
+class Points(Protocol):
+    """Observations between which distances are computed whenever they are wanted.
+
+    Tasks get them as they are; what a process can make again is left behind, and made once there.
+    """
+
+    @property
+    def n(self) -> int:
+        """How many."""
+        ...
+
+    @property
+    def edge(self) -> int:
+        """How many at each side are compared at once."""
+        ...
+
+    @property
+    def form(self) -> int:
+        """How distances follow from the totals of complete and single; see ``_squares.py``."""
+        ...
+
+    def nearest(
+        self,
+        shared: Any,
+        clusters: Clusters,
+        method: str,
+        n_neighbors: int,
+        executor: Executor,
+        pause: Pause,
+    ) -> Neighbors:
+        """List the K nearest of every point; `shared` is what the executor made of the points."""
+        ...
+
+    def left(self, points: NDArray[np.int64]) -> Any:
+        """Prepare points at the left, no more than `edge`."""
+        ...
+
+    def add(
+        self,
+        left: Any,
+        left_weights: NDArray[np.float64],
+        left_units: NDArray[np.int64],
+        points: NDArray[np.int64],
+        right_weights: NDArray[np.float64],
+        right_units: NDArray[np.int64],
+        method: int,
+        totals: NDArray[np.float64],
+    ) -> None:
+        """Reduce the distances of points at the left to others into totals of their clusters.
+
+        Parameters
+        ----------
+        left, left_weights, left_units
+            What `left` made; the weight of each point, and the row of its total.
+        points, right_weights, right_units
+            No more than `edge`; the weight of each, and the column of its total, not descending.
+        method
+            How distances are reduced.
+        totals
+            ``(rows, columns)``.
+        """
+        ...
+
+    def pair_totals(
+        self,
+        shared: Any,
+        layout: Layout,
+        method: int,
+        first: NDArray[np.int64],
+        second: NDArray[np.int64],
+        executor: Executor,
+        pause: Pause,
+    ) -> NDArray[np.float64]:
+        """Reduce the distances between the members of pairs of clusters, one total a pair."""
+        ...

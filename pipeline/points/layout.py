@@ -1,0 +1,193 @@
+"""Kernel: the members of clusters side by side, and how work on them is cut.
+
+Clusters are cut into groups of whole ones that have no more points than an edge together, or of one
+larger one; owners whose distances are wanted into strips likewise, and those of a larger one into
+parts. Cuts follow from the clusters and the edge alone, so that sums over members have the same
+bits wherever they are made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustergrid.pipeline.hierarchy._clusters import Clusters, labels_of
+from clustergrid.storage.grid import slabs
+
+__all__ = ["PARTS_OF_EDGES", "Layout", "Strip", "cut_strips"]
+
+PARTS_OF_EDGES = 8
+"""Edges of the points of a part of a large cluster."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Layout:
+    """Members of m live clusters of n points, cluster by cluster.
+
+    Attributes
+    ----------
+    edge
+        Most points that are compared at once.
+    slots
+        ``(m,) int64``: where each cluster is, increasing.
+    points, weights
+        ``(n,)``: the members, each cluster's in increasing order, and the weight of each.
+    starts
+        ``(m + 1,) int64``: where the members of each cluster begin.
+    sizes, masses, spreads
+        ``(m,) float64``, as of `Clusters`.
+    groups
+        Ranges of clusters.
+    """
+
+    edge: int
+    slots: NDArray[np.int64]
+    points: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    starts: NDArray[np.int64]
+    sizes: NDArray[np.float64]
+    masses: NDArray[np.float64]
+    spreads: NDArray[np.float64]
+    groups: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, clusters: Clusters, edge: int) -> Layout:
+        """Lay the members of all live clusters out."""
+        labels = labels_of(clusters)
+        slots = np.flatnonzero(clusters.live)
+        points = np.argsort(labels, kind="stable")
+        counts = np.bincount(labels, minlength=len(labels))[slots]
+        return cls(
+            edge=edge,
+            slots=slots,
+            points=points,
+            weights=clusters.weights[points],
+            starts=np.concatenate([[0], np.cumsum(counts)]),
+            sizes=clusters.sizes[slots],
+            masses=clusters.masses[slots],
+            spreads=clusters.spreads[slots],
+            groups=tuple(_whole(counts, edge)),
+        )
+
+    def __len__(self) -> int:
+        """How many clusters there are."""
+        return len(self.slots)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """``(m,)``: points of each cluster."""
+        return np.diff(self.starts)
+
+    @cached_property
+    def clusters(self) -> Clusters:
+        """The clusters side by side, without their members, as formulas want them."""
+        nobody = np.empty(0, np.int64)
+        return Clusters(
+            live=np.ones(len(self), np.bool_),
+            sizes=self.sizes,
+            masses=self.masses,
+            spreads=self.spreads,
+            weights=np.empty(0),
+            next_member=nobody,
+            last_member=nobody,
+        )
+
+    def members(self, owners: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the places of the members of some clusters, and whose each is."""
+        counts = self.counts[owners]
+        of = np.repeat(np.arange(len(owners)), counts)
+        before = np.cumsum(counts) - counts
+        return np.arange(len(of)) + (self.starts[owners] - before)[of], of
+
+    def points_from(self, group: int) -> int:
+        """Count the points of a group and those after it."""
+        return len(self.points) - int(self.starts[self.groups[group][0]])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strip:
+    """Some clusters whose distances are wanted, or a part of one.
+
+    Attributes
+    ----------
+    owners
+        Which, by their places among all clusters.
+    begin
+        Where they begin among all owners.
+    first_group
+        Their distances to the clusters of this group and of those after it.
+    part, n_parts
+        Number of the part, of so many, of one owner; None: whole clusters.
+    members
+        Which of the owners' members, counted through.
+    work
+        Pairs of points.
+    """
+
+    owners: NDArray[np.int64]
+    begin: int
+    first_group: int
+    part: int | None
+    n_parts: int
+    members: slice
+    work: int
+
+
+def cut_strips(layout: Layout, owners: NDArray[np.int64] | None = None) -> list[Strip]:
+    """Cut owners into strips, those with the most work first.
+
+    Parameters
+    ----------
+    layout
+        All clusters.
+    owners
+        Places of clusters whose distances to all are wanted. None: of all, each to those of its
+        group and after it.
+
+    Examples
+    --------
+    >>> from clustergrid.pipeline.hierarchy._clusters import open_clusters
+    >>> layout = Layout.of(open_clusters(np.ones(5, np.int64), "average"), 2)
+    >>> [(s.begin, s.owners.tolist(), s.work) for s in cut_strips(layout)]
+    [(0, [0, 1], 10), (2, [2, 3], 6), (4, [4], 1)]
+    """
+    strips: list[Strip] = []
+    of_all = owners is None
+    if owners is None:
+        owners = np.arange(len(layout))
+    counts = layout.counts[owners]
+    ranges = layout.groups if of_all else tuple(_whole(counts, layout.edge))
+    for number, (begin, end) in enumerate(ranges):
+        group = number if of_all else 0
+        n_points = int(counts[begin:end].sum())
+        is_large = n_points > layout.edge
+        cuts = list(slabs(n_points, layout.edge * PARTS_OF_EDGES))
+        strips += [
+            Strip(
+                owners=owners[begin:end],
+                begin=begin,
+                first_group=group,
+                part=part if is_large else None,
+                n_parts=len(cuts),
+                members=members,
+                work=(members.stop - members.start) * layout.points_from(group),
+            )
+            for part, members in enumerate(cuts)
+        ]
+    return sorted(strips, key=lambda strip: -strip.work)
+
+
+def _whole(counts: NDArray[np.int64], edge: int) -> list[tuple[int, int]]:
+    """Cut clusters into ranges of no more than `edge` points, or of one cluster."""
+    ends = np.cumsum(counts)
+    ranges = []
+    start = 0
+    while start < len(counts):
+        before = ends[start] - counts[start]
+        stop = max(start + 1, int(np.searchsorted(ends, before + edge, side="right")))
+        ranges.append((start, stop))
+        start = stop
+    return ranges

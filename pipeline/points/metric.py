@@ -1,0 +1,355 @@
+"""Driver: points with distances of any metric, block by block, in double precision.
+
+A block is made of any points, not only of neighbours in the matrix: their values are put side by
+side, and the metric's engine sees them as a small matrix. Engines that compute pair after pair, or
+count, give a pair the same bits there as anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustergrid.pipeline.engines.base import UndefinedPairError
+from clustergrid.pipeline.engines.given import DistanceInput
+from clustergrid.pipeline.errors import mark_lasting
+from clustergrid.pipeline.execution import Executor, end_if_stopped
+from clustergrid.pipeline.hierarchy._clusters import CODES, Clusters, nothing_yet
+from clustergrid.pipeline.hierarchy._neighbors import (
+    Neighbors,
+    Reach,
+    close_lists,
+    open_lists,
+    open_reach,
+)
+from clustergrid.pipeline.normalize import Normalization
+from clustergrid.pipeline.points._blocks import add_block, offer_block, offer_listed
+from clustergrid.pipeline.points._squares import PLAIN
+from clustergrid.pipeline.points.base import Pause
+from clustergrid.pipeline.points.layout import Layout
+from clustergrid.pipeline.points.prepared import ReadOnce, read_values
+from clustergrid.pipeline.tiles import tile_distances
+from clustergrid.storage.errors import DataValueError
+from clustergrid.storage.grid import BLOCK_ROWS, TriangleGrid, round_up
+from clustergrid.storage.source import ArraySource
+
+__all__ = ["MetricPoints"]
+
+_PAIRS_AT_ONCE = 2**12
+"""Distances of a block that is made for several pairs of clusters, most of which nobody wants: a
+block costs as much time as so many distances before the first is computed."""
+
+_PIECES_A_THREAD = 8
+
+
+class MetricPoints:
+    """Points with the distances of any metric; see `Points`.
+
+    Parameters
+    ----------
+    given
+        The matrix and its metric.
+    kept
+        ``(n,)`` increasing: which of its rows the points are; None: all.
+    """
+
+    edge = 512
+    form = PLAIN
+
+    def __init__(self, given: DistanceInput, kept: NDArray[np.int64] | None) -> None:
+        if given.metric.product is not None and given.metric.function is None:
+            raise DataValueError(
+                f"{given.metric.name} distances follow from Euclidean ones: use EuclideanPoints"
+            )
+        self._given = given
+        self._kept = kept
+        self._prepared = ReadOnce()
+        self.n = given.source.shape[0] if kept is None else len(kept)
+        engine = given.engine
+        if engine in ("scipy", "sparse"):
+            # These see a whole matrix; the others have the same bits for any block of pairs.
+            engine = "counts" if given.metric.counts and self._is_boolean else "direct"
+        self._engine = engine
+
+    @property
+    def _is_boolean(self) -> bool:
+        given = self._given
+        is_stored = given.source.dtype == np.bool_ and given.normalization.axis is None
+        return given.metric.is_boolean or is_stored
+
+    @property
+    def _values(self) -> NDArray[Any]:
+        """``(n, k)`` normalized values."""
+        return self._prepared.get(lambda: read_values(self._given, self._kept))
+
+    def block(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Compute the distances of some points to others, ``(l, r)``."""
+        if self._engine == "function":
+            return self._called(left, right)
+        values = self._values
+        behind = round_up(len(left), BLOCK_ROWS)
+        both = np.zeros((behind + len(right), values.shape[1]), values.dtype)
+        both[: len(left)] = values[left]
+        both[behind:] = values[right]
+        totals = np.ones((len(both), 2))
+        kept = (left, right) if self._kept is None else (self._kept[left], self._kept[right])
+        totals[: len(left)] = self._given.totals[kept[0]]
+        totals[behind:] = self._given.totals[kept[1]]
+        given = replace(
+            self._given,
+            source=ArraySource(both),
+            normalization=Normalization(),
+            totals=totals,
+            engine=self._engine,
+            dtype="float64",
+            sparse=None,
+        )
+        try:
+            return tile_distances(given, slice(0, len(left)), slice(behind, len(both)))
+        except UndefinedPairError as error:
+            i, j = error.rows
+            pair = sorted((int(kept[0][i]), int(kept[1][j - behind])))
+            raise UndefinedPairError((pair[0], pair[1]), error.why) from None
+
+    def _called(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Call the user's function, as SciPy does with the row that comes first at the left."""
+        function = self._given.metric.function
+        assert function is not None
+        values = self._values
+        is_same = left is right
+        one = values[left].astype(np.float64)
+        other = one if is_same else values[right].astype(np.float64)
+        distances = np.zeros((len(left), len(right)))
+        for a, i in enumerate(left.tolist()):
+            end_if_stopped()
+            for b, j in enumerate(right.tolist()):
+                if i == j or (is_same and b < a):
+                    continue
+                pair = (one[a], other[b]) if i < j else (other[b], one[a])
+                try:
+                    distance = float(function(*pair))
+                except Exception as error:
+                    mark_lasting(error)
+                    raise
+                if not np.isfinite(distance):
+                    raise self._undefined(min(i, j), max(i, j), distance)
+                distances[a, b] = distance
+                if is_same:
+                    distances[b, a] = distance
+        return distances
+
+    def _undefined(self, i: int, j: int, distance: float) -> UndefinedPairError:
+        pair = (i, j) if self._kept is None else (int(self._kept[i]), int(self._kept[j]))
+        return UndefinedPairError(
+            pair,
+            f"are at distance {distance}, and the distances of a tree must be finite: "
+            f"{self._given.metric.name} is not defined there. Drop one of them, or choose another "
+            "metric",
+        )
+
+    def nearest(
+        self,
+        shared: Any,
+        clusters: Clusters,
+        method: str,
+        n_neighbors: int,
+        executor: Executor,
+        pause: Pause,
+    ) -> Neighbors:
+        """List the K nearest of every point; tasks return what all lists still took, tile by tile.
+
+        What a task knows of the lists may be older or newer. That changes how much comes back, and
+        no more.
+        """
+        grid = TriangleGrid(n=self.n, tile_edge=self.edge)
+        lists = open_lists(self.n, n_neighbors)
+        reach = open_reach(self.n, np.dtype(np.float64))
+        given = (shared, executor.share(clusters.sizes), CODES[method], n_neighbors)
+        # Those on the diagonal come first: afterwards no list takes everything.
+        tiles = sorted(map(grid.tile, range(grid.n_tiles)), key=lambda tile: tile[1] - tile[0])
+
+        def works() -> Iterator[_Tile]:
+            for i, j in tiles:
+                rows, columns = grid.rows(i), grid.rows(j)
+                sides = [rows] if i == j else [rows, columns]
+                known = [reach.distance[side] for side in sides]
+                yield _Tile(rows=rows, columns=columns, reach=np.concatenate(known))
+
+        results = executor.map(_list_tile, given, works(), name="nearest-points")
+        for done, found in enumerate(results, 1):
+            height = found.rows.stop - found.rows.start
+            split = int(found.counts[:height].sum())
+            for first, counts, entries in (
+                (found.rows.start, found.counts[:height], slice(0, split)),
+                (found.columns.start, found.counts[height:], slice(split, None)),
+            ):
+                offer_listed(
+                    found.ids[entries],
+                    found.distances[entries],
+                    counts,
+                    first,
+                    n_neighbors,
+                    lists,
+                    reach,
+                )
+            pause(done / len(tiles))
+        close_lists(lists, n_neighbors, self.n - 1, 0, self.n)
+        return lists
+
+    def left(self, points: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the points."""
+        return points
+
+    def add(
+        self,
+        left: NDArray[np.int64],
+        left_weights: NDArray[np.float64],
+        left_units: NDArray[np.int64],
+        points: NDArray[np.int64],
+        right_weights: NDArray[np.float64],
+        right_units: NDArray[np.int64],
+        method: int,
+        totals: NDArray[np.float64],
+    ) -> None:
+        """Reduce the distances of a block into totals."""
+        block = self.block(left, left if np.array_equal(left, points) else points)
+        add_block(block, left_weights, left_units, right_weights, right_units, method, totals)
+
+    def pair_totals(
+        self,
+        shared: Any,
+        layout: Layout,
+        method: int,
+        first: NDArray[np.int64],
+        second: NDArray[np.int64],
+        executor: Executor,
+        pause: Pause,
+    ) -> NDArray[np.float64]:
+        """Reduce the distances of pairs of clusters, in tasks of many pairs."""
+        totals = np.empty(len(first))
+        work = np.cumsum(layout.counts[first] * layout.counts[second])
+        most = max(_PAIRS_AT_ONCE, int(work[-1]) // (_PIECES_A_THREAD * executor.threads))
+        starts = np.flatnonzero(np.diff((work - 1) // most, prepend=-1)).tolist()
+        items = [
+            (start, first[start:stop], second[start:stop])
+            for start, stop in pairwise([*starts, len(first)])
+        ]
+        given = (shared, executor.share(layout), method)
+        for start, found in executor.map(_reduce_pairs, given, items, name="distances"):
+            totals[start : start + len(found)] = found
+            pause(0.0)
+        return totals
+
+    def reduce_pairs(
+        self, layout: Layout, method: int, first: NDArray[np.int64], second: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Reduce the distances of some pairs; those of small clusters share a block."""
+        totals = np.empty((len(first), 1))
+        counts = layout.counts
+        start = 0
+        while start < len(first):
+            stop, height, width = start, 0, 0
+            while stop < len(first):
+                taller, wider = height + counts[first[stop]], width + counts[second[stop]]
+                is_alone = stop == start
+                if not is_alone and (
+                    self._engine == "function"
+                    or taller * wider > _PAIRS_AT_ONCE
+                    or max(taller, wider) > self.edge
+                ):
+                    break
+                stop, height, width = stop + 1, taller, wider
+            totals[start:stop] = self._together(
+                layout, method, first[start:stop], second[start:stop]
+            )
+            start = stop
+        return totals[:, 0]
+
+    def _together(
+        self, layout: Layout, method: int, first: NDArray[np.int64], second: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        totals = np.full((len(first), 1), nothing_yet.python(method))
+        left, left_units = layout.members(first)
+        right, right_units = layout.members(second)
+        for rows in _edges(len(left), self.edge):
+            for columns in _edges(len(right), self.edge):
+                end_if_stopped()
+                block = self.block(layout.points[left[rows]], layout.points[right[columns]])
+                for pair in range(len(first)):
+                    # Of a block of several pairs each has a corner of its own.
+                    i = np.flatnonzero(left_units[rows] == pair)
+                    j = np.flatnonzero(right_units[columns] == pair)
+                    add_block(
+                        np.ascontiguousarray(block[np.ix_(i, j)]),
+                        layout.weights[left[rows][i]],
+                        np.zeros(len(i), np.int64),
+                        layout.weights[right[columns][j]],
+                        np.zeros(len(j), np.int64),
+                        method,
+                        totals[pair : pair + 1],
+                    )
+        return totals
+
+
+def _edges(n: int, edge: int) -> list[slice]:
+    return [slice(start, min(start + edge, n)) for start in range(0, n, edge)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tile:
+    """Two ranges of points, and how far the lists of both reached when the task was handed out."""
+
+    rows: slice
+    columns: slice
+    reach: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listed:
+    """What the lists of a tile's rows, then of its columns, may take: no more than K each."""
+
+    rows: slice
+    columns: slice
+    ids: NDArray[np.int32]
+    distances: NDArray[np.float64]
+    counts: NDArray[np.int64]
+
+
+def _list_tile(given: tuple[MetricPoints, NDArray[np.float64], int, int], tile: _Tile) -> _Listed:
+    points, sizes, method, n_neighbors = given
+    rows = np.arange(tile.rows.start, tile.rows.stop)
+    columns = (
+        rows if tile.rows == tile.columns else np.arange(tile.columns.start, tile.columns.stop)
+    )
+    block = points.block(rows, columns)
+    n_lists = len(tile.reach)
+    lists = open_lists(n_lists, n_neighbors)
+    reach = Reach(
+        distance=tile.reach.copy(), last=np.full(n_lists, np.iinfo(np.int64).max, np.int64)
+    )
+    offer_block(
+        block, tile.rows.start, tile.columns.start, sizes, method, n_neighbors, lists, reach
+    )
+    close_lists(lists, n_neighbors, 0, 0, n_lists)
+    is_entry = np.arange(lists.ids.shape[1]) < lists.counts[:, None]
+    return _Listed(
+        rows=tile.rows,
+        columns=tile.columns,
+        ids=lists.ids[is_entry],
+        distances=lists.bounds[is_entry],
+        counts=lists.counts,
+    )
+
+
+def _reduce_pairs(
+    given: tuple[MetricPoints, Layout, int],
+    item: tuple[int, NDArray[np.int64], NDArray[np.int64]],
+) -> tuple[int, NDArray[np.float64]]:
+    points, layout, method = given
+    start, first, second = item
+    return start, points.reduce_pairs(layout, method, first, second)

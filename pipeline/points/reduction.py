@@ -1,0 +1,139 @@
+"""Driver: the task that reduces distances between points to distances between clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustergrid.pipeline.execution import end_if_stopped
+from clustergrid.pipeline.hierarchy._clusters import COMPLETE, SINGLE, nothing_yet
+from clustergrid.pipeline.hierarchy._neighbors import (
+    Neighbors,
+    close_lists,
+    open_lists,
+    open_reach,
+)
+from clustergrid.pipeline.points._blocks import finish_totals, offer_row, put_both_ways
+from clustergrid.pipeline.points.base import Points
+from clustergrid.pipeline.points.layout import Layout, Strip
+
+__all__ = ["Found", "Wanted", "finish_strip", "join_parts", "reduce_strip"]
+
+Found = NDArray[np.float64] | Neighbors | None
+"""Distances of a strip's owners, or totals of a part of one; or their lists; or nothing more."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Wanted:
+    """What is wanted of all strips.
+
+    Attributes
+    ----------
+    layout
+        All clusters.
+    method
+        How their distances follow from those of their members.
+    n_neighbors
+        K, where lists are wanted; else distances are.
+    square
+        Where tasks that share this process's memory put distances, both ways, ``(m, m)``.
+    """
+
+    layout: Layout
+    method: int
+    n_neighbors: int | None = None
+    square: NDArray[np.float64] | None = None
+
+
+def reduce_strip(given: tuple[Points, Wanted], strip: Strip) -> tuple[Strip, Found]:
+    """Reduce the distances of a strip's owners to all clusters from its first group on.
+
+    Of a part of a large cluster the totals come back, ``(1, clusters)``: `join_parts` adds them.
+    """
+    points, wanted = given
+    groups = _totals_by_group(points, wanted, strip)
+    if strip.part is not None:
+        return strip, np.concatenate([totals for _, totals in groups], axis=1)
+    return strip, _finished(points, wanted, strip, groups)
+
+
+def finish_strip(
+    points: Points, wanted: Wanted, strip: Strip, totals: NDArray[np.float64]
+) -> Found:
+    """Make of a large cluster's totals what `reduce_strip` makes of others'."""
+    first = wanted.layout.groups[strip.first_group][0]
+    return _finished(points, wanted, strip, iter([(first, totals)]))
+
+
+def join_parts(parts: list[NDArray[np.float64]], method: int) -> NDArray[np.float64]:
+    """Add the totals of the parts of a cluster, in their order."""
+    totals = parts[0]
+    for part in parts[1:]:
+        if method == COMPLETE:
+            totals = np.maximum(totals, part)
+        elif method == SINGLE:
+            totals = np.minimum(totals, part)
+        else:
+            totals = totals + part
+    return totals
+
+
+def _totals_by_group(
+    points: Points, wanted: Wanted, strip: Strip
+) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Yield the first cluster of each group, and the totals of the owners with all of it."""
+    layout, edge = wanted.layout, points.edge
+    members, units = layout.members(strip.owners)
+    members, units = members[strip.members], units[strip.members]
+    sides = []
+    for start in range(0, len(members), edge):
+        some = members[start : start + edge]
+        left = points.left(layout.points[some])
+        sides.append((left, layout.weights[some], units[start : start + edge]))
+    nothing = nothing_yet.python(wanted.method)
+    for first, last in layout.groups[strip.first_group :]:
+        totals = np.full((len(strip.owners), last - first), nothing)
+        begin, end = layout.starts[first], layout.starts[last]
+        of = np.repeat(np.arange(last - first), layout.counts[first:last])
+        for side in sides:
+            for start in range(begin, end, edge):
+                end_if_stopped()
+                stop = min(start + edge, end)
+                points.add(
+                    *side,
+                    layout.points[start:stop],
+                    layout.weights[start:stop],
+                    of[start - begin : stop - begin],
+                    wanted.method,
+                    totals,
+                )
+        yield first, totals
+
+
+def _finished(
+    points: Points,
+    wanted: Wanted,
+    strip: Strip,
+    groups: Iterator[tuple[int, NDArray[np.float64]]],
+) -> Found:
+    """Make distances of totals, and of these what is wanted."""
+    layout, n_neighbors = wanted.layout, wanted.n_neighbors
+    if n_neighbors is not None:
+        lists = open_lists(len(strip.owners), n_neighbors)
+        reach = open_reach(len(strip.owners), np.dtype(np.float64))
+    distances = []
+    for first, totals in groups:
+        finish_totals(totals, layout.clusters, strip.owners, first, points.form, wanted.method)
+        if n_neighbors is not None:
+            offer_row(totals, strip.owners, first, layout.slots, n_neighbors, lists, reach)
+        elif wanted.square is not None:
+            put_both_ways(totals, strip.begin, first, wanted.square)
+        else:
+            distances.append(totals)
+    if n_neighbors is not None:
+        close_lists(lists, n_neighbors, len(layout) - 1, 0, len(strip.owners))
+        return lists
+    return np.concatenate(distances, axis=1) if distances else None

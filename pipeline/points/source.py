@@ -1,0 +1,164 @@
+"""Driver: rows of a matrix as a source of cluster distances, in tasks on any executor.
+
+::
+
+    points ──strips of rows x all rows──▶ lists of the K nearest          `nearest_points`
+    members of owners x all members ──▶ totals ──▶ distances ──▶ lists    `nearest_clusters`
+                                                          └────▶ rows     `rows`, `square`
+
+Nothing of the size of n^2 is made but the square that was asked for. The members of a strip of
+owners are compared with the members of one group of clusters after the other; what is added up
+depends on neither strips nor tasks (``layout.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustergrid.pipeline.execution import Executor
+from clustergrid.pipeline.hierarchy._clusters import CODES, Clusters
+from clustergrid.pipeline.hierarchy._neighbors import Neighbors, open_lists
+from clustergrid.pipeline.points._blocks import finish_pairs, put_both_ways
+from clustergrid.pipeline.points.base import Pause, Points
+from clustergrid.pipeline.points.layout import Layout, Strip, cut_strips
+from clustergrid.pipeline.points.reduction import (
+    Found,
+    Wanted,
+    finish_strip,
+    join_parts,
+    reduce_strip,
+)
+
+__all__ = ["PointSource"]
+
+
+class PointSource:
+    """Cluster distances computed from rows whenever they are wanted; see `DistanceSource`.
+
+    Parameters
+    ----------
+    points
+        `EuclideanPoints` or `MetricPoints`.
+    executor
+        Where tasks run. What they make has the same bits on any, and for any number of threads.
+    """
+
+    def __init__(self, points: Points, *, executor: Executor) -> None:
+        self.n = points.n
+        self._points = points
+        self._executor = executor
+        # Once: a worker that has the points reads their values once.
+        self._shared = executor.share(points)
+
+    def nearest_points(
+        self, clusters: Clusters, method: str, n_neighbors: int, pause: Pause
+    ) -> Neighbors:
+        """List the K nearest of every point by (distance, id), in one pass over all pairs."""
+        return self._points.nearest(
+            self._shared, clusters, method, n_neighbors, self._executor, pause
+        )
+
+    def nearest_clusters(
+        self,
+        clusters: Clusters,
+        method: str,
+        n_neighbors: int,
+        owners: NDArray[np.int64],
+        pause: Pause,
+    ) -> Neighbors:
+        """List the K nearest clusters of some clusters, one owner a row."""
+        layout = Layout.of(clusters, self._points.edge)
+        lists = open_lists(len(owners), n_neighbors)
+
+        def take(strip: Strip, found: Found) -> None:
+            assert isinstance(found, Neighbors)
+            put = slice(strip.begin, strip.begin + len(strip.owners))
+            for own, part in zip(lists, found, strict=True):
+                own[put] = part
+
+        wanted = Wanted(layout=layout, method=CODES[method], n_neighbors=n_neighbors)
+        self._reduce(wanted, np.searchsorted(layout.slots, owners), take, pause)
+        return lists
+
+    def rows(
+        self, clusters: Clusters, method: str, owners: NDArray[np.int64], pause: Pause
+    ) -> NDArray[np.float64]:
+        """Compute the distances of some clusters to all, ``(len(owners), m)``."""
+        layout = Layout.of(clusters, self._points.edge)
+        places = np.searchsorted(layout.slots, owners)
+        rows = np.empty((len(owners), len(layout)))
+
+        def take(strip: Strip, found: Found) -> None:
+            rows[strip.begin : strip.begin + len(strip.owners)] = found
+
+        self._reduce(Wanted(layout=layout, method=CODES[method]), places, take, pause)
+        rows[np.arange(len(owners)), places] = np.inf
+        return rows
+
+    def square(self, clusters: Clusters, method: str, pause: Pause) -> NDArray[np.float64]:
+        """Make the symmetric distances of the live clusters; each pair of points is seen once."""
+        layout = Layout.of(clusters, self._points.edge)
+        square = np.empty((len(layout), len(layout)))
+        in_place = square if self._executor.in_process else None
+
+        def take(strip: Strip, found: Found) -> None:
+            if found is not None:
+                assert not isinstance(found, Neighbors)
+                put_both_ways(found, strip.begin, layout.groups[strip.first_group][0], square)
+
+        wanted = Wanted(layout=layout, method=CODES[method], square=in_place)
+        self._reduce(wanted, None, take, pause)
+        return square
+
+    def distances(
+        self,
+        clusters: Clusters,
+        method: str,
+        first: NDArray[np.int64],
+        second: NDArray[np.int64],
+        pause: Pause,
+    ) -> NDArray[np.float64]:
+        """Compute the distances of pairs of clusters, one a pair."""
+        if len(first) == 0:
+            return np.empty(0)
+        layout = Layout.of(clusters, self._points.edge)
+        one, other = (np.searchsorted(layout.slots, slots) for slots in (first, second))
+        code = CODES[method]
+        totals = self._points.pair_totals(
+            self._shared, layout, code, one, other, self._executor, pause
+        )
+        finish_pairs(totals, layout.clusters, one, other, self._points.form, code)
+        return totals
+
+    def _reduce(
+        self,
+        wanted: Wanted,
+        owners: NDArray[np.int64] | None,
+        take: Callable[[Strip, Found], None],
+        pause: Pause,
+    ) -> None:
+        """Hand out strips of owners, and take what comes back, large clusters in one piece."""
+        strips = cut_strips(wanted.layout, owners)
+        total = sum(strip.work for strip in strips)
+        parts: dict[int, dict[int, NDArray[np.float64]]] = {}
+        done = 0
+        given = (self._shared, self._executor.share(wanted))
+        for strip, found in self._executor.map(
+            reduce_strip, given, strips, name="cluster-distances"
+        ):
+            if strip.part is not None:
+                assert isinstance(found, np.ndarray)
+                of_owner = parts.setdefault(strip.begin, {})
+                of_owner[strip.part] = found
+                if len(of_owner) == strip.n_parts:
+                    in_order = [of_owner[part] for part in range(strip.n_parts)]
+                    totals = join_parts(in_order, wanted.method)
+                    take(strip, finish_strip(self._points, wanted, strip, totals))
+                    del parts[strip.begin]
+            else:
+                take(strip, found)
+            done += strip.work
+            pause(done / max(1, total))
