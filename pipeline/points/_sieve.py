@@ -31,12 +31,15 @@ from numpy.typing import NDArray
 from clustergrid.pipeline._jit import jit
 from clustergrid.pipeline.hierarchy._clusters import single_pair
 from clustergrid.pipeline.hierarchy._neighbors import Neighbors, Reach, offer
-from clustergrid.pipeline.hierarchy._panels import squared_distance
 from clustergrid.pipeline.points._squares import HALF, ROOT, of_square
 
 __all__ = ["fill_operands", "offer_negative", "share_of_roundings"]
 
-_TOGETHER = 64
+_WORDS = 32
+_SIGNS = -0x7FFFFFFF80000000
+"""The signs of both products of a word."""
+
+_AT_ONCE = 4
 _TINY = 1e-30
 _EVERYTHING = 1e30
 
@@ -98,7 +101,8 @@ def fill_operands(
 
 @jit
 def offer_negative(
-    signs: NDArray[np.int32],
+    signs: NDArray[np.int64],
+    width: int,
     operands: NDArray[np.float32],
     norms: NDArray[np.float64],
     scale: float,
@@ -109,6 +113,7 @@ def offer_negative(
     first_row: int,
     first_list: int,
     first_column: int,
+    seen: int,
     form: int,
     method: int,
     n_neighbors: int,
@@ -119,8 +124,9 @@ def offer_negative(
 
     Parameters
     ----------
-    signs
-        ``(q, w)``: the products, as integers.
+    signs, width
+        ``(q, w / 2)``: the products, two of them an integer, w being a multiple of 64; how many
+        of them are products.
     operands, norms
         Of the rows at the left, whose thresholds are kept up to date.
     scale, share
@@ -129,33 +135,29 @@ def offer_negative(
         All rows, ``(n, k)``; which point each is; the size of every point.
     first_row, first_list, first_column
         The first row at the left, its list, and the first row at the right.
+    seen
+        So many rows were offered already, from the first at the left on; 0: none but each itself.
     form, method, n_neighbors
         How distances follow from squares, and for what: ward's depend on sizes; K.
     lists, reach
         The lists of the rows at the left, and what these take.
     """
-    n_rows, width = signs.shape
     last = operands.shape[1] - 1
-    for q in range(n_rows):
-        row = signs[q]
-        place = first_row + q
+    found = np.empty(2 * signs.shape[1] + _AT_ONCE, np.int64)
+    squares = np.empty(_AT_ONCE)
+    for q in range(len(signs)):
+        row = first_row + q
         owner = first_list + q
-        one = rows[place]
-        point = points[place]
-        for left in range(0, width, _TOGETHER):
-            right = min(left + _TOGETHER, width)
-            any_sign = np.int32(0)
-            for j in range(left, right):
-                # Else Numba would make it a longer integer.
-                any_sign = np.int32(any_sign | row[j])
-            if any_sign >= 0:
-                continue
-            for j in range(left, right):
-                if row[j] >= 0 or first_column + j == place:
-                    continue
-                other = points[first_column + j]
-                square = squared_distance(one, rows[first_column + j])
-                distance = single_pair(method, of_square(square, form), sizes[point], sizes[other])
+        left_out = (row, row + 1) if seen == 0 else (first_row, first_row + seen)
+        n_found = _negative(signs[q], width, first_column, left_out, found)
+        size = sizes[points[row]]
+        for start in range(0, n_found, _AT_ONCE):
+            _some_squares(rows, row, found, start, squares)
+            for at in range(start, min(start + _AT_ONCE, n_found)):
+                other = points[found[at]]
+                distance = single_pair(
+                    method, of_square(squares[at - start], form), size, sizes[other]
+                )
                 farthest = reach.distance[owner]
                 if distance <= farthest:
                     offer(lists, reach, n_neighbors, owner, other, distance)
@@ -163,6 +165,56 @@ def offer_negative(
                         operands[owner, last] = -_threshold(
                             reach.distance[owner], form, scale, share, norms[owner]
                         )
+
+
+@jit
+def _negative(
+    signs: NDArray[np.int64],
+    width: int,
+    first: int,
+    left_out: tuple[int, int],
+    found: NDArray[np.int64],
+) -> int:
+    """Find the negative ones of a row of products; return how many were put into `found`."""
+    products = signs.view(np.int32)
+    n_found = 0
+    for word in range(0, len(signs), _WORDS):
+        some = signs[word : word + _WORDS]
+        together = 0
+        for j in range(_WORDS):
+            together |= some[j]
+        if together & _SIGNS == 0:
+            continue
+        for j in range(2 * word, min(2 * (word + _WORDS), width)):
+            place = first + j
+            found[n_found] = place
+            n_found += (products[j] < 0) & ((place < left_out[0]) | (place >= left_out[1]))
+    for at in range(n_found, n_found + _AT_ONCE - 1):
+        found[at] = first
+    return n_found
+
+
+@jit
+def _some_squares(
+    rows: NDArray[np.float64],
+    row: int,
+    others: NDArray[np.int64],
+    start: int,
+    squares: NDArray[np.float64],
+) -> None:
+    """Compute the squared distances of a row to four others, which need not wait for each other."""
+    a, b, c, d = others[start], others[start + 1], others[start + 2], others[start + 3]
+    to_a, to_b, to_c, to_d = 0.0, 0.0, 0.0, 0.0
+    for f in range(rows.shape[1]):
+        value = rows[row, f]
+        to_a += (rows[a, f] - value) * (rows[a, f] - value)
+        to_b += (rows[b, f] - value) * (rows[b, f] - value)
+        to_c += (rows[c, f] - value) * (rows[c, f] - value)
+        to_d += (rows[d, f] - value) * (rows[d, f] - value)
+    squares[0] = to_a
+    squares[1] = to_b
+    squares[2] = to_c
+    squares[3] = to_d
 
 
 @jit

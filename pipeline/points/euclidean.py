@@ -42,18 +42,17 @@ from clustergrid.pipeline.points._squares import (
 from clustergrid.pipeline.points.base import Pause
 from clustergrid.pipeline.points.layout import Layout
 from clustergrid.pipeline.points.prepared import ReadOnce, read_euclidean
-from clustergrid.storage.grid import slabs
+from clustergrid.storage.grid import round_up, slabs
 
 __all__ = ["EuclideanPoints"]
 
 _LEAF = 256
 _STRIP_ROWS = 2048
-_QUERIES = 256
 _COLUMNS = 512
-"""Of one product: with its operands it stays in a second-level cache."""
+"""Of one product with a leaf: with its operands it stays in a second-level cache."""
 
-_FIRST_COLUMNS = 64
-"""Of the first ones, when lists are not full yet and take whatever they are offered."""
+_TOGETHER = 64
+"""Products that are looked at together, and columns of the first ones."""
 
 _BLOCK_VALUES = 2**16
 _STRIP_VALUES = 2**22
@@ -73,6 +72,13 @@ class EuclideanPoints:
         The matrix and its metric.
     kept
         ``(n,)`` increasing: which of its rows the points are; None: all.
+
+    Attributes
+    ----------
+    order
+        ``(n,)``: the point of each prepared row.
+    scale
+        Power of two that brings the rows near length one, about their mean.
     """
 
     edge = 512
@@ -87,18 +93,18 @@ class EuclideanPoints:
         rows = read_euclidean(given, kept)
         self.n = len(rows)
         # The driver's choice, so that all processes have the same.
-        self._points = near_order(rows, _LEAF)
+        self.order = near_order(rows, _LEAF)
         self._places = np.empty(self.n, np.int64)
-        self._places[self._points] = np.arange(self.n)
+        self._places[self.order] = np.arange(self.n)
         lengths = np.square(rows - rows.mean(axis=0)).sum(axis=1) if self.n else np.zeros(1)
         longest = float(np.sqrt(lengths.max()))
-        self._scale = float(np.ldexp(1.0, int(np.clip(-np.frexp(longest)[1], -500, 500))))
-        self._prepared.get(lambda: rows[self._points])
+        self.scale = float(np.ldexp(1.0, int(np.clip(-np.frexp(longest)[1], -500, 500))))
+        self._prepared.get(lambda: rows[self.order])
 
     @property
-    def _rows(self) -> NDArray[np.float64]:
-        """``(n, k)``, in the order of `_points`."""
-        return self._prepared.get(lambda: read_euclidean(self._given, self._kept)[self._points])
+    def rows(self) -> NDArray[np.float64]:
+        """``(n, k)``, in the order of `order`."""
+        return self._prepared.get(lambda: read_euclidean(self._given, self._kept)[self.order])
 
     def nearest(
         self,
@@ -110,7 +116,7 @@ class EuclideanPoints:
         pause: Pause,
     ) -> Neighbors:
         """List the K nearest of every point, strip by strip."""
-        k = self._rows.shape[1]
+        k = self.rows.shape[1]
         longest = min(_STRIP_ROWS, max(_LEAF, _STRIP_VALUES // k // _LEAF * _LEAF))
         fair = -(-self.n // (4 * executor.threads))
         strips = list(slabs(self.n, min(longest, -(-fair // _LEAF) * _LEAF)))
@@ -118,7 +124,7 @@ class EuclideanPoints:
         given = (shared, executor.share(clusters.sizes), CODES[method], n_neighbors)
         done = 0
         for strip, found in executor.map(_list_strip, given, strips, name="nearest-points"):
-            owners = self._points[strip]
+            owners = self.order[strip]
             lists.ids[owners, :n_neighbors] = found.ids
             lists.bounds[owners, :n_neighbors] = found.bounds
             lists.exact[owners] = True
@@ -132,63 +138,22 @@ class EuclideanPoints:
         self, strip: slice, sizes: NDArray[np.float64], method: int, n_neighbors: int
     ) -> Neighbors:
         """List the K nearest of a range of rows, with room for no more."""
-        rows = self._rows
-        k = rows.shape[1]
-        share = share_of_roundings(k)
-        n_strip = strip.stop - strip.start
-        centre = rows[strip].mean(axis=0)
-        left = np.empty((n_strip, k + 2), np.float32)
-        norms = np.empty(n_strip)
-        fill_operands(rows, strip.start, strip.stop, centre, self._scale, share, True, left, norms)
-        lists = open_lists(n_strip, n_neighbors)
-        reach = open_reach(n_strip, np.dtype(np.float64))
-        width = max(
-            _FIRST_COLUMNS, min(2 * _COLUMNS, _BLOCK_VALUES // k // _FIRST_COLUMNS * _FIRST_COLUMNS)
-        )
-        right = np.empty((width, k + 2), np.float32)
-        scratch = np.empty(_QUERIES * _COLUMNS, np.float32)
-        nothing = np.empty(width)
-        for number, block in enumerate(self._near_to_far(rows, centre, width)):
+        k = self.rows.shape[1]
+        lists = _StripLists(self, strip, sizes, method, n_neighbors)
+        # Of a list that is not full a product says nothing: the first columns are few, and near.
+        for leaf in slabs(strip.stop - strip.start, _LEAF):
+            own = slice(strip.start + leaf.start, strip.start + leaf.stop)
+            lists.offer(own, [leaf], _TOGETHER)
+        width = max(_TOGETHER, min(2 * _COLUMNS, _BLOCK_VALUES // k // _TOGETHER * _TOGETHER))
+        leaves = list(slabs(strip.stop - strip.start, _LEAF))
+        for block in self._near_to_far(lists.centre, width):
             end_if_stopped()
-            fill_operands(
-                rows, block.start, block.stop, centre, self._scale, share, False, right, nothing
-            )
-            at_once = _FIRST_COLUMNS if number * width < 2 * n_neighbors + width else _COLUMNS
-            for columns in slabs(block.stop - block.start, at_once):
-                others = right[columns].T
-                for queries in slabs(n_strip, _QUERIES):
-                    shape = (queries.stop - queries.start, columns.stop - columns.start)
-                    products = scratch[: shape[0] * shape[1]].reshape(shape)
-                    np.matmul(left[queries], others, out=products)
-                    offer_negative(
-                        products.view(np.int32),
-                        left,
-                        norms,
-                        self._scale,
-                        share,
-                        rows,
-                        self._points,
-                        sizes,
-                        strip.start + queries.start,
-                        queries.start,
-                        block.start + columns.start,
-                        self.form,
-                        method,
-                        n_neighbors,
-                        lists,
-                        reach,
-                    )
-        close_lists(lists, n_neighbors, self.n - 1, 0, n_strip)
-        return lists._replace(
-            ids=lists.ids[:, :n_neighbors].copy(),
-            bounds=lists.bounds[:, :n_neighbors].copy(),
-            exact=lists.exact[:, :0],
-        )
+            lists.offer(block, leaves, _COLUMNS, seen=True)
+        return lists.closed()
 
-    def _near_to_far(
-        self, rows: NDArray[np.float64], centre: NDArray[np.float64], width: int
-    ) -> list[slice]:
+    def _near_to_far(self, centre: NDArray[np.float64], width: int) -> list[slice]:
         """Ranges of rows, those about the nearest first."""
+        rows = self.rows
         blocks = list(slabs(self.n, width))
         # A few of each say where it is.
         middles = np.stack([rows[block][:: -(-width // 16)].mean(axis=0) for block in blocks])
@@ -197,7 +162,7 @@ class EuclideanPoints:
 
     def left(self, points: NDArray[np.int64]) -> _Left:
         """Put points into panels."""
-        rows = self._rows
+        rows = self.rows
         panels = np.empty((-(-len(points) // LANES), rows.shape[1], LANES))
         fill_panels(rows, self._places[points], panels)
         return _Left(panels)
@@ -218,7 +183,7 @@ class EuclideanPoints:
             left.panels,
             left_weights,
             left_units,
-            self._rows,
+            self.rows,
             self._places[points],
             right_weights,
             right_units,
@@ -239,7 +204,7 @@ class EuclideanPoints:
     ) -> NDArray[np.float64]:
         """Reduce the distances of pairs of clusters, in this process."""
         del shared, executor
-        rows, places = self._rows, self._places[layout.points]
+        rows, places = self.rows, self._places[layout.points]
         totals = np.empty(len(first))
         counts = layout.counts
         work = np.cumsum(counts[first] * counts[second])
@@ -264,6 +229,116 @@ class EuclideanPoints:
             pause=partial(pause, 0.0),
         )
         return totals
+
+
+class _StripLists:
+    """Lists of a range of rows, to which others are offered range by range.
+
+    Attributes
+    ----------
+    centre
+        The mean of the rows, ``(k,)``: near ones have short operands about it.
+    """
+
+    def __init__(
+        self,
+        points: EuclideanPoints,
+        strip: slice,
+        sizes: NDArray[np.float64],
+        method: int,
+        n_neighbors: int,
+    ) -> None:
+        self._points, self._strip = points, strip
+        self._sizes, self._method, self._n_neighbors = sizes, method, n_neighbors
+        n, k = strip.stop - strip.start, points.rows.shape[1]
+        self.centre = points.rows[strip].mean(axis=0)
+        self._share = share_of_roundings(k)
+        self._left = np.empty((n, k + 2), np.float32)
+        self._right = np.empty((0, k + 2), np.float32)
+        self._norms = np.empty(n)
+        self._fill(strip, self._left, self._norms, is_left=True)
+        self._lists = open_lists(n, n_neighbors)
+        self._reach = open_reach(n, np.dtype(np.float64))
+        self._scratch = np.empty(_LEAF * _COLUMNS, np.float32)
+
+    def _fill(
+        self,
+        rows: slice,
+        operands: NDArray[np.float32],
+        norms: NDArray[np.float64],
+        *,
+        is_left: bool,
+    ) -> None:
+        fill_operands(
+            self._points.rows,
+            rows.start,
+            rows.stop,
+            self.centre,
+            self._points.scale,
+            self._share,
+            is_left,
+            operands,
+            norms,
+        )
+
+    def offer(
+        self, others: slice, leaves: list[slice], columns_at_once: int, *, seen: bool = False
+    ) -> None:
+        """Offer some rows to the lists of some leaves.
+
+        Parameters
+        ----------
+        others
+            Which rows.
+        leaves
+            Ranges of lists, no longer than a leaf.
+        columns_at_once
+            How many rows are offered together.
+        seen
+            Whether the rows of each leaf were offered to it already.
+        """
+        width = others.stop - others.start
+        if width > len(self._right):
+            self._right = np.empty((width, self._right.shape[1]), np.float32)
+        self._fill(others, self._right, np.empty(width), is_left=False)
+        points, strip = self._points, self._strip
+        for columns in slabs(width, columns_at_once):
+            n_columns = columns.stop - columns.start
+            padded = round_up(n_columns, _TOGETHER)
+            for leaf in leaves:
+                n_rows = leaf.stop - leaf.start
+                products = self._scratch[: n_rows * padded].reshape(n_rows, padded)
+                np.matmul(self._left[leaf], self._right[columns].T, out=products[:, :n_columns])
+                offer_negative(
+                    products.view(np.int64),
+                    n_columns,
+                    self._left,
+                    self._norms,
+                    points.scale,
+                    self._share,
+                    points.rows,
+                    points.order,
+                    self._sizes,
+                    strip.start + leaf.start,
+                    leaf.start,
+                    others.start + columns.start,
+                    n_rows if seen else 0,
+                    points.form,
+                    self._method,
+                    self._n_neighbors,
+                    self._lists,
+                    self._reach,
+                )
+
+    def closed(self) -> Neighbors:
+        """Return the lists of the K nearest, with room for no more."""
+        lists, n_neighbors = self._lists, self._n_neighbors
+        close_lists(lists, n_neighbors, self._points.n - 1, 0, len(lists.counts))
+        return lists._replace(
+            ids=lists.ids[:, :n_neighbors].copy(),
+            bounds=lists.bounds[:, :n_neighbors].copy(),
+            exact=lists.exact[:, :0],
+        )
 
 
 def _list_strip(

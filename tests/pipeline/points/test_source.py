@@ -1,0 +1,291 @@
+"""Cluster distances from rows: those of a condensed matrix, whatever the metric and the clusters."""
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import pdist, squareform
+
+from clustergrid.pipeline.engines.base import UndefinedPairError
+from clustergrid.pipeline.errors import MemoryLimitError
+from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
+from clustergrid.pipeline.hierarchy._clusters import open_clusters
+from clustergrid.pipeline.hierarchy.condensed import CondensedSource
+from clustergrid.pipeline.points import euclidean, layout
+from clustergrid.pipeline.points.euclidean import EuclideanPoints
+from clustergrid.pipeline.points.metric import MetricPoints
+from clustergrid.pipeline.points.tree import point_source
+from clustergrid.pipeline.tiles import tile_distances
+from clustergrid.storage.errors import DataValueError
+from tests.pipeline.hierarchy.kinds import KINDS
+from tests.pipeline.points.cases import (
+    METRICS,
+    case,
+    given_of,
+    ignore,
+    lopsided,
+    normal,
+    some_clusters,
+    source_of,
+)
+
+METHODS = ("single", "complete", "average", "weighted")
+
+
+def condensed_of(given):
+    """Return the distances of the project's own tiles, in double precision."""
+    n = given.source.shape[0]
+    return squareform(tile_distances(given, slice(0, n), slice(0, n)).astype(float), checks=False)
+
+
+def lists_of(lists):
+    """Return the lists with their entries by (distance, id)."""
+    found = []
+    for owner in range(len(lists.counts)):
+        count = lists.counts[owner]
+        assert lists.exact[owner, :count].all()
+        order = np.lexsort((lists.ids[owner, :count], lists.bounds[owner, :count]))
+        found.append((lists.ids[owner, order], lists.bounds[owner, order], lists.tau[owner]))
+    return found
+
+
+def assert_same_lists(found, expected, **tolerances):
+    for (ids, bounds, tau), (other_ids, other_bounds, other_tau) in zip(
+        lists_of(found), lists_of(expected), strict=True
+    ):
+        np.testing.assert_array_equal(ids, other_ids)
+        np.testing.assert_allclose(bounds, other_bounds, **tolerances)
+        np.testing.assert_allclose(tau, other_tau, **tolerances)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_cluster_distances_are_those_of_all_pairs(name):
+    n = 90
+    _, given = case(name, n)
+    own = source_of(given)
+    expected = CondensedSource(condensed_of(given))
+    for method in METHODS:
+        clusters = some_clusters(n, method, n_merges=60)
+        slots = np.flatnonzero(clusters.live)
+        square = own.square(clusters, method, ignore)
+        np.testing.assert_allclose(
+            square, expected.square(clusters, method, ignore), rtol=1e-11, atol=1e-13
+        )
+        np.testing.assert_array_equal(square, square.T)
+        owners = slots[[3, 0, 17, 29]]
+        rows = own.rows(clusters, method, owners, ignore)
+        np.testing.assert_allclose(
+            rows, expected.rows(clusters, method, owners, ignore), rtol=1e-11, atol=1e-13
+        )
+        first, second = np.triu_indices(len(slots), 1)
+        pairs = own.distances(clusters, method, slots[first], slots[second], ignore)
+        np.testing.assert_allclose(pairs, square[first, second], rtol=1e-11, atol=1e-13)
+        if method in ("single", "complete"):
+            np.testing.assert_array_equal(pairs, square[first, second])
+            finite = np.isfinite(rows)
+            np.testing.assert_array_equal(
+                rows[finite], square[np.searchsorted(slots, owners)][finite]
+            )
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_lists_are_the_nearest(name):
+    n = 90
+    _, given = case(name, n)
+    own, expected = source_of(given), CondensedSource(condensed_of(given))
+    tied = name in ("jaccard", "hamming", "russellrao")
+    for n_neighbors in (1, 8, 89):
+        clusters = open_clusters(np.ones(n, np.int64), "average")
+        found = own.nearest_points(clusters, "average", n_neighbors, ignore)
+        wanted = expected.nearest_points(clusters, "average", n_neighbors, ignore)
+        assert found.ids.shape == wanted.ids.shape
+        assert_same_lists(found, wanted, rtol=1e-11, atol=1e-13)
+        if tied:
+            continue
+        clusters = some_clusters(n, "average", n_merges=40)
+        owners = np.flatnonzero(clusters.live)[[2, 7, 1, 30]]
+        found = own.nearest_clusters(clusters, "average", n_neighbors, owners, ignore)
+        wanted = expected.nearest_clusters(clusters, "average", n_neighbors, owners, ignore)
+        assert found.ids.shape == wanted.ids.shape
+        assert_same_lists(found, wanted, rtol=1e-11, atol=1e-13)
+
+
+def test_a_list_knows_its_certificate():
+    given = given_of(normal(60, 3))
+    clusters = some_clusters(60, "complete", n_merges=50)
+    owners = np.flatnonzero(clusters.live)
+    few = source_of(given).nearest_clusters(clusters, "complete", 4, owners, ignore)
+    all_of_them = source_of(given).nearest_clusters(clusters, "complete", 30, owners, ignore)
+    assert np.isfinite(few.tau).all()
+    np.testing.assert_array_equal(all_of_them.tau, np.inf)
+    np.testing.assert_array_equal(all_of_them.counts, 9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_euclidean_distances_have_scipys_bits(kind):
+    values = KINDS[kind](np.random.default_rng(3), 300)
+    n = len(values)
+    source, square = source_of(given_of(values)), squareform(pdist(values))
+    clusters = open_clusters(np.ones(n, np.int64), "complete")
+    np.testing.assert_array_equal(source.square(clusters, "complete", ignore), square)
+    order = np.argsort(square + np.diag(np.full(n, np.inf)), axis=1, kind="stable")
+    for n_neighbors in (1, 5, 20):
+        lists = source.nearest_points(clusters, "complete", n_neighbors, ignore)
+        for row, (ids, bounds, _) in enumerate(lists_of(lists)):
+            np.testing.assert_array_equal(ids, order[row, :n_neighbors])
+            np.testing.assert_array_equal(bounds, square[row, ids])
+
+
+def test_weights_of_identical_observations_count():
+    values, sizes = normal(50, 4), np.random.default_rng(1).integers(1, 9, 50)
+    given = given_of(values)
+    expected = CondensedSource(pdist(values))
+    for method in ("average", "weighted", "ward"):
+        clusters = open_clusters(sizes, method)
+        assert_same_lists(
+            source_of(given).nearest_points(clusters, method, 9, ignore),
+            expected.nearest_points(clusters, method, 9, ignore),
+            rtol=1e-13,
+        )
+        clusters = some_clusters(50, method, n_merges=20, sizes=sizes)
+        np.testing.assert_allclose(
+            source_of(given).square(clusters, method, ignore),
+            expected.square(clusters, method, ignore),
+            rtol=1e-12,
+        )
+
+
+@pytest.mark.parametrize("name", ["euclidean", "correlation", "cityblock", "jaccard", "function"])
+def test_every_executor_gives_the_same_bits(client, name):
+    n = 130
+    _, given = case(name, n)
+    results = []
+    for executor in (SerialExecutor(), ThreadsExecutor(2), ThreadsExecutor(5), DaskExecutor(client)):
+        source = source_of(given, executor)
+        clusters = open_clusters(np.ones(n, np.int64), "average")
+        found = [*lists_of(source.nearest_points(clusters, "average", 7, ignore))]
+        clusters = some_clusters(n, "average", n_merges=80)
+        slots = np.flatnonzero(clusters.live)
+        found += lists_of(source.nearest_clusters(clusters, "average", 7, slots[::2], ignore))
+        arrays = [part for each in found for part in each]
+        arrays.append(source.square(clusters, "average", ignore))
+        arrays.append(source.rows(clusters, "average", slots[1::3], ignore))
+        arrays.append(source.distances(clusters, "average", slots[:-1], slots[1:], ignore))
+        results.append(arrays)
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.slow
+def test_worker_processes_read_the_rows_themselves(worker_process):
+    _, given = case("euclidean", 1500, 5)
+    clusters = some_clusters(1500, "average", n_merges=900)
+    here, there = (
+        source_of(given, executor) for executor in (SerialExecutor(), DaskExecutor(worker_process))
+    )
+    np.testing.assert_array_equal(
+        there.square(clusters, "average", ignore), here.square(clusters, "average", ignore)
+    )
+
+
+@pytest.fixture
+def small_edges(monkeypatch):
+    """Cut small matrices as large ones are."""
+    for kind in (EuclideanPoints, MetricPoints):
+        monkeypatch.setattr(kind, "edge", 8)
+    monkeypatch.setattr(layout, "PARTS_OF_EDGES", 2)
+    for name in ("_LEAF",):
+        monkeypatch.setattr(euclidean, name, 8)
+    monkeypatch.setattr(euclidean, "_STRIP_ROWS", 16)
+    monkeypatch.setattr(euclidean, "_COLUMNS", 16)
+    monkeypatch.setattr(euclidean, "_PAIRS_A_PIECE", 50)
+
+
+@pytest.mark.parametrize("n_merges", [0, 100, 140, 149])
+@pytest.mark.parametrize("name", ["euclidean", "cosine", "cityblock", "function"])
+def test_large_clusters_come_in_parts(small_edges, name, n_merges):
+    n = 151
+    _, given = case(name, n)
+    own, expected = source_of(given, ThreadsExecutor(2)), CondensedSource(condensed_of(given))
+    clusters = open_clusters(np.ones(n, np.int64), "average")
+    assert_same_lists(
+        own.nearest_points(clusters, "average", 6, ignore),
+        expected.nearest_points(clusters, "average", 6, ignore),
+        rtol=1e-11,
+    )
+    for method in METHODS:
+        clusters = some_clusters(n, method, n_merges=n_merges)
+        slots = np.flatnonzero(clusters.live)
+        square = own.square(clusters, method, ignore)
+        np.testing.assert_allclose(
+            square, expected.square(clusters, method, ignore), rtol=1e-11, atol=1e-14
+        )
+        rows = own.rows(clusters, method, slots, ignore)
+        np.fill_diagonal(rows, 0)
+        np.testing.assert_allclose(rows, square, rtol=1e-12)
+        for owner in (0, len(slots) // 2):
+            alone = own.rows(clusters, method, slots[owner : owner + 1], ignore)[0]
+            alone[owner] = 0
+            np.testing.assert_array_equal(alone, rows[owner])
+        first, second = np.triu_indices(len(slots), 1)
+        pairs = own.distances(clusters, method, slots[first], slots[second], ignore)
+        np.testing.assert_allclose(pairs, square[first, second], rtol=1e-12)
+        found = own.nearest_clusters(clusters, method, 3, slots, ignore)
+        np.fill_diagonal(rows, np.inf)
+        for row, (ids, bounds, _) in enumerate(lists_of(found)):
+            np.testing.assert_array_equal(bounds, np.sort(rows[row])[: len(bounds)])
+            np.testing.assert_array_equal(rows[row, np.searchsorted(slots, ids)], bounds)
+
+
+def test_function_sees_the_lower_row_first():
+    values = normal(40, 1)
+    given = given_of(values, lopsided)
+    clusters = some_clusters(40, "complete", n_merges=25)
+    np.testing.assert_array_equal(
+        source_of(given).square(clusters, "complete", ignore),
+        CondensedSource(pdist(values, lopsided)).square(clusters, "complete", ignore),
+    )
+
+
+def test_pair_without_a_distance_is_named():
+    def undefined(one, other):
+        return np.nan if {one[0], other[0]} == {3.0, 70.0} else abs(one[0] - other[0])
+
+    clusters = open_clusters(np.ones(90, np.int64), "average")
+    values = np.arange(90.0)[:, None]
+    with pytest.raises(UndefinedPairError) as error:
+        source_of(given_of(values, undefined)).nearest_points(clusters, "average", 3, ignore)
+    assert error.value.rows == (3, 70)
+    values = np.repeat(np.arange(90.0)[:, None], 3, axis=1)
+    values[4, 1:] = np.nan
+    values[60, :2] = np.nan
+    with pytest.raises(UndefinedPairError) as error:
+        source_of(given_of(values, "nan_euclidean")).nearest_points(clusters, "average", 3, ignore)
+    assert error.value.rows == (4, 60)
+
+
+def test_what_overflows_is_refused():
+    values = np.array([[0.0], [1e200], [-1e200]])
+    with pytest.raises(DataValueError, match=r"overflow float64, with values up to 1e\+200: scale"):
+        source_of(given_of(values))
+
+
+def test_rows_that_take_too_much_are_refused():
+    given = given_of(normal(50, 20))
+    with pytest.raises(MemoryLimitError, match="the limit is 10.0 kB: give more memory") as error:
+        point_source(given, executor=SerialExecutor(), points_limit_bytes=10_000)
+    assert error.value.needed_bytes == 16_000
+
+
+@pytest.mark.parametrize("name", ["euclidean", "cityblock"])
+def test_interrupt_ends_the_work(name):
+    _, given = case(name, 1600, 4)
+
+    def interrupt(share):
+        raise KeyboardInterrupt
+
+    source = source_of(given, ThreadsExecutor(2))
+    clusters = open_clusters(np.ones(1600, np.int64), "average")
+    with pytest.raises(KeyboardInterrupt):
+        source.nearest_points(clusters, "average", 5, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        source.square(clusters, "average", interrupt)
