@@ -282,10 +282,12 @@ class _Passes:
             )
             return lists
 
-        futures = [self._pool.submit(scan, part) for part in range(1, parts)]
+        futures = {part: self._pool.submit(scan, part) for part in range(1, parts)}
         lists = scan(0)
-        for future in futures:
-            join_lists(clusters.labels, *lists, *future.result())
+        for part in reversed(futures):
+            # On a busy machine, a thread that was woken may run much later than this one is done.
+            found = scan(part) if futures[part].cancel() else futures[part].result()
+            join_lists(clusters.labels, *lists, *found)
         return lists
 
 

@@ -1,5 +1,7 @@
 """Centroid and median linkage of points, against SciPy and against all pairs at every step."""
 
+from concurrent.futures import Executor, Future
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -151,6 +153,26 @@ def test_neither_threads_nor_pieces_change_a_bit(monkeypatch, kind, method):
         with monkeypatch.context() as patch:
             patch.setattr(centroids, name, value)
             assert_same(cluster_points(points, method, threads=2), expected)
+
+
+class NeverRuns(Executor):
+    """Threads of a machine that is so busy that none of them ever comes to run."""
+
+    n_submitted = 0
+
+    def submit(self, function, *arguments):
+        self.n_submitted += 1
+        return Future()
+
+
+def test_no_thread_is_waited_for_that_has_not_begun(monkeypatch):
+    points = UNTIED["normal"](np.random.default_rng(5), 900)
+    expected = cluster_points(points, "centroid")
+    pool = NeverRuns()
+    monkeypatch.setattr(centroids, "_VALUES_A_THREAD", 64)
+    monkeypatch.setattr(centroids, "ThreadPoolExecutor", lambda *options: pool)
+    assert_same(cluster_points(points, "centroid", threads=3), expected)
+    assert pool.n_submitted > 100
 
 
 @pytest.mark.parametrize("kind", ["normal", "hub", "integers", "far apart", "offset"])
