@@ -105,7 +105,8 @@ def least_memory(case, path):
 
 
 def request_of(case, path, memory_bytes):
-    spec = AxisSpec(method=case.method, metric=case.metric)
+    ordered = "--optimal-ordering" in case.options
+    spec = AxisSpec(method=case.method, metric=case.metric, optimal_ordering=ordered)
     figure = FigureOptions(dpi=600) if "--dpi" in case.options else FigureOptions()
     return RunRequest(
         input=str(path),
@@ -206,6 +207,8 @@ CASES = [
     # Engines of trees.
     Case(shape=(5000, 100), method="ward", options=("--robust",)),
     Case(shape=(5000, 100), method="centroid", dtype="float32", options=("--dpi", "600")),
+    Case(shape=(6000, 100), columns=False, options=("--optimal-ordering",)),
+    Case(shape=(7000, 50), dtype="float32", cluster="local", options=("--optimal-ordering",)),
     # Worker processes.
     Case(shape=(9000, 400), cluster="local"),
     Case(shape=(7000, 5000), cluster="local", dtype="float32", columns=False),
