@@ -269,16 +269,11 @@ def _add_row(
     """Add the distances of point `i` to all others into the totals of their clusters."""
     n = len(labels)
     weight = clusters.weights[i]
+    # Above the diagonal a step down a column, and from there on one along the row.
     at = i - 1
-    for j in range(i):
-        label = labels[j]
-        totals[label] = add_pair(
-            method, totals[label], np.float64(condensed[at]), weight * clusters.weights[j]
-        )
-        at += n - j - 2
-    shift = i * n - i * (i + 1) // 2 - i - 1
-    for j in range(i + 1, n):
-        label = labels[j]
-        totals[label] = add_pair(
-            method, totals[label], np.float64(condensed[shift + j]), weight * clusters.weights[j]
-        )
+    for j in range(n):
+        if j != i:
+            label = labels[j]
+            distance = np.float64(condensed[at])
+            totals[label] = add_pair(method, totals[label], distance, weight * clusters.weights[j])
+        at += n - j - 2 if j < i else 1

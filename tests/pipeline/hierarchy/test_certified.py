@@ -12,13 +12,14 @@ from scipy.cluster.hierarchy import cophenet, is_valid_linkage, linkage
 from scipy.spatial.distance import pdist, squareform
 
 from clustergrid.pipeline import pdist as our_pdist
+from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.hierarchy import (
     REDUCIBLE_METHODS,
     Duplicates,
     certified,
-    cluster_square,
     condensed,
     linkage_matrix,
+    proved,
 )
 from clustergrid.pipeline.hierarchy.certified import (
     Limits,
@@ -38,17 +39,12 @@ from tests.pipeline.hierarchy.kinds import (
 
 
 def tree_of(distances, method, *, n_neighbors=64, most_clusters=None, threads=1, start=None):
-    """Return the linkage matrix, by the square where rounds leave more than the limit."""
+    """Return the linkage matrix."""
     source = CondensedSource(distances, threads=threads)
     limits = Limits(
         most_clusters=most_clusters or source.n, n_neighbors=n_neighbors, threads=threads
     )
     merges = cluster_certified(source, method, limits=limits, start=start)
-    if merges is None:
-        left = merge_certified(source, method, limits=limits, start=start)
-        assert not left.fits
-        square = source.square(left.clusters, method, lambda share: None)
-        merges = left.start.expand(cluster_square(square, method, start=left.start))
     n = source.n if start is None else start.n_observations
     return linkage_matrix(merges, n)
 
@@ -130,7 +126,8 @@ def test_threads_and_pieces_change_no_bit(monkeypatch, method):
     distances = pdist(KINDS["hub"](np.random.default_rng(6), 300))
     expected = tree_of(distances, method, n_neighbors=6, most_clusters=20)
     monkeypatch.setattr(condensed, "_PIECE", 1000)
-    monkeypatch.setattr(certified, "_SLOTS_A_PIECE", 7)
+    monkeypatch.setattr(proved, "_SLOTS_A_PIECE", 7)
+    monkeypatch.setattr(proved, "_LISTS_A_PIECE", 11)
     for threads in (1, 2, 3, 7):
         Z = tree_of(distances, method, n_neighbors=6, most_clusters=20, threads=threads)
         np.testing.assert_array_equal(Z, expected)
@@ -180,7 +177,7 @@ def test_weights_of_float32_distances_are_not_rounded():
     np.testing.assert_allclose(Z[:, 2], expected[:, 2], rtol=1e-10, atol=1e-12)
 
 
-class _Checked(certified._Driver):
+class _Checked(proved.ProvedRounds):
     """Compares every list, after every round and rescan, with the definition of the distances."""
 
     points: np.ndarray
@@ -190,8 +187,8 @@ class _Checked(certified._Driver):
         super()._merge(first, second)
         self._check()
 
-    def _rescan(self):
-        rescanned = super()._rescan()
+    def rescan(self):
+        rescanned = super().rescan()
         self._check()
         return rescanned
 
@@ -230,7 +227,7 @@ def test_certificates_hold_after_every_round(monkeypatch, kind, method, n_neighb
     distances = pdist(KINDS[kind](np.random.default_rng(11), 90))
     monkeypatch.setattr(_Checked, "points", squareform(distances), raising=False)
     monkeypatch.setattr(_Checked, "checks", 0)
-    monkeypatch.setattr(certified, "_Driver", _Checked)
+    monkeypatch.setattr(certified, "ProvedRounds", _Checked)
     limits = Limits(most_clusters=1, n_neighbors=n_neighbors)
     merge_certified(CondensedSource(distances), method, limits=limits)
     assert _Checked.checks > 1
@@ -239,7 +236,7 @@ def test_certificates_hold_after_every_round(monkeypatch, kind, method, n_neighb
 def test_a_certificate_that_is_too_high_is_seen(monkeypatch):
     # The check above can fail.
     monkeypatch.setattr(_Checked, "points", 0.9 * squareform(pdist(np.eye(9))), raising=False)
-    monkeypatch.setattr(certified, "_Driver", _Checked)
+    monkeypatch.setattr(certified, "ProvedRounds", _Checked)
     with pytest.raises(AssertionError):
         merge_certified(
             CondensedSource(pdist(np.eye(9))), "average", limits=Limits(most_clusters=1)
@@ -308,7 +305,7 @@ def test_limit_is_kept_by_rescans():
     limits = Limits(most_clusters=len(first.start.sizes) // 2, n_neighbors=6)
     left = merge_certified(source, "average", limits=limits)
     assert left.rescans > 0
-    assert left.fits
+    assert left.chained == 0
     assert len(left.start.sizes) <= limits.most_clusters
     assert left.start.n_observations == 1500
 
@@ -321,11 +318,11 @@ def test_it_ends_and_says_why(kind, method):
     limits = Limits(most_clusters=1, n_neighbors=2)
     left = merge_certified(source, method, limits=limits)
     assert left.reason
-    assert left.fits == (len(left.start.sizes) == 1)
+    assert len(left.start.sizes) == 1
+    assert left.chained > 0 or left.reason == "the tree is done"
     # Single merges stop at a pass's worth of work, and a poor rescan is the last.
     assert left.rounds <= source.n * (left.rescans + 1)
-    if not left.fits:
-        assert cluster_certified(source, method, limits=limits) is None
+    assert len(left.start.merges.height) == source.n - 1
 
 
 @pytest.mark.parametrize("method", REDUCIBLE_METHODS)
@@ -352,9 +349,19 @@ def test_distances_are_asked_for_in_few_batches(monkeypatch, method):
 
 def test_limits_within_memory():
     limits = Limits.within(2_000_000, n=1000, n_neighbors=16, threads=2)
-    assert limits.most_clusters**2 * 8 * 1.05 + 1000 * 16 * 39 <= 2_000_000
-    assert (limits.most_clusters + 2) ** 2 * 8 * 1.05 + 1000 * 16 * 39 > 2_000_000
-    assert Limits.within(1, n=1000).most_clusters == 1
+    vectors = 1000 * (400 + 2 * 9)
+    assert limits.most_clusters**2 * 8 * 1.05 + vectors <= 2_000_000
+    assert (limits.most_clusters + 2) ** 2 * 8 * 1.05 + vectors > 2_000_000
+    assert limits.rows_bytes == 2_000_000 - vectors
+    least_bytes = Limits.least_bytes(1000, n_neighbors=16, threads=2)
+    assert least_bytes == vectors + 1000 * 16 * 39
+    assert Limits.within(least_bytes, n=1000, n_neighbors=16, threads=2).most_clusters == 272
+    with pytest.raises(MemoryLimitError, match=r"16 nearest of 1,000 points need at least 1\.04 MB"):
+        Limits.within(least_bytes - 1, n=1000, n_neighbors=16, threads=2)
+    # The rows that a chain cannot do without count too.
+    assert Limits.least_bytes(10**6, n_neighbors=1) > 10**6 * (400 + 4 * 8)
+    # A list has no more than all others.
+    assert Limits.least_bytes(5) == Limits.least_bytes(5, n_neighbors=4)
 
 
 def test_progress_tells_clusters_and_height():
@@ -424,7 +431,7 @@ def test_what_is_refused():
         CondensedSource(np.ones(12)[::2])
     with pytest.raises(DataValueError, match="number of observations"):
         CondensedSource(np.ones(4))
-    for name in ("most_clusters", "n_neighbors", "threads"):
+    for name in ("most_clusters", "n_neighbors", "rows_bytes", "threads"):
         with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
             Limits(**{"most_clusters": 1, name: 0})
 
@@ -478,7 +485,7 @@ path, method, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
 stored = np.load(path, mmap_mode="r")
 distances = np.array(stored[: n * (n - 1) // 2])
 limits = Limits.within(max(10**8, int(1.2 * distances.nbytes)), n=n, threads=2)
-assert cluster_certified(CondensedSource(distances, threads=2), method, limits=limits) is not None
+cluster_certified(CondensedSource(distances, threads=2), method, limits=limits)
 unit = 1 if sys.platform == "darwin" else 1024
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 """
