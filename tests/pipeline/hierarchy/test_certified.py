@@ -356,7 +356,7 @@ def test_limits_within_memory():
     least_bytes = Limits.least_bytes(1000, n_neighbors=16, threads=2)
     assert least_bytes == vectors + 1000 * 16 * 39
     assert Limits.within(least_bytes, n=1000, n_neighbors=16, threads=2).most_clusters == 272
-    with pytest.raises(MemoryLimitError, match=r"16 nearest of 1,000 points need at least 1\.04 MB"):
+    with pytest.raises(MemoryLimitError, match="16 nearest of 1,000 points need at least"):
         Limits.within(least_bytes - 1, n=1000, n_neighbors=16, threads=2)
     # The rows that a chain cannot do without count too.
     assert Limits.least_bytes(10**6, n_neighbors=1) > 10**6 * (400 + 4 * 8)

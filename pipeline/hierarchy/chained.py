@@ -1,0 +1,292 @@
+"""Kernel: merges by the nearest-neighbour chain, of a source's clusters whose square does not fit.
+
+Memory is some rows of distances, within a limit. Which rows are fetched, and which are given up,
+follows from the distances and the limit alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustergrid.pipeline.errors import MemoryLimitError
+from clustergrid.pipeline.hierarchy._clusters import CODES, Clusters, labels_of
+from clustergrid.pipeline.hierarchy._minimum import not_finite
+from clustergrid.pipeline.hierarchy._pieces import ENTRIES_A_PIECE
+from clustergrid.pipeline.hierarchy._row_cache import move_rows, open_rows, put_rows
+from clustergrid.pipeline.hierarchy._row_chain import (
+    FINISHED,
+    STUCK,
+    advance,
+    open_chain,
+    renumber_chain,
+)
+from clustergrid.pipeline.hierarchy.limits import FEWEST_ROWS, Limits
+from clustergrid.pipeline.hierarchy.methods import Merges
+from clustergrid.pipeline.hierarchy.reached import Report
+from clustergrid.pipeline.hierarchy.source import DistanceSource
+from clustergrid.pipeline.sizes import format_bytes
+
+__all__ = ["Chained", "merge_by_chain"]
+
+_DISTANCE_BYTES = 8
+# Rows in one product. More are no quicker each, and take long.
+_MOST_ROWS_A_BATCH = 256
+# The rows on their way, of all rows that there is room for.
+_BATCH_SHARE = 4
+_FIRST_BATCH = 16
+# Points in one batch; and in a cluster that is fetched before it is needed. Others are a product
+# by themselves.
+_POINTS_A_BATCH = 1024
+_FEW_POINTS = 32
+# Columns below which it is not worth while to leave out the dead ones.
+_SMALLEST_MOVED = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chained:
+    """What a chain merged.
+
+    Attributes
+    ----------
+    merges
+        Of slots of clusters, the lower one first.
+    rows_fetched
+        Rows that the source was asked for, the same one again included.
+    batches
+        In how many calls.
+    """
+
+    merges: Merges
+    rows_fetched: int
+    batches: int
+
+
+def merge_by_chain(
+    source: DistanceSource, clusters: Clusters, method: str, *, limits: Limits, report: Report
+) -> Chained:
+    """Merge clusters, in place, until no more are left than the limit.
+
+    Parameters
+    ----------
+    source
+        Of the rows.
+    clusters
+        The live ones are joined.
+    method
+        One that is reducible.
+    limits
+        How many clusters may be left, and the memory for rows.
+    report
+        Told between bounded pieces of the work.
+
+    Raises
+    ------
+    MemoryLimitError
+        There is no room for the few rows that the chain needs at once.
+    DataValueError
+        A distance is not finite.
+    """
+    if np.count_nonzero(clusters.live) <= limits.most_clusters:
+        return Chained(merges=Merges.empty(0), rows_fetched=0, batches=0)
+    return _Chaining(source, clusters, method, limits, report).run()
+
+
+class _Chaining:
+    def __init__(
+        self,
+        source: DistanceSource,
+        clusters: Clusters,
+        method: str,
+        limits: Limits,
+        report: Report,
+    ) -> None:
+        self._source = source
+        self._clusters = clusters
+        self._method = method
+        self._report = report
+        slots = np.flatnonzero(clusters.live)
+        self._n_clusters = width = len(slots)
+        self._n_merges = width - limits.most_clusters
+        self._n_entries = limits.rows_bytes // _DISTANCE_BYTES
+        _check_room(limits.rows_bytes, width)
+        rows_a_batch = self._n_entries // (_BATCH_SHARE * width)
+        self._most_a_batch = min(rows_a_batch, _MOST_ROWS_A_BATCH)
+        room = min(width, self._n_entries // width - self._most_a_batch)
+        n_points = np.bincount(labels_of(clusters), minlength=source.n)[slots]
+        self._rows = open_rows(np.empty(room * width), clusters, slots, n_points)
+        self._chain = open_chain(width, self._n_merges)
+        self._a_batch = min(_FIRST_BATCH, self._most_a_batch)
+        self._n_fetched = self._n_batches = 0
+        # Rows fetched ahead since the size of batches was chosen: those that were read, and those
+        # that were given up before.
+        self._n_first_reads = self._n_required = self._n_wasted = 0
+
+    def run(self) -> Chained:
+        chain, told = self._chain, 0
+        while told < self._n_merges:
+            target = self._n_merges
+            width = len(self._rows.place)
+            if width >= _SMALLEST_MOVED:
+                target = min(target, self._n_clusters - width // 2)
+            reason = advance(
+                self._rows,
+                self._chain,
+                self._clusters,
+                CODES[self._method],
+                target,
+                ENTRIES_A_PIECE,
+            )
+            if reason == STUCK:
+                raise not_finite()
+            done = int(chain.counts[2])
+            self._tell(chain.heights[told:done], done)
+            told = done
+            if reason >= 0:
+                self._fetch(reason)
+            elif reason == FINISHED and done < self._n_merges:
+                self._move()
+                chain = self._chain
+        return Chained(
+            merges=Merges(first=chain.first, second=chain.second, height=chain.heights),
+            rows_fetched=self._n_fetched,
+            batches=self._n_batches,
+        )
+
+    def _tell(self, heights: NDArray[np.float64], done: int) -> None:
+        report = self._report
+        report.height = float(heights.max(initial=report.height))
+        report.clusters_left = self._n_clusters - done
+        report("chain", done / self._n_merges)
+
+    def _pause(self) -> Callable[[float], None]:
+        share = int(self._chain.counts[2]) / self._n_merges
+        return lambda _: self._report("chain", share)
+
+    def _fetch(self, column: int) -> None:
+        """Get a row that the chain needs, and those that it will probably need next."""
+        rows = self._rows
+        self._choose_size()
+        columns = np.sort(np.append(self._ahead(column), column))
+        self._give_up(len(columns))
+        live = np.flatnonzero(rows.closed == 0)
+        fetched = self._source.rows(
+            self._clusters, self._method, rows.slots[columns], self._pause()
+        )
+        places = np.flatnonzero(rows.holder < 0)[: len(columns)]
+        _, n_logged, _, clock, _ = self._chain.counts.tolist()
+        if not put_rows(rows, columns, places, live, fetched, n_logged, clock):
+            raise not_finite()
+        self._n_fetched += len(columns)
+        self._n_batches += 1
+        self._n_required += 1
+        self._report.distances += int(rows.n_points[columns].sum()) * (self._source.n - 1)
+
+    def _choose_size(self) -> None:
+        """Make batches smaller where most of what is fetched ahead is given up unread."""
+        n_read = int(self._chain.counts[4]) - self._n_first_reads - self._n_required
+        if n_read + self._n_wasted < self._a_batch:
+            return
+        if self._n_wasted > n_read:
+            self._a_batch = min(self._most_a_batch, max(2, self._a_batch // 2))
+        elif 4 * self._n_wasted <= n_read:
+            self._a_batch = min(self._most_a_batch, 2 * self._a_batch)
+        self._n_first_reads = int(self._chain.counts[4])
+        self._n_required = self._n_wasted = 0
+
+    def _ahead(self, column: int) -> NDArray[np.int64]:
+        """Choose what to fetch with a column: whatever else is near to where the chain is."""
+        rows, chain = self._rows, self._chain
+        length = int(chain.counts[0])
+        last_two = chain.columns[max(0, length - 2) : length].tolist()
+        known = [element for element in last_two if rows.place[element] >= 0]
+        held = rows.holder[rows.holder >= 0]
+        n_free = len(rows.holder) - int(np.count_nonzero(chain.inside[held]))
+        n_ahead = min(self._a_batch - 1, (n_free - 1) // 2)
+        if not known or n_ahead < 1:
+            return np.empty(0, np.int64)
+        near = np.flatnonzero(
+            (rows.closed == 0) & (rows.place < 0) & ~chain.inside & (rows.n_points <= _FEW_POINTS)
+        )
+        width = len(rows.place)
+        start = int(rows.place[known[-1]]) * width
+        near = near[_least(rows.entries[start : start + width][near], n_ahead)]
+        points = rows.n_points[column] + np.cumsum(rows.n_points[near])
+        return np.asarray(near[points <= _POINTS_A_BATCH])
+
+    def _give_up(self, n_wanted: int) -> None:
+        """Make room for rows: give up those outside of the chain, of the smallest clusters first.
+
+        They are the cheapest to compute again. Of those in the chain, what comes last in it is
+        needed first, and of the last two one may be what is wanted, but the other is needed.
+        """
+        rows, chain = self._rows, self._chain
+        held = rows.holder[rows.holder >= 0]
+        n_too_many = n_wanted - (len(rows.holder) - len(held))
+        if n_too_many <= 0:
+            return
+        length = int(chain.counts[0])
+        position = np.zeros(len(rows.place), np.int64)
+        position[chain.columns[:length]] = np.arange(1, length + 1)
+        position = position[held]
+        is_spared = (position > 0) & (position > length - 2)
+        held, position = held[~is_spared], position[~is_spared]
+        order = np.lexsort((held, rows.used_at[held], rows.n_points[held], position))
+        given_up = held[order[:n_too_many]]
+        self._n_wasted += int(np.count_nonzero(~rows.is_read[given_up]))
+        rows.holder[rows.place[given_up]] = -1
+        rows.place[given_up] = -1
+
+    def _move(self) -> None:
+        """Leave out the columns of clusters that are no more; there is room for more rows then."""
+        rows, chain = self._rows, self._chain
+        kept = np.flatnonzero(rows.closed == 0)
+        columns = rows.holder[rows.holder >= 0]
+        n_logged = int(chain.counts[1])
+        rows_a_piece = max(1, ENTRIES_A_PIECE // len(rows.place))
+        pause = self._pause()
+        for start in range(0, len(columns), rows_a_piece):
+            stop = min(start + rows_a_piece, len(columns))
+            move_rows(rows, columns, kept, n_logged, CODES[self._method], start, stop)
+            pause(0.0)
+        moved = open_rows(rows.entries, self._clusters, rows.slots[kept], rows.n_points[kept])
+        places = np.arange(len(columns))
+        moved.holder[: len(columns)] = np.searchsorted(kept, columns)
+        moved.place[moved.holder[: len(columns)]] = places
+        moved.used_at[:] = rows.used_at[kept]
+        moved.is_read[:] = rows.is_read[kept]
+        self._rows = moved
+        self._chain = renumber_chain(chain, kept)
+        rows_a_batch = (self._n_entries - len(rows.entries)) // len(kept)
+        self._most_a_batch = min(max(1, rows_a_batch), _MOST_ROWS_A_BATCH)
+
+
+def _check_room(rows_bytes: int, width: int) -> None:
+    needed_bytes = FEWEST_ROWS * width * _DISTANCE_BYTES
+    if rows_bytes < needed_bytes:
+        raise MemoryLimitError(
+            f"a chain through {width:,} clusters needs at least {format_bytes(needed_bytes)} for "
+            f"{FEWEST_ROWS} rows of distances, got rows_bytes={rows_bytes}: allow more",
+            needed_bytes=needed_bytes,
+            limit_bytes=rows_bytes,
+        )
+
+
+def _least(values: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Return where the least values are, in their order; of equal ones the first.
+
+    Examples
+    --------
+    >>> _least(np.array([3.0, 1.0, 2.0, 1.0, 2.0]), 3).tolist()
+    [1, 3, 2]
+    """
+    if len(values) > count:
+        # A partition alone may take any of those that are equal to the last.
+        most = np.partition(values, count - 1)[count - 1]
+        among = np.flatnonzero(values <= most)
+    else:
+        among = np.arange(len(values))
+    return among[np.argsort(values[among], kind="stable")][:count]

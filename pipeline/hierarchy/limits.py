@@ -1,0 +1,105 @@
+"""Plan: what a tree from lists of near clusters may use, and the least that will do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isqrt
+
+from clustergrid.pipeline.errors import MemoryLimitError
+from clustergrid.pipeline.sizes import format_bytes
+
+__all__ = ["FEWEST_ROWS", "Limits"]
+
+FEWEST_ROWS = 4
+"""Rows of distances that the chain needs at once: of two neighbours, one on its way, and a copy."""
+
+# Of an entry of a list; room for two, and half as much for the lists of unions.
+_ENTRY_BYTES = 13
+_LIST_BYTES = 3 * _ENTRY_BYTES
+# Vectors of the clusters, of a round or a chain, and of the merges; and of each thread.
+_VECTORS_BYTES = 400
+_THREAD_BYTES = 9
+_DISTANCE_BYTES = 8
+# The square, and a twentieth for the vectors of the engine that works on it.
+_SQUARE_NUMERATOR, _SQUARE_DENOMINATOR = 21, 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a tree may use. Lists, rows and the square do not live at the same time.
+
+    Parameters
+    ----------
+    most_clusters
+        How many clusters may be left for the square of their distances.
+    n_neighbors
+        K, how many near clusters are listed. More leave fewer clusters and take more memory,
+        26 K bytes a point (and up to half as much again while lists are united).
+    rows_bytes
+        For rows of distances, of clusters to all others, where lists leave too many clusters.
+    threads
+        How many threads work on the lists.
+
+    Raises
+    ------
+    ValueError
+        If one of them is below one.
+    """
+
+    most_clusters: int
+    n_neighbors: int = 64
+    rows_bytes: int = 2**28
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("most_clusters", "n_neighbors", "rows_bytes", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    @staticmethod
+    def least_bytes(n: int, *, n_neighbors: int = 64, threads: int = 1) -> int:
+        """Return the least memory that is enough for n points, beside the source and the process.
+
+        Examples
+        --------
+        >>> Limits.least_bytes(10_000), Limits.least_bytes(10_000, n_neighbors=16)
+        (29050000, 10330000)
+        """
+        lists_bytes = min(n_neighbors, max(1, n - 1)) * _LIST_BYTES
+        working_bytes = max(lists_bytes, FEWEST_ROWS * _DISTANCE_BYTES)
+        return n * (_VECTORS_BYTES + threads * _THREAD_BYTES + working_bytes)
+
+    @classmethod
+    def within(
+        cls, memory_bytes: int, *, n: int, n_neighbors: int = 64, threads: int = 1
+    ) -> Limits:
+        """Return the limits for n points and so much memory, beside the source and the process.
+
+        Raises
+        ------
+        MemoryLimitError
+            It is less than `least_bytes`.
+
+        Examples
+        --------
+        >>> limits = Limits.within(400_000_000, n=10_000)
+        >>> limits.most_clusters, limits.rows_bytes
+        (6865, 395910000)
+        """
+        least_bytes = cls.least_bytes(n, n_neighbors=n_neighbors, threads=threads)
+        if memory_bytes < least_bytes:
+            raise MemoryLimitError(
+                f"lists of the {n_neighbors} nearest of {n:,} points need at least "
+                f"{format_bytes(least_bytes)}, got {format_bytes(memory_bytes)}: "
+                "allow more memory, or list fewer neighbours",
+                needed_bytes=least_bytes,
+                limit_bytes=memory_bytes,
+            )
+        working_bytes = memory_bytes - n * (_VECTORS_BYTES + threads * _THREAD_BYTES)
+        entries = working_bytes * _SQUARE_DENOMINATOR // (_SQUARE_NUMERATOR * _DISTANCE_BYTES)
+        return cls(
+            most_clusters=max(1, isqrt(entries)),
+            n_neighbors=n_neighbors,
+            rows_bytes=working_bytes,
+            threads=threads,
+        )
