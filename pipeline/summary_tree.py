@@ -1,0 +1,88 @@
+"""Driver: the tree of linkages whose clusters are summed up by a mean, straight from the rows.
+
+Ward of Euclidean distances; average and weighted of squared ones, cosines, correlations and the
+like: `summaries_serve` says which. Rounds of proved merges (``hierarchy/certified.py``) ask a
+`SummarySource` for distances; memory is some copies of the matrix, lists of near rows, and the
+square of what rounds leave.
+
+When the tree is known its heights are computed once more, from the leaves up. So the linkage matrix
+has the same bits whatever lists, limits, threads and executors found it, but for ties.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from clustergrid.pipeline.execution import Executor
+from clustergrid.pipeline.hierarchy import Duplicates, Start, linkage_matrix
+from clustergrid.pipeline.hierarchy.certified import Limits, Reached, cluster_certified
+from clustergrid.pipeline.hierarchy.methods import Merges
+from clustergrid.pipeline.monitor import Progress
+from clustergrid.pipeline.summary_rows import read_summary_rows
+from clustergrid.pipeline.summary_source import SummarySource
+from clustergrid.pipeline.tiles import DistanceInput
+
+__all__ = ["summary_tree"]
+
+
+def summary_tree(
+    given: DistanceInput,
+    method: str,
+    duplicates: Duplicates | None,
+    *,
+    limits: Limits,
+    executor: Executor,
+    progress: Progress,
+    name: str,
+) -> np.ndarray | None:
+    """Cluster the rows of a matrix by the means of clusters.
+
+    Parameters
+    ----------
+    given
+        The matrix and the metric.
+    method
+        ``ward``, ``average`` or ``weighted``, as `summaries_serve` says of the metric.
+    duplicates
+        Which rows are kept, and what the others are identical to; None where all are.
+    limits
+        How many clusters may be left for the square, the length of lists, and threads.
+    executor
+        Where lists of near clusters are made.
+    progress, name
+        Who is told, and as which stage.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        ``(n - 1, 4)`` float64. None where rounds left more clusters than the limit.
+
+    Raises
+    ------
+    DataValueError
+        Method and metric have no summaries; or distances overflow.
+    """
+    n = given.source.shape[0]
+    kept = None if duplicates is None else duplicates.kept
+    points = read_summary_rows(given, method, kept, progress=progress, name=f"{name}-rows")
+    source = SummarySource(points, executor=executor, is_ward=method == "ward")
+    start = Start.observations(source.n) if duplicates is None else duplicates.start
+    with progress.stage(name, total=max(1, n - 1), unit="merges") as stage:
+
+        def tell(reached: Reached) -> None:
+            stage.advance(max(0, n - reached.clusters_left - stage.done))
+
+        merges = cluster_certified(source, method, limits=limits, start=start, progress=tell)
+        if merges is None:
+            return None
+        first, second = _of_points(merges, start, n)
+        traced = source.trace(method, start.sizes, first, second)
+    return linkage_matrix(traced, n, duplicates=duplicates)
+
+
+def _of_points(merges: Merges, start: Start, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Name the points of all merges but those the start made."""
+    point_of = np.zeros(n, np.int64)
+    point_of[start.rows] = np.arange(len(start.rows))
+    made = len(start.merges.height)
+    return point_of[merges.first[made:]], point_of[merges.second[made:]]

@@ -1,0 +1,189 @@
+"""Distances between clusters from their means: those of the definition, whoever asks for them."""
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import pdist, squareform
+
+from clustergrid.pipeline import summary_source
+from clustergrid.pipeline.execution import SerialExecutor, ThreadsExecutor
+from clustergrid.pipeline.hierarchy._clusters import CODES, join, open_clusters
+from clustergrid.pipeline.summary_rows import SummaryRows
+from clustergrid.pipeline.summary_source import SummarySource
+from tests.pipeline.hierarchy.kinds import UNTIED, definition
+
+METHODS = ("average", "weighted", "ward")
+
+
+def no_pause(share):
+    assert 0 <= share <= 1
+
+
+def source_of(points, method, *, constants=None, factor=1.0, executor=None):
+    rows = SummaryRows(
+        rows=points,
+        constants=np.zeros(len(points)) if constants is None else constants,
+        factor=factor,
+    )
+    executor = executor or SerialExecutor()
+    return SummarySource(rows, executor=executor, is_ward=method == "ward")
+
+
+def square_of(points, method, *, constants=None, factor=1.0):
+    """Distances between points, as SciPy has them."""
+    if method == "ward":
+        return factor * squareform(pdist(points))
+    apart = 0.0 if constants is None else constants[:, None] + constants
+    square = factor * squareform(pdist(points, "sqeuclidean")) + apart
+    np.fill_diagonal(square, 0.0)
+    return square
+
+
+class Grown:
+    """Clusters that merge at random, and the shares of the points in each."""
+
+    def __init__(self, n, method, seed=0):
+        self.method, self.rng = method, np.random.default_rng(seed)
+        self.clusters = open_clusters(np.ones(n, np.int64), method)
+        self.members = dict(enumerate(np.eye(n)))
+
+    def merge(self, times):
+        for _ in range(times):
+            a, b = np.sort(self.rng.choice(list(self.members), 2, replace=False))
+            one, other = self.members[a], self.members.pop(b)
+            n_one, n_other = np.count_nonzero(one), np.count_nonzero(other)
+            share = 0.5 if self.method == "weighted" else n_one / (n_one + n_other)
+            self.members[a] = share * one + (1 - share) * other
+            join(self.clusters, CODES[self.method], int(a), int(b), 1.0)
+
+    @property
+    def slots(self):
+        return np.flatnonzero(self.clusters.live)
+
+    def true(self, points, square, factor):
+        """Distances by definition; of ward, whose pairs cancel, from means of more digits."""
+        members = np.array([self.members[slot] for slot in self.slots])
+        if self.method != "ward":
+            return definition(self.method, square, members)
+        members = (members > 0).astype(np.longdouble)
+        inverses = 1 / members.sum(axis=1)
+        means = members * inverses[:, None] @ points.astype(np.longdouble)
+        apart = np.sqrt(np.square(means[:, None] - means).sum(axis=2))
+        return (factor * apart * np.sqrt(2 / (inverses[:, None] + inverses))).astype(np.float64)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", ["normal", "heavy tails", "offset", "far apart", "powers of 3"])
+def test_all_distances_are_those_of_the_definition(kind, method):
+    points = UNTIED[kind](np.random.default_rng(1), 60)
+    n = len(points)
+    constants = np.random.default_rng(2).random(n) if kind == "normal" else np.zeros(n)
+    square = square_of(points, method, constants=constants, factor=0.5)
+    source = source_of(points, method, constants=constants, factor=0.5)
+    grown = Grown(n, method)
+    for times in (0, 5, n // 3, n // 3):
+        grown.merge(times)
+        clusters, slots = grown.clusters, grown.slots
+        true = grown.true(points, square, 0.5)
+        np.fill_diagonal(true, 0.0)
+        found = source.square(clusters, method, no_pause)
+        np.testing.assert_allclose(found, true, rtol=1e-10, atol=1e-14 * true.max())
+        np.testing.assert_array_equal(found, found.T)
+        rows = source.rows(clusters, method, slots[::3], no_pause)
+        assert np.isinf(rows[np.arange(len(rows)), np.arange(len(slots))[::3]]).all()
+        rows[~np.isfinite(rows)] = 0.0
+        np.testing.assert_array_equal(rows, found[::3])
+        first, second = np.triu_indices(len(slots), 1)
+        pairs = source.distances(clusters, method, slots[second], slots[first], no_pause)
+        np.testing.assert_array_equal(pairs, found[first, second])
+
+
+@pytest.mark.parametrize("executor", [SerialExecutor(), ThreadsExecutor(3)])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", ["normal", "heavy tails", "offset", "far apart", "powers of 3"])
+def test_lists_are_the_nearest_by_distance_and_slot(monkeypatch, kind, method, executor):
+    monkeypatch.setattr(summary_source, "_OWNERS", 16)
+    monkeypatch.setattr(summary_source, "_COLUMNS", 48)
+    monkeypatch.setattr(summary_source, "_VALUES_A_TASK", 1)
+    points = UNTIED[kind](np.random.default_rng(3), 300)
+    source = source_of(points, method, executor=executor)
+    grown = Grown(len(points), method)
+    for times in (0, len(points) // 4):
+        grown.merge(times)
+        slots = grown.slots
+        square = source.square(grown.clusters, method, no_pause)
+        for n_neighbors in (1, 7, len(slots)):
+            places = np.arange(len(slots))[::2] if times else np.arange(len(slots))
+            if times:
+                lists = source.nearest_clusters(
+                    grown.clusters, method, n_neighbors, slots[places], no_pause
+                )
+            else:
+                lists = source.nearest_points(grown.clusters, method, n_neighbors, no_pause)
+            for row, place in enumerate(places):
+                distances = np.delete(square[place], place)
+                others = np.delete(slots, place)
+                order = np.lexsort((others, distances))[:n_neighbors]
+                count = lists.counts[row]
+                assert count == len(order)
+                ids, bounds = lists.ids[row, :count], lists.bounds[row, :count]
+                found = np.lexsort((ids, bounds))
+                np.testing.assert_array_equal(ids[found], others[order])
+                np.testing.assert_array_equal(bounds[found], distances[order])
+                assert lists.exact[row, :count].all()
+                reach = distances[order[-1]] if count < len(others) else np.inf
+                assert lists.tau[row] == reach
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_mean_has_the_same_bits_whenever_it_is_made(method):
+    points = np.random.default_rng(4).normal(size=(80, 9))
+    now_and_then, once = source_of(points, method), source_of(points, method)
+    grown = Grown(80, method)
+    for times in (10, 3, 20, 30):
+        grown.merge(times)
+        slots = grown.slots
+        some = slots[:: 2 + times % 3]
+        now_and_then.distances(grown.clusters, method, some[:1].repeat(len(some)), some, no_pause)
+    np.testing.assert_array_equal(
+        now_and_then.square(grown.clusters, method, no_pause),
+        once.square(grown.clusters, method, no_pause),
+    )
+
+
+def test_weights_that_were_halved_a_thousand_times():
+    rng = np.random.default_rng(5)
+    points = rng.normal(size=(1300, 2))
+    source, once = source_of(points, "weighted"), source_of(points, "weighted")
+    clusters = open_clusters(np.ones(1300, np.int64), "weighted")
+    for other in range(1, 1299):
+        join(clusters, CODES["weighted"], 0, other, 1.0)
+        if other % 97 == 0:
+            source.distances(clusters, "weighted", np.array([0]), np.array([1299]), no_pause)
+    assert clusters.weights[0] == 0.0
+    found = source.square(clusters, "weighted", no_pause)[0, 1]
+    assert found == once.square(clusters, "weighted", no_pause)[0, 1]
+    shares = clusters.weights[:1299]
+    expected = shares @ np.square(points[:1299] - points[1299]).sum(axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_pieces_and_threads_change_no_bit(monkeypatch):
+    points = np.random.default_rng(6).normal(size=(300, 5))
+    grown = Grown(300, "average")
+    grown.merge(100)
+    expected = source_of(points, "average").square(grown.clusters, "average", no_pause)
+    monkeypatch.setattr(summary_source, "_VALUES_A_PIECE", 5 * 300 * 7)
+    source = source_of(points, "average", executor=ThreadsExecutor(3))
+    np.testing.assert_array_equal(source.square(grown.clusters, "average", no_pause), expected)
+
+
+def test_what_pause_raises_ends_a_pass():
+    def pause(share):
+        raise InterruptedError
+
+    source = source_of(np.random.default_rng(7).normal(size=(50, 3)), "average")
+    clusters = open_clusters(np.ones(50, np.int64), "average")
+    with pytest.raises(InterruptedError):
+        source.nearest_points(clusters, "average", 4, pause)
+    with pytest.raises(InterruptedError):
+        source.square(clusters, "average", pause)
