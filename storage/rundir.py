@@ -8,7 +8,7 @@
         progress.jsonl      one event a line, for `tail -f` and `clustergrid status`
         run.lock            host and process of the run under way
         manifest/           one file a stage: every file it has at rest, with size and digest
-        pieces/             results of parts of a pass that is not finished
+        pieces/             results of parts of a pass, or of a tree, that is not finished
         matrix.zarr/        the matrix with its labels, where the input is not used in place
         arrays.zarr/        condensed distances, statistics, image
         linkage_row.npy  order_row.txt  clusters_row.tsv  (and _col)
@@ -49,7 +49,7 @@ from clustergrid.storage.runlock import LOCK, Holder, holder_of, lock_directory
 
 __all__ = ["ALGORITHM", "FORMAT", "RunDirectory", "stage_key"]
 
-ALGORITHM = 3
+ALGORITHM = 4
 """Version of the arithmetic: raised with every change that may alter a bit of a result, so that
 what an older version left is computed again."""
 
@@ -79,7 +79,7 @@ metric_kws_*.npz keywords of the metric that are arrays (w, V, VI), where there 
 figure.*         the picture
 report/          Dask performance reports, one a stage, where the run used a cluster
 manifest/        every file that a stage has at rest, with its size and digest, one a line
-pieces/          results of parts of a pass over the matrix that is not finished
+pieces/          results of parts of a pass over the matrix, or of a tree, that is not finished
 
 The same command again goes on where the run stopped. `clustergrid status` tells where it stands,
 `clustergrid verify` checks every byte and what the results mean, `clustergrid plot` draws it again.

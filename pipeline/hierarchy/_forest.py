@@ -18,6 +18,7 @@ from clustergrid.pipeline._jit import jit
 from clustergrid.pipeline.hierarchy._edges import Edges, is_joining
 from clustergrid.pipeline.hierarchy._minimum import LANES, minimum
 from clustergrid.pipeline.hierarchy._path_bounds import Bounds, path_bounds
+from clustergrid.pipeline.hierarchy._spanning import GrowingTree
 
 __all__ = ["tree_of_square", "tree_of_tile"]
 
@@ -26,7 +27,7 @@ _COMPARED = 64
 
 
 def tree_of_square(square: NDArray[Any], start: int) -> Edges:
-    """Return the minimum spanning tree of a tile on the diagonal.
+    """Return the minimum spanning tree of a tile on the diagonal, sorted.
 
     Parameters
     ----------
@@ -35,14 +36,10 @@ def tree_of_square(square: NDArray[Any], start: int) -> Edges:
     start
         The first of the observations, of which the others are those that follow.
     """
-    m = len(square)
-    edges = Edges(
-        lower=np.empty(m - 1, np.int64),
-        higher=np.empty(m - 1, np.int64),
-        weight=np.empty(m - 1, square.dtype),
-    )
-    _prim(square, start, edges.lower, edges.higher, edges.weight)
-    return edges.sorted()
+    tree = GrowingTree(square)
+    tree.grow(len(square) - 1)
+    edges = tree.edges.sorted()
+    return Edges(lower=edges.lower + start, higher=edges.higher + start, weight=edges.weight)
 
 
 def tree_of_tile(
@@ -184,42 +181,6 @@ def _nearest_places(
             is_nearer = row[v] < least[v]
             least[v] = row[v] if is_nearer else least[v]
             of_column[v] = u if is_nearer else of_column[v]
-
-
-@jit
-def _prim(
-    square: NDArray[Any],
-    start: int,
-    lower: NDArray[np.int64],
-    higher: NDArray[np.int64],
-    weight: NDArray[Any],
-) -> None:
-    """Let the vertices of a square join, each by the first edge in order that leads out."""
-    m = len(square)
-    reach = np.full(m, np.inf, square.dtype)
-    closed = np.zeros(m, square.dtype)
-    lanes = np.empty(LANES, square.dtype)
-    # Of the tree, whom each vertex is nearest to: of equals the lowest, whose edge comes first.
-    nearest = np.full(m, m)
-    x = 0
-    for step in range(m - 1):
-        closed[x] = np.inf
-        row = square[x]
-        for v in range(m):
-            is_nearer = (row[v] < reach[v]) | ((row[v] == reach[v]) & (x < nearest[v]))
-            reach[v] = row[v] if is_nearer else reach[v]
-            nearest[v] = x if is_nearer else nearest[v]
-        best, x = minimum(reach, closed, lanes)
-        best_lower, best_higher = min(x, nearest[x]), max(x, nearest[x])
-        for v in range(x + 1, m):
-            if reach[v] == best and closed[v] == 0:
-                one, other = min(v, nearest[v]), max(v, nearest[v])
-                if one < best_lower or (one == best_lower and other < best_higher):
-                    best_lower, best_higher = one, other
-                    x = v
-        lower[step] = start + best_lower
-        higher[step] = start + best_higher
-        weight[step] = best
 
 
 @jit

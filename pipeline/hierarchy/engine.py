@@ -130,7 +130,7 @@ def _merge_all(
     searched: Searched, sizes: NDArray[np.float64], method: str, threads: int, record: Record
 ) -> None:
     if method == "single":
-        merge_by_spanning_tree(searched.square, record)
+        merge_by_spanning_tree(searched.square, record, is_tied=searched.is_tied)
         return
     code = CODES[method]
     if method not in REDUCIBLE_METHODS:
