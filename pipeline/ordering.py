@@ -13,7 +13,7 @@ from clustergrid.pipeline.tree.optimal import optimal_leaf_ordering
 
 __all__ = ["order_leaves"]
 
-_ADDITIONS_A_UNIT = 10**6
+_STEPS_A_UNIT = 10**6
 
 
 def order_leaves(
@@ -55,11 +55,11 @@ def order_leaves(
         As in `optimal_leaf_ordering`.
     """
     tree = linkage if duplicates is None else distinct_tree(linkage, duplicates)
-    with progress.stage(name, total=0, unit="million additions") as stage:
+    with progress.stage(name, total=0, unit="million steps") as stage:
 
         def tell(done: int, total: int) -> None:
-            stage.total = max(1, total // _ADDITIONS_A_UNIT)
-            stage.advance(min(done // _ADDITIONS_A_UNIT, stage.total) - stage.done)
+            stage.total = max(1, total // _STEPS_A_UNIT)
+            stage.advance(min(done // _STEPS_A_UNIT, stage.total) - stage.done)
 
         ordered = optimal_leaf_ordering(
             tree, distances, threads=threads or available_cores(), progress=tell

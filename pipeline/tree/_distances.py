@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 from clustergrid.pipeline._jit import jit
 from clustergrid.storage.errors import DataValueError
 
-__all__ = ["MOST_LEAVES_WITHOUT_COMPILER", "Blocks", "Source", "condensed_places", "source_of"]
+__all__ = [
+    "MOST_LEAVES_WITHOUT_COMPILER",
+    "Advance",
+    "Blocks",
+    "Source",
+    "condensed_places",
+    "source_of",
+]
+
+Advance = Callable[[int], None]
+"""Called with how much more is done."""
 
 Blocks = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[Any]]
 """Returns the distances ``(r, c)`` between observations ``(r,)`` and observations ``(c,)``."""
@@ -31,9 +41,12 @@ class Source(Protocol):
     """Where distances come from."""
 
     def square(
-        self, leaves: NDArray[np.int64], pool: Executor | None, pause: Callable[[], None]
+        self, leaves: NDArray[np.int64], pool: Executor | None, advance: Advance
     ) -> NDArray[np.float64]:
-        """Return a square of which the lower triangle holds the distances between `leaves`."""
+        """Return a square of which the lower triangle holds the distances between `leaves`.
+
+        `advance` is told of entries as they are there, diagonal included.
+        """
         ...
 
     def pairs(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -65,7 +78,7 @@ class _Held:
         return len(self.values) == self.n**2
 
     def square(
-        self, leaves: NDArray[np.int64], pool: Executor | None, pause: Callable[[], None]
+        self, leaves: NDArray[np.int64], pool: Executor | None, advance: Advance
     ) -> NDArray[np.float64]:
         square = np.empty((len(leaves), len(leaves)))
         if self.n <= MOST_LEAVES_WITHOUT_COMPILER:
@@ -73,13 +86,15 @@ class _Held:
             found = self.pairs(leaves[row], leaves[column])
             _refuse_not_finite(found)
             square[row, column] = found
+            advance(_entries(0, len(leaves)))
             return square
         take = partial(_take_rows, self.values, self.n, self.is_square, leaves, square)
         starts = range(0, len(leaves), _ROWS_A_PIECE)
-        for are_finite in map(take, starts) if pool is None else pool.map(take, starts):
+        taken = map(take, starts) if pool is None else pool.map(take, starts)
+        for start, are_finite in zip(starts, taken, strict=True):
             if not are_finite:
                 raise _not_finite()
-            pause()
+            advance(_entries(start, min(start + _ROWS_A_PIECE, len(leaves))))
         return square
 
     def pairs(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -94,7 +109,7 @@ class _Computed:
     blocks: Blocks
 
     def square(
-        self, leaves: NDArray[np.int64], pool: Executor | None, pause: Callable[[], None]
+        self, leaves: NDArray[np.int64], pool: Executor | None, advance: Advance
     ) -> NDArray[np.float64]:
         del pool  # the function may have threads of its own
         square = np.empty((len(leaves), len(leaves)))
@@ -102,7 +117,7 @@ class _Computed:
         for start in range(0, len(leaves), rows_at_once):
             stop = min(start + rows_at_once, len(leaves))
             square[start:stop, :stop] = self._block(leaves[start:stop], leaves[:stop])
-            pause()
+            advance(_entries(start, stop))
         return square
 
     def pairs(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -142,6 +157,11 @@ def source_of(distances: NDArray[Any] | Blocks, n: int) -> Source:
         f"the distances of {n} leaves are condensed, {n * (n - 1) // 2} entries, or a square, "
         f"got shape {distances.shape}"
     )
+
+
+def _entries(first: int, stop: int) -> int:
+    """Entries of some rows of a lower triangle, diagonal included."""
+    return (stop * (stop + 1) - first * (first + 1)) // 2
 
 
 def _refuse_not_finite(values: NDArray[Any]) -> None:

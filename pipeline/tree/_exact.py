@@ -9,14 +9,16 @@ the distances that are still there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clustergrid.pipeline.tree._distances import Advance
 from clustergrid.pipeline.tree._min_plus import (
     COLUMNS,
     Joins,
@@ -27,12 +29,12 @@ from clustergrid.pipeline.tree._min_plus import (
     pass_strip,
 )
 from clustergrid.pipeline.tree._places import loop, places
-from clustergrid.pipeline.tree._reach import Reach, Shape, choose_whole
+from clustergrid.pipeline.tree._reach import ENTRY_STEPS, Reach, Shape, choose_whole
 
-__all__ = ["Advance", "ordering_steps", "swaps_of", "workers"]
+__all__ = ["TRACE_STEPS", "ordering_steps", "swaps_of", "workers"]
 
-Advance = Callable[[int], None]
-"""Called with how many more steps are done."""
+TRACE_STEPS = 50
+"""Additions in the time that tracing back takes for a pair of leaves."""
 
 _MOST_STEPS_IN_ONE_THREAD = 2_000_000
 _STEPS_A_PIECE = 200_000_000
@@ -79,7 +81,8 @@ def swaps_of(
     pool
         Threads; what they compute does not depend on their number.
     advance
-        Told of every piece of the work; what it raises ends it.
+        Told of every piece of the work, `ordering_steps` in all and `TRACE_STEPS` a pair; what it
+        raises ends it.
     compiled
         Whether it is worth loading the compiler. The paths are the same to the bit.
 
@@ -98,12 +101,13 @@ def swaps_of(
     if compiled:
         _join_all(square, joins, pool, advance)
     else:
-        for bounds in joins.bounds:
+        for bounds, steps in zip(*joins, strict=True):
             join_plainly(square, bounds)
-            advance(0)
+            advance(int(steps))
     children = linkage[:, :2].astype(np.int64)
     shape = Shape(children=children, start=start, size=size, is_whole=is_whole)
-    return _trace(Reach(square=square, shape=shape, pool=pool, advance=advance, compiled=compiled))
+    reach = Reach(square=square, shape=shape, pool=pool, advance=advance, compiled=compiled)
+    return _trace(reach, advance)
 
 
 def _join_all(
@@ -135,9 +139,11 @@ def _n_strips(bounds: NDArray[np.int64]) -> int:
     return int(-(-(xs - x0) // COLUMNS) - (-(x1 - xs) // COLUMNS))
 
 
-def _trace(reach: Reach) -> NDArray[np.bool_]:
+def _trace(reach: Reach, advance: Advance) -> NDArray[np.bool_]:
     """Find the best path through the whole tree, and follow it down."""
     shape = reach.shape
+    # Questions that are asked again on the way down are part of that.
+    again = replace(reach, advance=lambda steps: advance(0))
     n = shape.n
     swaps = np.zeros(n - 1, np.bool_)
     # The first and the last leaf of every cluster in the best order.
@@ -147,10 +153,12 @@ def _trace(reach: Reach) -> NDArray[np.bool_]:
     begin, middle, stop = shape.split(2 * n - 2)
     to_left, to_right = reach.reach(left, from_left), reach.reach(right, from_right)
     m, k = _crossing(reach.square, slice(begin, middle), slice(middle, stop), to_left, to_right)
-    reach.enter(left, from_left, m, ends, forward=True)
-    reach.enter(right, from_right, k, ends, forward=False)
+    advance((ENTRY_STEPS + TRACE_STEPS) * int(shape.size[left] * shape.size[right]))
+    again.enter(left, from_left, m, ends, forward=True)
+    again.enter(right, from_right, k, ends, forward=False)
     for t in range(n - 3, -1, -1):
         left, right = shape.pair(n + t)
+        advance(TRACE_STEPS * int(shape.size[left] * shape.size[right]))
         first, last = ends[n + t].tolist()
         swaps[t] = first >= shape.start[right]
         if not shape.is_whole[t]:

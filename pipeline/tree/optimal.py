@@ -13,7 +13,6 @@ it turns every cluster into the order that is best for that cluster alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from clustergrid.pipeline.tree._distances import (
     Source,
     source_of,
 )
-from clustergrid.pipeline.tree._exact import ordering_steps, swaps_of, workers
+from clustergrid.pipeline.tree._exact import TRACE_STEPS, ordering_steps, swaps_of, workers
 from clustergrid.pipeline.tree._places import loop
 from clustergrid.pipeline.tree._problems import Problem, problems_of, settle
 from clustergrid.pipeline.tree.orders import leaf_order
@@ -46,6 +45,9 @@ outliers join one by one at the top; 4 GB."""
 
 LEAVES_AT_ONCE = 4_000
 """Ends in a problem of a larger tree: the time is linear in the leaves then, and memory fixed."""
+
+_LOADED_STEPS = 200
+"""Additions in the time that a distance takes to be found, in memory that nothing was in before."""
 
 Progress = Callable[[int, int], None]
 
@@ -99,8 +101,8 @@ def optimal_leaf_ordering(
     threads
         How many threads work on the larger subtrees. The result does not depend on it.
     progress
-        Called with how many additions are done, and of how many, several times a second. What it
-        raises ends the work, as Ctrl-C does.
+        Called with how much work is done, and of how much, in additions and what takes as long as
+        they do; at least several times a second. What it raises ends the work, as Ctrl-C does.
 
     Returns
     -------
@@ -134,12 +136,11 @@ def optimal_leaf_ordering(
     if n < 3:
         return linkage.copy()
     problems = problems_of(linkage, leaves_at_once or leaves_ordered_at_once(n))
-    total = sum(ordering_steps(problem.linkage) for problem in problems)
+    total = sum(_work(problem.linkage) for problem in problems)
     done = 0
 
     def advance(steps: int) -> None:
         nonlocal done
-        # What is traced back is asked again, and not counted.
         done = min(done + steps, total)
         if progress is not None:
             progress(done, total)
@@ -151,7 +152,7 @@ def optimal_leaf_ordering(
     with workers(threads) as pool:
         for problem in problems:
             leaves = problem.leaves(ends)
-            square = source.square(leaves, pool, partial(advance, 0))
+            square = source.square(leaves, pool, lambda entries: advance(_LOADED_STEPS * entries))
             for first in problem.joined:
                 square[first + 1, first] = 0.0
             swaps = swaps_of(
@@ -176,6 +177,13 @@ def neighbor_sum(Z: ArrayLike, distances: NDArray[Any] | Blocks) -> float:
     """
     linkage = merges_of(Z)
     return _sum(linkage, source_of(distances, len(linkage) + 1))
+
+
+def _work(linkage: NDArray[np.float64]) -> int:
+    """Return how much work a problem is, in additions."""
+    n = len(linkage) + 1
+    pairs = n * (n - 1) // 2
+    return ordering_steps(linkage) + TRACE_STEPS * pairs + _LOADED_STEPS * (pairs + n)
 
 
 def _sum(Z: NDArray[np.float64], source: Source) -> float:

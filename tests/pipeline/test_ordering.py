@@ -150,7 +150,7 @@ def test_more_leaves_than_are_ordered_at_once(monkeypatch, copies):
 
 
 def test_the_stage_has_a_bar_of_its_own(monkeypatch):
-    monkeypatch.setattr(ordering, "_ADDITIONS_A_UNIT", 1000)
+    monkeypatch.setattr(ordering, "_STEPS_A_UNIT", 1000)
     events = []
     progress = Progress(events.append, interval_seconds=0)
     tree(bound(points(n=700, k=9), progress=progress), optimal_ordering=True)

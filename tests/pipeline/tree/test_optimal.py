@@ -220,7 +220,10 @@ def test_equal_distances_leave_the_order_as_it_is(steps, monkeypatch):
         assert turned is not Z
 
 
-def test_progress_ends_it_and_counts_to_the_end(monkeypatch):
+@pytest.mark.parametrize("steps", [1e9, 0, _reach.ENTRY_STEPS])
+def test_progress_ends_it_and_counts_to_the_end(monkeypatch, steps):
+    monkeypatch.setattr(_reach, "ENTRY_STEPS", steps)
+    monkeypatch.setattr(_exact, "ENTRY_STEPS", steps)
     condensed, Z = distances_and_tree(1200, "complete", blobs=True)
     monkeypatch.setattr(_exact, "_MOST_STEPS_IN_ONE_THREAD", 100_000)
     told = []
@@ -231,6 +234,10 @@ def test_progress_ends_it_and_counts_to_the_end(monkeypatch):
     assert len(set(totals)) == 1
     assert done[-1] == totals[0]
     assert len(told) > 20
+    # All of the work is counted, and nothing twice: it does not stand still at the end.
+    before = done[done < totals[0]].max()
+    assert 0.98 * totals[0] < before
+    assert (done == totals[0]).sum() < 4
 
     def stop(done, total):
         if done > total / 2:
