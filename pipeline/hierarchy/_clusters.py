@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline._jit import jit
+from clustergrid.pipeline.hierarchy._codes import AVERAGE, CODES, COMPLETE, SINGLE, WARD, WEIGHTED
 
 __all__ = [
     "AVERAGE",
@@ -41,15 +42,6 @@ __all__ = [
     "single_pair",
     "total_distance",
 ]
-
-SINGLE, COMPLETE, AVERAGE, WEIGHTED, WARD = 0, 1, 2, 3, 4
-CODES = {
-    "single": SINGLE,
-    "complete": COMPLETE,
-    "average": AVERAGE,
-    "weighted": WEIGHTED,
-    "ward": WARD,
-}
 
 
 class Clusters(NamedTuple):

@@ -18,26 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline._jit import inline, jit
+from clustergrid.pipeline.hierarchy._codes import (
+    AVERAGE,
+    CENTROID,
+    COMPLETE,
+    MEDIAN,
+    WARD,
+    WEIGHTED,
+)
 
 __all__ = [
-    "CODES",
     "Log",
     "combine_entries",
     "combine_logged_rows",
     "combine_rows",
     "log_merges",
 ]
-
-# Codes instead of names: the kernels branch on an integer, outside of their loops.
-COMPLETE, AVERAGE, WEIGHTED, CENTROID, MEDIAN, WARD = 1, 2, 3, 4, 5, 6
-CODES = {
-    "complete": COMPLETE,
-    "average": AVERAGE,
-    "weighted": WEIGHTED,
-    "centroid": CENTROID,
-    "median": MEDIAN,
-    "ward": WARD,
-}
 
 
 class Log(NamedTuple):

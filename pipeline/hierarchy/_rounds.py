@@ -30,8 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline._jit import jit
+from clustergrid.pipeline.hierarchy._codes import WARD
 from clustergrid.pipeline.hierarchy._formulas import (
-    WARD,
     Log,
     combine_entries,
     combine_logged_rows,

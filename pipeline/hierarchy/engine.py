@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from clustergrid.pipeline._jit import jit
 from clustergrid.pipeline.hierarchy._chain import Chain
-from clustergrid.pipeline.hierarchy._formulas import CODES
+from clustergrid.pipeline.hierarchy._codes import CODES
 from clustergrid.pipeline.hierarchy._generic import GlobalMinima
 from clustergrid.pipeline.hierarchy._record import Record, Report
 from clustergrid.pipeline.hierarchy._rounds import merge_by_rounds
