@@ -162,8 +162,10 @@ def linkage(
     engine
         What the tree is made from: ``"scipy"`` (SciPy itself), ``"square"`` (the square of the
         distances, in memory), ``"condensed"`` (a condensed matrix that is given, which is neither
-        copied nor changed), ``"data"`` (the rows: single linkage, and centroid and median of
-        Euclidean distances). By default what takes least; the tree is the same.
+        copied nor changed), ``"data"`` (the rows, without a matrix of distances: single linkage,
+        and centroid and median of Euclidean distances). By default it follows from the method, the
+        metric and the shape. Where distances tie, several trees are right, and engines may differ;
+        that of single linkage is the same to the bit from every engine but ``"scipy"``.
     dtype, memory, store, client, progress
         As in `pdist`.
 
@@ -255,6 +257,7 @@ def plan(
     client: Client | None = None,
     cluster: DescribedCluster | None = None,
     metric_kws: Mapping[str, Any] | None = None,
+    engine: str | None = None,
 ) -> Plan:
     """Say what `clustermap` of the same arguments would do: stages, tasks, bytes, memory, seconds.
 
@@ -274,7 +277,7 @@ def plan(
     cluster
         A `clustergrid.pipeline.planning.DescribedCluster`, which need not be there. It is planned
         for as ``clustergrid run`` would use it: stages meet in a store.
-    metric_kws
+    metric_kws, engine
         As in `clustermap`.
 
     Raises

@@ -1,4 +1,4 @@
-"""Plan: the stages of one axis: perhaps ranks, then distances, and the tree made of them."""
+"""Plan: the stages of one axis: perhaps ranks, then distances and their tree, or that alone."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from clustergrid.pipeline.estimate import (
 from clustergrid.pipeline.footprint import (
     WORKER_BYTES,
     AxisWork,
+    Footprint,
     Ground,
     distance_footprint,
     linkage_footprint,
@@ -48,6 +49,9 @@ from clustergrid.storage.grid import BLOCK_ROWS, TriangleGrid
 __all__ = ["AxisPlanner"]
 
 _MERGE_BYTES = 32
+
+_CHECKPOINT_BYTES = 24
+"""Of an edge of a forest that is at rest; two forests are, when one takes the place of another."""
 
 _PACKED_EDGE = BLOCK_ROWS
 
@@ -112,10 +116,22 @@ class AxisPlanner:
         spec = self.spec
         return rows_engine(
             spec.engine,
-            self.n,
-            in_memory=self.in_memory,
+            spec.method,
+            spec.found_metric.name,
+            n=self.n,
+            k=self.k,
             optimal_ordering=spec.optimal_ordering,
         )
+
+    @property
+    def is_from_rows(self) -> bool:
+        """Whether a tree is made of the rows themselves."""
+        return self.tree and self.tree_engine == "data"
+
+    @property
+    def makes_distances(self) -> bool:
+        """Whether distances of all pairs are made and kept, for the tree or to order its leaves."""
+        return not self.is_from_rows or self.spec.optimal_ordering
 
     @property
     def matrix(self) -> StoredMatrix:
@@ -171,9 +187,16 @@ class AxisPlanner:
             method=self.spec.method,
         )
 
+    @property
+    def distances_work(self) -> AxisWork:
+        """What a task does, and what is made of distances that are kept."""
+        return replace(self.work, engine="square") if self.is_from_rows else self.work
+
     def held_bytes(self, tile_edge: int) -> int:
-        """Say what is held beside the tasks, by the hungrier of the two stages."""
+        """Say what is held beside the tasks, by the hungriest of the stages."""
         held = self.work.held_bytes(tile_edge)
+        if self.makes_distances:
+            held = max(held, self.distances_work.held_bytes(tile_edge))
         return self.tile_ground.footprint(held_bytes=held, task_bytes=0).peak_bytes
 
     @property
@@ -181,9 +204,24 @@ class AxisPlanner:
         """Name of the stage that needs the most memory."""
         if not self.tree:
             return f"distance-{self.name}"
-        work = self.work
+        work = self.distances_work
         is_ordering = work.ordering_held_bytes > work.merging_bytes(BLOCK_ROWS)
         return f"{'ordering' if is_ordering else 'linkage'}-{self.name}"
+
+    @property
+    def tiled(self) -> str:
+        """Name of the stage whose tasks compute tiles."""
+        return f"{'distance' if self.makes_distances else 'linkage'}-{self.name}"
+
+    @property
+    def holding(self) -> str:
+        """What the hungriest stage holds in memory, in words; empty where it is little."""
+        if not self.tree:
+            return ""
+        if self.makes_distances:
+            return "the square matrix of its distances is held in memory"
+        is_single = self.spec.method == "single"
+        return "" if is_single else "some copies of the matrix are held in memory"
 
     @property
     def settled(self) -> AxisPlanner:
@@ -202,8 +240,13 @@ class AxisPlanner:
             work.tile,
             self.ground.resources,
             self.held_bytes(BLOCK_ROWS),
-            is_read_back=work.is_read_back,
+            is_read_back=self.is_read_back,
         )
+
+    @property
+    def is_read_back(self) -> bool:
+        """Whether the driver reads the tiles, from where they are at rest."""
+        return self.makes_distances and self.distances_work.is_read_back
 
     @property
     def least_worker_bytes(self) -> int:
@@ -225,7 +268,7 @@ class AxisPlanner:
                     work.tile,
                     self.ground.resources,
                     held_bytes=self.held_bytes(edge),
-                    is_read_back=work.is_read_back,
+                    is_read_back=self.is_read_back,
                     most_edge=edge,
                 )
             except MemoryLimitError:
@@ -256,14 +299,14 @@ class AxisPlanner:
         yield from self.rank_stages()
         if self.engine == PRECOMPUTED:
             refuse_not_square((self.n, self.k))
-        if self.tree and self.tree_engine == "data":
+        if self.is_from_rows:
             yield self._tree_from_rows()
-            return
-        yield self._distances()
-        if self.tree:
+        if self.makes_distances:
+            yield self._distances()
+        if self.tree and not self.is_from_rows:
             yield self._tree_from_square()
-            if self.spec.optimal_ordering:
-                yield self._ordering()
+        if self.tree and self.spec.optimal_ordering:
+            yield self._ordering()
 
     def _grid(self, tiling: Tiling) -> TriangleGrid:
         return TriangleGrid(n=self.n, tile_edge=min(tiling.tile_edge, self.n))
@@ -287,9 +330,9 @@ class AxisPlanner:
             bytes_written=self._tiles_bytes,
             earlier_scratch_bytes=self.ranks_at_rest_bytes,
             footprint=distance_footprint(
-                self.tile_ground, self.work, grid.tile_edge, tiling.task_bytes
+                self.tile_ground, self.distances_work, grid.tile_edge, tiling.task_bytes
             ),
-            work=self._distance_work(grid),
+            work=self._distance_work(grid, self._tiles_bytes),
             tiling=tiling,
         )
 
@@ -297,14 +340,14 @@ class AxisPlanner:
         """Every slab of rows meets every other and itself, after the pass for its norms."""
         return self.tile_stored_bytes * (grid.n_edges + 1)
 
-    def _distance_work(self, grid: TriangleGrid) -> StageWork:
+    def _distance_work(self, grid: TriangleGrid, tiles_bytes: int) -> StageWork:
         return distance_work(
             self.spec,
             self.n,
             self.k,
             itemsize=self.work.tile.itemsize,
             bytes_read=self._tile_bytes_read(grid),
-            tiles_bytes=self._tiles_bytes,
+            tiles_bytes=tiles_bytes,
             matrix_bytes=self.tile_stored_bytes,
             is_boolean=self.is_boolean,
             density=self.matrix.density if self.engine == "sparse" else None,
@@ -312,28 +355,39 @@ class AxisPlanner:
         )
 
     def _tree_from_rows(self) -> StagePlan:
-        """Plan the search for duplicates, then tiles that nobody keeps, or centroids."""
+        """Plan tiles that nobody keeps; or centroids, after a search for duplicates."""
         tiling, work, spec = self.tiling(), self.work, self.spec
-        grid = self._grid(tiling)
-        is_single = spec.method == "single"
+        grid, is_single = self._grid(tiling), spec.method == "single"
         held = work.held_bytes(grid.tile_edge)
-        digests = self.tile_ground.footprint(held_bytes=0, task_bytes=work.tile.digest_task_bytes)
-        # Distances of every task are kept for the next tile.
-        growing = self.tile_ground.footprint(
-            held_bytes=held, task_bytes=tiling.task_bytes if is_single else 0
-        )
+        if is_single:
+            # Memory of every task is kept for its next tile.
+            footprint = self.tile_ground.footprint(held_bytes=held, task_bytes=tiling.task_bytes)
+            stage_work = replace(self._distance_work(grid, 0), fresh_bytes=0)
+            scratch = 2 * _CHECKPOINT_BYTES * self.n
+        else:
+            digest_bytes = work.tile.digest_task_bytes
+            search = self.tile_ground.footprint(held_bytes=0, task_bytes=digest_bytes)
+            footprint = search.then(self.tile_ground.footprint(held_bytes=held, task_bytes=0))
+            stage_work, scratch = centroid_work(self.n, self.k), 0
+        scratch = 0 if self.in_memory else scratch
         return StagePlan(
             name=f"linkage-{self.name}",
             engine=f"{spec.method}, {self.tree_engine}",
             reason=linkage_reason(self.tree_engine, spec.method, 0),
             tasks=grid.n_tiles if is_single else 1,
             bytes_read=self._tile_bytes_read(grid) if is_single else 2 * self.tile_stored_bytes,
-            bytes_written=0,
+            bytes_written=scratch + self._linkage_bytes,
+            scratch_bytes=scratch,
             earlier_scratch_bytes=self.ranks_at_rest_bytes,
-            footprint=digests.then(growing),
-            work=self._distance_work(grid) if is_single else centroid_work(self.n, self.k),
+            footprint=footprint,
+            work=stage_work,
             tiling=tiling,
         )
+
+    @property
+    def _linkage_bytes(self) -> int:
+        """Of the tree at rest."""
+        return 0 if self.in_memory else (self.n - 1) * _MERGE_BYTES
 
     def _tree_from_square(self) -> StagePlan:
         n, k, work = self.n, self.k, self.work
@@ -344,7 +398,7 @@ class AxisPlanner:
             reason=linkage_reason(self.tree_engine, self.spec.method, work.square_bytes),
             tasks=1 if self.in_memory else self._grid(tiling).n_tiles,
             bytes_read=tiles_bytes + (self.tile_stored_bytes if n > SMALL_OBSERVATIONS else 0),
-            bytes_written=0 if self.in_memory else (n - 1) * _MERGE_BYTES,
+            bytes_written=self._linkage_bytes,
             footprint=linkage_footprint(self.tile_ground, work, tiling.tile_edge),
             work=linkage_work(
                 self.spec,
@@ -362,6 +416,15 @@ class AxisPlanner:
             engine="shortest paths",
             reason=ordering_reason(self.n),
             tasks=1,
-            footprint=ordering_footprint(self.tile_ground, self.work),
+            footprint=self._ordering_footprint,
             work=ordering_work(self.n),
         )
+
+    @property
+    def _ordering_footprint(self) -> Footprint:
+        work = self.distances_work
+        ordering = ordering_footprint(self.tile_ground, work)
+        if not self.is_from_rows:
+            return ordering
+        # The tree is there already, and the square is read for this alone.
+        return linkage_footprint(self.tile_ground, work, self.tiling().tile_edge).then(ordering)

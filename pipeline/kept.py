@@ -17,6 +17,7 @@ from clustergrid.pipeline.execution import Executor, available_cores
 from clustergrid.pipeline.metrics import Metric
 from clustergrid.pipeline.normalize import AxisStatistics, MatrixStatistics, matrix_statistics
 from clustergrid.pipeline.passes import ResumedExecutor
+from clustergrid.pipeline.records import Records
 from clustergrid.pipeline.sparse_source import keep_columns
 from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec
 from clustergrid.pipeline.stages import Stages
@@ -222,6 +223,15 @@ class RunStages(Stages):
         arrays = [("arrays.zarr", array) for array in arrays_of(tiles)]
         self._directory.finish(stage, key, arrays=arrays)
         return open_condensed(group, path)
+
+    def _tree_records(self, axis: int, spec: AxisSpec) -> Records | None:
+        """As in `Stages`; the records belong to the method and to what distances depend on."""
+        key = distance_key(self.key, axis, spec.found_metric, self.dtype)
+        return Records(
+            self._directory,
+            f"linkage-{AXIS_NAMES[axis]}",
+            stage_key(distances=key, method=spec.method),
+        )
 
     def _precomputed(self, axis: int, spec: AxisSpec, *, tree: bool = True) -> CondensedDistances:
         """As in `Stages`; the check is noted, and no distance is copied."""

@@ -27,7 +27,7 @@ from clustergrid.pipeline.tree.orders import leaf_order
 from clustergrid.storage.arrays import open_array
 from clustergrid.storage.condensed import CondensedDistances, open_condensed
 from clustergrid.storage.errors import ClustergridError, IntegrityError, TileError
-from clustergrid.storage.grid import BLOCK_ROWS, slabs
+from clustergrid.storage.grid import BLOCK_ROWS, READ_BLOCK, slabs
 from clustergrid.storage.manifest import chunk_file
 from clustergrid.storage.rundir import RunDirectory
 from clustergrid.storage.verify import Damage
@@ -38,6 +38,7 @@ _SEED = 20_201
 _TILES = 8
 _ROWS = 32
 _MERGES = 32
+_LEAVES = 4
 _PIXEL_ROWS = 2
 _MOST_CELLS = 2**24
 _MOST_COVARIED = 2048
@@ -140,7 +141,7 @@ class Meaning:
                 )
             if f"linkage-{name}" in self.directory.state["stages"]:
                 yield Check(
-                    name=f"tree of {name}",
+                    name=f"tree of {name}{self._unseen(axis)}",
                     file=f"linkage_{name}.npy",
                     stage=f"linkage-{name}",
                     find=partial(self._tree, axis),
@@ -254,6 +255,16 @@ class Meaning:
 
         return stored
 
+    def _plain_pairs(self, axis: int) -> Callable[[int, int], float]:
+        """Return what computes the distance of two observations from their values."""
+        metric = self._whole_metric(axis)
+
+        def computed(i: int, j: int) -> float:
+            one, other = (self._rows(axis, slice(row, row + 1)) for row in (i, j))
+            return float(plain_distances(metric, one, other)[0, 0])
+
+        return computed
+
     def _metric(self, axis: int) -> Metric:
         """Return the metric of an axis with the keywords that were asked for."""
         if axis not in self._metrics:
@@ -268,6 +279,10 @@ class Meaning:
         if metric.name == "mahalanobis" and metric.keywords.VI is None and k > _MOST_COVARIED:
             return f" (but no values: the covariance of {k:,} features is not made again)"
         return ""
+
+    def _unseen(self, axis: int) -> str:
+        """Say, in the name of a tree's check, if its heights are compared with nothing."""
+        return "" if self._has_distances(axis) else self._left_out(axis)
 
     def _whole_metric(self, axis: int) -> Metric:
         """Return the metric of an axis, with the keywords that follow from the matrix."""
@@ -347,19 +362,52 @@ class Meaning:
         if spec["method"] not in _NOT_MONOTONE and (np.diff(heights) < 0).any():
             at = int(np.flatnonzero(np.diff(heights) < 0)[0]) + 1
             yield _wrong(file=file, what=f"merge {at} is lower than the one before it", stage=stage)
-        if not self._has_distances(axis):
+        if self._has_distances(axis):
+            distance_of, rtol, atol = self._pairs(axis), 1e-6, 0.0
+        elif self._left_out(axis) or is_precomputed(self._metric(axis).name):
             return
-        distance_of, n = self._pairs(axis), len(linkage) + 1
+        else:
+            # Of a tree that was made from the rows.
+            distance_of = self._plain_pairs(axis)
+            rtol = 1e-4 if self.stages.dtype == "float32" else 1e-7
+            atol = rtol * float(np.abs(heights).max())
+        n = len(linkage) + 1
         pairs = np.flatnonzero((linkage[:, :2] < n).all(axis=1))
         for merge in pairs[self._sample(len(pairs), _MERGES)]:
             i, j = (int(leaf) for leaf in linkage[merge, :2])
             distance = distance_of(i, j)
-            if not np.isclose(heights[merge], distance, rtol=1e-6, atol=0):
+            if not np.isclose(heights[merge], distance, rtol=rtol, atol=atol):
                 what = (
                     f"merge {merge} joins leaves {i} and {j} at height {heights[merge]:.9g}, and "
                     f"their distance is {distance:.9g}"
                 )
                 yield _wrong(file=file, what=what, stage=stage)
+                return
+        if spec["method"] == "single" and not self._has_distances(axis):
+            yield from self._nearest(axis, linkage, rtol, atol)
+
+    def _nearest(
+        self, axis: int, linkage: np.ndarray, rtol: float, atol: float
+    ) -> Iterator[Damage]:
+        """Ask for leaves of single linkage to be joined at the distance of the nearest other."""
+        name, n = AXIS_NAMES[axis], len(linkage) + 1
+        metric = self._whole_metric(axis)
+        leaves = self._sample(n, 1 if metric.missing else _LEAVES)
+        some = np.concatenate([self._rows(axis, slice(leaf, leaf + 1)) for leaf in leaves])
+        nearest = np.full(len(leaves), np.inf)
+        for rows in slabs(n, READ_BLOCK):
+            distances = plain_distances(metric, some, self._rows(axis, rows))
+            distances[np.equal.outer(leaves, np.arange(rows.start, rows.stop))] = np.inf
+            nearest = np.minimum(nearest, distances.min(axis=1))
+        for leaf, distance in zip(leaves, nearest, strict=True):
+            merge = int(np.flatnonzero((linkage[:, :2] == leaf).any(axis=1))[0])
+            height = linkage[merge, 2]
+            if not np.isclose(height, distance, rtol=rtol, atol=atol):
+                what = (
+                    f"merge {merge} joins leaf {leaf} at height {height:.9g}, and the nearest "
+                    f"other is at distance {distance:.9g}"
+                )
+                yield _wrong(file=f"linkage_{name}.npy", what=what, stage=f"linkage-{name}")
                 return
 
     def _image(self) -> Iterator[Damage]:

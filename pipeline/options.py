@@ -24,6 +24,7 @@ from clustergrid.pipeline.request import (
 from clustergrid.pipeline.resources import DescribedCluster
 from clustergrid.pipeline.sizes import parse_bytes
 from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec
+from clustergrid.pipeline.tree_engine import ENGINES_OF_ROWS
 from clustergrid.storage.errors import ClustergridError
 
 __all__ = [
@@ -133,12 +134,18 @@ clustering_options = _apply(
                  metavar="NAME", help=f"One of {', '.join(sorted(METRICS))}."),
     _keywords_option("--metric-kws", "Keyword of the metric, may be given again: p=3, "
                      "min_periods=10; w, V and VI from a file of numbers (.npy, text)."),
+    click.option("--engine", type=click.Choice(ENGINES_OF_ROWS),
+                 help="What trees are made from: scipy, the square of the distances in memory, or "
+                 "data, the rows themselves (single; centroid and median of euclidean). By default "
+                 "what suits the method and the size; the plan says which and why."),
     click.option("--row-method", type=click.Choice(METHODS), help="Only for the rows."),
     click.option("--row-metric", callback=_metric, metavar="NAME", help="Only for the rows."),
     _keywords_option("--row-metric-kws", "Only for the rows, in place of --metric-kws."),
+    click.option("--row-engine", type=click.Choice(ENGINES_OF_ROWS), help="Only for the rows."),
     click.option("--col-method", type=click.Choice(METHODS), help="Only for the columns."),
     click.option("--col-metric", callback=_metric, metavar="NAME", help="Only for the columns."),
     _keywords_option("--col-metric-kws", "Only for the columns, in place of --metric-kws."),
+    click.option("--col-engine", type=click.Choice(ENGINES_OF_ROWS), help="Only for the columns."),
     click.option("--row-cluster/--no-row-cluster", default=True, help="Cluster the rows."),
     click.option("--col-cluster/--no-col-cluster", default=True, help="Cluster the columns."),
     click.option("--row-linkage", type=_FILE, help="Use this tree (.npy)."),
@@ -228,6 +235,7 @@ def _given_keywords(options: dict[str, Any], axis: str) -> GivenKeywords:
 
 
 def _axis_spec(options: dict[str, Any], axis: str) -> AxisSpec:
+    is_computed = options[f"{axis}_cluster"] and options[f"{axis}_linkage"] is None
     return AxisSpec(
         cluster=options[f"{axis}_cluster"],
         method=options[f"{axis}_method"] or options["method"],
@@ -235,6 +243,8 @@ def _axis_spec(options: dict[str, Any], axis: str) -> AxisSpec:
         metric_kws=_given_keywords(options, axis).keywords,
         optimal_ordering=options["optimal_ordering"],
         linkage=options[f"{axis}_linkage"],
+        # Of a tree that nobody makes the method need not be one of the engine's.
+        engine=(options[f"{axis}_engine"] or options["engine"]) if is_computed else None,
     )
 
 

@@ -42,6 +42,7 @@ from clustergrid.pipeline.tiling import (
     Tiling,
     tile_the_triangle,
 )
+from clustergrid.pipeline.tree_engine import grows_from_rows
 from clustergrid.storage.grid import READ_BLOCK
 from clustergrid.storage.readers.chunking import storage_chunks
 from clustergrid.storage.rechunk import plan_copy
@@ -141,7 +142,7 @@ def plan_run(
         is_boolean=is_boolean,
         n_stored=n_stored,
     )
-    refuse_too_little_memory(planner.needed(), resources, planner.alternatives())
+    refuse_too_little_memory(planner.needed(), resources, planner.alternatives(), planner.holding())
     refuse_small_workers(planner.needed_of_worker(), resources, planner.alternatives_of_worker())
     return Plan(
         shape=shape,
@@ -306,11 +307,15 @@ class _Planner:
     def needed_of_worker(self) -> dict[str, int]:
         """Least memory of a worker that each stage can do with."""
         needed = {s.name: s.worker_memory_bytes for s in (*self.before(), *self.after())}
-        return needed | {f"distance-{axis.name}": axis.least_worker_bytes for axis in self.axes()}
+        return needed | {axis.tiled: axis.least_worker_bytes for axis in self.axes()}
+
+    def holding(self) -> dict[str, str]:
+        """Say in words what the hungriest stage of each axis holds."""
+        return {axis.hungriest: axis.holding for axis in self.axes()}
 
     def alternatives(self) -> Iterator[Alternative]:
         """Yield what else could be asked, and the memory it would need."""
-        others = self._in_single_precision()
+        others = self._in_single_precision() | self._without_distances()
         resources = self.resources
         alone = replace(
             resources,
@@ -357,3 +362,23 @@ class _Planner:
     def _with_axes(self, **changes: Any) -> _Planner:
         row, column = (replace(self.spec.axis(a), **changes) for a in (0, 1))
         return replace(self, spec=replace(self.spec, row=row, column=column))
+
+    def _without_distances(self) -> dict[str, _Planner]:
+        """Trees from the rows, where these can be made; and unordered leaves."""
+        others = {}
+        specs = {"row": self.spec.row, "column": self.spec.column}
+        axes = {"row" if axis.name == AXIS_NAMES[0] else "column": axis for axis in self.axes()}
+        able = [
+            name
+            for name, axis in axes.items()
+            if axis.tree_engine != "data"
+            and grows_from_rows(axis.spec.method, axis.spec.found_metric.name)
+        ]
+        if able:
+            changed = {name: replace(specs[name], engine="data") for name in able}
+            prefix = "" if len(able) == len(axes) else f"{axes[able[0]].name}_"
+            others[f"{prefix}engine='data'"] = replace(self, spec=replace(self.spec, **changed))
+        if any(axis.spec.optimal_ordering for axis in axes.values()):
+            changed = {name: replace(spec, optimal_ordering=False) for name, spec in specs.items()}
+            others["optimal_ordering=False"] = replace(self, spec=replace(self.spec, **changed))
+        return others

@@ -39,7 +39,10 @@ class Alternative:
 
 
 def refuse_too_little_memory(
-    needed: Mapping[str, int], resources: Resources, alternatives: Iterable[Alternative]
+    needed: Mapping[str, int],
+    resources: Resources,
+    alternatives: Iterable[Alternative],
+    holding: Mapping[str, str],
 ) -> None:
     """Refuse when a stage needs more memory than there is, and say what would do.
 
@@ -51,6 +54,8 @@ def refuse_too_little_memory(
         What there is.
     alternatives
         What else could be asked; looked at only where the plan is refused.
+    holding
+        What stages hold in memory, in words, where that is why they need so much.
 
     Raises
     ------
@@ -62,8 +67,7 @@ def refuse_too_little_memory(
     if needed[stage] <= limit:
         return
     enough = _rounded_up(needed[stage])
-    square = stage.startswith("linkage")
-    reason = ": the square matrix of its distances is held in memory" if square else ""
+    reason = f": {holding[stage]}" if holding.get(stage) else ""
     raise MemoryLimitError(
         f"the stage {stage} needs {format_bytes(enough)}{_with(resources)}, and the run may use "
         f"{format_bytes(limit)}{reason}. memory={format_bytes(enough)!r} would do"

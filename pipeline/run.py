@@ -55,6 +55,7 @@ from clustergrid.pipeline.outputs import (
 from clustergrid.pipeline.passes import drop_pieces
 from clustergrid.pipeline.planning import Plan, Resources
 from clustergrid.pipeline.prospect import plan_ahead
+from clustergrid.pipeline.records import drop_records
 from clustergrid.pipeline.request import RunRequest
 from clustergrid.pipeline.run_plan import (
     check_room,
@@ -65,6 +66,7 @@ from clustergrid.pipeline.run_plan import (
 )
 from clustergrid.pipeline.spec import AXIS_NAMES, distance_dtype
 from clustergrid.pipeline.tree.orders import leaf_order
+from clustergrid.pipeline.tree_engine import makes_distances, rows_engine
 from clustergrid.storage.errors import StorageError
 from clustergrid.storage.readers.location import Location
 from clustergrid.storage.rundir import RunDirectory, stage_key
@@ -135,6 +137,7 @@ def run(request: RunRequest, *listeners: Listener, notice: Notice | None = None)
         bind_input(directory, described)
         under_way = _Run(request, directory, progress, tell)
         files = under_way.finish()
+        drop_records(directory)  # also those of a question that was given up
         drop_pieces(directory)
         peak = memory.peak.total_bytes
         directory.update(finished=round(time.time(), 3), files=files, peak_memory_bytes=peak)
@@ -187,7 +190,9 @@ class _Run:
         clustered = [axis for axis in (0, 1) if self.spec.axis(axis).cluster]
         # Looked at once: a directory may hold tens of thousands of tiles.
         self._has_tree = {axis: self._finds_tree(axis) for axis in clustered}
-        self._has_distances = {axis: self._finds_distances(axis) for axis in clustered}
+        self._has_distances = {
+            axis: self._finds_distances(axis) for axis in clustered if self._makes_distances(axis)
+        }
         self._unfinished = [axis for axis in clustered if not self._is_finished(axis)]
         self.plan = self._make_plan(
             starting_resources(request.cluster, self.resources, small=self._is_small)
@@ -249,7 +254,20 @@ class _Run:
 
     def _is_finished(self, axis: int) -> bool:
         """Whether there is nothing to compute for the tree of a clustered axis."""
-        return self._has_tree[axis] and (axis in self._given or self._has_distances[axis])
+        return self._has_tree[axis] and (axis in self._given or self._has_distances.get(axis, True))
+
+    def _makes_distances(self, axis: int) -> bool:
+        """Whether distances of a clustered axis are made and kept, or its tree from the rows."""
+        spec = self.spec.axis(axis)
+        engine = rows_engine(
+            spec.engine,
+            spec.method,
+            spec.found_metric.name,
+            n=self.shape[axis],
+            k=self.shape[1 - axis],
+            optimal_ordering=spec.optimal_ordering,
+        )
+        return makes_distances(engine, optimal_ordering=spec.optimal_ordering)
 
     def _finds_tree(self, axis: int) -> bool:
         return self.directory.is_finished(f"linkage-{AXIS_NAMES[axis]}", self._tree_key(axis))
@@ -381,11 +399,13 @@ class _Run:
                     metric=spec.metric,
                     metric_kws=spec.metric_kws,
                     optimal_ordering=spec.optimal_ordering,
+                    engine=spec.engine,
                 )
         directory.begin(stage)
         with directory.publish(file) as path:
             np.save(path, linkage)
         directory.finish(stage, self._tree_key(axis), files=[file])
+        drop_records(directory, stage)
         return linkage
 
     def _axis_files(

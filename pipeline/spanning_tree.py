@@ -12,14 +12,17 @@ Tiles take turns in three groups, because a tile is compared with what is known 
 3. the rest, each compared with the tree as it is when its task is handed out.
 
 What a task is told may be newer or older, depending on how fast the others are. It changes how
-many edges come back, and no more: the minimum spanning tree is one.
+many edges come back, and no more: the minimum spanning tree is one. So a tree can go on anywhere,
+from the forest of the tiles that are finished (`Checkpoint`), with other tiles and other memory.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,8 +31,9 @@ from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.hierarchy._edges import Edges, add_edges
 from clustergrid.pipeline.hierarchy._forest import tree_of_square, tree_of_tile
 from clustergrid.pipeline.hierarchy._path_bounds import Bounds, path_bounds
-from clustergrid.pipeline.monitor import Progress, Stage
+from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.tiles import DistanceInput, tile_distances
+from clustergrid.pipeline.tree_engine import linkage_choice
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import TriangleGrid, band_rows
 
@@ -38,6 +42,11 @@ __all__ = ["Checkpoint", "spanning_tree"]
 _BATCH_SHARE = 4
 """Edges are merged into the forest when they are a quarter of the observations."""
 
+CHECKPOINT_SECONDS = 10.0
+"""Least time between two checkpoints ..."""
+_CHECKPOINT_SHARE = 20
+"""... which take no more than a twentieth of it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
@@ -45,14 +54,97 @@ class Checkpoint:
 
     Attributes
     ----------
-    tree
-        The minimum spanning tree of what was seen, ``n - 1`` sorted edges.
+    grid
+        The tiles.
+    forest
+        The minimum spanning forest of the tiles that are finished, at most ``n - 1`` sorted edges.
     finished
-        Positions, in the grid, of the tiles that need not be seen again.
+        Positions, in the grid, of these tiles.
+
+    Raises
+    ------
+    DataValueError
+        An edge, or a tile, is none of the grid's.
     """
 
-    tree: Edges
+    grid: TriangleGrid
+    forest: Edges
     finished: frozenset[int]
+
+    def __post_init__(self) -> None:
+        grid, forest = self.grid, self.forest
+        observations = (int(forest.lower.min(initial=0)), int(forest.higher.max(initial=0)))
+        tiles = (min(self.finished, default=0), max(self.finished, default=0))
+        is_inside = min(*observations, *tiles) >= 0
+        is_inside &= observations[1] < grid.n and tiles[1] < grid.n_tiles
+        if not (is_inside and len(forest) < grid.n):
+            raise DataValueError(
+                f"a forest of {len(forest):,} edges between observations {observations[0]:,} to "
+                f"{observations[1]:,}, of the tiles {tiles[0]:,} to {tiles[1]:,}, is not of "
+                f"{grid.n:,} observations in {grid.n_tiles:,} tiles: start anew"
+            )
+
+    def cut_as(self, grid: TriangleGrid) -> Checkpoint:
+        """Return the same for other tiles of the same observations.
+
+        A tile is finished if all of it was.
+
+        Raises
+        ------
+        DataValueError
+            The grid is of another number of observations.
+
+        Examples
+        --------
+        >>> small, large = TriangleGrid(n=8, tile_edge=2), TriangleGrid(n=8, tile_edge=4)
+        >>> seen = Checkpoint(
+        ...     grid=small, forest=Edges.none("float64"), finished=frozenset({0, 1, 4, 5})
+        ... )
+        >>> sorted(seen.cut_as(large).finished)
+        [0]
+        """
+        if grid.n != self.grid.n:
+            raise DataValueError(
+                f"a tree of {self.grid.n:,} observations is resumed on {grid.n:,}: start anew"
+            )
+        if grid == self.grid:
+            return self
+        seen = np.zeros((self.grid.n_edges, self.grid.n_edges), np.bool_)
+        for position in self.finished:
+            i, j = self.grid.tile(position)
+            seen[i, j] = seen[j, i] = True
+        edge = self.grid.tile_edge
+
+        def is_seen(i: int, j: int) -> bool:
+            rows, columns = (
+                slice(part.start // edge, -(-part.stop // edge))
+                for part in (grid.rows(i), grid.rows(j))
+            )
+            return bool(seen[rows, columns].all())
+
+        finished = (p for p in range(grid.n_tiles) if is_seen(*grid.tile(p)))
+        return Checkpoint(grid=grid, forest=self.forest, finished=frozenset(finished))
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return it as arrays, to be put at rest."""
+        return {
+            "grid": np.array([self.grid.n, self.grid.tile_edge]),
+            "lower": self.forest.lower,
+            "higher": self.forest.higher,
+            "weight": self.forest.weight,
+            "finished": np.array(sorted(self.finished), np.int64),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Checkpoint:
+        """Return what `to_arrays` was called of."""
+        n, tile_edge = (int(size) for size in arrays["grid"])
+        names = ("lower", "higher", "weight")
+        return cls(
+            grid=TriangleGrid(n=n, tile_edge=tile_edge),
+            forest=Edges(**{name: np.asarray(arrays[name]) for name in names}),
+            finished=frozenset(arrays["finished"].tolist()),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,27 +207,47 @@ def _run(task: _TreeOfTile, work: _Work) -> tuple[int, Edges]:
 class _Forest:
     """The forest of the tiles that are finished, and edges that wait to be merged into it."""
 
-    def __init__(self, n: int, tree: Edges) -> None:
-        self.n, self.tree = n, tree
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.grid, self.edges = checkpoint.grid, checkpoint.forest
+        self._finished = set(checkpoint.finished)
         self._waiting: list[Edges] = []
         self._n_waiting = 0
-        self.bounds = path_bounds(tree, n)
 
-    def add(self, edges: Edges) -> bool:
-        """Take the edges of a tile; say whether they, and those that waited, are merged."""
+    def add(self, position: int, edges: Edges) -> None:
+        """Take the edges of a tile."""
+        self._finished.add(position)
         self._waiting.append(edges)
         self._n_waiting += len(edges)
-        if self._n_waiting < self.n // _BATCH_SHARE:
-            return False
-        self.merge()
-        return True
+        if self._n_waiting >= self.grid.n // _BATCH_SHARE:
+            self.merge()
 
     def merge(self) -> None:
         """Merge what waits."""
         if self._n_waiting:
-            self.tree = add_edges(self.tree, Edges.joined(self._waiting), self.n)
-            self.bounds = path_bounds(self.tree, self.n)
+            self.edges = add_edges(self.edges, Edges.joined(self._waiting), self.grid.n)
             self._waiting, self._n_waiting = [], 0
+            self.__dict__.pop("bounds", None)
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        """What the forest tells of the paths in the minimum spanning tree."""
+        return path_bounds(self.edges, self.grid.n)
+
+    def within(self, *strips: int) -> Edges:
+        """Return the edges that lie within some strips of rows."""
+        is_inside = np.zeros(self.grid.n, np.bool_)
+        for strip in strips:
+            is_inside[self.grid.rows(strip)] = True
+        return self.edges[is_inside[self.edges.lower] & is_inside[self.edges.higher]]
+
+    def unfinished(self, tiles: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Return the tiles that are to be seen."""
+        return [tile for tile in tiles if self.grid.position(*tile) not in self._finished]
+
+    def checkpoint(self) -> Checkpoint:
+        """Return where it stands."""
+        self.merge()
+        return Checkpoint(grid=self.grid, forest=self.edges, finished=frozenset(self._finished))
 
 
 def spanning_tree(
@@ -151,7 +263,7 @@ def spanning_tree(
     """Compute every tile, and keep the minimum spanning tree.
 
     Edges are ordered by distance, lower index and higher index, so that the result has the same
-    bits whatever the tiles and the executor are.
+    bits whatever the tiles and the executor are, and wherever it was resumed.
 
     Parameters
     ----------
@@ -160,10 +272,10 @@ def spanning_tree(
     executor, progress, name
         Where, who is told, and as which stage.
     resumed
-        Where an earlier run of the same grid stood.
+        Where an earlier run stood, of the same matrix and metric, in whatever tiles.
     on_checkpoint
-        Called from time to time, in this thread, with where the tree stands. The first comes
-        when the tiles so far join all observations.
+        Called every `CHECKPOINT_SECONDS` or less often, in this thread, with where the tree
+        stands.
 
     Returns
     -------
@@ -197,85 +309,75 @@ def spanning_tree(
     >>> tree.lower.tolist(), tree.higher.tolist(), tree.weight.tolist()
     ([0, 2, 1], [2, 3, 3], [1.0, 2.0, 4.0])
     """
-    if resumed is not None:
-        _check_resumed(resumed, grid)
-    kept = 0 if resumed is None else len(resumed.finished)
+    begun = Checkpoint(grid=grid, forest=Edges.none(given.dtype), finished=frozenset())
+    begun = begun if resumed is None else resumed.cut_as(grid)
+    forest = _Forest(begun)
+    checkpoints = _Checkpoints(forest, on_checkpoint)
     shared = executor.share(_TreeOfTile(given, grid))
     tile_bytes = grid.tile_edge**2 * np.dtype(given.dtype).itemsize
     with progress.stage(
-        name, total=grid.n_tiles, unit="tiles", kept=kept, unit_bytes=tile_bytes
+        name,
+        total=grid.n_tiles,
+        unit="tiles",
+        kept=len(begun.finished),
+        unit_bytes=tile_bytes,
+        why=linkage_choice("data", "single", 0),
     ) as stage:
-
-        def results(works: Iterable[_Work]) -> Iterator[tuple[int, Edges]]:
-            return _advancing(stage, executor.map(_run, shared, works, name="spanning-tile"))
-
-        if resumed is None:
-            forest, finished = _joined_strips(given, grid, results)
-        else:
-            forest, finished = _Forest(grid.n, resumed.tree), set(resumed.finished)
-        for position, edges in results(_remaining(grid, forest, frozenset(finished))):
-            is_merged = forest.add(edges)
-            finished.add(position)
-            if is_merged and on_checkpoint is not None:
-                on_checkpoint(Checkpoint(tree=forest.tree, finished=frozenset(finished)))
-        forest.merge()
-    return forest.tree
+        # A group waits for the one before, whose edges its tasks are told.
+        for works in (_of_diagonal, _of_first_strip, _of_all):
+            found = executor.map(_run, shared, works(forest), name="spanning-tile")
+            for position, edges in found:
+                forest.add(position, edges)
+                stage.advance()
+                checkpoints.take_if_due()
+            forest.merge()
+    return forest.edges
 
 
-Results = Callable[[Iterable[_Work]], Iterator[tuple[int, Edges]]]
+class _Checkpoints:
+    """Takes one from time to time."""
+
+    def __init__(self, forest: _Forest, take: Callable[[Checkpoint], None] | None) -> None:
+        self._forest, self._take = forest, take
+        self._due = time.monotonic() + CHECKPOINT_SECONDS
+
+    def take_if_due(self) -> None:
+        """Take one, unless the last was taken a moment ago."""
+        now = time.monotonic()
+        if self._take is None or now < self._due:
+            return
+        self._take(self._forest.checkpoint())
+        after = time.monotonic()
+        self._due = after + max(CHECKPOINT_SECONDS, _CHECKPOINT_SHARE * (after - now))
 
 
-def _advancing(stage: Stage, results: Iterator[tuple[int, Edges]]) -> Iterator[tuple[int, Edges]]:
-    for result in results:
-        yield result
-        stage.advance()
+def _of_diagonal(forest: _Forest) -> Iterator[_Work]:
+    """Yield the tiles on the diagonal: each gives the tree of a strip of rows."""
+    strips = range(forest.grid.n_edges)
+    return (_Work(tile=tile) for tile in forest.unfinished((i, i) for i in strips))
 
 
-def _joined_strips(
-    given: DistanceInput, grid: TriangleGrid, results: Results
-) -> tuple[_Forest, set[int]]:
-    """See the tiles on the diagonal and in the first row, which join all observations."""
-    strips = range(grid.n_edges)
-    of_strip: dict[int, Edges] = {}
-    for position, edges in results(_Work(tile=(i, i)) for i in strips):
-        of_strip[grid.tile(position)[0]] = edges
-    nothing = path_bounds(Edges.none(given.dtype), grid.n)
-    works = (
-        _Work(
-            tile=(0, j),
-            row_bounds=nothing.of(grid.rows(0)),
+def _of_first_strip(forest: _Forest) -> Iterator[_Work]:
+    """Yield the tiles that join the first strip of rows to the others."""
+    grid = forest.grid
+    nothing = path_bounds(Edges.none(forest.edges.weight.dtype), grid.n)
+    for i, j in forest.unfinished((0, j) for j in range(1, grid.n_edges)):
+        yield _Work(
+            tile=(i, j),
+            row_bounds=nothing.of(grid.rows(i)),
             column_bounds=nothing.of(grid.rows(j)),
-            known=Edges.joined([of_strip[0], of_strip[j]]),
+            known=forest.within(i, j),
         )
-        for j in strips[1:]
-    )
-    finished = {grid.position(i, i) for i in strips}
-    found = list(of_strip.values())
-    for position, edges in results(works):
-        found.append(edges)
-        finished.add(position)
-    tree = add_edges(Edges.none(given.dtype), Edges.joined(found), grid.n)
-    return _Forest(grid.n, tree), finished
 
 
-def _remaining(grid: TriangleGrid, forest: _Forest, finished: frozenset[int]) -> Iterator[_Work]:
-    """Tiles that are to be seen, in bands of rows, each with what is known when it starts."""
-    tiles = (grid.tile(p) for p in range(grid.n_tiles) if p not in finished)
+def _of_all(forest: _Forest) -> Iterator[_Work]:
+    """Yield what remains, in bands of rows, each with what is known when it is handed out."""
+    grid = forest.grid
     band = band_rows(grid.tile_edge)
+    tiles = forest.unfinished(map(grid.tile, range(grid.n_tiles)))
     for i, j in sorted(tiles, key=lambda tile: (tile[0] // band, tile[1], tile[0])):
         yield _Work(
             tile=(i, j),
             row_bounds=forest.bounds.of(grid.rows(i)),
             column_bounds=forest.bounds.of(grid.rows(j)),
-        )
-
-
-def _check_resumed(resumed: Checkpoint, grid: TriangleGrid) -> None:
-    is_tree = len(resumed.tree) == grid.n - 1 and (
-        grid.n == 1 or int(resumed.tree.higher.max()) < grid.n
-    )
-    if not is_tree or max(resumed.finished, default=-1) >= grid.n_tiles:
-        raise DataValueError(
-            f"a tree of {len(resumed.tree) + 1:,} observations is resumed on {grid.n:,}, in "
-            f"{grid.n_tiles:,} tiles: start anew, or resume with the tiles that it was begun with"
         )

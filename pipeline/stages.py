@@ -17,7 +17,6 @@ import xarray as xr
 
 from clustergrid.pipeline._jit import load_compiler
 from clustergrid.pipeline.bound_matrix import BoundMatrix
-from clustergrid.pipeline.centroid_tree import centroid_tree
 from clustergrid.pipeline.checks import (
     holds_others_than_booleans,
     refuse_hopeless,
@@ -42,7 +41,7 @@ from clustergrid.pipeline.engines.base import (
     UndefinedPairError,
     UndefinedRowsError,
 )
-from clustergrid.pipeline.hierarchy import Duplicates, linkage_matrix
+from clustergrid.pipeline.hierarchy import Duplicates
 from clustergrid.pipeline.hierarchy.small import condensed_of
 from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import Function, Metric
@@ -58,8 +57,9 @@ from clustergrid.pipeline.precomputed import (
 )
 from clustergrid.pipeline.rank_plan import are_ranks_in_memory
 from clustergrid.pipeline.ranking import ranked
+from clustergrid.pipeline.records import Records
+from clustergrid.pipeline.row_trees import tree_from_rows
 from clustergrid.pipeline.run_plan import check_scratch, planned_matrix
-from clustergrid.pipeline.spanning_tree import spanning_tree
 from clustergrid.pipeline.spec import (
     AXIS_NAMES,
     AxisSpec,
@@ -188,6 +188,7 @@ class Stages(BoundMatrix):
 
     def _compute_linkage(self, axis: int, spec: AxisSpec) -> np.ndarray:
         n, duplicates = self.shape[axis], None
+        linkage: np.ndarray | None = None
         engine = self._tree_engine(axis, spec)
         if engine != "scipy":
             # While distances are computed.
@@ -201,21 +202,24 @@ class Stages(BoundMatrix):
         else:
             with self._tiles_of(axis):
                 given, tiling = self._distance_input(axis, spec)
-                if engine == "data":
-                    return self._tree_from_rows(axis, spec, given, tiling)
                 duplicates = self._duplicates(axis, given, spec)
+                if engine == "data":
+                    linkage = self._tree_from_rows(axis, spec, given, tiling, duplicates)
+                    if not spec.optimal_ordering:
+                        return linkage
                 kept = np.arange(n) if duplicates is None else duplicates.kept
                 square = self._square(axis, spec.found_metric, given, tiling, kept)
         condensed = condensed_of(square, square.dtype) if spec.optimal_ordering else None
-        linkage = merge_square(
-            square,
-            spec.method,
-            duplicates,
-            n,
-            engine=engine,
-            progress=self._progress,
-            name=f"linkage-{AXIS_NAMES[axis]}",
-        )
+        if linkage is None:
+            linkage = merge_square(
+                square,
+                spec.method,
+                duplicates,
+                n,
+                engine=engine,
+                progress=self._progress,
+                name=f"linkage-{AXIS_NAMES[axis]}",
+            )
         del square  # which is as large as what ordering takes
         if condensed is None:
             return linkage
@@ -226,8 +230,10 @@ class Stages(BoundMatrix):
         """Choose what the tree is made from, as the plan does."""
         return rows_engine(
             spec.engine,
-            self.shape[axis],
-            in_memory=self.store is None,
+            spec.method,
+            spec.found_metric.name,
+            n=self.shape[axis],
+            k=self.shape[1 - axis],
             optimal_ordering=spec.optimal_ordering,
         )
 
@@ -237,20 +243,24 @@ class Stages(BoundMatrix):
         spec: AxisSpec,
         given: DistanceInput,
         tiling: Tiling,
+        duplicates: Duplicates | None,
     ) -> np.ndarray:
         """Make a tree for which no distances are kept."""
-        name = f"linkage-{AXIS_NAMES[axis]}"
-        if spec.method != "single":
-            duplicates = self._duplicates(axis, given, spec)
-            return centroid_tree(given, spec.method, duplicates, progress=self._progress, name=name)
-        edges = spanning_tree(
+        return tree_from_rows(
             given,
+            spec.method,
             self._grid(axis, tiling),
+            duplicates=duplicates,
             executor=self.executor,
             progress=self._progress,
-            name=name,
+            name=f"linkage-{AXIS_NAMES[axis]}",
+            records=self._tree_records(axis, spec),
         )
-        return linkage_matrix(edges.merges(), self.shape[axis])
+
+    def _tree_records(self, axis: int, spec: AxisSpec) -> Records | None:
+        """Where a tree that is made from rows keeps how far it came; a run directory does so."""
+        del axis, spec
+        return None
 
     @contextmanager
     def _tiles_of(self, axis: int) -> Iterator[None]:
@@ -281,9 +291,10 @@ class Stages(BoundMatrix):
         )
 
     def _duplicates(self, axis: int, given: DistanceInput, spec: AxisSpec) -> Duplicates | None:
-        if not spec.found_metric.is_zero_of_equals:
+        if not spec.found_metric.is_zero_of_equals or self._tree_engine(axis, spec) == "scipy":
             return None
-        if self._tree_engine(axis, spec) == "scipy":
+        if spec.method == "single":
+            # Its tree is the same to the bit with all observations, from rows and from distances.
             return None
         name = f"duplicates-{AXIS_NAMES[axis]}"
         # Ranks are the source of metrics that compare them.

@@ -7,7 +7,18 @@ from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS
 from clustergrid.pipeline.sizes import format_bytes
 from clustergrid.storage.errors import DataValueError
 
-__all__ = ["ENGINES", "check_engine", "condensed_engine", "linkage_reason", "rows_engine"]
+__all__ = [
+    "ENGINES",
+    "ENGINES_OF_ROWS",
+    "check_engine",
+    "condensed_engine",
+    "grows_from_rows",
+    "linkage_choice",
+    "linkage_reason",
+    "makes_distances",
+    "rows_engine",
+    "tiles_engine",
+]
 
 ENGINES = ("scipy", "square", "condensed", "data")
 """What a tree can be made from; every one of them gives SciPy's answer.
@@ -17,7 +28,13 @@ memory. ``condensed``: rounds of proved merges on a condensed vector that is nei
 changed, before the square of what is left. ``data``: the rows, with no matrix of distances.
 """
 
+ENGINES_OF_ROWS = ("scipy", "square", "data")
+"""Those that make a tree of the rows of a matrix."""
+
 _ALWAYS = ("scipy", "square")
+
+_ROWS_A_FEATURE = 10
+"""Centroids are chosen where there are so many times as many observations as features."""
 
 
 def check_engine(engine: str | None, method: str, metric_name: str) -> None:
@@ -40,7 +57,7 @@ def check_engine(engine: str | None, method: str, metric_name: str) -> None:
         return
     if engine not in ENGINES:
         raise DataValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
-    if engine == "data" and not _grows_from_rows(method, metric_name):
+    if engine == "data" and not grows_from_rows(method, metric_name):
         raise DataValueError(
             "engine='data' makes trees of single linkage, and of centroid and median with "
             f"metric='euclidean'; {method} with {metric_name} takes engine='square'"
@@ -52,7 +69,14 @@ def check_engine(engine: str | None, method: str, metric_name: str) -> None:
         )
 
 
-def _grows_from_rows(method: str, metric_name: str) -> bool:
+def grows_from_rows(method: str, metric_name: str) -> bool:
+    """Whether a tree can be made of the rows themselves.
+
+    Examples
+    --------
+    >>> grows_from_rows("single", "jaccard"), grows_from_rows("ward", "euclidean")
+    (True, False)
+    """
     if method in ("centroid", "median"):
         return metric_name == "euclidean"
     return method == "single" and metric_name != "precomputed"
@@ -64,26 +88,30 @@ def _has_certificates(method: str) -> bool:
 
 def rows_engine(
     asked: str | None,
-    n: int,
+    method: str,
+    metric_name: str,
     *,
-    in_memory: bool,
+    n: int,
+    k: int,
     optimal_ordering: bool = False,
 ) -> str:
-    """Choose the engine for the tree of `n` rows.
+    """Choose the engine for the tree of the rows of a matrix.
 
-    Trees from the rows themselves are asked for: of ties they take others than the square, and
-    the tree is to be the same whether distances are kept or not.
+    It follows from the question and the shape, never from the memory, the workers, or whether
+    distances are kept: centroids and the square break ties otherwise, and a tree is to be the same
+    wherever it is made.
 
     Parameters
     ----------
     asked
         The user's choice, which `check_engine` has passed.
-    n
-        How many observations there are.
-    in_memory
-        Whether nothing is put at rest: a run directory keeps the distances.
+    method, metric_name
+        Of the tree.
+    n, k
+        How many observations there are, of how many features.
     optimal_ordering
-        Whether the leaves are ordered by distances, which have to be there then.
+        Whether the leaves are ordered, by distances. Single linkage then takes these: its tree is
+        the same to the bit.
 
     Raises
     ------
@@ -92,24 +120,54 @@ def rows_engine(
 
     Examples
     --------
-    >>> rows_engine(None, 10_000, in_memory=True)
+    >>> rows_engine(None, "average", "euclidean", n=10_000, k=50)
     'square'
-    >>> rows_engine("data", 10_000, in_memory=True)
+    >>> rows_engine(None, "single", "cityblock", n=10_000, k=50_000)
     'data'
+    >>> [rows_engine(None, "centroid", "euclidean", n=10_000, k=k) for k in (1_000, 1_001)]
+    ['data', 'square']
     """
     if asked == "condensed":
         raise DataValueError(
             "engine='condensed' works on condensed distances: give those of pdist(...).to_numpy(), "
             "or leave engine out"
         )
-    if asked == "data" and (optimal_ordering or not in_memory):
-        what = "optimal_ordering needs" if optimal_ordering else "a run keeps"
-        raise DataValueError(f"engine='data' makes no distances, which {what}: use engine='square'")
     if asked is not None:
         return asked
     if n <= SMALL_OBSERVATIONS:
         return "scipy"
-    return "square"
+    if not grows_from_rows(method, metric_name):
+        return "square"
+    if method == "single":
+        return "square" if optimal_ordering else "data"
+    return "data" if k * _ROWS_A_FEATURE <= n else "square"
+
+
+def makes_distances(engine: str, *, optimal_ordering: bool) -> bool:
+    """Whether distances of all pairs are made and kept: for the tree, or to order its leaves.
+
+    Examples
+    --------
+    >>> [makes_distances(engine, optimal_ordering=False) for engine in ("data", "square")]
+    [False, True]
+    """
+    return optimal_ordering or engine != "data"
+
+
+def tiles_engine(asked: str | None, n: int) -> str:
+    """Choose the engine for the tree of distances in tiles, of `n` observations.
+
+    Raises
+    ------
+    DataValueError
+        What was asked works on something else.
+
+    Examples
+    --------
+    >>> tiles_engine(None, 10_000)
+    'square'
+    """
+    return rows_engine(asked, "average", "precomputed", n=n, k=n)
 
 
 def condensed_engine(asked: str | None, method: str, n: int) -> str:
@@ -156,3 +214,14 @@ def linkage_reason(engine: str, method: str, square_bytes: int) -> str:
     if method in REDUCIBLE_METHODS:
         return f"{method} is reducible: rounds of near pairs, {where}"
     return f"{method} is not reducible: cached minima, {where}"
+
+
+def linkage_choice(engine: str, method: str, square_bytes: int) -> str:
+    """Say which engine makes a tree, and why, in a line for the log of a run.
+
+    Examples
+    --------
+    >>> linkage_choice("square", "ward", 3_200_000_000)
+    'engine square: ward is reducible: rounds of near pairs, on a square of 3.2 GB in memory'
+    """
+    return f"engine {engine}: {linkage_reason(engine, method, square_bytes)}"

@@ -26,7 +26,7 @@ from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.ordering import order_leaves
 from clustergrid.pipeline.sizes import format_bytes
 from clustergrid.pipeline.tree.optimal import ordering_bytes
-from clustergrid.pipeline.tree_engine import condensed_engine, rows_engine
+from clustergrid.pipeline.tree_engine import condensed_engine, linkage_choice, tiles_engine
 from clustergrid.pipeline.tree_progress import tell_merges, tell_reached
 from clustergrid.storage.condensed import CondensedDistances
 from clustergrid.storage.errors import DataValueError
@@ -69,12 +69,13 @@ def merge_square(
     numpy.ndarray
         ``(n - 1, 4)`` float64.
     """
-    if engine == "scipy":
-        return small_linkage(square, method)
-    start = None if duplicates is None else duplicates.start
-    if start is not None:
-        weigh_identical(square, method, start.sizes)
-    with progress.stage(name, total=len(square) - 1, unit="merges") as stage:
+    why = linkage_choice(engine, method, square.nbytes)
+    with progress.stage(name, total=len(square) - 1, unit="merges", why=why) as stage:
+        if engine == "scipy":
+            return small_linkage(square, method)
+        start = None if duplicates is None else duplicates.start
+        if start is not None:
+            weigh_identical(square, method, start.sizes)
         merges = cluster_square(
             square,
             method,
@@ -115,7 +116,8 @@ def condensed_tree(
     n = n_observations(condensed)
     engine = condensed_engine(engine, method, n)
     merges = None
-    with progress.stage(name, total=max(1, n - 1), unit="merges") as stage:
+    why = linkage_choice(engine, method, n * n * condensed.itemsize)
+    with progress.stage(name, total=max(1, n - 1), unit="merges", why=why) as stage:
         if engine == "scipy":
             return _scipy_tree(condensed, method)
         if engine == "condensed":
@@ -177,8 +179,8 @@ def tiles_tree(
         The engine works on something else.
     """
     n = distances.n
-    chosen = rows_engine(engine, n, in_memory=True)
-    _refuse_large_square(n, distances.dtype.itemsize, memory_bytes, optimal_ordering)
+    chosen = tiles_engine(engine, n)
+    _refuse_large_square(n, distances.dtype.itemsize, memory_bytes, optimal_ordering, method)
     square = read_square(distances, np.arange(n), progress=progress, name="read")
     condensed = condensed_of(square, square.dtype) if optimal_ordering else None
     tree = merge_square(square, method, None, n, engine=chosen, progress=progress, name=name)
@@ -188,13 +190,17 @@ def tiles_tree(
     return order_leaves(tree, condensed, progress=progress, name="ordering")
 
 
-def _refuse_large_square(n: int, itemsize: int, limit_bytes: int, optimal_ordering: bool) -> None:
+def _refuse_large_square(
+    n: int, itemsize: int, limit_bytes: int, optimal_ordering: bool, method: str
+) -> None:
     square = n * n * itemsize
     needed, what, instead = square, f"the square matrix of {n:,} observations takes", "use float32"
     if optimal_ordering:
         needed = square // 2 + max(square, ordering_bytes(n))
         what = f"the square matrix of {n:,} observations, and ordering them optimally, take"
         instead = "leave optimal_ordering off"
+    if method == "single":
+        instead += ", or give the rows and engine='data', which makes no square"
     if needed > limit_bytes:
         raise MemoryLimitError(
             f"{what} {format_bytes(needed)} of memory, and {format_bytes(limit_bytes)} may be used."

@@ -46,6 +46,9 @@ def clustermap(
     metric_kws: Mapping[str, Any] | None = None,
     row_metric_kws: Mapping[str, Any] | None = None,
     col_metric_kws: Mapping[str, Any] | None = None,
+    engine: str | None = None,
+    row_engine: str | None = None,
+    col_engine: str | None = None,
     **kwargs: Any,
 ) -> ClusterGrid:
     """Draw a matrix as a heatmap with its rows and columns clustered.
@@ -113,6 +116,11 @@ def clustermap(
     row_metric_kws, col_metric_kws
         Keywords for one axis only, in place of `metric_kws`. ``w``, ``V`` and ``VI`` are of the
         features: of rows, these are the columns.
+    engine
+        What trees are made from, as in `clustergrid.pipeline.linkage`; by default what suits the
+        method and the size.
+    row_engine, col_engine
+        An engine for one axis only; `engine` otherwise.
     **kwargs
         For the heatmap: vmin, vmax, cmap, center, robust, annot, fmt, annot_kws, linewidths,
         linecolor, cbar, xticklabels, yticklabels; others go to the artist of the cells.
@@ -178,6 +186,9 @@ def clustermap(
             metric_kws=metric_kws,
             row_metric_kws=row_metric_kws,
             col_metric_kws=col_metric_kws,
+            engine=engine,
+            row_engine=row_engine,
+            col_engine=col_engine,
             **kwargs,
         )
     except BaseException:

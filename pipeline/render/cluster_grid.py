@@ -241,6 +241,9 @@ class ClusterGrid(FigureGrid):
         metric_kws: Keywords = None,
         row_metric_kws: Keywords = None,
         col_metric_kws: Keywords = None,
+        engine: str | None = None,
+        row_engine: str | None = None,
+        col_engine: str | None = None,
         **kws: Any,
     ) -> Self:
         """Cluster, and draw everything; the parameters are those of `clustermap`."""
@@ -265,6 +268,9 @@ class ClusterGrid(FigureGrid):
             metric_kws=metric_kws,
             row_metric_kws=row_metric_kws,
             col_metric_kws=col_metric_kws,
+            engine=engine,
+            row_engine=row_engine,
+            col_engine=col_engine,
         )
         yind = self._leaf_order(self.dendrogram_row, ROWS)
         xind = self._leaf_order(self.dendrogram_col, COLUMNS)
@@ -303,10 +309,14 @@ class ClusterGrid(FigureGrid):
         metric_kws: Keywords = None,
         row_metric_kws: Keywords = None,
         col_metric_kws: Keywords = None,
+        engine: str | None = None,
+        row_engine: str | None = None,
+        col_engine: str | None = None,
     ) -> None:
         """Make the trees of the axes that are clustered, and draw them."""
         metrics = (row_metric or metric, col_metric or metric)
         methods = (row_method or method, col_method or method)
+        engines = (row_engine or engine, col_engine or engine)
 
         def spec(axis: int) -> AxisSpec:
             own = col_metric_kws if axis else row_metric_kws
@@ -315,6 +325,7 @@ class ClusterGrid(FigureGrid):
                 metric=metrics[axis],
                 metric_kws=MetricKeywords.from_mapping(metric_kws if own is None else own),
                 optimal_ordering=optimal_ordering,
+                engine=engines[axis],
             )
 
         # Both axes before either is clustered. Where a tree is given, nothing else need be right.

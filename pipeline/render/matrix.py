@@ -55,6 +55,7 @@ class _ComputedMatrix:
             metric=spec.metric,
             metric_kws=spec.metric_kws,
             optimal_ordering=spec.optimal_ordering,
+            engine=spec.engine,
         )
 
     def limits(self, robust: bool) -> tuple[float, float]:

@@ -1,6 +1,8 @@
 """Single linkage from tiles, against SciPy and against Kruskal on all pairs."""
 
 import pickle
+from itertools import count
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +15,11 @@ from clustergrid.pipeline import spanning_tree as driver
 from clustergrid.pipeline.engines.base import UndefinedPairError
 from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.hierarchy import _forest, linkage_matrix
-from clustergrid.pipeline.hierarchy._edges import Edges
+from clustergrid.pipeline.hierarchy._edges import Edges, spanning_forest
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import Normalization, matrix_statistics
 from clustergrid.pipeline.operands import distance_input
-from clustergrid.pipeline.spanning_tree import spanning_tree
+from clustergrid.pipeline.spanning_tree import Checkpoint, spanning_tree
 from clustergrid.pipeline.tiles import tile_distances
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import BLOCK_FEATURES, TriangleGrid
@@ -228,30 +230,92 @@ def computed(monkeypatch):
     return tiles
 
 
-def test_a_tree_is_resumed_where_it_stood(small_blocks, computed):
-    values, checkpoints = matrix(400, 6), []
+@pytest.fixture
+def checkpoints(monkeypatch):
+    """Every tile gives one."""
+    monkeypatch.setattr(driver, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(driver, "_CHECKPOINT_SHARE", 0)
+    return []
+
+
+def seen(grid, checkpoint):
+    """The pairs of the tiles that are finished."""
+    pairs = np.zeros((grid.n, grid.n), bool)
+    for position in checkpoint.finished:
+        i, j = checkpoint.grid.tile(position)
+        pairs[checkpoint.grid.rows(i), checkpoint.grid.rows(j)] = True
+    return pairs
+
+
+@pytest.mark.parametrize("kind", ["normal", "integers"])
+def test_a_tree_is_resumed_where_it_stood(small_blocks, computed, checkpoints, kind):
+    values = KINDS[kind](np.random.default_rng(0), 200)
+    grid = TriangleGrid(n=200, tile_edge=16)
     expected = tree_of(values, edge=16, on_checkpoint=checkpoints.append)
-    assert len(computed) == len(set(computed)) == TriangleGrid(n=400, tile_edge=16).n_tiles
-    assert len(checkpoints) > 2
-    for checkpoint in checkpoints:
+    assert len(computed) == len(set(computed)) == len(checkpoints) == grid.n_tiles == 91
+    # On the diagonal, in the first strip, and in the rest.
+    for checkpoint in checkpoints[::7]:
         computed.clear()
         events = []
-        progress = Progress(events.append)
-        resumed = pickle.loads(pickle.dumps(checkpoint))
-        again = tree_of(values, edge=16, resumed=resumed, progress=progress)
+        resumed = Checkpoint.from_arrays(checkpoint.to_arrays())
+        assert resumed.finished == checkpoint.finished
+        again = tree_of(values, edge=16, resumed=resumed, progress=Progress(events.append))
         assert_same(again, expected)
-        assert len(computed) == 325 - len(checkpoint.finished)
+        assert len(computed) == 91 - len(checkpoint.finished)
         assert events[0].kept == len(checkpoint.finished)
-        assert events[-1].done == 325
+        assert events[-1].done == 91
 
 
-def test_what_is_not_of_this_grid_is_not_resumed(small_blocks):
-    checkpoints = []
+def test_a_checkpoint_has_the_forest_of_what_was_seen(small_blocks, checkpoints):
+    values = np.random.default_rng(1).integers(0, 5, (120, 2)).astype(float)
+    tree_of(values, edge=16, on_checkpoint=checkpoints.append)
+    grid = TriangleGrid(n=120, tile_edge=16)
+    square = tile_distances(distances_of(values), slice(0, 120), slice(0, 120))
+    for checkpoint in checkpoints[::3]:
+        pairs = np.argwhere(np.triu(seen(grid, checkpoint), 1))
+        edges = Edges(lower=pairs[:, 0], higher=pairs[:, 1], weight=square[tuple(pairs.T)])
+        assert_same(checkpoint.forest, spanning_forest(edges, 120))
+
+
+@pytest.mark.parametrize(("before", "after"), [(8, 32), (32, 8), (24, 40), (16, 200)])
+def test_a_tree_is_resumed_in_other_tiles(small_blocks, computed, checkpoints, before, after):
+    values = matrix(200, 6)
+    expected = tree_of(values, edge=before, on_checkpoint=checkpoints.append)
+    old, new = (TriangleGrid(n=200, tile_edge=edge) for edge in (before, after))
+    for checkpoint in checkpoints[:: max(1, len(checkpoints) // 7)]:
+        computed.clear()
+        assert_same(tree_of(values, edge=after, resumed=checkpoint), expected)
+        # A tile is left out if it was seen as a whole.
+        pairs = seen(old, checkpoint)
+        pairs |= pairs.T
+        places = [new.tile(p) for p in range(new.n_tiles)]
+        wanted = [(i, j) for i, j in places if not pairs[new.rows(i), new.rows(j)].all()]
+        assert sorted(computed) == [(new.rows(i).start, new.rows(j).start) for i, j in wanted]
+
+
+def test_checkpoints_are_taken_from_time_to_time(small_blocks, monkeypatch):
+    seconds = count()
+    monkeypatch.setattr(driver, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    taken = []
+    tree_of(matrix(200, 6), edge=16, on_checkpoint=taken.append)
+    # 91 tiles, a second each; a checkpoint takes one too, and the next waits 20.
+    assert [len(checkpoint.finished) for checkpoint in taken] == [10, 30, 50, 70, 90]
+
+
+def test_what_is_not_of_this_grid_is_not_resumed(small_blocks, checkpoints):
     tree_of(matrix(200, 6), edge=16, on_checkpoint=checkpoints.append)
     with pytest.raises(DataValueError, match=r"a tree of 200 observations is resumed on 190"):
         tree_of(matrix(190, 6), edge=16, resumed=checkpoints[-1])
-    with pytest.raises(DataValueError, match="in 3 tiles"):
-        tree_of(matrix(200, 6), edge=104, resumed=checkpoints[-1])
+    arrays = checkpoints[-1].to_arrays()
+    for name, wrong in (("higher", 200), ("lower", -1), ("finished", 91), ("finished", -1)):
+        broken = {**arrays, name: np.append(arrays[name][1:], wrong)}
+        with pytest.raises(DataValueError, match="not of 200 observations in 91 tiles"):
+            Checkpoint.from_arrays(broken)
+    many = {
+        name: np.append(arrays[name], arrays[name][:1]) for name in ("lower", "higher", "weight")
+    }
+    with pytest.raises(DataValueError, match="a forest of 200 edges"):
+        Checkpoint.from_arrays({**arrays, **many})
 
 
 def test_pair_without_a_distance_is_named(small_blocks):

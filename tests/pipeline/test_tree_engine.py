@@ -65,13 +65,6 @@ def test_what_an_engine_cannot_do_is_refused(engine, data, method, message):
         linkage(data, method, engine=engine)
 
 
-def test_an_order_of_leaves_and_a_store_need_the_distances(tmp_path):
-    with pytest.raises(ValueError, match="optimal_ordering needs"):
-        linkage(POINTS, "single", engine="data", optimal_ordering=True)
-    with pytest.raises(ValueError, match="a run keeps"):
-        linkage(POINTS, "single", engine="data", store=tmp_path / "store")
-
-
 def test_single_linkage_of_rows_keeps_no_distances():
     many = np.random.default_rng(5).normal(size=(2100, 3))
     log = Log()
@@ -93,14 +86,72 @@ def test_the_memory_of_trees_from_rows_grows_with_the_rows(method, tasks):
     assert 1 <= stage.tasks <= tasks
     assert planned.tiling(0).tile_edge > 0
     assert stage.footprint.peak_bytes < 2e9
-    spec = RunSpec(row=AxisSpec(method=method), column=AxisSpec(cluster=False))
-    with pytest.raises(MemoryLimitError):
-        plan_run(spec, (200_000, 20), 4, resources, in_memory=True, ingest=False)
+    assert planned == plan_run(
+        RunSpec(row=AxisSpec(method=method), column=AxisSpec(cluster=False)),
+        (200_000, 20), 4, resources, in_memory=True, ingest=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["single", "median"])
+def test_a_square_that_does_not_fit_names_the_rows(method):
+    resources = Resources(threads=2, memory_bytes=2 * 10**9)
+    square = AxisSpec(method=method, engine="square")
+    other = AxisSpec(cluster=False)
+    for column, words in ((other, r" engine='data'"), (AxisSpec(), r" row_engine='data'")):
+        with pytest.raises(MemoryLimitError, match=rf"or:.*{words} needs [^)]*that fits"):
+            plan_run(
+                RunSpec(row=square, column=column), (200_000, 20), 4, resources,
+                in_memory=True, ingest=False,
+            )  # fmt: skip
+    average = RunSpec(row=AxisSpec(), column=other)
+    with pytest.raises(MemoryLimitError) as caught:
+        plan_run(average, (200_000, 20), 4, resources, in_memory=True, ingest=False)
+    assert "engine" not in str(caught.value)
+    ordered = RunSpec(row=AxisSpec(method=method, optimal_ordering=True), column=other)
+    with pytest.raises(MemoryLimitError, match=r"optimal_ordering=False needs [^)]*that fits"):
+        plan_run(ordered, (200_000, 20), 4, resources, in_memory=True, ingest=False)
+
+
+def test_tiles_whose_square_does_not_fit_name_the_rows():
+    with pytest.raises(MemoryLimitError, match=r"give the rows and engine='data'"):
+        linkage(pdist(POINTS), "single", memory="100kB")
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "words"),
+    [
+        ("single", {}, "engine data: single linkage is a minimum spanning tree, grown from tiles"),
+        ("centroid", {}, "engine data: clusters of centroid linkage are points"),
+        ("average", {"engine": "square"}, "engine square: average is reducible"),
+        ("average", {"engine": "scipy"}, "engine scipy: up to 2,048 observations"),
+    ],
+)
+def test_the_choice_and_its_reason_are_told(monkeypatch, method, options, words):
+    monkeypatch.setattr(
+        "clustergrid.pipeline.tree_engine.SMALL_OBSERVATIONS", 2048 if options else 9
+    )
+    events = []
+    linkage(POINTS, method, progress=events.append, **options)
+    notes = [e.note for e in events if (e.stage, e.state) == ("linkage-row", "started")]
+    assert len(notes) == 1
+    assert notes[0].startswith(words)
 
 
 def test_what_is_chosen_depends_on_the_size_alone():
-    assert {rows_engine(None, n, in_memory=True) for n in (2, 2048)} == {"scipy"}
-    assert {rows_engine(None, n, in_memory=False) for n in (2049, 10**7)} == {"square"}
+    def chosen_of(method, n, k=5, metric="euclidean", **options):
+        return rows_engine(None, method, metric, n=n, k=k, **options)
+
+    assert {chosen_of(method, n) for method in METHODS for n in (2, 2048)} == {"scipy"}
+    for method in METHODS:
+        of_rows = method in ("single", "centroid", "median")
+        assert {chosen_of(method, n) for n in (2049, 10**7)} == {"data" if of_rows else "square"}
+    # The square of the distances is the smaller where there are many features.
+    assert chosen_of("centroid", 5000, k=501) == "square"
+    assert chosen_of("single", 5000, k=10**6) == "data"
+    assert chosen_of("single", 5000, metric="precomputed") == "square"
+    # The order needs distances; single linkage is the same from these, centroids are not.
+    assert chosen_of("single", 5000, optimal_ordering=True) == "square"
+    assert chosen_of("median", 5000, optimal_ordering=True) == "data"
     chosen = {condensed_engine(None, method, n) for method in METHODS for n in (10, 10_000)}
     assert chosen == {*ENGINES} - {"data"}
 
