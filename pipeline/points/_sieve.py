@@ -33,7 +33,7 @@ from clustergrid.pipeline.hierarchy._clusters import single_pair
 from clustergrid.pipeline.hierarchy._neighbors import Neighbors, Reach, offer
 from clustergrid.pipeline.points._squares import HALF, ROOT, of_square
 
-__all__ = ["fill_operands", "offer_negative", "share_of_roundings"]
+__all__ = ["fill_operands", "find_negative", "offer_negative", "share_of_roundings"]
 
 _WORDS = 32
 _SIGNS = -0x7FFFFFFF80000000
@@ -149,7 +149,7 @@ def offer_negative(
         row = first_row + q
         owner = first_list + q
         left_out = (row, row + 1) if seen == 0 else (first_row, first_row + seen)
-        n_found = _negative(signs[q], width, first_column, left_out, found)
+        n_found = find_negative(signs[q], width, first_column, left_out, found)
         size = sizes[points[row]]
         for start in range(0, n_found, _AT_ONCE):
             _some_squares(rows, row, found, start, squares)
@@ -168,14 +168,19 @@ def offer_negative(
 
 
 @jit
-def _negative(
+def find_negative(
     signs: NDArray[np.int64],
     width: int,
     first: int,
     left_out: tuple[int, int],
     found: NDArray[np.int64],
 ) -> int:
-    """Find the negative ones of a row of products; return how many were put into `found`."""
+    """Find the negative ones of a row of products; return how many were put into `found`.
+
+    `signs` and `width` are as in `offer_negative`; places are counted from `first`, and those from
+    ``left_out[0]`` to before ``left_out[1]`` are not wanted. Behind what was found a few places
+    more are filled with `first`, for those who look at four at a time.
+    """
     products = signs.view(np.int32)
     n_found = 0
     for word in range(0, len(signs), _WORDS):
