@@ -126,7 +126,7 @@ _CENTROID_STEPS = 2
 _SMALL_TREE_STEPS = 130
 _CALL_STEPS = 30_000
 """A function of the user's: a call of Python, some microseconds."""
-_ORDERING_STEPS = 60
+_ORDERING_STEPS = 130
 """Of optimal ordering, a leaf times a leaf of its problem; more where trees are like chains."""
 
 # Zarr's codecs on one core, bytes a second: checksum, and compression where there is one.
