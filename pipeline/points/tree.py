@@ -122,4 +122,5 @@ def point_tree(
         )
     if merges is None:
         return None
-    return linkage_matrix(merges, n, duplicates=duplicates)
+    # The merges of identical rows are among them.
+    return linkage_matrix(merges, n)

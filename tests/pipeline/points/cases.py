@@ -33,7 +33,9 @@ def booleans(n, k, seed=0):
 
 def with_missing(n, k, seed=0):
     values = normal(n, k, seed)
-    values[np.random.default_rng(seed + 1).random((n, k)) < 0.1] = np.nan
+    missing = np.random.default_rng(seed + 1).random((n, k)) < 0.3
+    missing[:, :3] = False  # so that all pairs have a distance
+    values[missing] = np.nan
     return values
 
 

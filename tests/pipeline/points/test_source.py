@@ -1,4 +1,4 @@
-"""Cluster distances from rows: those of a condensed matrix, whatever the metric and the clusters."""
+"""Cluster distances from rows: those of a condensed matrix, for any metric and clusters."""
 
 import numpy as np
 import pytest
@@ -36,6 +36,13 @@ def condensed_of(given):
     return squareform(tile_distances(given, slice(0, n), slice(0, n)).astype(float), checks=False)
 
 
+def square_of(source, clusters, method):
+    """Return the square; what is on its diagonal is nobody's business."""
+    square = source.square(clusters, method, ignore)
+    np.fill_diagonal(square, 0)
+    return square
+
+
 def lists_of(lists):
     """Return the lists with their entries by (distance, id)."""
     found = []
@@ -65,9 +72,9 @@ def test_cluster_distances_are_those_of_all_pairs(name):
     for method in METHODS:
         clusters = some_clusters(n, method, n_merges=60)
         slots = np.flatnonzero(clusters.live)
-        square = own.square(clusters, method, ignore)
+        square = square_of(own, clusters, method)
         np.testing.assert_allclose(
-            square, expected.square(clusters, method, ignore), rtol=1e-11, atol=1e-13
+            square, square_of(expected, clusters, method), rtol=1e-11, atol=1e-13
         )
         np.testing.assert_array_equal(square, square.T)
         owners = slots[[3, 0, 17, 29]]
@@ -125,7 +132,7 @@ def test_euclidean_distances_have_scipys_bits(kind):
     n = len(values)
     source, square = source_of(given_of(values)), squareform(pdist(values))
     clusters = open_clusters(np.ones(n, np.int64), "complete")
-    np.testing.assert_array_equal(source.square(clusters, "complete", ignore), square)
+    np.testing.assert_array_equal(square_of(source, clusters, "complete"), square)
     order = np.argsort(square + np.diag(np.full(n, np.inf)), axis=1, kind="stable")
     for n_neighbors in (1, 5, 20):
         lists = source.nearest_points(clusters, "complete", n_neighbors, ignore)
@@ -147,8 +154,8 @@ def test_weights_of_identical_observations_count():
         )
         clusters = some_clusters(50, method, n_merges=20, sizes=sizes)
         np.testing.assert_allclose(
-            source_of(given).square(clusters, method, ignore),
-            expected.square(clusters, method, ignore),
+            square_of(source_of(given), clusters, method),
+            square_of(expected, clusters, method),
             rtol=1e-12,
         )
 
@@ -158,7 +165,12 @@ def test_every_executor_gives_the_same_bits(client, name):
     n = 130
     _, given = case(name, n)
     results = []
-    for executor in (SerialExecutor(), ThreadsExecutor(2), ThreadsExecutor(5), DaskExecutor(client)):
+    for executor in (
+        SerialExecutor(),
+        ThreadsExecutor(2),
+        ThreadsExecutor(5),
+        DaskExecutor(client),
+    ):
         source = source_of(given, executor)
         clusters = open_clusters(np.ones(n, np.int64), "average")
         found = [*lists_of(source.nearest_points(clusters, "average", 7, ignore))]
@@ -166,7 +178,7 @@ def test_every_executor_gives_the_same_bits(client, name):
         slots = np.flatnonzero(clusters.live)
         found += lists_of(source.nearest_clusters(clusters, "average", 7, slots[::2], ignore))
         arrays = [part for each in found for part in each]
-        arrays.append(source.square(clusters, "average", ignore))
+        arrays.append(square_of(source, clusters, "average"))
         arrays.append(source.rows(clusters, "average", slots[1::3], ignore))
         arrays.append(source.distances(clusters, "average", slots[:-1], slots[1:], ignore))
         results.append(arrays)
@@ -183,7 +195,7 @@ def test_worker_processes_read_the_rows_themselves(worker_process):
         source_of(given, executor) for executor in (SerialExecutor(), DaskExecutor(worker_process))
     )
     np.testing.assert_array_equal(
-        there.square(clusters, "average", ignore), here.square(clusters, "average", ignore)
+        square_of(there, clusters, "average"), square_of(here, clusters, "average")
     )
 
 
@@ -196,7 +208,7 @@ def small_edges(monkeypatch):
     for name in ("_LEAF",):
         monkeypatch.setattr(euclidean, name, 8)
     monkeypatch.setattr(euclidean, "_STRIP_ROWS", 16)
-    monkeypatch.setattr(euclidean, "_COLUMNS", 16)
+    monkeypatch.setattr(euclidean, "_COLUMNS", 64)
     monkeypatch.setattr(euclidean, "_PAIRS_A_PIECE", 50)
 
 
@@ -215,9 +227,9 @@ def test_large_clusters_come_in_parts(small_edges, name, n_merges):
     for method in METHODS:
         clusters = some_clusters(n, method, n_merges=n_merges)
         slots = np.flatnonzero(clusters.live)
-        square = own.square(clusters, method, ignore)
+        square = square_of(own, clusters, method)
         np.testing.assert_allclose(
-            square, expected.square(clusters, method, ignore), rtol=1e-11, atol=1e-14
+            square, square_of(expected, clusters, method), rtol=1e-11, atol=1e-14
         )
         rows = own.rows(clusters, method, slots, ignore)
         np.fill_diagonal(rows, 0)
@@ -241,8 +253,8 @@ def test_function_sees_the_lower_row_first():
     given = given_of(values, lopsided)
     clusters = some_clusters(40, "complete", n_merges=25)
     np.testing.assert_array_equal(
-        source_of(given).square(clusters, "complete", ignore),
-        CondensedSource(pdist(values, lopsided)).square(clusters, "complete", ignore),
+        square_of(source_of(given), clusters, "complete"),
+        square_of(CondensedSource(pdist(values, lopsided)), clusters, "complete"),
     )
 
 
@@ -271,7 +283,7 @@ def test_what_overflows_is_refused():
 
 def test_rows_that_take_too_much_are_refused():
     given = given_of(normal(50, 20))
-    with pytest.raises(MemoryLimitError, match="the limit is 10.0 kB: give more memory") as error:
+    with pytest.raises(MemoryLimitError, match="the limit is 10 kB: give more memory") as error:
         point_source(given, executor=SerialExecutor(), points_limit_bytes=10_000)
     assert error.value.needed_bytes == 16_000
 

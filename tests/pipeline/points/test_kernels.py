@@ -1,0 +1,119 @@
+"""The sieve forgets no pair; the order of points; cuts that follow from the clusters alone."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clustergrid.pipeline.hierarchy._clusters import open_clusters
+from clustergrid.pipeline.points._near_order import near_order
+from clustergrid.pipeline.points._sieve import _threshold, fill_operands, share_of_roundings
+from clustergrid.pipeline.points._squares import HALF, PLAIN, ROOT, of_square
+from clustergrid.pipeline.points.layout import Layout, cut_strips
+from tests.pipeline.points.cases import some_clusters
+
+MAKE = {
+    "normal": lambda rng, n, k: rng.normal(size=(n, k)),
+    "heavy tails": lambda rng, n, k: rng.standard_t(1.0, size=(n, k)),
+    "near one another": lambda rng, n, k: 1.0 + 1e-7 * rng.normal(size=(n, k)),
+    "one far away": lambda rng, n, k: np.vstack([rng.normal(size=(n - 1, k)), np.full(k, 1e9)]),
+    "many scales": lambda rng, n, k: 10.0 ** rng.uniform(-12, 3, (n, 1)) * rng.normal(size=(n, k)),
+    "equal": lambda rng, n, k: np.ones((n, k)),
+}
+
+
+@pytest.mark.parametrize("form", [PLAIN, ROOT, HALF])
+@pytest.mark.parametrize("kind", MAKE)
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), k=st.sampled_from([1, 2, 7, 34, 300, 2000]))
+def test_no_pair_within_reach_has_a_product_without_a_minus(kind, form, seed, k):
+    rng = np.random.default_rng(seed)
+    n = 24
+    rows = MAKE[kind](rng, n, k)
+    if form == HALF:
+        rows = rows / np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
+    centre = rows[rng.integers(0, n, 3)].mean(axis=0)
+    longest = np.sqrt(np.square(rows - rows.mean(axis=0)).sum(axis=1).max())
+    scale = float(np.ldexp(1.0, -int(np.frexp(longest)[1])))
+    share = share_of_roundings(k)
+    left, right = np.empty((n, k + 2), np.float32), np.empty((n, k + 2), np.float32)
+    norms, nothing = np.empty(n), np.empty(n)
+    fill_operands(rows, 0, n, centre, scale, share, True, left, norms)
+    fill_operands(rows, 0, n, centre, scale, share, False, right, nothing)
+    squares = np.zeros((n, n))
+    for f in range(k):
+        squares += np.subtract.outer(rows[:, f], rows[:, f]) ** 2
+    for i in range(n):
+        for j in rng.permutation(n)[:6]:
+            reach = of_square(squares[i, j], form)
+            left[i, k + 1] = -_threshold(reach, form, scale, share, norms[i])
+            within = [of_square(square, form) <= reach for square in squares[i]]
+            products = left[i : i + 1] @ right.T
+            assert np.signbit(products[0])[within].all()
+
+
+def test_far_pairs_have_products_without_a_minus():
+    # Else the sieve would let everything pass, and nobody would see it.
+    rows = np.random.default_rng(0).normal(size=(400, 34))
+    share = share_of_roundings(34)
+    left, right = np.empty((400, 36), np.float32), np.empty((400, 36), np.float32)
+    norms, nothing = np.empty(400), np.empty(400)
+    fill_operands(rows, 0, 400, np.zeros(34), 0.125, share, True, left, norms)
+    fill_operands(rows, 0, 400, np.zeros(34), 0.125, share, False, right, nothing)
+    assert np.signbit(left @ right.T).all()
+    squares = np.square(rows[:, None] - rows).sum(axis=2)
+    reach = np.sqrt(np.sort(squares, axis=1)[:, 20])
+    for i in range(400):
+        left[i, 35] = -_threshold(reach[i], ROOT, 0.125, share, norms[i])
+    assert 20 * 400 < np.signbit(left @ right.T).sum() < 22 * 400
+
+
+@pytest.mark.parametrize("n", [0, 1, 15, 16, 17, 1000])
+def test_near_order_holds_every_point_once(n):
+    rows = np.random.default_rng(n).normal(size=(n, 3))
+    np.testing.assert_array_equal(np.sort(near_order(rows, 16)), np.arange(n))
+
+
+def test_leaves_are_of_near_points():
+    rows = np.random.default_rng(0).normal(size=(4096, 2))
+    leaves = rows[near_order(rows, 64)].reshape(64, 64, 2)
+    assert np.median(leaves.std(axis=1)) < 0.2
+
+
+@settings(max_examples=50, deadline=None)
+@given(n=st.integers(1, 200), n_merges=st.integers(0, 199), edge=st.integers(1, 64))
+def test_cuts_hold_every_pair_of_clusters_once(n, n_merges, edge):
+    n_merges = min(n_merges, n - 1)
+    clusters = some_clusters(n, "average", n_merges=n_merges)
+    layout = Layout.of(clusters, edge)
+    m = n - n_merges
+    assert len(layout) == m
+    np.testing.assert_array_equal(np.sort(layout.points), np.arange(n))
+    assert layout.groups[0][0] == 0
+    assert layout.groups[-1][1] == m
+    for (first, last), (after, _) in zip(layout.groups, layout.groups[1:], strict=False):
+        assert last == after
+        assert last - first == 1 or layout.counts[first:last].sum() <= edge
+    strips = cut_strips(layout)
+    seen = np.zeros((n, m), np.int64)
+    for strip in strips:
+        members, of = layout.members(strip.owners)
+        first = layout.groups[strip.first_group][0]
+        seen[members[strip.members], first:] += 1
+        assert strip.work == len(members[strip.members]) * layout.points_from(strip.first_group)
+        assert len(of) == len(members)
+    cluster_of = np.repeat(np.arange(m), layout.counts)
+    upper = cluster_of[:, None] <= np.arange(m)
+    np.testing.assert_array_equal(seen[upper], 1)
+    owners = np.random.default_rng(0).permutation(m)[: m // 2 + 1]
+    members = np.concatenate(
+        [layout.members(s.owners)[0][s.members] for s in cut_strips(layout, owners)]
+    )
+    np.testing.assert_array_equal(np.sort(members), np.sort(layout.members(owners)[0]))
+
+
+def test_a_cluster_is_cut_where_it_always_is():
+    clusters = open_clusters(np.ones(100, np.int64), "average")
+    layout = Layout.of(clusters, 10)
+    assert [s.members for s in cut_strips(layout)] == [slice(0, 10)] * 10
+    assert all(s.part is None for s in cut_strips(layout))
