@@ -1,0 +1,140 @@
+"""Plan: what the tree of distances at rest takes of memory, and how many clusters that leaves.
+
+Two parts of the work follow one another, and neither holds what the other does::
+
+    lists, rounds    lists of all points + tiles of tasks, or a region and rows of some clusters
+    contraction      square of the clusters that are left + tiles and the region they are read into
+
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isqrt
+
+from clustergrid.pipeline.errors import MemoryLimitError
+from clustergrid.pipeline.sizes import format_bytes
+from clustergrid.pipeline.tile_memory import with_slack
+
+__all__ = ["LIST_LENGTH", "REGION_COLUMNS", "REGION_ROWS", "StoredMemory"]
+
+REGION_ROWS = 4096
+"""Rows of a region of the matrix. Results depend on it in their last bits: it is fixed.
+
+A multiple of the edge of every tile that clustergrid makes, so that each is read once in a pass.
+"""
+
+REGION_COLUMNS = 16_384
+"""Columns of a region. Fixed for the same reason; the wider, the less often totals are fetched."""
+
+LIST_LENGTH = 256
+"""Near clusters in each list. Long ones spare reads, and make room for the square when they go."""
+
+_ENTRY_BYTES = 39
+"""Of an entry: room for two, and half as much for lists of unions."""
+_POINT_BYTES = 200
+"""What is known of a point besides, in the source and the driver of rounds."""
+_PACKED_BYTES = 28
+"""Of an entry that a task found: as it is made, on its way, and as it is taken."""
+_UNDER_WAY = 2
+"""Tasks a thread, of which some wait for their results to be taken."""
+_LEAST_CLUSTERS = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredMemory:
+    """Memory of the tree of n observations, whose distances are at rest.
+
+    Parameters
+    ----------
+    n
+        Observations.
+    tile_edge, itemsize
+        Of the tiles, and bytes of a distance.
+    threads
+        That read tiles at once.
+    n_neighbors
+        K, how many near clusters are listed.
+
+    Examples
+    --------
+    >>> memory = StoredMemory(n=60_000, tile_edge=2048, itemsize=4, threads=2)
+    >>> memory.lists_bytes, memory.region_bytes
+    (611040000, 268435456)
+    >>> memory.most_clusters(2_500_000_000)
+    15922
+    """
+
+    n: int
+    tile_edge: int
+    itemsize: int
+    threads: int
+    n_neighbors: int = LIST_LENGTH
+
+    @property
+    def lists_bytes(self) -> int:
+        """Of all lists while rounds go on, and of what else is known of each point."""
+        return self.n * (min(self.n_neighbors, self.n) * _ENTRY_BYTES + _POINT_BYTES)
+
+    @property
+    def region_bytes(self) -> int:
+        """Of the place that regions of the matrix are read into."""
+        return min(self.n, REGION_ROWS) * min(self.n, REGION_COLUMNS) * self.itemsize
+
+    @property
+    def reading_bytes(self) -> int:
+        """Of tiles that are read at once: encoded, decoded, and cut out."""
+        return self.threads * with_slack(3 * self._edge**2 * self.itemsize)
+
+    @property
+    def tasks_bytes(self) -> int:
+        """Of tasks that list what is near in a tile, and of what they found."""
+        entries = 2 * self._edge * self.n_neighbors
+        room = 2 * entries * 13
+        found = _UNDER_WAY * entries * _PACKED_BYTES
+        return self.reading_bytes + self.threads * (room + found)
+
+    @property
+    def _edge(self) -> int:
+        return min(self.tile_edge, self.n)
+
+    @property
+    def _contraction_bytes(self) -> int:
+        return self.region_bytes + self.reading_bytes + self.n * _POINT_BYTES
+
+    def most_clusters(self, memory_bytes: int) -> int:
+        """How many clusters may be left for the square of their distances.
+
+        The square, and a twentieth for the vectors of the engine that works on it.
+
+        Raises
+        ------
+        MemoryLimitError
+            Not even lists fit, or hardly any square.
+        """
+        square = memory_bytes - self._contraction_bytes
+        most = isqrt(max(0, square) * 20 // (21 * 8))
+        if memory_bytes < self.least_bytes:
+            raise MemoryLimitError(
+                f"the tree of {self.n:,} observations, whose distances are at rest in tiles of "
+                f"{self._edge:,} x {self._edge:,}, takes {format_bytes(self.least_bytes)} beside "
+                f"the process with {self.threads} threads, and {format_bytes(memory_bytes)} may be "
+                "used: give more, or put the distances into smaller tiles",
+                needed_bytes=self.least_bytes,
+                limit_bytes=memory_bytes,
+            )
+        return min(most, self.n)
+
+    @property
+    def least_bytes(self) -> int:
+        """The least with which work can begin."""
+        clusters = min(self.n, _LEAST_CLUSTERS)
+        rounds = self.region_bytes + self.reading_bytes + 16 * clusters * self.n
+        return max(
+            self.lists_bytes + max(self.tasks_bytes, rounds),
+            self._contraction_bytes + clusters**2 * 8 * 21 // 20,
+        )
+
+    def rows_bytes(self, memory_bytes: int) -> int:
+        """How much is left for rows of clusters beside the lists."""
+        return memory_bytes - self.lists_bytes - self.region_bytes - self.reading_bytes
