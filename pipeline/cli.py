@@ -262,7 +262,10 @@ def _call(arguments: list[str], debug: bool) -> None:
         raise _EndError(None, error.exit_code) from None
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx is not None else "clustergrid"
-        message = f"{error.format_message()} (see {path} --help)"
+        cause, text = error.__cause__, error.format_message()
+        if type(error) is click.UsageError and isinstance(cause, ClustergridError):
+            text = _explain(cause)
+        message = f"{text} (see {path} --help)"
         raise _EndError(message, error.exit_code) from None
     except click.ClickException as error:
         raise _EndError(error.format_message(), error.exit_code) from None

@@ -8,7 +8,7 @@ is in `footprint.py`, how long it takes in `estimate.py`, and what comes of it a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -366,19 +366,26 @@ class _Planner:
     def _without_distances(self) -> dict[str, _Planner]:
         """Trees from the rows, where these can be made; and unordered leaves."""
         others = {}
-        specs = {"row": self.spec.row, "column": self.spec.column}
-        axes = {"row" if axis.name == AXIS_NAMES[0] else "column": axis for axis in self.axes()}
-        able = [
+        axes = {axis.name: axis for axis in self.axes()}
+        able = {
             name
             for name, axis in axes.items()
             if axis.tree_engine != "data"
             and grows_from_rows(axis.spec.method, axis.spec.found_metric.name)
-        ]
+        }
+
+        def changed(names: Collection[str], **changes: Any) -> _Planner:
+            row, column = (
+                replace(self.spec.axis(a), **changes)
+                if AXIS_NAMES[a] in names
+                else self.spec.axis(a)
+                for a in (0, 1)
+            )
+            return replace(self, spec=replace(self.spec, row=row, column=column))
+
         if able:
-            changed = {name: replace(specs[name], engine="data") for name in able}
-            prefix = "" if len(able) == len(axes) else f"{axes[able[0]].name}_"
-            others[f"{prefix}engine='data'"] = replace(self, spec=replace(self.spec, **changed))
+            prefix = "" if len(able) == len(axes) else f"{min(able)}_"
+            others[f"{prefix}engine='data'"] = changed(able, engine="data")
         if any(axis.spec.optimal_ordering for axis in axes.values()):
-            changed = {name: replace(spec, optimal_ordering=False) for name, spec in specs.items()}
-            others["optimal_ordering=False"] = replace(self, spec=replace(self.spec, **changed))
+            others["optimal_ordering=False"] = changed(AXIS_NAMES, optimal_ordering=False)
         return others
