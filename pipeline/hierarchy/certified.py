@@ -45,6 +45,8 @@ __all__ = [
 
 # Of the live clusters: a rescan that does not lead to as many merges is the last.
 _POOR_RESCAN = 0.05
+# Of the live clusters, where a rescan is a pass whatever it lists, as is a batch of the chain.
+_POOR_PASS = 0.005
 # Of the clusters that it lists anew. The chain reads as much for a merge as a rescan for a list.
 _POOR_LIST = 0.25
 
@@ -208,7 +210,10 @@ def _merge_by_rounds(rounds: ProvedRounds, limits: Limits) -> str:
     while n_before > limits.most_clusters and (n_listed := rounds.rescan()) > 0:
         reason = rounds.merge_while_rich()
         n_merged = n_before - rounds.n_live
-        if n_merged < _POOR_RESCAN * n_before or n_merged < _POOR_LIST * n_listed:
+        least = max(_POOR_RESCAN * n_before, _POOR_LIST * n_listed)
+        if limits.listing_bytes is not None:
+            least = _POOR_PASS * n_before
+        if n_merged < least:
             return (
                 f"new lists for {n_listed:,} clusters led from {n_before:,} to {rounds.n_live:,} "
                 f"clusters only, and {reason}"

@@ -8,10 +8,13 @@ from math import isqrt
 from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.sizes import format_bytes
 
-__all__ = ["FEWEST_ROWS", "Limits"]
+__all__ = ["FEWEST_ROWS", "LISTED_BYTES", "Limits"]
 
 FEWEST_ROWS = 4
 """Rows of distances that the chain needs at once: of two neighbours, one on its way, and a copy."""
+
+LISTED_BYTES = 16
+"""Of a distance between a cluster that a pass lists anew and another: two totals."""
 
 # Of an entry of a list; room for two, and half as much for the lists of unions.
 _ENTRY_BYTES = 13
@@ -37,6 +40,10 @@ class Limits:
         26 K bytes a point (and up to half as much again while lists are united).
     rows_bytes
         For rows of distances, of clusters to all others, where lists leave too many clusters.
+    listing_bytes
+        For what one pass over distances at rest makes new lists of, `LISTED_BYTES` for each
+        distance between clusters. If it is given, single distances are never asked for: they
+        would take as much of a pass as new lists do. None: they can be had one by one.
     threads
         How many threads work on the lists.
 
@@ -49,12 +56,14 @@ class Limits:
     most_clusters: int
     n_neighbors: int = 64
     rows_bytes: int = 2**28
+    listing_bytes: int | None = None
     threads: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("most_clusters", "n_neighbors", "rows_bytes", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("most_clusters", "n_neighbors", "rows_bytes", "listing_bytes", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
 
     @staticmethod
     def least_bytes(n: int, *, n_neighbors: int = 64, threads: int = 1) -> int:

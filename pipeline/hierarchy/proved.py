@@ -20,7 +20,7 @@ from clustergrid.pipeline.hierarchy._clusters import CODES, Clusters, labels_of,
 from clustergrid.pipeline.hierarchy._neighbors import open_lists, replace_lists
 from clustergrid.pipeline.hierarchy._threads import in_threads
 from clustergrid.pipeline.hierarchy._unions import Scratch, open_scratch, rewrite_lists, unite_lists
-from clustergrid.pipeline.hierarchy.limits import Limits
+from clustergrid.pipeline.hierarchy.limits import LISTED_BYTES, Limits
 from clustergrid.pipeline.hierarchy.methods import Merges
 from clustergrid.pipeline.hierarchy.reached import Report
 from clustergrid.pipeline.hierarchy.source import DistanceSource
@@ -144,7 +144,10 @@ class ProvedRounds:
         return n_merged * self._source.n < n_before * self._n_neighbors
 
     def _settle_nearest(self) -> bool:
-        """Look up all nearest neighbours; False where that takes too many single distances."""
+        """Look up all nearest neighbours; False where that takes too many single distances.
+
+        Where none is asked for, clusters that need one stay without a proof.
+        """
         rounds, clusters, report = self._round, self._clusters, self._report
         n = self._source.n
         n_points: NDArray[np.int64] | None = None
@@ -158,7 +161,7 @@ class ProvedRounds:
                     self._lists, rounds, owners[piece], most_each, wanted[n_wanted:]
                 )
                 report("rounds", 0.0)
-            if n_wanted == 0:
+            if n_wanted == 0 or self._limits.listing_bytes is not None:
                 break
             # Few need more than one distance; those that do are not kept asking for long.
             n_each = max(1, _PAIRS_A_POINT * n // n_wanted)
@@ -230,8 +233,15 @@ class ProvedRounds:
         pause()
 
     def rescan(self) -> int:
-        """List anew what is near to the clusters that have no proof; return how many there are."""
+        """List anew what is near to the clusters that have no proof; return how many there are.
+
+        Where one pass lists only some, these are the lowest in the tree: others wait for them.
+        """
         blocking = np.flatnonzero(self._clusters.live & ~np.isfinite(self._round.distance))
+        if self._limits.listing_bytes is not None:
+            most = max(1, self._limits.listing_bytes // (LISTED_BYTES * self.n_live))
+            order = np.argsort(self._round.least[blocking], kind="stable")
+            blocking = np.sort(blocking[order[:most]])
         n_points = np.bincount(labels_of(self._clusters), minlength=self._source.n)
         # New lists are beside the old ones, in the memory for those of unions.
         pieces = _ranges(len(blocking), max(1, self._source.n // 2))
