@@ -317,6 +317,7 @@ def plan(
             metric_kws=keywords,
             optimal_ordering=optimal_ordering,
             dtype=distances,
+            engine=engine if clustered else None,
         )
 
     spec = RunSpec(
