@@ -121,12 +121,15 @@ def condensed_tree(
         if engine == "scipy":
             return _scipy_tree(condensed, method)
         if engine == "condensed":
+            threads = available_cores()
+            # Lists of few points take more than their distances.
+            beside = max(
+                int(_BESIDE_SHARE * condensed.nbytes), Limits.least_bytes(n, threads=threads)
+            )
             merges = cluster_certified(
-                CondensedSource(condensed, threads=available_cores()),
+                CondensedSource(condensed, threads=threads),
                 method,
-                limits=Limits.within(
-                    int(_BESIDE_SHARE * condensed.nbytes), n=n, threads=available_cores()
-                ),
+                limits=Limits.within(beside, n=n, threads=threads),
                 progress=tell_reached(stage, n),
             )
         if merges is None:
