@@ -23,7 +23,7 @@ import numpy as np
 
 from clustergrid.pipeline.engines.given import DistanceInput
 from clustergrid.pipeline.monitor import Progress
-from clustergrid.pipeline.summary_plan import summaries_serve
+from clustergrid.pipeline.summaries.plan import summaries_serve
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import pass_block, slabs
 

@@ -32,17 +32,22 @@ from clustergrid.pipeline.hierarchy._clusters import Clusters
 from clustergrid.pipeline.hierarchy._union_find import find
 
 __all__ = [
+    "AT_ONCE",
     "Summaries",
+    "distance_of",
     "fill_rows",
     "fill_square",
     "open_summaries",
     "pair_distances",
-    "summary_distance",
+    "squares_to_some",
     "take_members",
     "trace_heights",
 ]
 
-_TILE = 64
+AT_ONCE = 4
+"""Distances of a cluster that are computed together."""
+
+_LANES = 64
 
 
 class Summaries(NamedTuple):
@@ -105,65 +110,7 @@ def open_summaries(
 
 
 @inline
-def _squared(
-    rows: NDArray[Any], offsets: NDArray[np.float64], i: int, j: int, is_moved: bool
-) -> float:
-    """Return ``|m_i - m_j|^2``: eight sums side by side, added in a fixed order.
-
-    The bits do not depend on which of the two is named first.
-    """
-    x, y = rows[i], rows[j]
-    k = len(x)
-    whole = k - k % 8
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
-    if is_moved:
-        p, q = offsets[i], offsets[j]
-        for f in range(0, whole, 8):
-            d0 = (np.float64(x[f]) - np.float64(y[f])) + (p[f] - q[f])
-            d1 = (np.float64(x[f + 1]) - np.float64(y[f + 1])) + (p[f + 1] - q[f + 1])
-            d2 = (np.float64(x[f + 2]) - np.float64(y[f + 2])) + (p[f + 2] - q[f + 2])
-            d3 = (np.float64(x[f + 3]) - np.float64(y[f + 3])) + (p[f + 3] - q[f + 3])
-            d4 = (np.float64(x[f + 4]) - np.float64(y[f + 4])) + (p[f + 4] - q[f + 4])
-            d5 = (np.float64(x[f + 5]) - np.float64(y[f + 5])) + (p[f + 5] - q[f + 5])
-            d6 = (np.float64(x[f + 6]) - np.float64(y[f + 6])) + (p[f + 6] - q[f + 6])
-            d7 = (np.float64(x[f + 7]) - np.float64(y[f + 7])) + (p[f + 7] - q[f + 7])
-            s0 += d0 * d0
-            s1 += d1 * d1
-            s2 += d2 * d2
-            s3 += d3 * d3
-            s4 += d4 * d4
-            s5 += d5 * d5
-            s6 += d6 * d6
-            s7 += d7 * d7
-        for f in range(whole, k):
-            d = (np.float64(x[f]) - np.float64(y[f])) + (p[f] - q[f])
-            s0 += d * d
-    else:
-        for f in range(0, whole, 8):
-            d0 = np.float64(x[f]) - np.float64(y[f])
-            d1 = np.float64(x[f + 1]) - np.float64(y[f + 1])
-            d2 = np.float64(x[f + 2]) - np.float64(y[f + 2])
-            d3 = np.float64(x[f + 3]) - np.float64(y[f + 3])
-            d4 = np.float64(x[f + 4]) - np.float64(y[f + 4])
-            d5 = np.float64(x[f + 5]) - np.float64(y[f + 5])
-            d6 = np.float64(x[f + 6]) - np.float64(y[f + 6])
-            d7 = np.float64(x[f + 7]) - np.float64(y[f + 7])
-            s0 += d0 * d0
-            s1 += d1 * d1
-            s2 += d2 * d2
-            s3 += d3 * d3
-            s4 += d4 * d4
-            s5 += d5 * d5
-            s6 += d6 * d6
-            s7 += d7 * d7
-        for f in range(whole, k):
-            d = np.float64(x[f]) - np.float64(y[f])
-            s0 += d * d
-    return ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
-
-
-@inline
-def _distance_of(summaries: Summaries, i: int, j: int, squared: float) -> float:
+def distance_of(summaries: Summaries, i: int, j: int, squared: float) -> float:
     """Return the distance of two clusters from the squared one of their means."""
     if summaries.is_ward:
         inverse = 1.0 / summaries.sizes[i] + 1.0 / summaries.sizes[j]
@@ -172,11 +119,110 @@ def _distance_of(summaries: Summaries, i: int, j: int, squared: float) -> float:
 
 
 @jit
-def summary_distance(summaries: Summaries, i: int, j: int) -> float:
-    """Return the distance of the clusters in two slots: the same bits in either order."""
-    is_moved = summaries.moved[i] or summaries.moved[j]
-    squared = _squared(summaries.rows, summaries.offsets, i, j, is_moved)
-    return _distance_of(summaries, i, j, squared)
+def _squared(summaries: Summaries, i: int, j: int) -> float:
+    """Return the squared distance of two means: one sum over the features in their order.
+
+    The bits do not depend on which of the two is named first; nor does that of a point depend on
+    whether its offset, which is zero, is looked at.
+    """
+    rows, offsets = summaries.rows, summaries.offsets
+    total = 0.0
+    for f in range(rows.shape[1]):
+        difference = (np.float64(rows[i, f]) - np.float64(rows[j, f])) + (
+            offsets[i, f] - offsets[j, f]
+        )
+        total += difference * difference
+    return total
+
+
+@jit
+def squares_to_some(
+    summaries: Summaries,
+    i: int,
+    where: NDArray[np.int64],
+    others: NDArray[np.int64],
+    start: int,
+    squares: NDArray[np.float64],
+) -> None:
+    """Compute the squared distances of a mean to four others, which need not wait for each other.
+
+    Parameters
+    ----------
+    summaries, i
+        All clusters, and which of them.
+    where, others, start
+        Where in the summaries the others are: ``where[others[start]]`` and so on.
+    squares
+        ``(4,)``, with the bits of `_squared`.
+    """
+    rows, offsets, moved = summaries.rows, summaries.offsets, summaries.moved
+    a, b = where[others[start]], where[others[start + 1]]
+    c, d = where[others[start + 2]], where[others[start + 3]]
+    to_a = to_b = to_c = to_d = 0.0
+    if moved[i] or moved[a] or moved[b] or moved[c] or moved[d]:
+        for f in range(rows.shape[1]):
+            value = np.float64(rows[i, f])
+            offset = offsets[i, f]
+            from_a = (np.float64(rows[a, f]) - value) + (offsets[a, f] - offset)
+            from_b = (np.float64(rows[b, f]) - value) + (offsets[b, f] - offset)
+            from_c = (np.float64(rows[c, f]) - value) + (offsets[c, f] - offset)
+            from_d = (np.float64(rows[d, f]) - value) + (offsets[d, f] - offset)
+            to_a += from_a * from_a
+            to_b += from_b * from_b
+            to_c += from_c * from_c
+            to_d += from_d * from_d
+    else:
+        for f in range(rows.shape[1]):
+            value = np.float64(rows[i, f])
+            from_a = np.float64(rows[a, f]) - value
+            from_b = np.float64(rows[b, f]) - value
+            from_c = np.float64(rows[c, f]) - value
+            from_d = np.float64(rows[d, f]) - value
+            to_a += from_a * from_a
+            to_b += from_b * from_b
+            to_c += from_c * from_c
+            to_d += from_d * from_d
+    squares[0] = to_a
+    squares[1] = to_b
+    squares[2] = to_c
+    squares[3] = to_d
+
+
+@jit
+def _fill_panel(
+    summaries: Summaries,
+    slots: NDArray[np.int64],
+    start: int,
+    panel: NDArray[np.float64],
+    offsets: NDArray[np.float64],
+) -> None:
+    """Put the clusters from `start` on, as many as there are lanes, side by side."""
+    k = panel.shape[0]
+    for lane in range(_LANES):
+        slot = slots[min(start + lane, len(slots) - 1)]
+        for f in range(k):
+            panel[f, lane] = np.float64(summaries.rows[slot, f])
+            offsets[f, lane] = summaries.offsets[slot, f]
+
+
+@jit
+def _squares_to_panel(
+    rows: NDArray[Any],
+    row_offsets: NDArray[np.float64],
+    i: int,
+    panel: NDArray[np.float64],
+    offsets: NDArray[np.float64],
+    squares: NDArray[np.float64],
+) -> None:
+    """Compute the squared distances of a mean to those of a panel, side by side."""
+    squares[:] = 0.0
+    for f in range(panel.shape[0]):
+        value = np.float64(rows[i, f])
+        offset = row_offsets[i, f]
+        values, moves = panel[f], offsets[f]
+        for lane in range(_LANES):
+            difference = (values[lane] - value) + (moves[lane] - offset)
+            squares[lane] += difference * difference
 
 
 @jit
@@ -269,7 +315,8 @@ def pair_distances(
 ) -> None:
     """Compute the distances of the pairs `start` to `stop`."""
     for pair in range(start, stop):
-        distances[pair] = summary_distance(summaries, first[pair], second[pair])
+        i, j = first[pair], second[pair]
+        distances[pair] = distance_of(summaries, i, j, _squared(summaries, i, j))
 
 
 @jit
@@ -285,13 +332,21 @@ def fill_rows(
 
     ``distances`` is ``(len(owners), len(slots))``; those of a cluster to itself are infinite.
     """
-    for row in range(len(owners)):
-        owner = owners[row]
-        for column in range(start, stop):
-            other = slots[column]
-            distances[row, column] = (
-                np.inf if other == owner else summary_distance(summaries, owner, other)
-            )
+    k = summaries.rows.shape[1]
+    panel, offsets = np.empty((k, _LANES)), np.empty((k, _LANES))
+    squares = np.empty(_LANES)
+    for left in range(start, stop, _LANES):
+        _fill_panel(summaries, slots, left, panel, offsets)
+        for row in range(len(owners)):
+            owner = owners[row]
+            _squares_to_panel(summaries.rows, summaries.offsets, owner, panel, offsets, squares)
+            for column in range(left, min(left + _LANES, stop)):
+                other = slots[column]
+                distances[row, column] = np.inf
+                if other != owner:
+                    distances[row, column] = distance_of(
+                        summaries, owner, other, squares[column - left]
+                    )
 
 
 @jit
@@ -304,15 +359,19 @@ def fill_square(
 ) -> None:
     """Compute rows `start` to `stop` from the diagonal on, and the columns that mirror them."""
     m = len(slots)
-    for top in range(start, stop, _TILE):
-        bottom = min(top + _TILE, stop)
-        for left in range(top, m, _TILE):
-            right = min(left + _TILE, m)
-            for i in range(top, bottom):
+    k = summaries.rows.shape[1]
+    panel, offsets = np.empty((k, _LANES)), np.empty((k, _LANES))
+    squares = np.empty(_LANES)
+    for top in range(start, stop, _LANES):
+        for left in range(top, m, _LANES):
+            _fill_panel(summaries, slots, left, panel, offsets)
+            for i in range(top, min(top + _LANES, stop)):
+                slot = slots[i]
+                _squares_to_panel(summaries.rows, summaries.offsets, slot, panel, offsets, squares)
                 if left == top:
                     square[i, i] = 0.0
-                for j in range(max(left, i + 1), right):
-                    distance = summary_distance(summaries, slots[i], slots[j])
+                for j in range(max(left, i + 1), min(left + _LANES, m)):
+                    distance = distance_of(summaries, slot, slots[j], squares[j - left])
                     square[i, j] = distance
                     square[j, i] = distance
 
@@ -352,9 +411,8 @@ def trace_heights(
         other = find(parent, second[t])
         a = min(one, other)
         b = max(one, other)
-        is_moved = summaries.moved[a] or summaries.moved[b]
-        squared = _squared(summaries.rows, summaries.offsets, a, b, is_moved)
-        height = max(_distance_of(summaries, a, b, squared), below[a], below[b])
+        squared = _squared(summaries, a, b)
+        height = max(distance_of(summaries, a, b, squared), below[a], below[b])
         size = summaries.sizes[a] + summaries.sizes[b]
         share = 0.5 if halves else summaries.sizes[b] / size
         if not summaries.is_ward:

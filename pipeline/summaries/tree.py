@@ -18,8 +18,8 @@ from clustergrid.pipeline.hierarchy import Duplicates, Start, linkage_matrix
 from clustergrid.pipeline.hierarchy.certified import Limits, Reached, cluster_certified
 from clustergrid.pipeline.hierarchy.methods import Merges
 from clustergrid.pipeline.monitor import Progress
-from clustergrid.pipeline.summary_rows import read_summary_rows
-from clustergrid.pipeline.summary_source import SummarySource
+from clustergrid.pipeline.summaries.rows import read_summary_rows
+from clustergrid.pipeline.summaries.source import SummarySource
 from clustergrid.pipeline.tiles import DistanceInput
 
 __all__ = ["summary_tree"]

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist, squareform
 
-from clustergrid.pipeline import summary_source
+from clustergrid.pipeline.summaries import source as summary_source
 from clustergrid.pipeline.execution import SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.hierarchy._clusters import CODES, join, open_clusters
-from clustergrid.pipeline.summary_rows import SummaryRows
-from clustergrid.pipeline.summary_source import SummarySource
+from clustergrid.pipeline.summaries.rows import SummaryRows
+from clustergrid.pipeline.summaries.source import SummarySource
 from tests.pipeline.hierarchy.kinds import UNTIED, definition
 
 METHODS = ("average", "weighted", "ward")
@@ -102,8 +102,9 @@ def test_all_distances_are_those_of_the_definition(kind, method):
 @pytest.mark.parametrize("kind", ["normal", "heavy tails", "offset", "far apart", "powers of 3"])
 def test_lists_are_the_nearest_by_distance_and_slot(monkeypatch, kind, method, executor):
     monkeypatch.setattr(summary_source, "_OWNERS", 16)
-    monkeypatch.setattr(summary_source, "_COLUMNS", 48)
-    monkeypatch.setattr(summary_source, "_VALUES_A_TASK", 1)
+    monkeypatch.setattr(summary_source, "_COLUMNS", 64)
+    monkeypatch.setattr(summary_source, "_OWNERS_A_TASK", 48)
+    monkeypatch.setattr(summary_source, "_BLOCK_VALUES", 64)
     points = UNTIED[kind](np.random.default_rng(3), 300)
     source = source_of(points, method, executor=executor)
     grown = Grown(len(points), method)

@@ -17,8 +17,8 @@ from clustergrid.pipeline.hierarchy.certified import Limits
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import Normalization, matrix_statistics
 from clustergrid.pipeline.operands import distance_input
-from clustergrid.pipeline.summary_plan import summaries_serve, summary_tree_bytes
-from clustergrid.pipeline.summary_tree import summary_tree
+from clustergrid.pipeline.summaries.plan import summaries_serve, summary_tree_bytes
+from clustergrid.pipeline.summaries.tree import summary_tree
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.source import ArraySource
 from tests.pipeline.hierarchy.kinds import (
@@ -316,7 +316,7 @@ def test_others_have_no_summaries(method, metric):
 def test_features_may_come_in_slabs():
     values = np.random.default_rng(14).normal(size=(130, 50))
     expected = tree_of(values, "average", "correlation")
-    from clustergrid.pipeline import summary_rows
+    from clustergrid.pipeline.summaries import rows as summary_rows
 
     given = distances_of(values, "correlation")
     with pytest.MonkeyPatch.context() as patch:

@@ -1,0 +1,1 @@
+"""Driver: trees of linkages whose clusters are summed up by a mean and a scalar, from rows."""
