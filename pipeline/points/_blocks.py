@@ -16,7 +16,7 @@ from clustergrid.pipeline.hierarchy._clusters import (
     total_distance,
 )
 from clustergrid.pipeline.hierarchy._neighbors import Neighbors, Reach, offer
-from clustergrid.pipeline.points._squares import of_square
+from clustergrid.pipeline.points._squares import join, of_square
 
 __all__ = [
     "add_block",
@@ -49,12 +49,7 @@ def add_block(
             sums[unit] = add_pair(method, sums[unit], row[j], right_weights[j])
         own = totals[left_units[i]]
         for unit in range(len(own)):
-            if method == COMPLETE:
-                own[unit] = max(own[unit], sums[unit])
-            elif method == SINGLE:
-                own[unit] = min(own[unit], sums[unit])
-            else:
-                own[unit] += left_weights[i] * sums[unit]
+            own[unit] = join(method, own[unit], left_weights[i], sums[unit])
 
 
 @jit

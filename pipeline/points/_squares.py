@@ -34,9 +34,11 @@ __all__ = [
     "LANES",
     "PLAIN",
     "ROOT",
+    "add_few_squares",
     "add_pairs",
     "add_squares",
     "fill_panels",
+    "join",
     "of_square",
 ]
 
@@ -128,16 +130,63 @@ def add_squares(
         for lane in range(min(LANES, n_left - p * LANES)):
             i = p * LANES + lane
             own = totals[left_units[i]]
-            if method == COMPLETE:
-                for unit in range(len(own)):
-                    own[unit] = max(own[unit], sums[unit, lane])
-            elif method == SINGLE:
-                for unit in range(len(own)):
-                    own[unit] = min(own[unit], sums[unit, lane])
-            else:
-                weight = left_weights[i]
-                for unit in range(len(own)):
-                    own[unit] += weight * sums[unit, lane]
+            for unit in range(len(own)):
+                own[unit] = join(method, own[unit], left_weights[i], sums[unit, lane])
+
+
+@jit
+def add_few_squares(
+    left: NDArray[np.float64],
+    left_weights: NDArray[np.float64],
+    left_units: NDArray[np.int64],
+    rows: NDArray[np.float64],
+    places: NDArray[np.int64],
+    right_weights: NDArray[np.float64],
+    right_units: NDArray[np.int64],
+    form: int,
+    method: int,
+    totals: NDArray[np.float64],
+) -> None:
+    """Do what `add_squares` does, with its bits, for points that do not fill a panel.
+
+    Here those at the right lie in panels. `left` is ``(at least l, k)``, a multiple of four rows.
+    """
+    n_right = len(places)
+    n_left = len(left_units)
+    panel = np.empty((rows.shape[1], LANES))
+    squares = np.empty(_AT_ONCE * LANES)
+    sums = np.empty((n_left, totals.shape[1]))
+    sums[:] = nothing_yet(method)
+    for start in range(0, n_right, LANES):
+        n_lanes = min(LANES, n_right - start)
+        fill_panels(rows, places[start : start + n_lanes], panel.reshape(1, -1, LANES))
+        for first in range(0, n_left, _AT_ONCE):
+            _four_squares(panel, left, first, squares)
+            for q in range(min(_AT_ONCE, n_left - first)):
+                own = sums[first + q]
+                of_one = squares[q * LANES : (q + 1) * LANES]
+                if method not in (COMPLETE, SINGLE):
+                    for lane in range(LANES):
+                        of_one[lane] = of_square(of_one[lane], form)
+                for lane in range(n_lanes):
+                    unit = right_units[start + lane]
+                    own[unit] = add_pair(
+                        method, own[unit], of_one[lane], right_weights[start + lane]
+                    )
+    for i in range(n_left):
+        own = totals[left_units[i]]
+        for unit in range(len(own)):
+            own[unit] = join(method, own[unit], left_weights[i], sums[i, unit])
+
+
+@jit
+def join(method: int, total: float, weight: float, more: float) -> float:
+    """Take a point's sum over the members of another cluster into the total of its own."""
+    if method == COMPLETE:
+        return max(total, more)
+    if method == SINGLE:
+        return min(total, more)
+    return total + weight * more
 
 
 @jit

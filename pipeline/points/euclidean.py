@@ -35,6 +35,7 @@ from clustergrid.pipeline.points._squares import (
     LANES,
     PLAIN,
     ROOT,
+    add_few_squares,
     add_pairs,
     add_squares,
     fill_panels,
@@ -54,13 +55,19 @@ _COLUMNS = 512
 _TOGETHER = 64
 """Products that are looked at together, and columns of the first ones."""
 
+_FEW = 40
+"""Up to so many points at the left it is those at the right that are put into panels."""
+
 _BLOCK_VALUES = 2**16
 _STRIP_VALUES = 2**22
 _PAIRS_A_PIECE = 2_000_000
 
 
 class _Left(NamedTuple):
-    panels: NDArray[np.float64]
+    """Points at the left: in panels, or few of them as they are."""
+
+    panels: NDArray[np.float64] | None
+    rows: NDArray[np.float64] | None
 
 
 class EuclideanPoints:
@@ -161,11 +168,15 @@ class EuclideanPoints:
         return [blocks[i] for i in order.tolist()]
 
     def left(self, points: NDArray[np.int64]) -> _Left:
-        """Put points into panels."""
+        """Put points into panels; or gather them, where they are few."""
         rows = self.rows
+        if len(points) <= _FEW:
+            few = np.zeros((round_up(len(points), 4), rows.shape[1]))
+            few[: len(points)] = rows[self._places[points]]
+            return _Left(panels=None, rows=few)
         panels = np.empty((-(-len(points) // LANES), rows.shape[1], LANES))
         fill_panels(rows, self._places[points], panels)
-        return _Left(panels)
+        return _Left(panels=panels, rows=None)
 
     def add(
         self,
@@ -179,8 +190,7 @@ class EuclideanPoints:
         totals: NDArray[np.float64],
     ) -> None:
         """Reduce distances into totals; those of complete and single are squares."""
-        add_squares(
-            left.panels,
+        given = (
             left_weights,
             left_units,
             self.rows,
@@ -191,6 +201,11 @@ class EuclideanPoints:
             method,
             totals,
         )
+        if left.panels is not None:
+            add_squares(left.panels, *given)
+        else:
+            assert left.rows is not None
+            add_few_squares(left.rows, *given)
 
     def pair_totals(
         self,
@@ -344,5 +359,5 @@ class _StripLists:
 def _list_strip(
     given: tuple[EuclideanPoints, NDArray[np.float64], int, int], strip: slice
 ) -> tuple[slice, Neighbors]:
-    points, *asked = given
-    return strip, points.list_strip(strip, *asked)
+    points, sizes, method, n_neighbors = given
+    return strip, points.list_strip(strip, sizes, method, n_neighbors)

@@ -14,13 +14,17 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from clustergrid.pipeline._jit import jit
 from clustergrid.pipeline.hierarchy._clusters import Clusters, labels_of
-from clustergrid.storage.grid import slabs
+from clustergrid.storage.grid import round_up, slabs
 
 __all__ = ["PARTS_OF_EDGES", "Layout", "Strip", "cut_strips"]
 
 PARTS_OF_EDGES = 8
 """Edges of the points of a part of a large cluster."""
+
+_PANEL = 64
+"""Points that are compared with another as fast as one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,14 +62,15 @@ class Layout:
         """Lay the members of all live clusters out."""
         labels = labels_of(clusters)
         slots = np.flatnonzero(clusters.live)
-        points = np.argsort(labels, kind="stable")
         counts = np.bincount(labels, minlength=len(labels))[slots]
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        points = _by_label(labels, slots, starts)
         return cls(
             edge=edge,
             slots=slots,
             points=points,
             weights=clusters.weights[points],
-            starts=np.concatenate([[0], np.cumsum(counts)]),
+            starts=starts,
             sizes=clusters.sizes[slots],
             masses=clusters.masses[slots],
             spreads=clusters.spreads[slots],
@@ -102,9 +107,9 @@ class Layout:
         before = np.cumsum(counts) - counts
         return np.arange(len(of)) + (self.starts[owners] - before)[of], of
 
-    def points_from(self, group: int) -> int:
-        """Count the points of a group and those after it."""
-        return len(self.points) - int(self.starts[self.groups[group][0]])
+    def points_between(self, first: int, last: int) -> int:
+        """Count the points of some groups, the last one included."""
+        return int(self.starts[self.groups[last][1]] - self.starts[self.groups[first][0]])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +122,8 @@ class Strip:
         Which, by their places among all clusters.
     begin
         Where they begin among all owners.
-    first_group
-        Their distances to the clusters of this group and of those after it.
+    first_group, last_group
+        Their distances to the clusters of these groups and of those between.
     part, n_parts
         Number of the part, of so many, of one owner; None: whole clusters.
     members
@@ -130,13 +135,36 @@ class Strip:
     owners: NDArray[np.int64]
     begin: int
     first_group: int
+    last_group: int
     part: int | None
     n_parts: int
     members: slice
     work: int
 
 
-def cut_strips(layout: Layout, owners: NDArray[np.int64] | None = None) -> list[Strip]:
+@jit
+def _by_label(
+    labels: NDArray[np.int64], slots: NDArray[np.int64], starts: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Sort points by their labels, which are of `slots`, and those of one label by number."""
+    n = len(labels)
+    places = np.empty(n, np.int64)
+    places[slots] = starts[:-1]
+    points = np.empty(n, np.int64)
+    for point in range(n):
+        label = labels[point]
+        points[places[label]] = point
+        places[label] += 1
+    return points
+
+
+def cut_strips(
+    layout: Layout,
+    owners: NDArray[np.int64] | None = None,
+    *,
+    n_wanted: int = 1,
+    across: bool = False,
+) -> list[Strip]:
     """Cut owners into strips, those with the most work first.
 
     Parameters
@@ -146,6 +174,10 @@ def cut_strips(layout: Layout, owners: NDArray[np.int64] | None = None) -> list[
     owners
         Places of clusters whose distances to all are wanted. None: of all, each to those of its
         group and after it.
+    n_wanted
+        How many strips are wanted at least, where there is work for as many.
+    across
+        Whether few owners may be in several strips, each with some of the groups.
 
     Examples
     --------
@@ -159,35 +191,46 @@ def cut_strips(layout: Layout, owners: NDArray[np.int64] | None = None) -> list[
     if owners is None:
         owners = np.arange(len(layout))
     counts = layout.counts[owners]
-    ranges = layout.groups if of_all else tuple(_whole(counts, layout.edge))
+    ranges = layout.groups
+    if not of_all:
+        fair = round_up(-(-int(counts.sum()) // n_wanted), _PANEL)
+        ranges = tuple(_whole(counts, min(fair, layout.edge)))
+    n_groups = len(layout.groups)
+    groups_each = n_groups
+    if across and not of_all:
+        groups_each = -(-n_groups // -(-n_wanted // len(ranges)))
     for number, (begin, end) in enumerate(ranges):
-        group = number if of_all else 0
         n_points = int(counts[begin:end].sum())
         is_large = n_points > layout.edge
         cuts = list(slabs(n_points, layout.edge * PARTS_OF_EDGES))
-        strips += [
-            Strip(
-                owners=owners[begin:end],
-                begin=begin,
-                first_group=group,
-                part=part if is_large else None,
-                n_parts=len(cuts),
-                members=members,
-                work=(members.stop - members.start) * layout.points_from(group),
-            )
-            for part, members in enumerate(cuts)
-        ]
+        for first in range(
+            number if of_all else 0, n_groups, n_groups if is_large else groups_each
+        ):
+            last = n_groups if is_large or of_all else min(first + groups_each, n_groups)
+            strips += [
+                Strip(
+                    owners=owners[begin:end],
+                    begin=begin,
+                    first_group=first,
+                    last_group=last - 1,
+                    part=part if is_large else None,
+                    n_parts=len(cuts),
+                    members=members,
+                    work=(members.stop - members.start) * layout.points_between(first, last - 1),
+                )
+                for part, members in enumerate(cuts)
+            ]
     return sorted(strips, key=lambda strip: -strip.work)
 
 
-def _whole(counts: NDArray[np.int64], edge: int) -> list[tuple[int, int]]:
-    """Cut clusters into ranges of no more than `edge` points, or of one cluster."""
+def _whole(counts: NDArray[np.int64], most: int) -> list[tuple[int, int]]:
+    """Cut clusters into ranges of no more than `most` points, or of one cluster."""
     ends = np.cumsum(counts)
     ranges = []
     start = 0
     while start < len(counts):
         before = ends[start] - counts[start]
-        stop = max(start + 1, int(np.searchsorted(ends, before + edge, side="right")))
+        stop = max(start + 1, int(np.searchsorted(ends, before + most, side="right")))
         ranges.append((start, stop))
         start = stop
     return ranges

@@ -49,7 +49,7 @@ class Wanted:
 
 
 def reduce_strip(given: tuple[Points, Wanted], strip: Strip) -> tuple[Strip, Found]:
-    """Reduce the distances of a strip's owners to all clusters from its first group on.
+    """Reduce the distances of a strip's owners to the clusters of its groups.
 
     Of a part of a large cluster the totals come back, ``(1, clusters)``: `join_parts` adds them.
     """
@@ -94,7 +94,7 @@ def _totals_by_group(
         left = points.left(layout.points[some])
         sides.append((left, layout.weights[some], units[start : start + edge]))
     nothing = nothing_yet.python(wanted.method)
-    for first, last in layout.groups[strip.first_group :]:
+    for first, last in layout.groups[strip.first_group : strip.last_group + 1]:
         totals = np.full((len(strip.owners), last - first), nothing)
         begin, end = layout.starts[first], layout.starts[last]
         of = np.repeat(np.arange(last - first), layout.counts[first:last])

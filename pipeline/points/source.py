@@ -34,6 +34,8 @@ from clustergrid.pipeline.points.reduction import (
 
 __all__ = ["PointSource"]
 
+_STRIPS_A_THREAD = 4
+
 
 class PointSource:
     """Cluster distances computed from rows whenever they are wanted; see `DistanceSource`.
@@ -76,8 +78,11 @@ class PointSource:
         def take(strip: Strip, found: Found) -> None:
             assert isinstance(found, Neighbors)
             put = slice(strip.begin, strip.begin + len(strip.owners))
-            for own, part in zip(lists, found, strict=True):
-                own[put] = part
+            lists.ids[put] = found.ids
+            lists.bounds[put] = found.bounds
+            lists.exact[put] = found.exact
+            lists.counts[put] = found.counts
+            lists.tau[put] = found.tau
 
         wanted = Wanted(layout=layout, method=CODES[method], n_neighbors=n_neighbors)
         self._reduce(wanted, np.searchsorted(layout.slots, owners), take, pause)
@@ -92,7 +97,8 @@ class PointSource:
         rows = np.empty((len(owners), len(layout)))
 
         def take(strip: Strip, found: Found) -> None:
-            rows[strip.begin : strip.begin + len(strip.owners)] = found
+            columns = slice(layout.groups[strip.first_group][0], layout.groups[strip.last_group][1])
+            rows[strip.begin : strip.begin + len(strip.owners), columns] = found
 
         self._reduce(Wanted(layout=layout, method=CODES[method]), places, take, pause)
         rows[np.arange(len(owners)), places] = np.inf
@@ -141,7 +147,12 @@ class PointSource:
         pause: Pause,
     ) -> None:
         """Hand out strips of owners, and take what comes back, large clusters in one piece."""
-        strips = cut_strips(wanted.layout, owners)
+        strips = cut_strips(
+            wanted.layout,
+            owners,
+            n_wanted=_STRIPS_A_THREAD * self._executor.threads,
+            across=wanted.n_neighbors is None,
+        )
         total = sum(strip.work for strip in strips)
         parts: dict[int, dict[int, NDArray[np.float64]]] = {}
         done = 0

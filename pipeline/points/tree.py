@@ -76,7 +76,7 @@ def point_tree(
     progress: Progress,
     name: str,
     why: str = "",
-) -> np.ndarray | None:
+) -> np.ndarray:
     """Cluster the rows of a matrix, without a matrix of their distances.
 
     Parameters
@@ -97,14 +97,13 @@ def point_tree(
 
     Returns
     -------
-    numpy.ndarray or None
+    numpy.ndarray
         ``(n - 1, 4)`` float64. Decisions and heights are in float64, whatever the matrix holds.
-        None where more clusters were left than the limits allow.
 
     Raises
     ------
     MemoryLimitError
-        The points take more than their limit.
+        The points take more than their limit, or rows of distances do.
     DataValueError
         The method is another one, a pair has no distance, or squared distances may overflow.
     """
@@ -120,7 +119,5 @@ def point_tree(
             start=None if duplicates is None else duplicates.start,
             progress=tell_reached(stage, source.n),
         )
-    if merges is None:
-        return None
     # The merges of identical rows are among them.
     return linkage_matrix(merges, n)

@@ -94,22 +94,28 @@ def test_cuts_hold_every_pair_of_clusters_once(n, n_merges, edge):
     for (first, last), (after, _) in zip(layout.groups, layout.groups[1:], strict=False):
         assert last == after
         assert last - first == 1 or layout.counts[first:last].sum() <= edge
-    strips = cut_strips(layout)
-    seen = np.zeros((n, m), np.int64)
-    for strip in strips:
-        members, of = layout.members(strip.owners)
-        first = layout.groups[strip.first_group][0]
-        seen[members[strip.members], first:] += 1
-        assert strip.work == len(members[strip.members]) * layout.points_from(strip.first_group)
-        assert len(of) == len(members)
     cluster_of = np.repeat(np.arange(m), layout.counts)
+
+    def seen(strips):
+        times = np.zeros((n, m), np.int64)
+        for strip in strips:
+            members, of = layout.members(strip.owners)
+            assert len(of) == len(members)
+            members = members[strip.members]
+            first, last = layout.groups[strip.first_group][0], layout.groups[strip.last_group][1]
+            times[members, first:last] += 1
+            assert strip.work == len(members) * (layout.starts[last] - layout.starts[first])
+        return times
+
     upper = cluster_of[:, None] <= np.arange(m)
-    np.testing.assert_array_equal(seen[upper], 1)
+    np.testing.assert_array_equal(seen(cut_strips(layout))[upper], 1)
     owners = np.random.default_rng(0).permutation(m)[: m // 2 + 1]
-    members = np.concatenate(
-        [layout.members(s.owners)[0][s.members] for s in cut_strips(layout, owners)]
-    )
-    np.testing.assert_array_equal(np.sort(members), np.sort(layout.members(owners)[0]))
+    of_owners = np.isin(cluster_of, owners)
+    for n_wanted in (1, 4, 50):
+        for across in (False, True):
+            times = seen(cut_strips(layout, owners, n_wanted=n_wanted, across=across))
+            assert (times[of_owners] == 1).all()
+            assert (times[~of_owners] == 0).all()
 
 
 def test_a_cluster_is_cut_where_it_always_is():
