@@ -36,6 +36,7 @@ from clustergrid.pipeline.points._squares import HALF, ROOT, of_square
 __all__ = ["fill_operands", "find_negative", "offer_negative", "share_of_roundings"]
 
 _WORDS = 32
+_FEW_WORDS = 4
 _SIGNS = -0x7FFFFFFF80000000
 """The signs of both products of a word."""
 
@@ -190,10 +191,16 @@ def find_negative(
             together |= some[j]
         if together & _SIGNS == 0:
             continue
-        for j in range(2 * word, min(2 * (word + _WORDS), width)):
-            place = first + j
-            found[n_found] = place
-            n_found += (products[j] < 0) & ((place < left_out[0]) | (place >= left_out[1]))
+        for few in range(word, word + _WORDS, _FEW_WORDS):
+            together = 0
+            for j in range(few, few + _FEW_WORDS):
+                together |= signs[j]
+            if together & _SIGNS == 0:
+                continue
+            for j in range(2 * few, min(2 * (few + _FEW_WORDS), width)):
+                place = first + j
+                found[n_found] = place
+                n_found += (products[j] < 0) & ((place < left_out[0]) | (place >= left_out[1]))
     for at in range(n_found, n_found + _AT_ONCE - 1):
         found[at] = first
     return n_found
