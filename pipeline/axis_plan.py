@@ -17,7 +17,6 @@ from clustergrid.pipeline.estimate import (
 from clustergrid.pipeline.footprint import (
     WORKER_BYTES,
     AxisWork,
-    Footprint,
     Ground,
     distance_footprint,
     linkage_footprint,
@@ -120,7 +119,6 @@ class AxisPlanner:
             spec.found_metric.name,
             n=self.n,
             k=self.k,
-            optimal_ordering=spec.optimal_ordering,
         )
 
     @property
@@ -130,8 +128,8 @@ class AxisPlanner:
 
     @property
     def makes_distances(self) -> bool:
-        """Whether distances of all pairs are made and kept, for the tree or to order its leaves."""
-        return not self.is_from_rows or self.spec.optimal_ordering
+        """Whether distances of all pairs are made and kept."""
+        return not self.is_from_rows
 
     @property
     def matrix(self) -> StoredMatrix:
@@ -187,16 +185,9 @@ class AxisPlanner:
             method=self.spec.method,
         )
 
-    @property
-    def distances_work(self) -> AxisWork:
-        """What a task does, and what is made of distances that are kept."""
-        return replace(self.work, engine="square") if self.is_from_rows else self.work
-
     def held_bytes(self, tile_edge: int) -> int:
         """Say what is held beside the tasks, by the hungriest of the stages."""
         held = self.work.held_bytes(tile_edge)
-        if self.makes_distances:
-            held = max(held, self.distances_work.held_bytes(tile_edge))
         return self.tile_ground.footprint(held_bytes=held, task_bytes=0).peak_bytes
 
     @property
@@ -204,7 +195,7 @@ class AxisPlanner:
         """Name of the stage that needs the most memory."""
         if not self.tree:
             return f"distance-{self.name}"
-        work = self.distances_work
+        work = self.work
         is_ordering = work.ordering_held_bytes > work.merging_bytes(BLOCK_ROWS)
         return f"{'ordering' if is_ordering else 'linkage'}-{self.name}"
 
@@ -246,7 +237,7 @@ class AxisPlanner:
     @property
     def is_read_back(self) -> bool:
         """Whether the driver reads the tiles, from where they are at rest."""
-        return self.makes_distances and self.distances_work.is_read_back
+        return self.makes_distances and self.work.is_read_back
 
     @property
     def least_worker_bytes(self) -> int:
@@ -330,7 +321,7 @@ class AxisPlanner:
             bytes_written=self._tiles_bytes,
             earlier_scratch_bytes=self.ranks_at_rest_bytes,
             footprint=distance_footprint(
-                self.tile_ground, self.distances_work, grid.tile_edge, tiling.task_bytes
+                self.tile_ground, self.work, grid.tile_edge, tiling.task_bytes
             ),
             work=self._distance_work(grid, self._tiles_bytes),
             tiling=tiling,
@@ -416,15 +407,6 @@ class AxisPlanner:
             engine="shortest paths",
             reason=ordering_reason(self.n),
             tasks=1,
-            footprint=self._ordering_footprint,
+            footprint=ordering_footprint(self.tile_ground, self.work),
             work=ordering_work(self.n),
         )
-
-    @property
-    def _ordering_footprint(self) -> Footprint:
-        work = self.distances_work
-        ordering = ordering_footprint(self.tile_ground, work)
-        if not self.is_from_rows:
-            return ordering
-        # The tree is there already, and the square is read for this alone.
-        return linkage_footprint(self.tile_ground, work, self.tiling().tile_edge).then(ordering)

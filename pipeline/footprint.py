@@ -22,8 +22,12 @@ from dataclasses import dataclass
 from clustergrid.pipeline.rank_plan import rank_task_bytes
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.tile_memory import StoredMatrix, TileWork, with_slack
-from clustergrid.pipeline.tree.optimal import ordering_bytes
-from clustergrid.storage.grid import READ_BLOCK, TriangleGrid
+from clustergrid.pipeline.tree.optimal import (
+    ENTRIES_ASKED,
+    leaves_ordered_at_once,
+    ordering_bytes,
+)
+from clustergrid.storage.grid import BLOCK_ROWS, READ_BLOCK, TriangleGrid
 
 __all__ = [
     "DRIVER_BYTES",
@@ -236,16 +240,35 @@ class AxisWork:
         return square + max(self.operand_bytes, self._tree_bytes if self.tree else 0)
 
     @property
-    def _ordered_bytes(self) -> int:
+    def _is_ordered(self) -> bool:
+        return self.tree and self.optimal_ordering
+
+    @property
+    def _copied_bytes(self) -> int:
         """Of the copy of the distances that leaves are ordered by: merging uses up the square."""
-        is_ordered = self.tree and self.optimal_ordering and self.engine != "data"
-        return self.square_bytes // 2 if is_ordered else 0
+        return self.square_bytes // 2 if self._is_ordered else 0
 
     @property
     def ordering_held_bytes(self) -> int:
         """What the driver holds while leaves are ordered; 0 where they are not."""
-        copy = self._ordered_bytes
-        return copy + self._tree_vectors_bytes + ordering_bytes(self.tile.n) if copy else 0
+        if not self._is_ordered:
+            return 0
+        distances = self._asked_rows_bytes if self.engine == "data" else self._copied_bytes
+        return distances + self._tree_vectors_bytes + ordering_bytes(self.tile.n)
+
+    @property
+    def _asked_rows_bytes(self) -> int:
+        """Of distances that are computed from rows when they are asked for, and of the matrix."""
+        tile = self.tile
+        matrix = tile.matrix
+        held = 0 if matrix.in_memory else matrix.values * matrix.itemsize
+        if matrix.n_stored is not None:
+            held = 0 if matrix.in_memory else matrix.n_stored * (matrix.itemsize + 8)
+        # Rows on both sides: as they are, in double precision, and as operands.
+        rows = 2 * (leaves_ordered_at_once(tile.n) + BLOCK_ROWS)
+        gathered = rows * tile.k * (matrix.itemsize + 3 * 8)
+        # A block of distances, the tiles that it is put together of, and whether they are finite.
+        return held + gathered + min(ENTRIES_ASKED, tile.n**2) * (2 * tile.itemsize + 1)
 
     @property
     def operand_bytes(self) -> int:
@@ -258,7 +281,7 @@ class AxisWork:
         if self.engine == "data" and self.method != "single":
             return centroid_tree_bytes(self.tile.n, self.tile.k)
         pair = _SMALL_PAIR_BYTES if self.engine == "scipy" else 0
-        return self._tree_vectors_bytes + pair * self.tile.n**2 + self._ordered_bytes
+        return self._tree_vectors_bytes + pair * self.tile.n**2 + self._copied_bytes
 
     @property
     def _tree_vectors_bytes(self) -> int:
@@ -323,7 +346,7 @@ def linkage_footprint(ground: Ground, work: AxisWork, tile_edge: int) -> Footpri
 
 
 def ordering_footprint(ground: Ground, work: AxisWork) -> Footprint:
-    """Of the leaves' order: distances that were kept for it, and the shortest paths."""
+    """Of the leaves' order: distances, kept for it or asked for, and the shortest paths."""
     return ground.footprint(held_bytes=work.ordering_held_bytes, task_bytes=0)
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from clustergrid.pipeline._blas import single_blas_thread
+from clustergrid.pipeline.engines._centred import RowTerms
+from clustergrid.pipeline.engines.sparse import SparseInput
+from clustergrid.pipeline.hierarchy._threads import in_threads
 from clustergrid.pipeline.normalize import Normalization
 from clustergrid.pipeline.tiles import DistanceInput, tile_distances
-from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import BLOCK_ROWS, pass_block, round_up, slabs
-from clustergrid.storage.source import ArraySource
+from clustergrid.storage.source import ArraySource, MatrixSource
+from clustergrid.storage.sparse import SparseArraySource, as_sparse, csr_parts
 
 __all__ = ["RowDistances"]
 
@@ -27,26 +31,22 @@ class RowDistances:
     Parameters
     ----------
     given
-        The matrix and the metric. The engine ``sparse`` is none that this works with.
+        The matrix and the metric.
     kept
         ``(m,)``: the observations that are asked for, by their place in it; all by default.
-
-    Raises
-    ------
-    DataValueError
-        The engine is ``sparse``.
+    threads
+        How many threads of this process compute. No bit depends on it.
 
     Notes
     -----
-    The rows of a matrix at rest are read, once, when it is first asked: the matrix is in memory
-    from then on, in the type that it has.
+    A matrix at rest is read, once, when it is first asked for something: from then on it is in
+    memory, in the type and the form (dense, or compressed rows) that it has.
     """
 
-    def __init__(self, given: DistanceInput, kept: np.ndarray | None = None) -> None:
-        if given.sparse is not None:
-            raise DataValueError("distances of single sparse rows are not computed: use tiles")
-        self._given = given
-        self._kept = kept
+    def __init__(
+        self, given: DistanceInput, kept: np.ndarray | None = None, *, threads: int = 1
+    ) -> None:
+        self._given, self._kept, self._threads = given, kept, threads
 
     def __call__(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         """Return the distances ``(len(i), len(j))``, in the input's dtype.
@@ -66,29 +66,53 @@ class RowDistances:
         places = np.concatenate([i, np.repeat(i[-1:], first - len(i)), j])
         if self._kept is not None:
             places = self._kept[places]
+        given, rows = self._of_rows(places), slice(0, len(i))
+        found = np.empty((len(i), len(j)), given.dtype)
+
+        def fill(columns: slice) -> None:
+            asked = slice(first + columns.start, first + columns.stop)
+            found[:, columns] = tile_distances(given, rows, asked)
+
+        # In the blocks that tiles are made of.
+        blocks = list(slabs(len(j), BLOCK_ROWS))
+        threads = min(self._threads, len(blocks))
         with single_blas_thread():
-            return tile_distances(
-                self._of_rows(places), slice(0, len(i)), slice(first, first + len(j))
-            )
+            in_threads(fill, blocks, threads=threads, pause=lambda: None)
+        return found
 
     def _of_rows(self, places: np.ndarray) -> DistanceInput:
         """Return the input of a matrix of just these rows."""
         given, normalization = self._given, self._given.normalization
-        if normalization.axis == 0 and normalization.shift is not None:
-            assert normalization.scale is not None
+        if normalization.axis == 0:
             normalization = Normalization(
                 axis=0,
-                shift=normalization.shift[places],
-                scale=normalization.scale[places],
+                shift=_taken(normalization.shift, places),
+                scale=_taken(normalization.scale, places),
                 argument=normalization.argument,
             )
+        source: Any = self._source_of(places)
         return replace(
             given,
-            source=ArraySource(self._rows[places]),
+            source=source,
             normalization=normalization,
             totals=given.totals[places],
-            squares=None if given.squares is None else given.squares[places],
+            squares=_taken(given.squares, places),
+            sparse=None if given.sparse is None else _sparse_of(given.sparse, source, places),
         )
+
+    def _source_of(self, places: np.ndarray) -> MatrixSource:
+        if self._compressed is not None:
+            return SparseArraySource(self._compressed[places])
+        return ArraySource(self._rows[places])
+
+    @cached_property
+    def _compressed(self) -> Any:
+        """The rows of a sparse matrix; None of a dense one."""
+        source = as_sparse(self._given.source)
+        if source is None:
+            return None
+        n, k = source.shape
+        return csr_parts(*source.read_compressed(slice(0, n)), k)
 
     @cached_property
     def _rows(self) -> np.ndarray:
@@ -102,3 +126,21 @@ class RowDistances:
             for features in slabs(k, features_at_once):
                 rows[some, features] = source.read(some, features)
         return rows
+
+
+def _taken(values: np.ndarray | None, places: np.ndarray) -> np.ndarray | None:
+    return None if values is None else values[places]
+
+
+def _sparse_of(sparse: SparseInput, source: Any, places: np.ndarray) -> SparseInput:
+    """Take of what is known of every row that of some."""
+    scaling, terms = sparse.scaling, sparse.terms
+    if scaling is not None:
+        scaling = replace(
+            scaling,
+            row_scale=_taken(scaling.row_scale, places),
+            row_shift=_taken(scaling.row_shift, places),
+        )
+    if terms is not None:
+        terms = RowTerms(**{each.name: getattr(terms, each.name)[places] for each in fields(terms)})
+    return replace(sparse, source=source, scaling=scaling, terms=terms)

@@ -265,9 +265,8 @@ class _Run:
             spec.found_metric.name,
             n=self.shape[axis],
             k=self.shape[1 - axis],
-            optimal_ordering=spec.optimal_ordering,
         )
-        return makes_distances(engine, optimal_ordering=spec.optimal_ordering)
+        return makes_distances(engine)
 
     def _finds_tree(self, axis: int) -> bool:
         return self.directory.is_finished(f"linkage-{AXIS_NAMES[axis]}", self._tree_key(axis))

@@ -41,6 +41,7 @@ from clustergrid.pipeline.engines.base import (
     UndefinedPairError,
     UndefinedRowsError,
 )
+from clustergrid.pipeline.execution import available_cores
 from clustergrid.pipeline.hierarchy import Duplicates
 from clustergrid.pipeline.hierarchy.small import condensed_of
 from clustergrid.pipeline.keywords import MetricKeywords
@@ -58,6 +59,7 @@ from clustergrid.pipeline.precomputed import (
 from clustergrid.pipeline.rank_plan import are_ranks_in_memory
 from clustergrid.pipeline.ranking import ranked
 from clustergrid.pipeline.records import Records
+from clustergrid.pipeline.row_distances import RowDistances
 from clustergrid.pipeline.row_trees import tree_from_rows
 from clustergrid.pipeline.run_plan import check_scratch, planned_matrix
 from clustergrid.pipeline.spec import (
@@ -188,7 +190,6 @@ class Stages(BoundMatrix):
 
     def _compute_linkage(self, axis: int, spec: AxisSpec) -> np.ndarray:
         n, duplicates = self.shape[axis], None
-        linkage: np.ndarray | None = None
         engine = self._tree_engine(axis, spec)
         if engine != "scipy":
             # While distances are computed.
@@ -204,27 +205,34 @@ class Stages(BoundMatrix):
                 given, tiling = self._distance_input(axis, spec)
                 duplicates = self._duplicates(axis, given, spec)
                 if engine == "data":
-                    linkage = self._tree_from_rows(axis, spec, given, tiling, duplicates)
-                    if not spec.optimal_ordering:
-                        return linkage
+                    return self._tree_from_rows(axis, spec, given, tiling, duplicates)
                 kept = np.arange(n) if duplicates is None else duplicates.kept
                 square = self._square(axis, spec.found_metric, given, tiling, kept)
         condensed = condensed_of(square, square.dtype) if spec.optimal_ordering else None
-        if linkage is None:
-            linkage = merge_square(
-                square,
-                spec.method,
-                duplicates,
-                n,
-                engine=engine,
-                progress=self._progress,
-                name=f"linkage-{AXIS_NAMES[axis]}",
-            )
+        linkage = merge_square(
+            square,
+            spec.method,
+            duplicates,
+            n,
+            engine=engine,
+            progress=self._progress,
+            name=f"linkage-{AXIS_NAMES[axis]}",
+        )
         del square  # which is as large as what ordering takes
         if condensed is None:
             return linkage
+        return self._ordered(axis, linkage, condensed, duplicates)
+
+    def _ordered(
+        self,
+        axis: int,
+        linkage: np.ndarray,
+        distances: np.ndarray | RowDistances,
+        duplicates: Duplicates | None,
+    ) -> np.ndarray:
+        """Turn the leaves of a tree so that neighbours are nearest in sum."""
         name = f"ordering-{AXIS_NAMES[axis]}"
-        return order_leaves(linkage, condensed, duplicates, progress=self._progress, name=name)
+        return order_leaves(linkage, distances, duplicates, progress=self._progress, name=name)
 
     def _tree_engine(self, axis: int, spec: AxisSpec) -> str:
         """Choose what the tree is made from, as the plan does."""
@@ -234,7 +242,6 @@ class Stages(BoundMatrix):
             spec.found_metric.name,
             n=self.shape[axis],
             k=self.shape[1 - axis],
-            optimal_ordering=spec.optimal_ordering,
         )
 
     def _tree_from_rows(
@@ -245,8 +252,8 @@ class Stages(BoundMatrix):
         tiling: Tiling,
         duplicates: Duplicates | None,
     ) -> np.ndarray:
-        """Make a tree for which no distances are kept."""
-        return tree_from_rows(
+        """Make a tree for which no distances are kept; its leaves are ordered by some, of rows."""
+        linkage = tree_from_rows(
             given,
             spec.method,
             self._grid(axis, tiling),
@@ -256,6 +263,11 @@ class Stages(BoundMatrix):
             name=f"linkage-{AXIS_NAMES[axis]}",
             records=self._tree_records(axis, spec),
         )
+        if not spec.optimal_ordering:
+            return linkage
+        kept = None if duplicates is None else duplicates.kept
+        between = RowDistances(given, kept, threads=available_cores())
+        return self._ordered(axis, linkage, between, duplicates)
 
     def _tree_records(self, axis: int, spec: AxisSpec) -> Records | None:
         """Where a tree that is made from rows keeps how far it came; a run directory does so."""

@@ -33,8 +33,9 @@ ENGINES_OF_ROWS = ("scipy", "square", "data")
 
 _ALWAYS = ("scipy", "square")
 
-_ROWS_A_FEATURE = 10
-"""Centroids are chosen where there are so many times as many observations as features."""
+_ROWS_A_FEATURE = 100
+"""Centroids are chosen where there are so many times as many observations as features: they take
+time by features too, and with fewer rows the square is the faster."""
 
 
 def check_engine(engine: str | None, method: str, metric_name: str) -> None:
@@ -93,7 +94,6 @@ def rows_engine(
     *,
     n: int,
     k: int,
-    optimal_ordering: bool = False,
 ) -> str:
     """Choose the engine for the tree of the rows of a matrix.
 
@@ -109,9 +109,6 @@ def rows_engine(
         Of the tree.
     n, k
         How many observations there are, of how many features.
-    optimal_ordering
-        Whether the leaves are ordered, by distances. Single linkage then takes these: its tree is
-        the same to the bit.
 
     Raises
     ------
@@ -124,7 +121,7 @@ def rows_engine(
     'square'
     >>> rows_engine(None, "single", "cityblock", n=10_000, k=50_000)
     'data'
-    >>> [rows_engine(None, "centroid", "euclidean", n=10_000, k=k) for k in (1_000, 1_001)]
+    >>> [rows_engine(None, "centroid", "euclidean", n=10_000, k=k) for k in (100, 101)]
     ['data', 'square']
     """
     if asked == "condensed":
@@ -139,19 +136,19 @@ def rows_engine(
     if not grows_from_rows(method, metric_name):
         return "square"
     if method == "single":
-        return "square" if optimal_ordering else "data"
+        return "data"
     return "data" if k * _ROWS_A_FEATURE <= n else "square"
 
 
-def makes_distances(engine: str, *, optimal_ordering: bool) -> bool:
-    """Whether distances of all pairs are made and kept: for the tree, or to order its leaves.
+def makes_distances(engine: str) -> bool:
+    """Whether distances of all pairs are made and kept.
 
     Examples
     --------
-    >>> [makes_distances(engine, optimal_ordering=False) for engine in ("data", "square")]
+    >>> [makes_distances(engine) for engine in ("data", "square")]
     [False, True]
     """
-    return optimal_ordering or engine != "data"
+    return engine != "data"
 
 
 def tiles_engine(asked: str | None, n: int) -> str:

@@ -15,6 +15,7 @@ from clustergrid.pipeline._jit import jit
 from clustergrid.storage.errors import DataValueError
 
 __all__ = [
+    "ENTRIES_ASKED",
     "MOST_LEAVES_WITHOUT_COMPILER",
     "Advance",
     "Blocks",
@@ -32,7 +33,9 @@ Blocks = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[Any]]
 MOST_LEAVES_WITHOUT_COMPILER = 1024
 """Trees whose order is found with NumPy sooner than the compiler is loaded."""
 
-_ENTRIES_AT_ONCE = 2**24
+ENTRIES_ASKED = 2**24
+"""Distances that a function is asked for at a time, at most."""
+
 _PAIRS_AT_ONCE = 64
 _ROWS_A_PIECE = 128
 
@@ -113,7 +116,7 @@ class _Computed:
     ) -> NDArray[np.float64]:
         del pool  # the function may have threads of its own
         square = np.empty((len(leaves), len(leaves)))
-        rows_at_once = max(1, _ENTRIES_AT_ONCE // len(leaves))
+        rows_at_once = max(1, ENTRIES_ASKED // len(leaves))
         for start in range(0, len(leaves), rows_at_once):
             stop = min(start + rows_at_once, len(leaves))
             square[start:stop, :stop] = self._block(leaves[start:stop], leaves[:stop])

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clustergrid.pipeline.tree._distances import (
+    ENTRIES_ASKED,
     MOST_LEAVES_WITHOUT_COMPILER,
     Blocks,
     Source,
@@ -32,6 +33,7 @@ from clustergrid.pipeline.tree.validity import merges_of
 from clustergrid.storage.errors import DataValueError
 
 __all__ = [
+    "ENTRIES_ASKED",
     "MAX_LEAVES_ORDERED_EXACTLY",
     "leaves_ordered_at_once",
     "neighbor_sum",

@@ -135,6 +135,22 @@ def test_a_tree_that_does_not_begin_with_what_is_identical_is_refused():
         order_leaves(Z, np.ones(1), duplicates, progress=Progress(), name="ordering")
 
 
+@pytest.mark.parametrize("method", ["single", "centroid"])
+@pytest.mark.parametrize("copies", [0, 120])
+def test_trees_from_rows_are_ordered_by_distances_that_nobody_keeps(client, method, copies):
+    values = points(copies=copies)
+    events = []
+    stages = bound(values, progress=Progress(events.append))
+    ordered = tree(stages, method, engine="data", optimal_ordering=True)
+    assert "ordering-row" in {event.stage for event in events}
+    assert "distance-row" not in {event.stage for event in events}
+    assert_turned(ordered, tree(bound(values), method, engine="data"))
+    assert_the_best(ordered, scipy_pdist(values))
+    for executor in (ThreadsExecutor(3), DaskExecutor(client)):
+        found = tree(bound(values, executor=executor), method, engine="data", optimal_ordering=True)
+        np.testing.assert_array_equal(found, ordered)
+
+
 @pytest.mark.parametrize("copies", [0, 90])
 def test_more_leaves_than_are_ordered_at_once(monkeypatch, copies):
     values = points(n=400, copies=copies)
@@ -208,18 +224,17 @@ def test_tiles_that_cannot_be_ordered_within_the_memory_are_refused():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_measured_memory_is_what_the_plan_says(dtype):
-    n = 1700
-    values = np.random.default_rng(0).normal(size=(n, 3)).astype(dtype)
+@pytest.mark.parametrize("engine", ["square", "data"])
+def test_measured_memory_is_what_the_plan_says(dtype, engine):
+    n, k, method = 1700, 30, "centroid" if engine == "data" else "average"
+    values = np.random.default_rng(0).normal(size=(n, k)).astype(dtype)
     resources = Resources(memory_bytes=10**9, threads=1)
-    spec = RunSpec(
-        row=AxisSpec(optimal_ordering=True, engine="square", dtype=dtype),
-        column=AxisSpec(cluster=False),
-    )
-    plan = plan_run(spec, (n, 3), values.itemsize, resources, in_memory=True, ingest=False)
+    axis = AxisSpec(method=method, optimal_ordering=True, engine=engine, dtype=dtype)
+    spec = RunSpec(row=axis, column=AxisSpec(cluster=False))
+    plan = plan_run(spec, (n, k), values.itemsize, resources, in_memory=True, ingest=False)
     held = Ground(
         resources=resources,
-        matrix=StoredMatrix(shape=(n, 3), itemsize=values.itemsize, in_memory=True),
+        matrix=StoredMatrix(shape=(n, k), itemsize=values.itemsize, in_memory=True),
         matrix_bytes_held=values.nbytes,
     ).base_bytes
     promised = {
@@ -234,16 +249,17 @@ def test_measured_memory_is_what_the_plan_says(dtype):
             peaks[event.stage] = tracemalloc.get_traced_memory()[1]
             tracemalloc.reset_peak()
 
-    tree(bound(values), optimal_ordering=True)  # loads the compiler
+    asked = {"method": method, "engine": engine, "optimal_ordering": True}
+    tree(bound(values), **asked)  # loads the compiler
     stages = bound(values, resources=resources, progress=Progress(measure))
     tracemalloc.start()
     try:
-        tree(stages, optimal_ordering=True)
+        tree(stages, **asked)
     finally:
         tracemalloc.stop()
     # Small objects are of the process, in the plan.
-    for name in ("linkage-row", "ordering-row"):
-        assert 0.7 * promised[name] < peaks[name] <= promised[name] + 1e6, (peaks, promised)
+    assert 0.7 * promised["ordering-row"] < peaks["ordering-row"] <= promised["ordering-row"] + 1e6
+    assert peaks["linkage-row"] <= promised["linkage-row"] + 1e6
 
 
 # Runs.

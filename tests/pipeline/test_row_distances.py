@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse
 import xarray as xr
 
+from clustergrid.pipeline import operands
 from clustergrid.pipeline.execution import SerialExecutor
 from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.monitor import Progress
@@ -16,7 +17,6 @@ from clustergrid.pipeline.row_distances import RowDistances
 from clustergrid.pipeline.stages import Stages
 from clustergrid.pipeline.tiles import tile_distances
 from clustergrid.storage.arrays import create_array, write_block
-from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.source import ArraySource, ZarrSource
 from clustergrid.storage.sparse import SparseArraySource
 
@@ -68,7 +68,7 @@ def check(given, rtol):
         differ = i[:, None] != j
         scale = rtol * float(whole.max())
         np.testing.assert_allclose(found[differ], expected[differ], rtol=rtol, atol=scale)
-        np.testing.assert_array_equal(found, ask(i, j))
+        np.testing.assert_array_equal(found, RowDistances(given, threads=3)(i, j))
 
 
 @pytest.mark.parametrize("engine", ["scipy", None])
@@ -152,16 +152,20 @@ def test_of_those_that_are_kept():
     )
 
 
-def test_sparse_rows_are_refused(monkeypatch):
-    from clustergrid.pipeline import operands
-
+@pytest.mark.parametrize("normalize", [None, 0, 1])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "correlation", "jaccard"])
+def test_sparse_rows(monkeypatch, metric, normalize):
+    if metric == "jaccard" and normalize is not None:
+        pytest.skip("counts are of stored values that are not normalized")
     monkeypatch.setattr(operands, "SMALL_OPERATIONS", 0)
     rng = np.random.default_rng(0)
-    matrix = scipy.sparse.random_array((600, 400), density=0.01, format="csr", rng=rng)
-    given = input_of(SparseArraySource(matrix), "euclidean")
+    matrix = scipy.sparse.random_array((N, 400), density=0.02, format="csr", rng=rng)
+    matrix = scipy.sparse.lil_array(matrix)
+    matrix[:, 7] = rng.random(N) + 0.1  # no row is zero, and none is constant
+    matrix[5] = matrix[300]
+    given = input_of(SparseArraySource(matrix.tocsr()), metric, normalize=normalize)
     assert given.engine == "sparse"
-    with pytest.raises(DataValueError, match="use tiles"):
-        RowDistances(given)
+    check(given, 1e-9)
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "correlation"])

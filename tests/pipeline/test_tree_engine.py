@@ -1,5 +1,7 @@
 """Which engine makes a tree, and that all of them make the same one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.cluster.hierarchy import linkage as scipy_linkage
@@ -108,8 +110,12 @@ def test_a_square_that_does_not_fit_names_the_rows(method):
         plan_run(average, (200_000, 20), 4, resources, in_memory=True, ingest=False)
     assert "engine" not in str(caught.value)
     ordered = RunSpec(row=AxisSpec(method=method, optimal_ordering=True), column=other)
-    with pytest.raises(MemoryLimitError, match=r"optimal_ordering=False needs [^)]*that fits"):
-        plan_run(ordered, (200_000, 20), 4, resources, in_memory=True, ingest=False)
+    # Leaves are ordered by distances that are computed from the rows.
+    stages = plan_run(ordered, (200_000, 20), 4, resources, in_memory=True, ingest=False).stages
+    assert [s.name for s in stages if s.name.endswith("row")] == ["linkage-row", "ordering-row"]
+    few = replace(resources, memory_bytes=5 * 10**8)
+    with pytest.raises(MemoryLimitError, match=r"optimal_ordering=False needs "):
+        plan_run(ordered, (200_000, 20), 4, few, in_memory=True, ingest=False)
 
 
 def test_tiles_whose_square_does_not_fit_name_the_rows():
@@ -138,20 +144,17 @@ def test_the_choice_and_its_reason_are_told(monkeypatch, method, options, words)
 
 
 def test_what_is_chosen_depends_on_the_size_alone():
-    def chosen_of(method, n, k=5, metric="euclidean", **options):
-        return rows_engine(None, method, metric, n=n, k=k, **options)
+    def chosen_of(method, n, k=5, metric="euclidean"):
+        return rows_engine(None, method, metric, n=n, k=k)
 
     assert {chosen_of(method, n) for method in METHODS for n in (2, 2048)} == {"scipy"}
     for method in METHODS:
         of_rows = method in ("single", "centroid", "median")
         assert {chosen_of(method, n) for n in (2049, 10**7)} == {"data" if of_rows else "square"}
-    # The square of the distances is the smaller where there are many features.
-    assert chosen_of("centroid", 5000, k=501) == "square"
+    # The square of the distances is faster where there are many features.
+    assert [chosen_of("centroid", 5000, k=k) for k in (50, 51)] == ["data", "square"]
     assert chosen_of("single", 5000, k=10**6) == "data"
     assert chosen_of("single", 5000, metric="precomputed") == "square"
-    # The order needs distances; single linkage is the same from these, centroids are not.
-    assert chosen_of("single", 5000, optimal_ordering=True) == "square"
-    assert chosen_of("median", 5000, optimal_ordering=True) == "data"
     chosen = {condensed_engine(None, method, n) for method in METHODS for n in (10, 10_000)}
     assert chosen == {*ENGINES} - {"data"}
 
