@@ -109,7 +109,7 @@ def assert_every_height_is(Z, values):
 
 @pytest.mark.parametrize("method", ["single", "centroid", "median"])
 def test_ordering_the_leaves_leaves_the_tree(monkeypatch, method):
-    """Distances are made then, and the tree is that without them."""
+    """It asks for distances, and the tree is the one without."""
     monkeypatch.setattr("clustergrid.pipeline.tree_engine.SMALL_OBSERVATIONS", 100)
     values = np.random.default_rng(7).integers(0, 6, (300, 3)).astype(float)
     plain = linkage(values, method)
