@@ -200,8 +200,8 @@ def test_progress_of_a_tree():
 @pytest.fixture(scope="module")
 def tall():
     rng = np.random.default_rng(3)
-    values = rng.normal(size=(2300, 24)) + rng.normal(size=24)
-    values[rng.integers(0, 2300, 300)] = 0
+    values = rng.normal(size=(2400, 24)) + rng.normal(size=24)
+    values[rng.integers(0, 2400, 300)] = 0
     return values
 
 

@@ -127,7 +127,7 @@ def test_tiles_whose_square_does_not_fit_name_the_rows():
     ("method", "options", "words"),
     [
         ("single", {}, "engine data: single linkage is a minimum spanning tree, grown from tiles"),
-        ("centroid", {}, "engine data: clusters of centroid linkage are points"),
+        ("centroid", {"engine": "data"}, "engine data: clusters of centroid linkage are points"),
         ("average", {"engine": "square"}, "engine square: average is reducible"),
         ("average", {"engine": "scipy"}, "engine scipy: up to 2,048 observations"),
     ],
