@@ -14,8 +14,9 @@ distances, and the square of what is left: `CondensedSource` is a vector in memo
 right that rests on a list of a few near clusters is in ``docs/method.md``.
 
 It always ends. Rounds go on while they merge enough for what they cost, up to a pass's worth of
-work; a rescan has to lead to the merge of a twentieth of the clusters, or is the last; and of the
-steps of the chain each makes it longer or merges.
+work; a rescan has to lead to the merge of a twentieth of the clusters, or is the last, and all of
+them together read a few lists a point; and of the steps of the chain each makes it longer, or
+merges.
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ __all__ = [
 _POOR_RESCAN = 0.05
 # Of the live clusters, where a rescan is a pass whatever it lists, as is a batch of the chain.
 _POOR_PASS = 0.005
-# Of the clusters that it lists anew. The chain reads as much for a merge as a rescan for a list.
-_POOR_LIST = 0.25
+# Lists of points that all rescans may make, for each point. Late ones, of large clusters, make
+# nearly all of them again, and the chain does with three or so.
+_MOST_LISTED = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +150,8 @@ def merge_certified(
 
     Rounds go on as long as they merge 0.5 % of the clusters. Where more than `most_clusters` are
     left then, those that block others are rescanned, as long as that leads to the merge of 5 % of
-    the clusters, and of one for four new lists. What is still too much the nearest-neighbour chain
-    merges.
+    the clusters and has not read more than four lists of every point. What is still too much the
+    nearest-neighbour chain merges.
 
     The parameters and errors are those of `cluster_certified`. The merges, and what is left, are
     the same to the bit for any number of threads and any order in which the source works.
@@ -207,17 +209,16 @@ def _merge_by_rounds(rounds: ProvedRounds, limits: Limits) -> str:
     """Merge and rescan until there is no more to gain; return why."""
     reason = rounds.merge_while_rich()
     n_before = rounds.n_live
-    while n_before > limits.most_clusters and (n_listed := rounds.rescan()) > 0:
+    reads_singly = limits.listing_bytes is None
+    poor = _POOR_RESCAN if reads_singly else _POOR_PASS
+    while rounds.n_live > limits.most_clusters and rounds.rescan():
         reason = rounds.merge_while_rich()
-        n_merged = n_before - rounds.n_live
-        least = max(_POOR_RESCAN * n_before, _POOR_LIST * n_listed)
-        if limits.listing_bytes is not None:
-            least = _POOR_PASS * n_before
-        if n_merged < least:
+        if rounds.n_live > (1 - poor) * n_before:
             return (
-                f"new lists for {n_listed:,} clusters led from {n_before:,} to {rounds.n_live:,} "
-                f"clusters only, and {reason}"
+                f"a rescan led from {n_before:,} to {rounds.n_live:,} clusters only, and {reason}"
             )
+        if reads_singly and rounds.listed_again > _MOST_LISTED:
+            return f"rescans have read as much as {_MOST_LISTED} lists of every point"
         n_before = rounds.n_live
     return reason
 

@@ -33,11 +33,15 @@ from clustergrid.pipeline.sizes import format_bytes
 __all__ = ["Chained", "merge_by_chain"]
 
 _DISTANCE_BYTES = 8
-# Rows in one product. More are no quicker each, and take long.
-_MOST_ROWS_A_BATCH = 256
+# Rows in one product. More are no quicker each, and most of them are not what comes next.
+_MOST_ROWS_A_BATCH = 64
 # The rows on their way, of all rows that there is room for.
 _BATCH_SHARE = 4
 _FIRST_BATCH = 16
+# However little what is fetched ahead is read: a product of few rows takes as long as of one.
+_FEWEST_AHEAD = 7
+# For one row that waits to be read, besides a batch of them, so many were.
+_READ_A_WAITING = 4
 # Points in one batch; and in a cluster that is fetched before it is needed. Others are a product
 # by themselves.
 _POINTS_A_BATCH = 1024
@@ -111,15 +115,19 @@ class _Chaining:
         slots = np.flatnonzero(clusters.live)
         self._n_clusters = width = len(slots)
         self._n_merges = width - limits.most_clusters
-        self._n_entries = limits.rows_bytes // _DISTANCE_BYTES
-        _check_room(limits.rows_bytes, width)
-        rows_a_batch = self._n_entries // (_BATCH_SHARE * width)
-        self._most_a_batch = min(rows_a_batch, _MOST_ROWS_A_BATCH)
+        rows_bytes = limits.chain_bytes(source.n)
+        _check_room(rows_bytes, width)
+        self._n_entries = rows_bytes // _DISTANCE_BYTES
+        # A batch is a pass, whatever it holds.
+        self._is_pass = limits.listing_bytes is not None
+        self._most_a_batch = self._limited(self._n_entries // (_BATCH_SHARE * width))
         room = min(width, self._n_entries // width - self._most_a_batch)
         n_points = np.bincount(labels_of(clusters), minlength=source.n)[slots]
         self._rows = open_rows(np.empty(room * width), clusters, slots, n_points)
         self._chain = open_chain(width, self._n_merges)
-        self._a_batch = min(_FIRST_BATCH, self._most_a_batch)
+        self._a_batch = (
+            self._most_a_batch if self._is_pass else min(_FIRST_BATCH, self._most_a_batch)
+        )
         self._n_fetched = self._n_batches = 0
         # Rows fetched ahead since the size of batches was chosen: those that were read, and those
         # that were given up before.
@@ -185,14 +193,20 @@ class _Chaining:
         self._n_required += 1
         self._report.distances += int(rows.n_points[columns].sum()) * (self._source.n - 1)
 
+    def _limited(self, rows_a_batch: int) -> int:
+        return rows_a_batch if self._is_pass else min(rows_a_batch, _MOST_ROWS_A_BATCH)
+
     def _choose_size(self) -> None:
         """Make batches smaller where most of what is fetched ahead is given up unread."""
+        if self._is_pass:
+            self._a_batch = self._most_a_batch
+            return
         n_read = int(self._chain.counts[4]) - self._n_first_reads - self._n_required
         if n_read + self._n_wasted < self._a_batch:
             return
-        if self._n_wasted > n_read:
+        if 4 * self._n_wasted > n_read:
             self._a_batch = min(self._most_a_batch, max(2, self._a_batch // 2))
-        elif 4 * self._n_wasted <= n_read:
+        elif 16 * self._n_wasted <= n_read:
             self._a_batch = min(self._most_a_batch, 2 * self._a_batch)
         self._n_first_reads = int(self._chain.counts[4])
         self._n_required = self._n_wasted = 0
@@ -206,6 +220,10 @@ class _Chaining:
         held = rows.holder[rows.holder >= 0]
         n_free = len(rows.holder) - int(np.count_nonzero(chain.inside[held]))
         n_ahead = min(self._a_batch - 1, (n_free - 1) // 2)
+        if not self._is_pass:
+            n_waiting = int(np.count_nonzero(~rows.is_read[held]))
+            n_more = _MOST_ROWS_A_BATCH + int(chain.counts[4]) // _READ_A_WAITING - n_waiting
+            n_ahead = min(n_ahead, max(_FEWEST_AHEAD, n_more))
         if not known or n_ahead < 1:
             return np.empty(0, np.int64)
         near = np.flatnonzero(
@@ -261,7 +279,7 @@ class _Chaining:
         self._rows = moved
         self._chain = renumber_chain(chain, kept)
         rows_a_batch = (self._n_entries - len(rows.entries)) // len(kept)
-        self._most_a_batch = min(max(1, rows_a_batch), _MOST_ROWS_A_BATCH)
+        self._most_a_batch = self._limited(max(1, rows_a_batch))
 
 
 def _check_room(rows_bytes: int, width: int) -> None:

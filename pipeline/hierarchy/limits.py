@@ -13,8 +13,8 @@ __all__ = ["FEWEST_ROWS", "LISTED_BYTES", "Limits"]
 FEWEST_ROWS = 4
 """Rows of distances that the chain needs at once: of two neighbours, one on its way, and a copy."""
 
-LISTED_BYTES = 16
-"""Of a distance between a cluster that a pass lists anew and another: two totals."""
+LISTED_BYTES = 8
+"""Of a distance between a cluster that a pass lists anew and another."""
 
 # Of an entry of a list; room for two, and half as much for the lists of unions.
 _ENTRY_BYTES = 13
@@ -39,7 +39,8 @@ class Limits:
         K, how many near clusters are listed. More leave fewer clusters and take more memory,
         26 K bytes a point (and up to half as much again while lists are united).
     rows_bytes
-        For rows of distances, of clusters to all others, where lists leave too many clusters.
+        For rows of distances, of clusters to all others, where lists leave too many clusters. By
+        default as much as the lists or the square take, which do not live then.
     listing_bytes
         For what one pass over distances at rest makes new lists of, `LISTED_BYTES` for each
         distance between clusters. If it is given, single distances are never asked for: they
@@ -55,7 +56,7 @@ class Limits:
 
     most_clusters: int
     n_neighbors: int = 64
-    rows_bytes: int = 2**28
+    rows_bytes: int | None = None
     listing_bytes: int | None = None
     threads: int = 1
 
@@ -64,6 +65,18 @@ class Limits:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+
+    def chain_bytes(self, n: int) -> int:
+        """Return the memory for rows of distances of n points.
+
+        Examples
+        --------
+        >>> Limits(most_clusters=1000).chain_bytes(10_000)
+        24960000
+        """
+        if self.rows_bytes is not None:
+            return self.rows_bytes
+        return max(self.most_clusters**2 * _DISTANCE_BYTES, n * _lists_bytes(n, self.n_neighbors))
 
     @staticmethod
     def least_bytes(n: int, *, n_neighbors: int = 64, threads: int = 1) -> int:
@@ -74,9 +87,8 @@ class Limits:
         >>> Limits.least_bytes(10_000), Limits.least_bytes(10_000, n_neighbors=16)
         (29050000, 10330000)
         """
-        lists_bytes = min(n_neighbors, max(1, n - 1)) * _LIST_BYTES
-        working_bytes = max(lists_bytes, FEWEST_ROWS * _DISTANCE_BYTES)
-        return n * (_VECTORS_BYTES + threads * _THREAD_BYTES + working_bytes)
+        vectors_bytes = _VECTORS_BYTES + threads * _THREAD_BYTES
+        return n * (vectors_bytes + _lists_bytes(n, n_neighbors))
 
     @classmethod
     def within(
@@ -112,3 +124,9 @@ class Limits:
             rows_bytes=working_bytes,
             threads=threads,
         )
+
+
+def _lists_bytes(n: int, n_neighbors: int) -> int:
+    """Return what the list of a point takes, or else the few rows of a chain."""
+    lists_bytes = min(n_neighbors, max(1, n - 1)) * _LIST_BYTES
+    return max(lists_bytes, FEWEST_ROWS * _DISTANCE_BYTES)

@@ -96,6 +96,7 @@ class ProvedRounds:
         self._merges: list[Merges] = []
         self.n_live = source.n
         self._n_rescans = 0
+        self._n_listed_again = 0
         self._n_asked = 0
         # Distances and entries looked at since the last pass.
         self._spent = 0
@@ -232,8 +233,13 @@ class ProvedRounds:
         self._report.clusters_left = self.n_live
         pause()
 
-    def rescan(self) -> int:
-        """List anew what is near to the clusters that have no proof; return how many there are.
+    @property
+    def listed_again(self) -> float:
+        """How many lists of points rescans have made, a point."""
+        return self._n_listed_again / self._source.n
+
+    def rescan(self) -> bool:
+        """List anew what is near to the clusters that have no proof; False if there are none.
 
         Where one pass lists only some, these are the lowest in the tree: others wait for them.
         """
@@ -255,10 +261,12 @@ class ProvedRounds:
                 partial(self._tell_rescan, done, len(pieces)),
             )
             replace_lists(self._lists, owners, found)
-            self._report.distances += int(n_points[owners].sum()) * (self._source.n - 1)
+            n_listed = int(n_points[owners].sum())
+            self._n_listed_again += n_listed
+            self._report.distances += n_listed * (self._source.n - 1)
         self._round.changed[blocking] = True
         self._n_rescans += len(blocking) > 0
-        return len(blocking)
+        return len(blocking) > 0
 
     def _tell_rescan(self, done: int, total: int, share: float) -> None:
         self._report("rescan", (done + share) / total)

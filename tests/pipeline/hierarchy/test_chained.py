@@ -142,7 +142,7 @@ def test_hubs_after_rounds(kind, rows, method):
     source = Counting(distances)
     limits = limits_of(300, rows=rows, most_clusters=7, n_neighbors=3)
     left = merge_certified(source, method, limits=limits)
-    assert left.chained > 30
+    assert left.chained > (0 if kind.startswith("noise") else 30)
     assert left.rows_fetched == sum(source.batches)
     assert left.passes == pytest.approx(source.n_distances / len(distances))
     assert len(left.start.sizes) == 7
