@@ -65,6 +65,9 @@ _STATISTICS_BYTES = 56
 """Seven numbers of every row in every block of columns, and of every column likewise."""
 _TREE_BYTES = 200
 """A merge and the vectors of the engines, an observation."""
+_FOREST_BYTES = 400
+"""An observation of a spanning forest: edges, and those that wait, greatest edges of paths from up to
+seven roots, and the merges."""
 _CLUSTER_BYTES = 1000
 """A centroid's list of its nearest, what else is known of it, and half of both to pack them."""
 _NORMS_BYTES = 32
@@ -278,8 +281,9 @@ class AxisWork:
 
     @property
     def _tree_bytes(self) -> int:
-        if self.engine == "data" and self.method != "single":
-            return centroid_tree_bytes(self.tile.n, self.tile.k)
+        if self.engine == "data":
+            n, k = self.tile.n, self.tile.k
+            return _FOREST_BYTES * n if self.method == "single" else centroid_tree_bytes(n, k)
         pair = _SMALL_PAIR_BYTES if self.engine == "scipy" else 0
         return self._tree_vectors_bytes + pair * self.tile.n**2 + self._copied_bytes
 
