@@ -37,12 +37,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clustergrid.pipeline._jit import jit
+from clustergrid.pipeline._jit import inline, jit
 from clustergrid.pipeline.hierarchy._neighbors import Neighbors, Reach, offer
 from clustergrid.pipeline.points._sieve import find_negative
 from clustergrid.pipeline.summaries._means import AT_ONCE, Summaries, distance_of, squares_to_some
 
-__all__ = ["Compared", "fill_operands", "longest", "mean_of", "offer_around", "offer_negative"]
+__all__ = [
+    "Compared",
+    "fill_operands",
+    "guess_reach",
+    "longest",
+    "mean_of",
+    "offer_around",
+    "offer_negative",
+    "which_are_short",
+]
 
 _AFTER = 3
 """Features of an operand that come after those of a mean."""
@@ -217,6 +226,7 @@ def offer_around(
     """
     m = len(compared.slots)
     others = np.empty(2 * n_neighbors + AT_ONCE, np.int64)
+    squares = np.empty(AT_ONCE)
     for p in range(len(places)):
         place = places[p]
         first, after = _around(place, n_neighbors, m)
@@ -227,7 +237,94 @@ def offer_around(
                 count += 1
         for at in range(count, count + AT_ONCE - 1):
             others[at] = first
-        _offer_some(compared, place, p, others, count, n_neighbors, norms, operands, lists, reach)
+        _offer_some(
+            compared,
+            place,
+            p,
+            others,
+            count,
+            n_neighbors,
+            norms,
+            operands,
+            lists,
+            reach,
+            squares,
+        )
+
+
+@jit
+def guess_reach(
+    products: NDArray[np.float32],
+    compared: Compared,
+    places: NDArray[np.int64],
+    first_list: int,
+    sample: NDArray[np.int64],
+    rank: int,
+    norms: NDArray[np.float64],
+    operands: NDArray[np.float32],
+    reach: Reach,
+) -> None:
+    """Guess how far lists will reach: as far as number `rank` of a sample of all clusters.
+
+    An entry takes its time to be put into a list and out again; most of those that come first
+    would be.
+
+    Parameters
+    ----------
+    products
+        ``(q, w)``: of operands, but for the last two features, with the clusters of the sample.
+    compared, places, first_list
+        As in `offer_negative`.
+    sample
+        ``(w,) int64``: places.
+    rank
+        Counted from one.
+    norms, operands, reach
+        Of the lists; they get to know the guess.
+    """
+    summaries, scale = compared.summaries, compared.scale
+    least = np.empty(rank)
+    for q in range(len(products)):
+        p = first_list + q
+        place = places[p]
+        i = compared.where[place]
+        least[:] = np.inf
+        for j in range(len(sample)):
+            square = max(norms[p] + products[q, j], 0.0)
+            if summaries.is_ward:
+                inverses = 1.0 / summaries.sizes[i]
+                inverses += 1.0 / summaries.sizes[compared.where[sample[j]]]
+                square = 2.0 * square / inverses
+            if square < least[rank - 1] and sample[j] != place:
+                _insert(least, square)
+        square = least[rank - 1] / (scale * scale)
+        distance = summaries.factor * (np.sqrt(square) if summaries.is_ward else square)
+        reach.distance[p] = distance
+        _set_reach(summaries, scale, i, distance, norms[p], p, operands)
+
+
+@jit
+def _insert(ascending: NDArray[np.float64], value: float) -> None:
+    """Put a value in its place, and drop the last one."""
+    place = len(ascending) - 1
+    while place > 0 and ascending[place - 1] > value:
+        ascending[place] = ascending[place - 1]
+        place -= 1
+    ascending[place] = value
+
+
+@jit
+def which_are_short(
+    lists: Neighbors, guesses: NDArray[np.float64], n_neighbors: int
+) -> NDArray[np.bool_]:
+    """Return which lists have fewer entries than K within a guess: others may be missing."""
+    short = np.empty(len(guesses), np.bool_)
+    for p in range(len(guesses)):
+        within = 0
+        for entry in range(lists.counts[p]):
+            within += lists.bounds[p, entry] <= guesses[p]
+        short[p] = within < n_neighbors
+    return short
 
 
 @jit
@@ -238,6 +335,7 @@ def offer_negative(
     places: NDArray[np.int64],
     first_list: int,
     first_column: int,
+    n_around: int,
     n_neighbors: int,
     norms: NDArray[np.float64],
     operands: NDArray[np.float32],
@@ -255,23 +353,36 @@ def offer_negative(
         All clusters, and whose lists these are.
     first_list, first_column
         The first list at the left, and the place of the first cluster at the right.
+    n_around
+        So many on either side of an owner were offered already.
     n_neighbors, norms, operands, lists, reach
         As in `offer_around`.
     """
     m = len(compared.slots)
     others = np.empty(2 * signs.shape[1] + AT_ONCE, np.int64)
+    squares = np.empty(AT_ONCE)
     for q in range(len(signs)):
         p = first_list + q
         place = places[p]
-        known = _around(place, n_neighbors, m)
+        known = _around(place, n_around, m)
         count = find_negative(signs[q], width, first_column, known, others)
         if count > 0:
             _offer_some(
-                compared, place, p, others, count, n_neighbors, norms, operands, lists, reach
+                compared,
+                place,
+                p,
+                others,
+                count,
+                n_neighbors,
+                norms,
+                operands,
+                lists,
+                reach,
+                squares,
             )
 
 
-@jit
+@inline
 def _offer_some(
     compared: Compared,
     place: int,
@@ -283,12 +394,12 @@ def _offer_some(
     operands: NDArray[np.float32],
     lists: Neighbors,
     reach: Reach,
+    squares: NDArray[np.float64],
 ) -> None:
     """Compute the distances of a cluster to some others, and offer them to its list, number p."""
     summaries = compared.summaries
     where = compared.where
     i = where[place]
-    squares = np.empty(AT_ONCE)
     farthest = before = reach.distance[p]
     for start in range(0, count, AT_ONCE):
         squares_to_some(summaries, i, where, others, start, squares)

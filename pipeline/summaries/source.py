@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from math import ceil, sqrt
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from clustergrid.pipeline.hierarchy._neighbors import (
     close_lists,
     open_lists,
     open_reach,
+    replace_lists,
 )
 from clustergrid.pipeline.hierarchy._threads import in_threads
 from clustergrid.pipeline.hierarchy.methods import Merges
@@ -37,10 +39,12 @@ from clustergrid.pipeline.points._near_order import near_order
 from clustergrid.pipeline.summaries._lists import (
     Compared,
     fill_operands,
+    guess_reach,
     longest,
     mean_of,
     offer_around,
     offer_negative,
+    which_are_short,
 )
 from clustergrid.pipeline.summaries._means import (
     fill_rows,
@@ -70,6 +74,12 @@ _OWNERS_A_TASK = 2048
 _BLOCK_VALUES = 2**17
 """Of means that become operands together."""
 
+_SAMPLED = 16
+"""A guess takes one of so many clusters."""
+
+_GUESSED_FROM = 20
+"""Clusters, in units of K, from which on lists begin with a guess."""
+
 _VALUES_A_PIECE = 2**24
 """Means' values that are compared exactly between two pauses."""
 
@@ -87,9 +97,15 @@ class _Wanted:
 
 
 class _Lists:
-    """Lists of some clusters, to which others are offered."""
+    """Lists of some clusters, to which others are offered.
 
-    def __init__(self, wanted: _Wanted, places: NDArray[np.int64]) -> None:
+    Where there are many others, lists begin with a guess of how far they will reach; where not,
+    with the clusters next to their owner.
+    """
+
+    def __init__(
+        self, wanted: _Wanted, places: NDArray[np.int64], *, may_guess: bool = True
+    ) -> None:
         self._compared, self._places = wanted.compared, places
         self._n_neighbors = wanted.n_neighbors
         self._width = wanted.compared.summaries.rows.shape[1] + 3
@@ -101,18 +117,45 @@ class _Lists:
         self._lists = open_lists(n, self._n_neighbors)
         self._reach: Reach = open_reach(n, np.dtype(np.float64))
         self._scratch = np.empty(_OWNERS * _COLUMNS, np.float32)
-        self._around()
+        self._n_around = 0
+        self._guesses: NDArray[np.float64] | None = None
+        if may_guess and len(self._compared.slots) >= _GUESSED_FROM * self._n_neighbors:
+            self._guess()
+            self._guesses = self._reach.distance.copy()
+        else:
+            self._n_around = self._n_neighbors
+            offer_around(
+                self._compared,
+                places,
+                self._n_neighbors,
+                self._norms,
+                self._left,
+                self._lists,
+                self._reach,
+            )
 
-    def _around(self) -> None:
-        offer_around(
-            self._compared,
-            self._places,
-            self._n_neighbors,
-            self._norms,
-            self._left,
-            self._lists,
-            self._reach,
-        )
+    def _guess(self) -> None:
+        """Guess so generously that few lists have to be made again."""
+        sample = np.arange(0, len(self._compared.slots), _SAMPLED)
+        # So many of the K nearest are in the sample, on average; three deviations more hardly ever.
+        expected = self._n_neighbors / _SAMPLED
+        rank = ceil(expected + 3 * sqrt(expected) + 2)
+        right = np.empty((len(sample), self._width), np.float32)
+        norms = np.empty(len(sample))
+        fill_operands(self._compared, sample, self._centre, False, right, norms)
+        means = slice(0, self._width - 2)
+        for rows in slabs(len(self._places), _OWNERS):
+            guess_reach(
+                self._left[rows, means] @ right[:, means].T,
+                self._compared,
+                self._places,
+                rows.start,
+                sample,
+                rank,
+                self._norms,
+                self._left,
+                self._reach,
+            )
 
     def near_to_far(self) -> list[slice]:
         """Return ranges of all clusters, those about the nearest first."""
@@ -150,12 +193,23 @@ class _Lists:
                     self._places,
                     rows.start,
                     others.start + columns.start,
+                    self._n_around,
                     self._n_neighbors,
                     self._norms,
                     self._left,
                     self._lists,
                     self._reach,
                 )
+
+    def short(self) -> NDArray[np.intp]:
+        """Return the lists that a guess was too low for."""
+        if self._guesses is None:
+            return np.empty(0, np.intp)
+        return np.flatnonzero(which_are_short(self._lists, self._guesses, self._n_neighbors))
+
+    def replace(self, numbers: NDArray[np.intp], others: _Lists) -> None:
+        """Put others in the place of some lists."""
+        replace_lists(self._lists, numbers, others._lists)
 
     def closed(self) -> Neighbors:
         """Return the lists of the K nearest, with room for no more."""
@@ -170,11 +224,20 @@ class _Lists:
 
 def _lists_of(wanted: _Wanted, part: slice) -> tuple[slice, Neighbors]:
     """List what is nearest to some owners, of all clusters."""
-    lists = _Lists(wanted, wanted.owners[part])
+    places = wanted.owners[part]
+    lists = _listed(wanted, places)
+    short = lists.short()
+    if len(short):
+        lists.replace(short, _listed(wanted, places[short], may_guess=False))
+    return part, lists.closed()
+
+
+def _listed(wanted: _Wanted, places: NDArray[np.int64], *, may_guess: bool = True) -> _Lists:
+    lists = _Lists(wanted, places, may_guess=may_guess)
     for others in lists.near_to_far():
         end_if_stopped()
         lists.offer(others)
-    return part, lists.closed()
+    return lists
 
 
 class SummarySource:

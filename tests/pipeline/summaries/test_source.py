@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist, squareform
 
-from clustergrid.pipeline.summaries import source as summary_source
 from clustergrid.pipeline.execution import SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.hierarchy._clusters import CODES, join, open_clusters
+from clustergrid.pipeline.summaries import source as summary_source
 from clustergrid.pipeline.summaries.rows import SummaryRows
 from clustergrid.pipeline.summaries.source import SummarySource
 from tests.pipeline.hierarchy.kinds import UNTIED, definition
@@ -97,10 +97,13 @@ def test_all_distances_are_those_of_the_definition(kind, method):
         np.testing.assert_array_equal(pairs, found[first, second])
 
 
+@pytest.mark.parametrize("sampled", [1, 4, 40])  # of all: how far lists reach is known; hardly
 @pytest.mark.parametrize("executor", [SerialExecutor(), ThreadsExecutor(3)])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", ["normal", "heavy tails", "offset", "far apart", "powers of 3"])
-def test_lists_are_the_nearest_by_distance_and_slot(monkeypatch, kind, method, executor):
+def test_lists_are_the_nearest_by_distance_and_slot(monkeypatch, kind, method, executor, sampled):
+    monkeypatch.setattr(summary_source, "_SAMPLED", sampled)
+    monkeypatch.setattr(summary_source, "_GUESSED_FROM", 5)
     monkeypatch.setattr(summary_source, "_OWNERS", 16)
     monkeypatch.setattr(summary_source, "_COLUMNS", 64)
     monkeypatch.setattr(summary_source, "_OWNERS_A_TASK", 48)
