@@ -294,16 +294,41 @@ class Unsteady(Counting):
     def __init__(self, distances, spread):
         super().__init__(distances)
         self._spread = spread
+        self._rng = np.random.default_rng(0)
+        self.rescans = self.listed = 0
+
+    def _shaken(self, distances):
+        return distances * (1 + self._spread * self._rng.random(distances.shape))
+
+    def nearest_points(self, *asked):
+        return self._shaken_lists(super().nearest_points(*asked))
+
+    def nearest_clusters(self, clusters, method, n_neighbors, owners, pause):
+        self.rescans += 1
+        self.listed += self._points_of(clusters, owners).sum()
+        return self._shaken_lists(
+            super().nearest_clusters(clusters, method, n_neighbors, owners, pause)
+        )
+
+    def _shaken_lists(self, lists):
+        listed = np.arange(lists.ids.shape[1]) < lists.counts[:, None]
+        lists.bounds[listed] = self._shaken(lists.bounds[listed])
+        lists.tau[:] = self._shaken(lists.tau)
+        return lists
+
+    def distances(self, *asked):
+        return self._shaken(super().distances(*asked))
 
     def rows(self, *asked):
-        rows = super().rows(*asked)
-        rng = np.random.default_rng(len(self.batches))
-        return rows * (1 + self._spread * rng.random(rows.shape))
+        return self._shaken(super().rows(*asked))
+
+
+UNSTEADY = ["equal distances", "normal", "powers of 3", "integers"]
 
 
 @pytest.mark.parametrize("spread", [1e-15, 1e-3, 10])
-@pytest.mark.parametrize("kind", ["equal distances", "normal", "powers of 3", "integers"])
-def test_it_ends_whatever_the_distances_are(kind, spread):
+@pytest.mark.parametrize("kind", UNSTEADY)
+def test_the_chain_ends_whatever_the_distances_are(kind, spread):
     distances = pdist(KINDS[kind](np.random.default_rng(0), 200))
     n = len(squareform(distances))
     for rows in (4, 50):
@@ -311,6 +336,25 @@ def test_it_ends_whatever_the_distances_are(kind, spread):
         Z = chain_tree(distances, "average", rows=rows, source=source)
         assert is_valid_linkage(Z)
         assert len(source.batches) <= 4 * n
+
+
+@pytest.mark.parametrize("spread", [1e-15, 1e-3, 10])
+@pytest.mark.parametrize("kind", UNSTEADY)
+@pytest.mark.parametrize("listing_bytes", [None, 4000])
+def test_rounds_end_whatever_the_distances_are(kind, spread, listing_bytes):
+    distances = pdist(KINDS[kind](np.random.default_rng(0), 200))
+    n = len(squareform(distances))
+    for method in ("complete", "average", "ward"):
+        source = Unsteady(distances, spread)
+        limits = Limits(
+            most_clusters=1, n_neighbors=3, rows_bytes=8 * n * 5, listing_bytes=listing_bytes
+        )
+        left = merge_certified(source, method, limits=limits)
+        assert is_valid_linkage(linkage_matrix(left.start.merges, n))
+        # Each rescan but the last led to the merge of some clusters, and they have read enough.
+        assert source.rescans <= n
+        if listing_bytes is None:
+            assert source.listed <= (4 + 1) * n
 
 
 class Broken(Counting):
