@@ -1,16 +1,14 @@
 """Kernel: distances between clusters, from regions of a matrix of distances between points.
 
 The matrix above its diagonal is cut into regions of a fixed number of rows and columns, counted
-from its corner, which come one after another, row by row; in each, rows come in their order, and in
-these columns. For clusters A and B, what is below is added up in just that order, whatever is asked
-for, and whoever does it::
+from its corner, which come one after another, row by row. What is asked for is added up region by
+region, and in each of them in an order that depends on nothing else. So a distance has the same
+bits whatever the tiles that regions were read from, whatever else is asked for, and however many
+threads there are: each total belongs to one of them at a time.
 
-    one(A, B)    over the pairs (i, j), i < j, with i in A and j in B
-    one(B, A)    over those with i in B and j in A
-
-and brought together last. So a distance has the same bits in a row, in the square and alone, and
-they do not depend on the tiles that the regions were read from, nor on the number of threads: what
-belongs to one cluster is added by one thread at a time.
+Of the square, and of pairs, clusters A and B have two totals, over the pairs of points (i, j),
+i < j, with i in A and j in B, and over those with i in B and j in A. They are brought together
+last. Of rows, which may be more than the memory holds twice, there is one.
 """
 
 from __future__ import annotations
@@ -37,12 +35,15 @@ __all__ = [
     "finish_rows",
     "mark_tiles",
     "nearest_of_rows",
+    "reduce_columns_to_rows",
     "reduce_pairs",
     "reduce_to_rows",
     "reduce_to_square",
 ]
 
-_TILE = 32
+# Columns that are turned to rows together, and the rows of each that are read at once.
+_COLUMNS = 64
+_ROWS = 8
 
 
 class Members(NamedTuple):
@@ -139,13 +140,11 @@ def reduce_to_rows(
     weights: NDArray[np.float64],
     method: int,
     owner_of: NDArray[np.int64],
-    columns: NDArray[np.int64],
     rows: NDArray[np.float64],
-    back: NDArray[np.float64],
     start: int,
     stop: int,
 ) -> None:
-    """Take some rows of a region into the totals of a few clusters, the owners, with all others.
+    """Take the rows of a few clusters, the owners, into their totals with all others.
 
     Parameters
     ----------
@@ -153,24 +152,87 @@ def reduce_to_rows(
         As in `reduce_to_square`; positions are those of the ``m`` live clusters.
     owner_of
         ``(n,) int64``: which owner each point belongs to; -1 for none.
-    columns
-        The points of owners among the region's columns, in their order.
     rows
-        ``(owners, m)``: totals over pairs of which the owner has the lower point.
-    back
-        ``(m, owners)``: over those of which it has the higher one.
+        ``(owners, m)``: the totals.
     """
     for place in range(start, stop):
         row = region.order[place]
-        point = region.top + row
-        weight = weights[point]
-        if owner_of[point] >= 0:
-            _add_row(region, row, positions, weights, method, rows[owner_of[point]])
-        into = back[positions[point]]
-        for j in columns[np.searchsorted(columns, point + 1) :]:
-            at = owner_of[j]
-            distance = region.distances[row, j - region.left]
-            into[at] = add_pair(method, into[at], np.float64(distance), weight * weights[j])
+        owner = owner_of[region.top + row]
+        if owner >= 0:
+            _add_row(region, row, positions, weights, method, rows[owner])
+
+
+@jit
+def reduce_columns_to_rows(
+    region: Region,
+    positions: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    method: int,
+    owner_of: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    rows: NDArray[np.float64],
+    start: int,
+    stop: int,
+) -> None:
+    """Take the columns of some owners into their totals with all others.
+
+    Parameters
+    ----------
+    region, positions, weights, method, owner_of, rows
+        As in `reduce_to_rows`.
+    columns
+        The points of owners among the region's columns, in their order.
+    start, stop
+        Which owners.
+    """
+    height = len(region.distances)
+    turned = np.empty((_COLUMNS, height), region.distances.dtype)
+    chosen = np.empty(_COLUMNS, np.int64)
+    count = 0
+    for place in range(len(columns)):
+        if start <= owner_of[columns[place]] < stop:
+            chosen[count] = columns[place]
+            count += 1
+        if count == _COLUMNS or (count > 0 and place == len(columns) - 1):
+            _turn(region, chosen[:count], turned)
+            for k in range(count):
+                _add_column(
+                    *(region, chosen[k], turned[k], positions, weights, method),
+                    rows[owner_of[chosen[k]]],
+                )
+            count = 0
+
+
+@jit
+def _turn(region: Region, columns: NDArray[np.int64], turned: NDArray[Any]) -> None:
+    """Copy some columns of a region to rows, through which a processor reads more easily."""
+    height = len(region.distances)
+    for top in range(0, height, _ROWS):
+        bottom = min(top + _ROWS, height)
+        for k in range(len(columns)):
+            column = columns[k] - region.left
+            for row in range(top, bottom):
+                turned[k, row] = region.distances[row, column]
+
+
+@jit
+def _add_column(
+    region: Region,
+    point: int,
+    distances: NDArray[Any],
+    positions: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    method: int,
+    into: NDArray[np.float64],
+) -> None:
+    """Add a point's distances to earlier ones into the totals, ``(m,)``, of their clusters."""
+    n_earlier = max(0, min(len(distances), point - region.top))
+    where = positions[region.top : region.top + n_earlier]
+    others = weights[region.top : region.top + n_earlier]
+    weight = weights[point]
+    for i in range(n_earlier):
+        at = where[i]
+        into[at] = add_pair(method, into[at], np.float64(distances[i]), weight * others[i])
 
 
 @jit
@@ -180,31 +242,19 @@ def finish_rows(
     owners: NDArray[np.int64],
     slots: NDArray[np.int64],
     rows: NDArray[np.float64],
-    back: NDArray[np.float64],
     start: int,
     stop: int,
 ) -> None:
     """Make distances of the totals in rows `start` to `stop`; a cluster's to itself is infinite."""
-    for left in range(0, len(slots), _TILE):
-        right = min(left + _TILE, len(slots))
-        for owner in range(start, stop):
-            slot = int(owners[owner])
-            for column in range(left, right):
-                other = int(slots[column])
-                total = _together(method, rows[owner, column], back[column, owner])
-                rows[owner, column] = np.inf
-                if other != slot:
-                    low, high = min(slot, other), max(slot, other)
-                    rows[owner, column] = total_distance(clusters, method, low, high, total)
-
-
-@jit
-def _together(method: int, one: float, other: float) -> float:
-    if method == COMPLETE:
-        return max(one, other)
-    if method == SINGLE:
-        return min(one, other)
-    return one + other
+    for owner in range(start, stop):
+        slot = int(owners[owner])
+        for column in range(len(slots)):
+            other = int(slots[column])
+            total = rows[owner, column]
+            rows[owner, column] = np.inf
+            if other != slot:
+                low, high = min(slot, other), max(slot, other)
+                rows[owner, column] = total_distance(clusters, method, low, high, total)
 
 
 @jit
@@ -311,6 +361,15 @@ def _add_pairs(
                 distance = np.float64(region.distances[i - region.top, j - region.left])
                 total = add_pair(method, total, distance, weights[i] * weights[j])
     return total
+
+
+@jit
+def _together(method: int, one: float, other: float) -> float:
+    if method == COMPLETE:
+        return max(one, other)
+    if method == SINGLE:
+        return min(one, other)
+    return one + other
 
 
 @jit

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import isqrt
 
 from clustergrid.pipeline.errors import MemoryLimitError
+from clustergrid.pipeline.hierarchy.limits import LISTED_BYTES
 from clustergrid.pipeline.sizes import format_bytes
 from clustergrid.pipeline.tile_memory import with_slack
 
@@ -83,8 +84,8 @@ class StoredMemory:
 
     @property
     def reading_bytes(self) -> int:
-        """Of tiles that are read at once: encoded, decoded, and cut out."""
-        return self.threads * with_slack(3 * self._edge**2 * self.itemsize)
+        """Of tiles that are read at once: encoded, and decoded."""
+        return self.threads * with_slack(2 * self._edge**2 * self.itemsize)
 
     @property
     def tasks_bytes(self) -> int:
@@ -129,12 +130,16 @@ class StoredMemory:
     def least_bytes(self) -> int:
         """The least with which work can begin."""
         clusters = min(self.n, _LEAST_CLUSTERS)
-        rounds = self.region_bytes + self.reading_bytes + 16 * clusters * self.n
+        rounds = self.region_bytes + self.reading_bytes + LISTED_BYTES * clusters * self.n
         return max(
             self.lists_bytes + max(self.tasks_bytes, rounds),
             self._contraction_bytes + clusters**2 * 8 * 21 // 20,
         )
 
-    def rows_bytes(self, memory_bytes: int) -> int:
-        """How much is left for rows of clusters beside the lists."""
+    def listing_bytes(self, memory_bytes: int) -> int:
+        """How much is left beside the lists for what new ones are made of."""
         return memory_bytes - self.lists_bytes - self.region_bytes - self.reading_bytes
+
+    def rows_bytes(self, memory_bytes: int) -> int:
+        """How much rows of distances may take once the lists are gone."""
+        return memory_bytes - self._contraction_bytes

@@ -20,15 +20,16 @@ from clustergrid.pipeline.hierarchy._neighbors import Neighbors, open_lists
 from clustergrid.pipeline.hierarchy._pieces import cut_evenly
 from clustergrid.pipeline.hierarchy._regions import (
     Members,
-    Region,
     finish_pairs,
     finish_rows,
     nearest_of_rows,
+    reduce_columns_to_rows,
     reduce_pairs,
     reduce_to_rows,
     reduce_to_square,
 )
 from clustergrid.pipeline.hierarchy._threads import in_threads
+from clustergrid.pipeline.hierarchy.limits import LISTED_BYTES
 from clustergrid.pipeline.stored.lists import list_points
 from clustergrid.pipeline.stored.regions import RegionReader
 from clustergrid.storage.condensed import CondensedDistances
@@ -65,9 +66,9 @@ class StoredSource:
         Where lists of the points are made. Tiles that no other process can open stay in this one.
     threads
         How many threads of this process read tiles, and work on what was read.
-    rows_bytes
-        What `nearest_clusters` may hold of rows of distances, beside the region; it takes a pass
-        for as many owners as fit.
+    listing_bytes
+        What `nearest_clusters` may hold beside the region, `LISTED_BYTES` for each distance
+        between an owner and another cluster; it takes a pass for as many owners as fit.
 
     Examples
     --------
@@ -75,7 +76,7 @@ class StoredSource:
     >>> from clustergrid.pipeline.execution import SerialExecutor
     >>> from clustergrid.pipeline.hierarchy._clusters import open_clusters
     >>> d = pdist([[0.0], [1.0], [5.0]])
-    >>> source = StoredSource(d, executor=SerialExecutor(), threads=1, rows_bytes=10**6)
+    >>> source = StoredSource(d, executor=SerialExecutor(), threads=1, listing_bytes=10**6)
     >>> clusters = open_clusters(np.ones(3, np.int64), "average")
     >>> source.square(clusters, "average", lambda share: None)[0, 2], source.reads
     (5.0, 1.0)
@@ -87,12 +88,12 @@ class StoredSource:
         *,
         executor: Executor,
         threads: int,
-        rows_bytes: int,
+        listing_bytes: int,
     ) -> None:
         self.n = distances.n
         self._distances = distances
         self._threads = threads
-        self._rows_bytes = rows_bytes
+        self._listing_bytes = listing_bytes
         self._reader = RegionReader(distances, threads)
         self._listed_bytes = 0
         is_shared = executor.in_process or _travels(distances.tiles)
@@ -130,8 +131,7 @@ class StoredSource:
         """List the K nearest clusters of some clusters, in as few passes as the memory allows."""
         lists = open_lists(len(owners), n_neighbors)
         slots = np.flatnonzero(clusters.live)
-        # Two totals of each pair.
-        at_once = max(1, self._rows_bytes // (16 * len(slots)))
+        at_once = max(1, self._listing_bytes // (LISTED_BYTES * len(slots)))
         parts = list(slabs(len(owners), at_once))
         for done, part in enumerate(parts):
             self._list_owners(
@@ -172,20 +172,22 @@ class StoredSource:
         owner_of = numbers[labels]
         points = np.flatnonzero(owner_of >= 0)
         rows = np.full((len(owners), len(slots)), nothing_yet.python(code))
-        back = np.full((len(slots), len(owners)), nothing_yet.python(code))
         for region, share in self._reader.read(self._reader.tiles_of(points), positions):
             left, right = region.left, region.left + region.distances.shape[1]
             columns = points[np.searchsorted(points, left) : np.searchsorted(points, right)]
+            given = (region, positions, clusters.weights, code, owner_of)
             self._in_threads(
-                partial(
-                    reduce_to_rows,
-                    *(region, positions, clusters.weights, code, owner_of, columns, rows, back),
-                ),
-                self._cut_by_cluster(region, positions),
+                partial(reduce_to_rows, *given, rows),
+                self._cut(positions[region.top + region.order]),
+                partial(pause, share),
+            )
+            self._in_threads(
+                partial(reduce_columns_to_rows, *given, columns, rows),
+                cut_evenly(len(owners), 1, self._threads),
                 partial(pause, share),
             )
         self._in_threads(
-            partial(finish_rows, clusters, code, owners, slots, rows, back),
+            partial(finish_rows, clusters, code, owners, slots, rows),
             cut_evenly(len(owners), len(slots), self._threads),
             partial(pause, 1.0),
         )
@@ -230,7 +232,7 @@ class StoredSource:
         for region, share in self._reader.read(self._reader.all_tiles(), positions):
             self._in_threads(
                 partial(reduce_to_square, region, positions, clusters.weights, code, square),
-                self._cut_by_cluster(region, positions),
+                self._cut(positions[region.top + region.order]),
                 partial(pause, share),
             )
         self._in_threads(
@@ -249,12 +251,11 @@ class StoredSource:
         """Call a kernel for ranges that share no result."""
         in_threads(lambda piece: kernel(*piece), pieces, threads=self._threads, pause=pause)
 
-    def _cut_by_cluster(
-        self, region: Region, positions: NDArray[np.int64]
-    ) -> list[tuple[int, int]]:
-        """Cut the rows of a region, in its order, into ranges that share no cluster."""
-        clusters = positions[region.top + region.order]
+    def _cut(self, clusters: NDArray[np.int64]) -> list[tuple[int, int]]:
+        """Cut a sorted vector of clusters into ranges that share none, some for each thread."""
         begins = np.flatnonzero(np.diff(clusters, prepend=-1))
+        if len(begins) == 0:
+            return []
         wanted = np.linspace(0, len(clusters), self._threads * _PIECES_A_THREAD, endpoint=False)
         starts = np.unique(begins[np.searchsorted(begins, wanted, side="right") - 1]).tolist()
         return list(zip(starts, [*starts[1:], len(clusters)], strict=True))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.execution import Executor, ThreadsExecutor, available_cores
 from clustergrid.pipeline.hierarchy import REDUCIBLE_METHODS, check_method, linkage_matrix
-from clustergrid.pipeline.hierarchy.certified import Limits, cluster_certified
+from clustergrid.pipeline.hierarchy.certified import cluster_certified
+from clustergrid.pipeline.hierarchy.limits import Limits
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.sizes import format_bytes
 from clustergrid.pipeline.stored.memory import LIST_LENGTH, StoredMemory
@@ -86,25 +86,22 @@ def stored_tree(
         threads=threads,
         n_neighbors=n_neighbors,
     )
+    listing_bytes = memory.listing_bytes(memory_bytes)
     limits = Limits(
-        most_clusters=memory.most_clusters(memory_bytes), n_neighbors=n_neighbors, threads=threads
+        most_clusters=memory.most_clusters(memory_bytes),
+        n_neighbors=n_neighbors,
+        rows_bytes=memory.rows_bytes(memory_bytes),
+        listing_bytes=listing_bytes,
+        threads=threads,
     )
     source = StoredSource(
         distances,
         executor=executor or ThreadsExecutor(threads),
         threads=threads,
-        rows_bytes=memory.rows_bytes(memory_bytes),
+        listing_bytes=listing_bytes,
     )
     with progress.stage(name, total=max(1, n - 1), unit="merges") as stage:
         merges = cluster_certified(source, method, limits=limits, progress=tell_reached(stage, n))
-    if merges is None:
-        raise MemoryLimitError(
-            f"lists of the {n_neighbors} nearest prove too few merges of {n:,} observations: more "
-            f"than {limits.most_clusters:,} clusters are left, whose square does not fit "
-            f"{format_bytes(memory_bytes)}. Give more memory.",
-            needed_bytes=memory_bytes + 1,
-            limit_bytes=memory_bytes,
-        )
     return linkage_matrix(merges, n)
 
 

@@ -112,7 +112,7 @@ def test_worker_processes_make_the_same_lists(tmp_path, worker_process):
 @pytest.mark.parametrize("method", ["centroid", "median"])
 def test_methods_that_bring_clusters_nearer_are_refused(method):
     distances = tiles_in_memory(np.ones(10), 5)
-    with pytest.raises(DataValueError, match=f"{method} linkage of 5 .* in memory .*200 bytes"):
+    with pytest.raises(DataValueError, match=f"{method} linkage of 5 .* in memory .*200 B"):
         tree_of(distances, method)
     with pytest.raises(DataValueError, match="Invalid method: foo"):
         tree_of(distances, "foo")
@@ -139,7 +139,7 @@ def test_memory_of_both_parts():
         <= 3 * 10**9
         <= 1.02 * (square + memory.region_bytes + memory.reading_bytes)
     )
-    assert memory.rows_bytes(3 * 10**9) + memory.lists_bytes < 3 * 10**9
+    assert memory.listing_bytes(3 * 10**9) + memory.lists_bytes < 3 * 10**9
     assert memory.most_clusters(10**12) == 60_000
     wide = StoredMemory(n=60_000, tile_edge=4096, itemsize=8, threads=2)
     assert wide.least_bytes > memory.least_bytes
