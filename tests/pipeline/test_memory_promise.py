@@ -209,6 +209,7 @@ CASES = [
     Case(shape=(5000, 100), method="centroid", dtype="float32", options=("--dpi", "600")),
     Case(shape=(6000, 100), columns=False, options=("--optimal-ordering",)),
     Case(shape=(7000, 50), dtype="float32", cluster="local", options=("--optimal-ordering",)),
+    Case(shape=(6000, 300), method="centroid", columns=False, options=("--optimal-ordering",)),
     # Worker processes.
     Case(shape=(9000, 400), cluster="local"),
     Case(shape=(7000, 5000), cluster="local", dtype="float32", columns=False),
