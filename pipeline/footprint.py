@@ -66,8 +66,8 @@ _STATISTICS_BYTES = 56
 _TREE_BYTES = 200
 """A merge and the vectors of the engines, an observation."""
 _FOREST_BYTES = 400
-"""An observation of a spanning forest: edges, and those that wait, greatest edges of paths from up to
-seven roots, and the merges."""
+"""An observation of a spanning forest: edges, those that wait, the greatest edges of paths from up
+to seven roots, and the merges."""
 _CLUSTER_BYTES = 1000
 """A centroid's list of its nearest, what else is known of it, and half of both to pack them."""
 _NORMS_BYTES = 32
