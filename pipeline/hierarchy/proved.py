@@ -178,7 +178,9 @@ class ProvedRounds:
                 return False
             self._n_asked += len(first)
             distances = self._source.distances(
-                clusters, self._method, first, second, partial(report, "rounds")
+                # The share is of these distances, and of rounds there is none.
+                *(clusters, self._method, first, second),
+                lambda _share: report("rounds", 0.0),
             )
             report.distances += n_distances
             settle(self._lists, first, second, distances)
