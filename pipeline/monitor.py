@@ -61,9 +61,9 @@ class Event:
         Most memory since the stage started: of all local processes, of this one, and of the
         largest of the others. 0 where it is not measured.
     note
-        What else there is to say, in a few words. Of a tree: "rounds: 1,234 clusters left, height
-        3.21" (`clustergrid.pipeline.tree_progress.tree_note`), and when it starts, which engine
-        makes it, and why.
+        What else there is to say, in a few words. When a stage starts, what does its work, and why.
+        Of a tree on its way: "rounds: 1,234 clusters left, height 3.21, 1.2 passes"
+        (`clustergrid.pipeline.tree_progress.tree_note`).
     time
         Unix time of the event.
     """

@@ -7,6 +7,7 @@ import numpy as np
 from clustergrid.pipeline.execution import available_cores
 from clustergrid.pipeline.hierarchy import Duplicates
 from clustergrid.pipeline.monitor import Progress
+from clustergrid.pipeline.reasons import ordering_reason
 from clustergrid.pipeline.tree._distances import Blocks
 from clustergrid.pipeline.tree._identical import distinct_tree, turned_like
 from clustergrid.pipeline.tree.optimal import optimal_leaf_ordering
@@ -55,7 +56,8 @@ def order_leaves(
         As in `optimal_leaf_ordering`.
     """
     tree = linkage if duplicates is None else distinct_tree(linkage, duplicates)
-    with progress.stage(name, total=0, unit="million steps") as stage:
+    why = ordering_reason(len(tree) + 1)
+    with progress.stage(name, total=0, unit="million steps", why=why) as stage:
 
         def tell(done: int, total: int) -> None:
             stage.total = max(1, total // _STEPS_A_UNIT)

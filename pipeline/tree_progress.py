@@ -14,12 +14,14 @@ from clustergrid.pipeline.monitor import Stage
 
 if TYPE_CHECKING:
     from clustergrid.pipeline.hierarchy._record import Report
-    from clustergrid.pipeline.hierarchy.certified import Reached
+    from clustergrid.pipeline.hierarchy.reached import Reached
 
 __all__ = ["tell_merges", "tell_reached", "tree_note"]
 
 
-def tree_note(clusters_left: int, height: float, phase: str = "", share: float = 0.0) -> str:
+def tree_note(
+    clusters_left: int, height: float, phase: str = "", share: float = 0.0, passes: float = 0.0
+) -> str:
     """Say how far a tree is, always in this form.
 
     Parameters
@@ -31,6 +33,9 @@ def tree_note(clusters_left: int, height: float, phase: str = "", share: float =
     phase, share
         Which part of the work it is, where there are several; how much of it is done, between 0
         and 1, where that is known.
+    passes
+        How many distances between points were asked for, in units of all there are; 0 where
+        they are not counted.
 
     Examples
     --------
@@ -38,10 +43,13 @@ def tree_note(clusters_left: int, height: float, phase: str = "", share: float =
     '1,234 clusters left, height 3.215'
     >>> tree_note(20_000, 0.0, "lists", 0.375), tree_note(1, 7.0, "square")
     ('lists 38 %: 20,000 clusters left', 'square: 1 cluster left, height 7')
+    >>> tree_note(5678, 2.0, "rounds", passes=1.04)
+    'rounds: 5,678 clusters left, height 2, 1.0 passes'
     """
     where = f"{phase} {100 * share:.0f} %: " if share else f"{phase}: " if phase else ""
     left = f"{clusters_left:,} cluster{'' if clusters_left == 1 else 's'} left"
-    return where + left + (f", height {height:.4g}" if height else "")
+    reached = f", height {height:.4g}" if height else ""
+    return where + left + reached + (f", {passes:.1f} passes" if passes >= 0.05 else "")
 
 
 def tell_merges(stage: Stage) -> Report:
@@ -58,9 +66,8 @@ def tell_reached(stage: Stage, n: int) -> Callable[[Reached], None]:
     """Return what rounds of proved merges on `n` clusters call with where they are."""
 
     def tell(reached: Reached) -> None:
-        note = partial(
-            tree_note, reached.clusters_left, reached.height, reached.phase, reached.share
-        )
+        where = (reached.phase, reached.share, reached.passes)
+        note = partial(tree_note, reached.clusters_left, reached.height, *where)
         stage.advance(n - reached.clusters_left - stage.done, note)
 
     return tell

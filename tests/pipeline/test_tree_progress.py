@@ -12,7 +12,7 @@ from clustergrid.pipeline.trees import condensed_tree, merge_square
 
 NOTE = re.compile(
     r"(?:(?P<phase>[a-z]+)(?: (?P<share>\d+) %)?: )?(?P<left>[\d,]+) clusters? left"
-    r"(?:, height (?P<height>[\d.e+]+))?"
+    r"(?:, height (?P<height>[\d.e+]+))?(?:, (?P<passes>[\d.]+) passes)?"
 )
 
 
@@ -66,12 +66,15 @@ def test_phases_of_proved_merges():
     )
     phases = check_notes(events, n - 1, Z[:, 2])
     assert list(dict.fromkeys(phases)) == ["lists", "rounds", "contraction", "square"]
-    assert any(re.match(r"lists \d+ %: 3,000 clusters left$", event.note) for event in events)
+    assert any(re.match(r"lists \d+ %: 3,000 clusters left", event.note) for event in events)
+    passes = [NOTE.fullmatch(event.note)["passes"] for event in events[1:]]
+    assert 1 <= float(passes[-1]) < 4
 
 
 def test_a_note_is_always_of_one_form():
     for arguments in (
         (20_000, 0.0),
+        (20_000, 0.0, "chain", 0.0, 12.3),
         (1, 12345.678),
         (7, 3e-12, "rounds"),
         (7, 1.0, "lists", 0.004),
