@@ -183,14 +183,16 @@ def _set_reach(
     """Put how far a list reaches into an operand at the left."""
     k = operands.shape[1] - _AFTER
     above = 1.0 + _share_of_roundings(k)
+    slope = 0.0
     if summaries.is_ward:
         root = distance / summaries.factor * scale
-        slope = above * (0.5 * root * root)
-        most = slope / summaries.sizes[i] - norm
-        operands[p, k + 1] = np.float32(-slope)
+        # Where it is infinite, products may make NaN of it.
+        slope = min(above * (0.5 * root * root), _EVERYTHING)
+        most = slope / summaries.sizes[i]
     else:
-        most = above * (distance / summaries.factor * (scale * scale)) - norm
-    operands[p, k + 2] = np.float32(-(most + _TINY))
+        most = above * (distance / summaries.factor * (scale * scale))
+    operands[p, k + 1] = np.float32(-slope)
+    operands[p, k + 2] = np.float32(-min(most - norm + _TINY, _EVERYTHING))
 
 
 @jit

@@ -15,12 +15,13 @@ import numpy as np
 
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.hierarchy import Duplicates, Start, linkage_matrix
-from clustergrid.pipeline.hierarchy.certified import Limits, Reached, cluster_certified
+from clustergrid.pipeline.hierarchy.certified import Limits, cluster_certified
 from clustergrid.pipeline.hierarchy.methods import Merges
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.summaries.rows import read_summary_rows
 from clustergrid.pipeline.summaries.source import SummarySource
 from clustergrid.pipeline.tiles import DistanceInput
+from clustergrid.pipeline.tree_progress import tell_reached
 
 __all__ = ["summary_tree"]
 
@@ -68,10 +69,8 @@ def summary_tree(
     source = SummarySource(points, executor=executor, is_ward=method == "ward")
     start = Start.observations(source.n) if duplicates is None else duplicates.start
     with progress.stage(name, total=max(1, n - 1), unit="merges") as stage:
-
-        def tell(reached: Reached) -> None:
-            stage.advance(max(0, n - reached.clusters_left - stage.done))
-
+        # The merges of identical rows are among them.
+        tell = tell_reached(stage, n)
         merges = cluster_certified(source, method, limits=limits, start=start, progress=tell)
         if merges is None:
             return None
