@@ -226,12 +226,15 @@ class _Chaining:
             n_ahead = min(n_ahead, max(_FEWEST_AHEAD, n_more))
         if not known or n_ahead < 1:
             return np.empty(0, np.int64)
-        near = np.flatnonzero(
-            (rows.closed == 0) & (rows.place < 0) & ~chain.inside & (rows.n_points <= _FEW_POINTS)
-        )
+        may_come = (rows.closed == 0) & (rows.place < 0) & ~chain.inside
+        if not self._is_pass:
+            may_come &= rows.n_points <= _FEW_POINTS
+        near = np.flatnonzero(may_come)
         width = len(rows.place)
         start = int(rows.place[known[-1]]) * width
         near = near[_least(rows.entries[start : start + width][near], n_ahead)]
+        if self._is_pass:
+            return near
         points = rows.n_points[column] + np.cumsum(rows.n_points[near])
         return np.asarray(near[points <= _POINTS_A_BATCH])
 

@@ -272,6 +272,22 @@ def test_next_rows_of_a_hub_come_together():
     assert len(source.batches) < left.chained / 20
 
 
+def test_a_batch_that_is_a_pass_is_as_large_as_memory_allows():
+    n = 600
+    distances = pdist(_near_zero_rows(np.random.default_rng(5), n))
+    batches = []
+    for listing_bytes in (None, 8 * n * 100):
+        source = Counting(distances)
+        limits = Limits(
+            most_clusters=1, n_neighbors=4, rows_bytes=8 * n * 500, listing_bytes=listing_bytes
+        )
+        merges = cluster_certified(source, "average", limits=limits)
+        assert_scipys(linkage_matrix(merges, n), distances, "average")
+        batches.append(source.batches)
+    assert max(batches[0]) <= 64 < max(batches[1])
+    assert len(batches[1]) < len(batches[0])
+
+
 @pytest.mark.parametrize("rows", [4, 40])
 def test_memory_for_rows_is_kept(rows):
     n = 2000
