@@ -35,6 +35,7 @@ __all__ = [
     "Clusters",
     "add_pair",
     "combine",
+    "costs_of",
     "join",
     "labels_of",
     "nothing_yet",
@@ -101,6 +102,14 @@ def labels_of(clusters: Clusters) -> NDArray[np.int64]:
                 labels[member] = slot
                 member = clusters.next_member[member]
     return labels
+
+
+def costs_of(clusters: Clusters, *, by_members: bool) -> NDArray[np.int64]:
+    """Return what a distance of the cluster in each slot costs, ``(n,)``: its points, or one."""
+    n = len(clusters.live)
+    if not by_members:
+        return np.ones(n, np.int64)
+    return np.bincount(labels_of(clusters), minlength=n)
 
 
 @jit

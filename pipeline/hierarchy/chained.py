@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline.errors import MemoryLimitError
-from clustergrid.pipeline.hierarchy._clusters import CODES, Clusters, labels_of
+from clustergrid.pipeline.hierarchy._clusters import CODES, Clusters, costs_of
 from clustergrid.pipeline.hierarchy._minimum import not_finite
 from clustergrid.pipeline.hierarchy._pieces import ENTRIES_A_PIECE
 from clustergrid.pipeline.hierarchy._row_cache import move_rows, open_rows, put_rows
@@ -122,7 +122,7 @@ class _Chaining:
         self._is_pass = limits.listing_bytes is not None
         self._most_a_batch = self._limited(self._n_entries // (_BATCH_SHARE * width))
         room = min(width, self._n_entries // width - self._most_a_batch)
-        n_points = np.bincount(labels_of(clusters), minlength=source.n)[slots]
+        n_points = costs_of(clusters, by_members=limits.by_members)[slots]
         self._rows = open_rows(np.empty(room * width), clusters, slots, n_points)
         self._chain = open_chain(width, self._n_merges)
         self._a_batch = (

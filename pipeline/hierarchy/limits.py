@@ -45,6 +45,9 @@ class Limits:
         For what one pass over distances at rest makes new lists of, `LISTED_BYTES` for each
         distance between clusters. If it is given, single distances are never asked for: they
         would take as much of a pass as new lists do. None: they can be had one by one.
+    by_members
+        Whether a distance of clusters is made of those between all their members. If not, because
+        a cluster is summed up, it costs the same however large they are.
     threads
         How many threads work on the lists.
 
@@ -58,6 +61,7 @@ class Limits:
     n_neighbors: int = 64
     rows_bytes: int | None = None
     listing_bytes: int | None = None
+    by_members: bool = True
     threads: int = 1
 
     def __post_init__(self) -> None:

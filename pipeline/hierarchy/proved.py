@@ -16,7 +16,7 @@ from clustergrid.pipeline.hierarchy._certificates import (
     open_round,
     settle,
 )
-from clustergrid.pipeline.hierarchy._clusters import CODES, Clusters, labels_of, open_clusters
+from clustergrid.pipeline.hierarchy._clusters import CODES, Clusters, costs_of, open_clusters
 from clustergrid.pipeline.hierarchy._neighbors import open_lists, replace_lists
 from clustergrid.pipeline.hierarchy._threads import in_threads
 from clustergrid.pipeline.hierarchy._unions import Scratch, open_scratch, rewrite_lists, unite_lists
@@ -171,7 +171,7 @@ class ProvedRounds:
             pairs = np.unique(wanted[:n_wanted, 0] * n + wanted[:n_wanted, 1])
             first, second = pairs // n, pairs % n
             if n_points is None:
-                n_points = np.bincount(labels_of(clusters), minlength=n)
+                n_points = costs_of(clusters, by_members=self._limits.by_members)
             n_distances = int((n_points[first] * n_points[second]).sum())
             self._spent += n_distances
             if self._spent > self._pass:
@@ -250,7 +250,9 @@ class ProvedRounds:
             most = max(1, self._limits.listing_bytes // (LISTED_BYTES * self.n_live))
             order = np.argsort(self._round.least[blocking], kind="stable")
             blocking = np.sort(blocking[order[:most]])
-        n_points = np.bincount(labels_of(self._clusters), minlength=self._source.n)
+        by_members = self._limits.by_members
+        n_points = costs_of(self._clusters, by_members=by_members)
+        n_others = (self._source.n if by_members else self.n_live) - 1
         # New lists are beside the old ones, in the memory for those of unions.
         pieces = _ranges(len(blocking), max(1, self._source.n // 2))
         for done, piece in enumerate(pieces):
@@ -265,7 +267,7 @@ class ProvedRounds:
             replace_lists(self._lists, owners, found)
             n_listed = int(n_points[owners].sum())
             self._n_listed_again += n_listed
-            self._report.distances += n_listed * (self._source.n - 1)
+            self._report.distances += n_listed * n_others
         self._round.changed[blocking] = True
         self._n_rescans += len(blocking) > 0
         return len(blocking) > 0
