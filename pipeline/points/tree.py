@@ -117,7 +117,7 @@ def point_tree(
             method,
             limits=limits,
             start=None if duplicates is None else duplicates.start,
-            progress=tell_reached(stage, source.n),
+            progress=tell_reached(stage, n),
         )
     # The merges of identical rows are among them.
     return linkage_matrix(merges, n)

@@ -11,6 +11,8 @@ has the same bits whatever lists, limits, threads and executors found it, but fo
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from clustergrid.pipeline.execution import Executor
@@ -21,6 +23,7 @@ from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.summaries.rows import read_summary_rows
 from clustergrid.pipeline.summaries.source import SummarySource
 from clustergrid.pipeline.tiles import DistanceInput
+from clustergrid.pipeline.tree_progress import tell_reached
 from clustergrid.pipeline.tree_progress import tell_reached
 
 __all__ = ["summary_tree"]
@@ -35,7 +38,8 @@ def summary_tree(
     executor: Executor,
     progress: Progress,
     name: str,
-) -> np.ndarray | None:
+    why: str = "",
+) -> np.ndarray:
     """Cluster the rows of a matrix by the means of clusters.
 
     Parameters
@@ -47,21 +51,24 @@ def summary_tree(
     duplicates
         Which rows are kept, and what the others are identical to; None where all are.
     limits
-        How many clusters may be left for the square, the length of lists, and threads.
+        How many clusters may be left for the square, the length of lists, memory for rows of
+        distances, and threads. That a distance costs the same for clusters of any size is known.
     executor
         Where lists of near clusters are made.
-    progress, name
-        Who is told, and as which stage.
+    progress, name, why
+        Who is told, as which stage, and why so.
 
     Returns
     -------
-    numpy.ndarray or None
-        ``(n - 1, 4)`` float64. None where rounds left more clusters than the limit.
+    numpy.ndarray
+        ``(n - 1, 4)`` float64. Decisions and heights are in float64, whatever the matrix holds.
 
     Raises
     ------
     DataValueError
         Method and metric have no summaries; or distances overflow.
+    MemoryLimitError
+        If there is no room for a few rows of distances, where these are needed.
     """
     n = given.source.shape[0]
     kept = None if duplicates is None else duplicates.kept
@@ -71,9 +78,13 @@ def summary_tree(
     with progress.stage(name, total=max(1, n - 1), unit="merges") as stage:
         # The merges of identical rows are among them.
         tell = tell_reached(stage, n)
-        merges = cluster_certified(source, method, limits=limits, start=start, progress=tell)
-        if merges is None:
-            return None
+        merges = cluster_certified(
+            source,
+            method,
+            limits=replace(limits, by_members=False),
+            start=start,
+            progress=tell_reached(stage, n),
+        )
         first, second = _of_points(merges, start, n)
         traced = source.trace(method, start.sizes, first, second)
     return linkage_matrix(traced, n, duplicates=duplicates)
