@@ -111,12 +111,7 @@ class CondensedSource:
                     "The condensed distance matrix must contain only finite values."
                 )
         if guesses:
-            low = np.flatnonzero(lists.counts < n_neighbors)
-            replace_lists(
-                lists,
-                low,
-                self.nearest_clusters(clusters, method, n_neighbors, low, lambda share: pause(1.0)),
-            )
+            self._list_again(clusters, method, n_neighbors, lists, pause)
         close_lists(lists, n_neighbors, n - 1, 0, n)
         return lists
 
@@ -149,6 +144,24 @@ class CondensedSource:
             threads=self._threads,
             pause=partial(pause, 0.0),
         )
+
+    def _list_again(
+        self,
+        clusters: Clusters,
+        method: str,
+        n_neighbors: int,
+        lists: Neighbors,
+        pause: Callable[[float], None],
+    ) -> None:
+        """Make the lists again that a guess left too short; not all at once, which takes memory."""
+        low = np.flatnonzero(lists.counts < n_neighbors)
+        most = max(1, self.n // 2)
+        for start in range(0, len(low), most):
+            owners = low[start : start + most]
+            found = self.nearest_clusters(
+                clusters, method, n_neighbors, owners, lambda share: pause(1.0)
+            )
+            replace_lists(lists, owners, found)
 
     def nearest_clusters(
         self,
