@@ -224,13 +224,13 @@ class RunStages(Stages):
         self._directory.finish(stage, key, arrays=arrays)
         return open_condensed(group, path)
 
-    def _tree_records(self, axis: int, spec: AxisSpec) -> Records | None:
-        """As in `Stages`; the records belong to the method and to what distances depend on."""
+    def _tree_records(self, axis: int, spec: AxisSpec, **parts: Any) -> Records | None:
+        """As in `Stages`, in the run directory."""
         key = distance_key(self.key, axis, spec.found_metric, self.dtype)
         return Records(
             self._directory,
             f"linkage-{AXIS_NAMES[axis]}",
-            stage_key(distances=key, method=spec.method),
+            stage_key(distances=key, method=spec.method, **parts),
         )
 
     def _precomputed(self, axis: int, spec: AxisSpec, *, tree: bool = True) -> CondensedDistances:

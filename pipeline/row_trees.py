@@ -11,13 +11,15 @@ import numpy as np
 from clustergrid.pipeline.centroid_tree import centroid_tree
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.hierarchy import Duplicates, linkage_matrix
+from clustergrid.pipeline.hierarchy.recorded import RecordedSource
+from clustergrid.pipeline.hierarchy.source import DistanceSource
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.records import Records
 from clustergrid.pipeline.spanning_tree import Checkpoint, spanning_tree
 from clustergrid.pipeline.tiles import DistanceInput
 from clustergrid.storage.grid import TriangleGrid
 
-__all__ = ["tree_from_rows"]
+__all__ = ["resumable", "tree_from_rows"]
 
 
 def tree_from_rows(
@@ -72,6 +74,30 @@ def tree_from_rows(
         on_checkpoint=None if records is None else _Keeper(records).keep,
     )
     return linkage_matrix(edges.merges(), grid.n)
+
+
+def resumable(source: DistanceSource, records: Records | None) -> DistanceSource:
+    """Let a source of cluster distances answer from records what an earlier run asked it.
+
+    Parameters
+    ----------
+    source
+        It has to give the same bits for the same question.
+    records
+        Where answers are kept: of a key that names the limits of the rounds, too, which decide
+        what they ask. None: nowhere.
+    """
+    if records is None:
+        return source
+
+    def named(number: int, call: str) -> str:
+        return f"{number:06d}-{call}"
+
+    return RecordedSource(
+        source,
+        save=lambda number, call, arrays: records.write(named(number, call), arrays),
+        load=lambda number, call: records.read(named(number, call)),
+    )
 
 
 class _Keeper:

@@ -269,9 +269,12 @@ class Stages(BoundMatrix):
         between = RowDistances(given, kept, threads=available_cores())
         return self._ordered(axis, linkage, between, duplicates)
 
-    def _tree_records(self, axis: int, spec: AxisSpec) -> Records | None:
-        """Where a tree that is made from rows keeps how far it came; a run directory does so."""
-        del axis, spec
+    def _tree_records(self, axis: int, spec: AxisSpec, **parts: Any) -> Records | None:
+        """Where a tree that is made from rows keeps how far it came; a run directory does so.
+
+        What it keeps depends on its method, on what its distances depend on, and on the parts.
+        """
+        del axis, spec, parts
         return None
 
     @contextmanager
