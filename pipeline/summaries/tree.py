@@ -24,7 +24,6 @@ from clustergrid.pipeline.summaries.rows import read_summary_rows
 from clustergrid.pipeline.summaries.source import SummarySource
 from clustergrid.pipeline.tiles import DistanceInput
 from clustergrid.pipeline.tree_progress import tell_reached
-from clustergrid.pipeline.tree_progress import tell_reached
 
 __all__ = ["summary_tree"]
 
@@ -75,9 +74,7 @@ def summary_tree(
     points = read_summary_rows(given, method, kept, progress=progress, name=f"{name}-rows")
     source = SummarySource(points, executor=executor, is_ward=method == "ward")
     start = Start.observations(source.n) if duplicates is None else duplicates.start
-    with progress.stage(name, total=max(1, n - 1), unit="merges") as stage:
-        # The merges of identical rows are among them.
-        tell = tell_reached(stage, n)
+    with progress.stage(name, total=max(1, n - 1), unit="merges", why=why) as stage:
         merges = cluster_certified(
             source,
             method,
