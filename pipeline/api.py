@@ -158,7 +158,8 @@ def linkage(
         differ, no order that the tree allows has a smaller sum of distances between neighbours. Of
         more, subtrees of up to 4,000 are ordered so, then the tree above them with only the ends of
         each, and so on: the order is the best of all within each part, and never worse than
-        without. It takes ``10 n ** 2`` bytes up to 20,000 observations, 160 MB of more.
+        without. It takes ``10 n ** 2`` bytes up to 20,000 observations, 160 MB of more; and, unless
+        the tree is made from rows, a copy of the distances.
     engine
         What the tree is made from: ``"scipy"`` (SciPy itself), ``"square"`` (the square of the
         distances, in memory), ``"condensed"`` (a condensed matrix that is given, which is neither

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline._jit import jit
+from clustergrid.pipeline.tree._places import loop
 
 __all__ = ["Reach", "Shape", "choose_whole"]
 
@@ -52,25 +53,46 @@ def choose_whole(
     n = len(linkage) + 1
     children = linkage[:, :2].astype(np.int64)
     entries = ENTRY_STEPS * size[children[:, 0]] * size[children[:, 1]].astype(np.float64)
+    is_whole = np.ones(n - 1, np.bool_)
+    least = loop(_choose, n)(children, entries, steps, _MOST_LEVELS, is_whole)
+    return is_whole, int(least)
+
+
+@jit
+def _choose(
+    children: NDArray[np.int64],
+    entries: NDArray[np.float64],
+    steps: NDArray[np.int64],
+    most_levels: int,
+    is_whole: NDArray[np.bool_],
+) -> float:
+    """Fill `is_whole`; return how many steps all takes."""
+    n = len(children) + 1
     squares = np.zeros(2 * n - 1)
     # The least steps of a cluster of which 1, 2, 4, ... questions are asked.
-    least = np.zeros((2 * n - 1, _MOST_LEVELS + 1))
-    deeper = np.full((n - 1, _MOST_LEVELS + 1), np.inf)
-    asked = 2.0 ** np.arange(_MOST_LEVELS + 1)
-    for t, (left, right) in enumerate(children.tolist()):
+    least = np.zeros((2 * n - 1, most_levels + 1))
+    deeper = np.full((n - 1, most_levels + 1), np.inf)
+    for t in range(n - 1):
+        left, right = children[t]
         squares[n + t] = steps[t] + squares[left] + squares[right]
-        deeper[t, :-1] = least[left, 1:] + least[right, 1:]
-        least[n + t] = entries[t] * asked + np.minimum(squares[n + t], deeper[t])
-    is_whole = np.ones(n - 1, np.bool_)
-    level = np.full(2 * n - 1, -1)
-    level[children[-1]] = 0
-    is_whole[-1] = False
+        asked = 1.0
+        for level in range(most_levels + 1):
+            if level < most_levels:
+                deeper[t, level] = least[left, level + 1] + least[right, level + 1]
+            least[n + t, level] = entries[t] * asked + min(squares[n + t], deeper[t, level])
+            asked *= 2.0
+    level_of = np.full(2 * n - 1, -1)
+    left, right = children[n - 2]
+    level_of[left] = 0
+    level_of[right] = 0
+    is_whole[n - 2] = False
     for t in range(n - 3, -1, -1):
-        at = level[n + t]
-        if at >= 0 and deeper[t, at] < squares[n + t]:
+        level = level_of[n + t]
+        if level >= 0 and deeper[t, level] < squares[n + t]:
             is_whole[t] = False
-            level[children[t]] = at + 1
-    return is_whole, int(entries[-1] + least[children[-1], 0].sum())
+            for child in children[t]:
+                level_of[child] = level + 1
+    return float(entries[n - 2] + least[left, 0] + least[right, 0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import pdist as scipy_pdist
 from scipy.spatial.distance import squareform
 
-from clustergrid.pipeline import linkage, ordering, pdist
+from clustergrid.pipeline import linkage, ordering, pdist, plan
 from clustergrid.pipeline.duplicates import find_duplicates
 from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
@@ -260,6 +260,19 @@ def test_measured_memory_is_what_the_plan_says(dtype, engine):
     # Small objects are of the process, in the plan.
     assert 0.7 * promised["ordering-row"] < peaks["ordering-row"] <= promised["ordering-row"] + 1e6
     assert peaks["linkage-row"] <= promised["linkage-row"] + 1e6
+
+
+def test_the_plan_has_the_stage_and_says_what_would_do_without():
+    rows = np.zeros((9000, 30))
+    stages = {stage.name: stage for stage in plan(rows, optimal_ordering=True).stages}
+    assert list(stages).index("ordering-row") == list(stages).index("linkage-row") + 1
+    assert "ordering-col" in stages
+    ordering = stages["ordering-row"]
+    assert ordering.footprint.driver_bytes - 400e6 > 10 * 9000**2 + 4 * 9000**2
+    assert ordering.seconds > 0
+    assert not [stage for stage in plan(rows).stages if stage.name.startswith("ordering")]
+    with pytest.raises(MemoryLimitError, match=r"ordering-row.*optimal_ordering=False needs"):
+        plan(rows, optimal_ordering=True, memory="1.3GB")
 
 
 # Runs.
