@@ -9,7 +9,7 @@ Two parts of the work follow one another, and neither holds what the other does:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt
 
 from clustergrid.pipeline.errors import MemoryLimitError
@@ -17,7 +17,7 @@ from clustergrid.pipeline.hierarchy.limits import LISTED_BYTES
 from clustergrid.pipeline.sizes import format_bytes
 from clustergrid.pipeline.tile_memory import with_slack
 
-__all__ = ["LIST_LENGTH", "REGION_COLUMNS", "REGION_ROWS", "StoredMemory"]
+__all__ = ["LIST_LENGTHS", "REGION_COLUMNS", "REGION_ROWS", "StoredMemory"]
 
 REGION_ROWS = 4096
 """Rows of a region of the matrix. Results depend on it in their last bits: it is fixed.
@@ -25,11 +25,14 @@ REGION_ROWS = 4096
 A multiple of the edge of every tile that clustergrid makes, so that each is read once in a pass.
 """
 
-REGION_COLUMNS = 16_384
+REGION_COLUMNS = 8192
 """Columns of a region. Fixed for the same reason; the wider, the less often totals are fetched."""
 
-LIST_LENGTH = 256
+LIST_LENGTHS = (256, 128, 64, 32, 16)
 """Near clusters in each list. Long ones spare reads, and make room for the square when they go."""
+
+_LISTS_SHARE = 3
+"""Lists take no more than a third of the memory, where shorter ones are possible."""
 
 _ENTRY_BYTES = 39
 """Of an entry: room for two, and half as much for lists of unions."""
@@ -61,16 +64,25 @@ class StoredMemory:
     --------
     >>> memory = StoredMemory(n=60_000, tile_edge=2048, itemsize=4, threads=2)
     >>> memory.lists_bytes, memory.region_bytes
-    (611040000, 268435456)
+    (611040000, 134217728)
     >>> memory.most_clusters(2_500_000_000)
-    15922
+    16438
+    >>> memory.shortened(500_000_000).n_neighbors
+    64
     """
 
     n: int
     tile_edge: int
     itemsize: int
     threads: int
-    n_neighbors: int = LIST_LENGTH
+    n_neighbors: int = LIST_LENGTHS[0]
+
+    def shortened(self, memory_bytes: int) -> StoredMemory:
+        """Return the same with lists that are short enough for so much memory."""
+        lengths = (length for length in LIST_LENGTHS if length <= self.n_neighbors)
+        choices = [replace(self, n_neighbors=length) for length in lengths] or [self]
+        fitting = (one for one in choices if one.lists_bytes * _LISTS_SHARE <= memory_bytes)
+        return next(fitting, choices[-1])
 
     @property
     def lists_bytes(self) -> int:

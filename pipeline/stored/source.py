@@ -136,7 +136,7 @@ class StoredSource:
         for done, part in enumerate(parts):
             self._list_owners(
                 *(clusters, method, n_neighbors, owners[part], lists, part.start),
-                pause=lambda share, done=done: pause((done + share) / len(parts)),
+                pause=partial(_tell_part, pause, done, len(parts)),
             )
         return lists
 
@@ -259,6 +259,10 @@ class StoredSource:
         wanted = np.linspace(0, len(clusters), self._threads * _PIECES_A_THREAD, endpoint=False)
         starts = np.unique(begins[np.searchsorted(begins, wanted, side="right") - 1]).tolist()
         return list(zip(starts, [*starts[1:], len(clusters)], strict=True))
+
+
+def _tell_part(pause: Pause, done: int, total: int, share: float) -> None:
+    pause((done + share) / total)
 
 
 def _members(clusters: Clusters) -> Members:

@@ -6,6 +6,8 @@ Rounds of merges that lists of near clusters prove, then one square of what is l
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from clustergrid.pipeline.execution import Executor, ThreadsExecutor, available_cores
@@ -14,7 +16,7 @@ from clustergrid.pipeline.hierarchy.certified import cluster_certified
 from clustergrid.pipeline.hierarchy.limits import Limits
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.sizes import format_bytes
-from clustergrid.pipeline.stored.memory import LIST_LENGTH, StoredMemory
+from clustergrid.pipeline.stored.memory import StoredMemory
 from clustergrid.pipeline.stored.source import StoredSource
 from clustergrid.pipeline.tree_progress import tell_reached
 from clustergrid.storage.condensed import CondensedDistances
@@ -28,7 +30,7 @@ def stored_tree(
     method: str,
     *,
     memory_bytes: int,
-    n_neighbors: int = LIST_LENGTH,
+    n_neighbors: int | None = None,
     executor: Executor | None = None,
     threads: int | None = None,
     progress: Progress,
@@ -45,8 +47,8 @@ def stored_tree(
     memory_bytes
         What may be used beside what the process holds already.
     n_neighbors
-        K, how many near clusters are listed. The tree is the same; heights may differ in their
-        last digits.
+        K, how many near clusters are listed; by default 256, or fewer where the memory is small.
+        The tree is the same; heights may differ in their last digits.
     executor
         Where lists are made: one task a tile. By default threads of this process.
     threads
@@ -84,12 +86,15 @@ def stored_tree(
         tile_edge=distances.grid.tile_edge,
         itemsize=distances.dtype.itemsize,
         threads=threads,
-        n_neighbors=n_neighbors,
     )
+    if n_neighbors is None:
+        memory = memory.shortened(memory_bytes)
+    else:
+        memory = replace(memory, n_neighbors=n_neighbors)
     listing_bytes = memory.listing_bytes(memory_bytes)
     limits = Limits(
         most_clusters=memory.most_clusters(memory_bytes),
-        n_neighbors=n_neighbors,
+        n_neighbors=memory.n_neighbors,
         rows_bytes=memory.rows_bytes(memory_bytes),
         listing_bytes=listing_bytes,
         threads=threads,
