@@ -127,6 +127,7 @@ def cluster_certified(
     if len(left.start.sizes) == 1:
         return left.start.merges
     report.distances += source.n * (source.n - 1) // 2
+    report("contraction", 0.0)
     square = source.square(left.clusters, method, partial(report, "contraction"))
     merges = cluster_square(
         square,
@@ -211,7 +212,8 @@ def _merge_by_rounds(rounds: ProvedRounds, limits: Limits) -> str:
     n_before = rounds.n_live
     reads_singly = limits.listing_bytes is None
     poor = _POOR_RESCAN if reads_singly else _POOR_PASS
-    while rounds.n_live > limits.most_clusters and rounds.rescan():
+    few = min(limits.most_clusters, limits.few_clusters or limits.most_clusters)
+    while rounds.n_live > few and rounds.rescan():
         reason = rounds.merge_while_rich()
         if rounds.n_live > (1 - poor) * n_before:
             return (

@@ -35,6 +35,9 @@ class Limits:
     ----------
     most_clusters
         How many clusters may be left for the square of their distances.
+    few_clusters
+        Where lists are cheaper than a square, those that block others are made anew, as long as
+        that pays, until so few are left. None: until the square fits.
     n_neighbors
         K, how many near clusters are listed. More leave fewer clusters and take more memory,
         26 K bytes a point (and up to half as much again while lists are united).
@@ -62,10 +65,14 @@ class Limits:
     rows_bytes: int | None = None
     listing_bytes: int | None = None
     by_members: bool = True
+    few_clusters: int | None = None
     threads: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("most_clusters", "n_neighbors", "rows_bytes", "listing_bytes", "threads"):
+        for name in (
+            *("most_clusters", "few_clusters", "n_neighbors"),
+            *("rows_bytes", "listing_bytes", "threads"),
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")

@@ -11,6 +11,7 @@ has the same bits whatever lists, limits, threads and executors found it, but fo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.hierarchy import Duplicates, Start, linkage_matrix
 from clustergrid.pipeline.hierarchy.certified import Limits, cluster_certified
 from clustergrid.pipeline.hierarchy.methods import Merges
+from clustergrid.pipeline.hierarchy.source import DistanceSource
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.summaries.rows import read_summary_rows
 from clustergrid.pipeline.summaries.source import SummarySource
@@ -26,6 +28,9 @@ from clustergrid.pipeline.tiles import DistanceInput
 from clustergrid.pipeline.tree_progress import tell_reached
 
 __all__ = ["summary_tree"]
+
+_FEW_CLUSTERS = 4096
+"""New lists of more clusters are cheaper than their square."""
 
 
 def summary_tree(
@@ -38,6 +43,7 @@ def summary_tree(
     progress: Progress,
     name: str,
     why: str = "",
+    recorded: Callable[[DistanceSource], DistanceSource] | None = None,
 ) -> np.ndarray:
     """Cluster the rows of a matrix by the means of clusters.
 
@@ -56,6 +62,8 @@ def summary_tree(
         Where lists of near clusters are made.
     progress, name, why
         Who is told, as which stage, and why so.
+    recorded
+        Makes a source of which answers are kept, so that a later run can go on; None: none are.
 
     Returns
     -------
@@ -76,9 +84,9 @@ def summary_tree(
     start = Start.observations(source.n) if duplicates is None else duplicates.start
     with progress.stage(name, total=max(1, n - 1), unit="merges", why=why) as stage:
         merges = cluster_certified(
-            source,
+            source if recorded is None else recorded(source),
             method,
-            limits=replace(limits, by_members=False),
+            limits=replace(limits, by_members=False, few_clusters=_FEW_CLUSTERS),
             start=start,
             progress=tell_reached(stage, n),
         )
