@@ -209,7 +209,10 @@ def _unit_centre(given: DistanceInput) -> np.ndarray:
     for features in given.slabs():
         sums = np.zeros(features.stop - features.start)
         for rows in some:
-            sums += given.unit_values(rows, features).sum(axis=0)
+            values = given.unit_values(rows, features)
+            for block in slabs(values.shape[1], BLOCK_FEATURES):
+                # NumPy adds a single column otherwise than one of many.
+                sums[block] += np.ascontiguousarray(values[:, block]).sum(axis=0)
         centre[features] = sums / sum(rows.stop - rows.start for rows in some)
     return centre
 

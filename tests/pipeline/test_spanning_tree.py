@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import is_valid_linkage, linkage
 from scipy.spatial.distance import pdist
@@ -128,6 +128,7 @@ FAMILIES = {
     dtype=st.sampled_from([np.float32, np.float64]),
     threads=st.integers(0, 3),
 )
+@example(n=11, k=17, blocks=1, dtype=np.float64, threads=0)  # of features, one is over
 def test_any_tiles_give_the_same_bits(
     use_engine, small_blocks, family, n, k, blocks, dtype, threads
 ):
