@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from clustergrid.pipeline._jit import jit
 from clustergrid.pipeline.hierarchy._clusters import single_pair
 from clustergrid.pipeline.hierarchy._neighbors import Neighbors, Reach, offer
-from clustergrid.pipeline.points._squares import HALF, ROOT, of_square
+from clustergrid.pipeline.points._squares import HALF, ROOT, of_square, some_squares
 
 __all__ = ["fill_operands", "find_negative", "offer_negative", "share_of_roundings"]
 
@@ -153,7 +153,15 @@ def offer_negative(
         n_found = find_negative(signs[q], width, first_column, left_out, found)
         size = sizes[points[row]]
         for start in range(0, n_found, _AT_ONCE):
-            _some_squares(rows, row, found, start, squares)
+            some_squares(
+                rows,
+                row,
+                found[start],
+                found[start + 1],
+                found[start + 2],
+                found[start + 3],
+                squares,
+            )
             for at in range(start, min(start + _AT_ONCE, n_found)):
                 other = points[found[at]]
                 distance = single_pair(
@@ -204,29 +212,6 @@ def find_negative(
     for at in range(n_found, n_found + _AT_ONCE - 1):
         found[at] = first
     return n_found
-
-
-@jit
-def _some_squares(
-    rows: NDArray[np.float64],
-    row: int,
-    others: NDArray[np.int64],
-    start: int,
-    squares: NDArray[np.float64],
-) -> None:
-    """Compute the squared distances of a row to four others, which need not wait for each other."""
-    a, b, c, d = others[start], others[start + 1], others[start + 2], others[start + 3]
-    to_a, to_b, to_c, to_d = 0.0, 0.0, 0.0, 0.0
-    for f in range(rows.shape[1]):
-        value = rows[row, f]
-        to_a += (rows[a, f] - value) * (rows[a, f] - value)
-        to_b += (rows[b, f] - value) * (rows[b, f] - value)
-        to_c += (rows[c, f] - value) * (rows[c, f] - value)
-        to_d += (rows[d, f] - value) * (rows[d, f] - value)
-    squares[0] = to_a
-    squares[1] = to_b
-    squares[2] = to_c
-    squares[3] = to_d
 
 
 @jit

@@ -27,7 +27,6 @@ from clustergrid.pipeline.hierarchy._clusters import (
     add_pair,
     nothing_yet,
 )
-from clustergrid.pipeline.hierarchy._panels import squared_distance
 
 __all__ = [
     "HALF",
@@ -40,6 +39,8 @@ __all__ = [
     "fill_panels",
     "join",
     "of_square",
+    "pair_total",
+    "some_squares",
 ]
 
 LANES = 64
@@ -305,12 +306,66 @@ def add_pairs(
         ``(p,)``.
     """
     for pair in range(start, stop):
-        total = nothing_yet(method)
-        for i in range(starts[first[pair]], starts[first[pair] + 1]):
-            one = rows[places[i]]
-            for j in range(starts[second[pair]], starts[second[pair] + 1]):
-                square = squared_distance(one, rows[places[j]])
+        totals[pair] = pair_total(
+            rows, places, weights, starts, first[pair], second[pair], form, method
+        )
+
+
+@jit
+def pair_total(
+    rows: NDArray[np.float64],
+    places: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    starts: NDArray[np.int64],
+    first: int,
+    second: int,
+    form: int,
+    method: int,
+) -> float:
+    """Reduce the distances between the members of two clusters; see `add_pairs`."""
+    total = nothing_yet(method)
+    begin, end = starts[second], starts[second + 1]
+    squares = np.empty(_AT_ONCE)
+    for i in range(starts[first], starts[first + 1]):
+        one = places[i]
+        for start in range(begin, end, _AT_ONCE):
+            last = end - 1
+            some_squares(
+                rows,
+                one,
+                places[start],
+                places[min(start + 1, last)],
+                places[min(start + 2, last)],
+                places[min(start + 3, last)],
+                squares,
+            )
+            for j in range(start, min(start + _AT_ONCE, end)):
+                value = squares[j - start]
                 if method not in (COMPLETE, SINGLE):
-                    square = of_square(square, form)
-                total = add_pair(method, total, square, weights[i] * weights[j])
-        totals[pair] = total
+                    value = of_square(value, form)
+                total = add_pair(method, total, value, weights[i] * weights[j])
+    return total
+
+
+@jit
+def some_squares(
+    rows: NDArray[np.float64],
+    row: int,
+    a: int,
+    b: int,
+    c: int,
+    d: int,
+    squares: NDArray[np.float64],
+) -> None:
+    """Compute the squared distances of a row to four others, which need not wait for each other."""
+    to_a, to_b, to_c, to_d = 0.0, 0.0, 0.0, 0.0
+    for f in range(rows.shape[1]):
+        value = rows[row, f]
+        to_a += (rows[a, f] - value) * (rows[a, f] - value)
+        to_b += (rows[b, f] - value) * (rows[b, f] - value)
+        to_c += (rows[c, f] - value) * (rows[c, f] - value)
+        to_d += (rows[d, f] - value) * (rows[d, f] - value)
+    squares[0] = to_a
+    squares[1] = to_b
+    squares[2] = to_c
+    squares[3] = to_d

@@ -81,6 +81,19 @@ class Points(Protocol):
         """
         ...
 
+    def list_clusters(
+        self, layout: Layout, method: int, n_neighbors: int, owners: NDArray[np.int64]
+    ) -> tuple[Neighbors, NDArray[np.bool_]] | None:
+        """List the K nearest clusters of some owners, which have no more than `edge` points.
+
+        Returns
+        -------
+        tuple or None
+            The lists, and which of them nobody should rely on, ``(len(owners),)``. None where
+            nothing is quicker than to compare all of their points with all others.
+        """
+        ...
+
     def pair_totals(
         self,
         shared: Any,

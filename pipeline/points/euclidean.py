@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from clustergrid.pipeline.engines.given import DistanceInput
 from clustergrid.pipeline.execution import Executor, available_cores, end_if_stopped
-from clustergrid.pipeline.hierarchy._clusters import CODES, Clusters
+from clustergrid.pipeline.hierarchy._clusters import CODES, SINGLE, WARD, Clusters
 from clustergrid.pipeline.hierarchy._neighbors import (
     Neighbors,
     close_lists,
@@ -24,6 +24,12 @@ from clustergrid.pipeline.hierarchy._neighbors import (
     open_reach,
 )
 from clustergrid.pipeline.hierarchy._threads import in_threads
+from clustergrid.pipeline.points._bounds import (
+    add_bounds,
+    bound_operands,
+    list_within,
+    offer_bounds,
+)
 from clustergrid.pipeline.points._near_order import near_order
 from clustergrid.pipeline.points._sieve import (
     fill_operands,
@@ -57,6 +63,12 @@ _TOGETHER = 64
 
 _FEW = 40
 """Up to so many points at the left it is those at the right that are put into panels."""
+
+_BOUNDS = 256
+"""Points at the right that bounds are made of together."""
+
+_MORE = 16
+"""So many more clusters than K are compared exactly, or a quarter of K."""
 
 _BLOCK_VALUES = 2**16
 _STRIP_VALUES = 2**22
@@ -103,8 +115,8 @@ class EuclideanPoints:
         self.order = near_order(rows, _LEAF)
         self._places = np.empty(self.n, np.int64)
         self._places[self.order] = np.arange(self.n)
-        lengths = np.square(rows - rows.mean(axis=0)).sum(axis=1) if self.n else np.zeros(1)
-        longest = float(np.sqrt(lengths.max()))
+        self._centre = rows.mean(axis=0)
+        longest = float(np.sqrt(np.square(rows - self._centre).sum(axis=1).max()))
         self.scale = float(np.ldexp(1.0, int(np.clip(-np.frexp(longest)[1], -500, 500))))
         self._prepared.get(lambda: rows[self.order])
 
@@ -206,6 +218,81 @@ class EuclideanPoints:
         else:
             assert left.rows is not None
             add_few_squares(left.rows, *given)
+
+    def list_clusters(
+        self, layout: Layout, method: int, n_neighbors: int, owners: NDArray[np.int64]
+    ) -> tuple[Neighbors, NDArray[np.bool_]] | None:
+        """List the K nearest clusters of some owners; most are seen to be too far by bounds."""
+        if method == WARD:
+            return None  # of its distances, which are differences, such bounds are poor ones
+        rows, form = self.rows, self.form
+        share = share_of_roundings(rows.shape[1])
+        places = self._places[layout.points]
+        members, of = layout.members(owners)
+        left = np.empty((len(members), rows.shape[1] + 2), np.float32)
+        bound_operands(rows, places[members], self._centre, self.scale, share, True, left)
+        starts = np.searchsorted(of, np.arange(len(owners) + 1))
+        n_kept = n_neighbors + max(_MORE, n_neighbors // 4)
+        bounds = open_lists(len(owners), n_kept)
+        reach = open_reach(len(owners), np.dtype(np.float64))
+        right = np.empty((_BOUNDS, left.shape[1]), np.float32)
+        products = np.empty((_BOUNDS, len(members)), np.float32)
+        of_clusters = np.empty((self.edge, len(members)), np.float32)
+        of_points = np.empty(of_clusters.size, np.float32)
+        counts = layout.counts
+        longest = int(counts[owners].max())
+        for first, last in layout.groups:
+            end_if_stopped()
+            sums = of_clusters[: last - first]
+            sums[:] = 3e38 if method == SINGLE else 0.0
+            begin, end = int(layout.starts[first]), int(layout.starts[last])
+            units = np.repeat(np.arange(last - first), counts[first:last])
+            for some in slabs(end - begin, _BOUNDS):
+                part = slice(begin + some.start, begin + some.stop)
+                n = some.stop - some.start
+                bound_operands(rows, places[part], self._centre, self.scale, share, False, right)
+                np.matmul(right[:n], left.T, out=products[:n])
+                add_bounds(products[:n], layout.weights[part], units[some], form, method, sums)
+            # Roundings of both sums, of their terms and of the weights.
+            n_rounded = longest + int(counts[first:last].max()) + 16
+            turned = of_points[: sums.size].reshape(sums.shape[::-1])
+            turned[:] = sums.T
+            offer_bounds(
+                turned,
+                first,
+                starts,
+                layout.weights[members],
+                owners,
+                self.scale,
+                min(1.0, 1.01 * 2.0**-24 * n_rounded),
+                layout.clusters,
+                form,
+                method,
+                n_kept,
+                bounds,
+                reach,
+            )
+        close_lists(bounds, n_kept, len(layout) - 1, 0, len(owners))
+        lists = open_lists(len(owners), n_neighbors)
+        is_sure = np.empty(len(owners), np.bool_)
+        list_within(
+            bounds,
+            n_kept,
+            owners,
+            rows,
+            places,
+            layout.weights,
+            layout.starts,
+            layout.clusters,
+            layout.slots,
+            form,
+            method,
+            n_neighbors,
+            lists,
+            is_sure,
+        )
+        close_lists(lists, n_neighbors, len(layout) - 1, 0, len(owners))
+        return lists, ~is_sure
 
     def pair_totals(
         self,

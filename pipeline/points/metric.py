@@ -220,6 +220,11 @@ class MetricPoints:
         block = self.block(left, left if np.array_equal(left, points) else points)
         add_block(block, left_weights, left_units, right_weights, right_units, method, totals)
 
+    def list_clusters(
+        self, layout: Layout, method: int, n_neighbors: int, owners: NDArray[np.int64]
+    ) -> None:
+        """Nothing is quicker here than all distances."""
+
     def pair_totals(
         self,
         shared: Any,

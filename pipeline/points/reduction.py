@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from clustergrid.pipeline.hierarchy._neighbors import (
     close_lists,
     open_lists,
     open_reach,
+    replace_lists,
 )
 from clustergrid.pipeline.points._blocks import finish_totals, offer_row, put_both_ways
 from clustergrid.pipeline.points.base import Points
@@ -54,10 +55,26 @@ def reduce_strip(given: tuple[Points, Wanted], strip: Strip) -> tuple[Strip, Fou
     Of a part of a large cluster the totals come back, ``(1, clusters)``: `join_parts` adds them.
     """
     points, wanted = given
+    if wanted.n_neighbors is not None and strip.part is None:
+        return strip, _listed(points, wanted, strip, wanted.n_neighbors)
     groups = _totals_by_group(points, wanted, strip)
     if strip.part is not None:
         return strip, np.concatenate([totals for _, totals in groups], axis=1)
     return strip, _finished(points, wanted, strip, groups)
+
+
+def _listed(points: Points, wanted: Wanted, strip: Strip, n_neighbors: int) -> Found:
+    """List what is near to a strip's owners, by a short way where there is one."""
+    found = points.list_clusters(wanted.layout, wanted.method, n_neighbors, strip.owners)
+    if found is None:
+        return _finished(points, wanted, strip, _totals_by_group(points, wanted, strip))
+    lists, is_unsure = found
+    if is_unsure.any():
+        again = replace(strip, owners=strip.owners[is_unsure], members=slice(None))
+        better = _finished(points, wanted, again, _totals_by_group(points, wanted, again))
+        assert isinstance(better, Neighbors)
+        replace_lists(lists, np.flatnonzero(is_unsure), better)
+    return lists
 
 
 def finish_strip(

@@ -6,12 +6,15 @@ of a few near clusters of each, and in the end the square of the clusters that a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.hierarchy import Duplicates, linkage_matrix
 from clustergrid.pipeline.hierarchy.certified import Limits, cluster_certified
+from clustergrid.pipeline.hierarchy.source import DistanceSource
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.points.euclidean import EuclideanPoints
 from clustergrid.pipeline.points.metric import MetricPoints
@@ -76,6 +79,7 @@ def point_tree(
     progress: Progress,
     name: str,
     why: str = "",
+    recorded: Callable[[DistanceSource], DistanceSource] | None = None,
 ) -> np.ndarray:
     """Cluster the rows of a matrix, without a matrix of their distances.
 
@@ -94,6 +98,8 @@ def point_tree(
         As of `point_source`.
     executor, progress, name, why
         Where distances are computed, who is told, as which stage, and why so.
+    recorded
+        Makes a source of which answers are kept, so that a later run can go on; None: none are.
 
     Returns
     -------
@@ -113,7 +119,7 @@ def point_tree(
             given, duplicates, executor=executor, points_limit_bytes=points_limit_bytes
         )
         merges = cluster_certified(
-            source,
+            source if recorded is None else recorded(source),
             method,
             limits=limits,
             start=None if duplicates is None else duplicates.start,
