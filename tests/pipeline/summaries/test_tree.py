@@ -17,7 +17,9 @@ from clustergrid.pipeline.hierarchy.certified import Limits
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import Normalization, matrix_statistics
 from clustergrid.pipeline.operands import distance_input
+from clustergrid.pipeline.summaries import tree as summary_tree_module
 from clustergrid.pipeline.summaries.plan import summaries_serve, summary_tree_bytes
+from clustergrid.pipeline.summaries.source import SummarySource
 from clustergrid.pipeline.summaries.tree import summary_tree
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.source import ArraySource
@@ -231,6 +233,31 @@ def test_nothing_but_the_tree_decides_on_bits(client, method, metric):
     for executor in (ThreadsExecutor(2), DaskExecutor(client)):
         Z = tree_of(values, method, metric, keywords=keywords, executor=executor)
         np.testing.assert_array_equal(Z, expected)
+
+
+def test_lists_are_made_anew_rather_than_a_square(monkeypatch):
+    values = np.random.default_rng(17).normal(size=(600, 8))
+    expected = tree_of(values, "ward", "euclidean")
+    squares, lists = [], []
+    real_square, real_lists = SummarySource.square, SummarySource.nearest_clusters
+
+    def square(self, *args):
+        squares.append(real_square(self, *args))
+        return squares[-1]
+
+    def nearest_clusters(self, *args):
+        lists.append(args[3])
+        return real_lists(self, *args)
+
+    monkeypatch.setattr(SummarySource, "square", square)
+    monkeypatch.setattr(SummarySource, "nearest_clusters", nearest_clusters)
+    np.testing.assert_array_equal(tree_of(values, "ward", "euclidean", n_neighbors=4), expected)
+    without = len(squares[-1])
+    assert len(lists) == 1
+    monkeypatch.setattr(summary_tree_module, "_FEW_CLUSTERS", 20)
+    np.testing.assert_array_equal(tree_of(values, "ward", "euclidean", n_neighbors=4), expected)
+    assert len(squares[-1]) < without
+    assert len(lists) > 2
 
 
 @pytest.mark.parametrize(("method", "metric"), [*PAIRS[:3], ("weighted", "sqeuclidean")])
