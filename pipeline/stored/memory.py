@@ -81,7 +81,11 @@ class StoredMemory:
         """Return the same with lists that are short enough for so much memory."""
         lengths = (length for length in LIST_LENGTHS if length <= self.n_neighbors)
         choices = [replace(self, n_neighbors=length) for length in lengths] or [self]
-        fitting = (one for one in choices if one.lists_bytes * _LISTS_SHARE <= memory_bytes)
+        fitting = (
+            one
+            for one in choices
+            if max(one.lists_bytes * _LISTS_SHARE, one.least_bytes) <= memory_bytes
+        )
         return next(fitting, choices[-1])
 
     @property
