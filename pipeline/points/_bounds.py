@@ -27,7 +27,9 @@ from clustergrid.pipeline.hierarchy._clusters import (
 from clustergrid.pipeline.hierarchy._neighbors import Neighbors, Reach, keep_nearest, offer
 from clustergrid.pipeline.points._squares import HALF, ROOT, of_square, pair_total
 
-__all__ = ["add_bounds", "bound_operands", "list_within", "offer_bounds"]
+__all__ = ["add_bounds", "bound_operands", "list_within", "offer_bounds", "turn"]
+
+_SQUARE = 16
 
 
 @jit
@@ -99,6 +101,17 @@ def add_bounds(
             factor = weight * half if form == HALF else weight
             for lane in range(width):
                 own[lane] += factor * (row[lane] if row[lane] > zero else zero)
+
+
+@jit
+def turn(sums: NDArray[np.float32], turned: NDArray[np.float32]) -> None:
+    """Transpose sums, ``(c, l)`` to ``(l, c)``, in squares that stay in the cache."""
+    height, width = sums.shape
+    for top in range(0, height, _SQUARE):
+        for left in range(0, width, _SQUARE):
+            for lane in range(left, min(left + _SQUARE, width)):
+                for unit in range(top, min(top + _SQUARE, height)):
+                    turned[lane, unit] = sums[unit, lane]
 
 
 @jit

@@ -29,6 +29,7 @@ from clustergrid.pipeline.points._bounds import (
     bound_operands,
     list_within,
     offer_bounds,
+    turn,
 )
 from clustergrid.pipeline.points._near_order import near_order
 from clustergrid.pipeline.points._sieve import (
@@ -256,7 +257,7 @@ class EuclideanPoints:
             # Roundings of both sums, of their terms and of the weights.
             n_rounded = longest + int(counts[first:last].max()) + 16
             turned = of_points[: sums.size].reshape(sums.shape[::-1])
-            turned[:] = sums.T
+            turn(sums, turned)
             offer_bounds(
                 turned,
                 first,

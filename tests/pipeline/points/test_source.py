@@ -9,7 +9,7 @@ from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.hierarchy._clusters import open_clusters
 from clustergrid.pipeline.hierarchy.condensed import CondensedSource
-from clustergrid.pipeline.points import euclidean, layout
+from clustergrid.pipeline.points import euclidean, layout, reduction
 from clustergrid.pipeline.points.euclidean import EuclideanPoints
 from clustergrid.pipeline.points.metric import MetricPoints
 from clustergrid.pipeline.points.tree import point_source
@@ -113,6 +113,48 @@ def test_lists_are_the_nearest(name):
         wanted = expected.nearest_clusters(clusters, "average", n_neighbors, owners, ignore)
         assert found.ids.shape == wanted.ids.shape
         assert_same_lists(found, wanted, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_near_clusters_of_hard_data(kind, method):
+    values = KINDS[kind](np.random.default_rng(5), 300)
+    n = len(values)
+    own, expected = source_of(given_of(values)), CondensedSource(pdist(values))
+    clusters = some_clusters(n, method, n_merges=n // 2)
+    owners = np.flatnonzero(clusters.live)[::3]
+    for n_neighbors in (1, 7, 30):
+        found = own.nearest_clusters(clusters, method, n_neighbors, owners, ignore)
+        wanted = expected.nearest_clusters(clusters, method, n_neighbors, owners, ignore)
+        np.testing.assert_array_equal(found.counts, wanted.counts)
+        np.testing.assert_allclose(found.tau, wanted.tau, rtol=1e-10)
+        all_of_them = own.rows(clusters, method, owners, ignore)
+        slots = np.flatnonzero(clusters.live)
+        for row, (ids, bounds, tau) in enumerate(lists_of(found)):
+            others = np.delete(all_of_them[row], np.searchsorted(slots, [*ids, owners[row]]))
+            assert len(np.unique(ids)) == len(ids)
+            listed = all_of_them[row, np.searchsorted(slots, ids)]
+            np.testing.assert_allclose(bounds, listed, rtol=1e-12)
+            assert others.size == 0 or others.min() >= tau * (1 - 1e-12)
+
+
+def test_where_bounds_say_too_little_all_distances_are_computed(monkeypatch):
+    values = np.eye(120)
+    clusters = some_clusters(120, "average", n_merges=20)
+    owners = np.flatnonzero(clusters.live)
+    again = []
+    real = reduction._totals_by_group
+
+    def spy(points, wanted, strip):
+        again.append(len(strip.owners))
+        return real(points, wanted, strip)
+
+    monkeypatch.setattr(reduction, "_totals_by_group", spy)
+    source_of(given_of(values)).nearest_clusters(clusters, "average", 5, owners, ignore)
+    assert sum(again) == len(owners)
+    again.clear()
+    source_of(given_of(normal(120, 9))).nearest_clusters(clusters, "average", 5, owners, ignore)
+    assert sum(again) == 0
 
 
 def test_a_list_knows_its_certificate():
