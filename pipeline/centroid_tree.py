@@ -69,7 +69,7 @@ def centroid_tree(
         merges = cluster_points(
             points,
             method,
-            start=None if duplicates is None else duplicates.start,
+            sizes=None if duplicates is None else duplicates.start.sizes,
             threads=threads or available_cores(),
             progress=tell_merges(stage),
         )

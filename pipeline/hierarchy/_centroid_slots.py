@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline._jit import jit
-from clustergrid.pipeline.hierarchy._panels import LANES
+from clustergrid.pipeline.hierarchy._panels import LANES, Centroids, Lists
 
 __all__ = [
     "AHEAD",
     "AHEAD_KEPT",
-    "HITS",
     "LIST_LENGTH",
     "MERGED",
     "NONE",
@@ -27,7 +26,6 @@ __all__ = [
     "open_clusters",
     "pack",
     "play",
-    "reaches_of",
 ]
 
 LIST_LENGTH = 32
@@ -39,7 +37,7 @@ AHEAD_KEPT = 512
 NONE = -1
 
 # Places in `Clusters.counters`.
-MERGED, READ, AHEAD, HITS = 0, 1, 2, 3
+MERGED, READ, AHEAD = 0, 1, 2
 
 
 class Clusters(NamedTuple):
@@ -49,15 +47,16 @@ class Clusters(NamedTuple):
 
     Parameters
     ----------
-    rows
-        ``(slots, k)`` centroids.
-    panels
-        ``(panels, k, 64)``: the same, as passes want them; infinite where no cluster is.
-    ids, weights
-        ``(slots,)``: the cluster in each slot, or -1; its observations.
-    listed, squared, counts, first
-        ``(slots, length)``, twice, and ``(slots,)``, twice: ids and squared distances of its
-        nearest, how many, and the first that may be live.
+    is_median
+        Whether either part of a union counts for a half, whatever its size.
+    scale
+        What coordinates were multiplied by, and heights are divided by.
+    centroids
+        Where they are.
+    weights
+        ``(slots,)``: observations in each.
+    lists, first
+        Its nearest, and ``(slots,)``: the first of them that may be live.
     reaches
         ``(slots,)`` squared: others than the listed are not nearer.
     since
@@ -70,23 +69,19 @@ class Clusters(NamedTuple):
         ``(2 * power of two,)``: a tournament of slots; the first to merge is at 1.
     ahead
         ``(slots,)``: the pass that was made for the next merge of the slot, or -1.
-    slots, labels
-        ``(2 m - 1,)``: where each cluster is, or -1; its lowest row.
     marks
         ``(2 m - 1,)``: the last merge that looked at a cluster.
-    ahead_pair, ahead_listed, ahead_squared, ahead_counts, ahead_since
+    ahead_pair, ahead_lists, ahead_since
         Passes made ahead: for which two clusters, and what was found when.
     counters
-        Merges done, and entries read since somebody set it to 0; passes made ahead, and used.
+        Merges done, and entries read since somebody set it to 0; passes made ahead.
     """
 
-    rows: NDArray[np.float64]
-    panels: NDArray[np.float64]
-    ids: NDArray[np.int64]
+    is_median: bool
+    scale: float
+    centroids: Centroids
     weights: NDArray[np.float64]
-    listed: NDArray[np.int64]
-    squared: NDArray[np.float64]
-    counts: NDArray[np.int64]
+    lists: Lists
     first: NDArray[np.int64]
     reaches: NDArray[np.float64]
     since: NDArray[np.int64]
@@ -95,13 +90,9 @@ class Clusters(NamedTuple):
     other: NDArray[np.int64]
     winners: NDArray[np.int64]
     ahead: NDArray[np.int64]
-    slots: NDArray[np.int64]
-    labels: NDArray[np.int64]
     marks: NDArray[np.int64]
     ahead_pair: NDArray[np.int64]
-    ahead_listed: NDArray[np.int64]
-    ahead_squared: NDArray[np.float64]
-    ahead_counts: NDArray[np.int64]
+    ahead_lists: Lists
     ahead_since: NDArray[np.int64]
     counters: NDArray[np.int64]
 
@@ -112,71 +103,57 @@ class Clusters(NamedTuple):
 
 
 def open_clusters(
-    points: NDArray[np.float64],
-    panels: NDArray[np.float64],
+    centroids: Centroids,
     weights: NDArray[np.float64],
-    listed: NDArray[np.int64],
-    squared: NDArray[np.float64],
-    counts: NDArray[np.int64],
+    lists: Lists,
+    *,
+    is_median: bool,
+    scale: float,
 ) -> Clusters:
     """Make a cluster of every point, whose lists are of points before it."""
-    m = len(points)
+    m, length = lists.listed.shape
     clusters = Clusters(
-        rows=points,
-        panels=panels,
-        ids=np.arange(m),
+        is_median=is_median,
+        scale=scale,
+        centroids=centroids,
         weights=weights,
-        listed=listed,
-        squared=squared,
-        counts=counts,
+        lists=lists,
         first=np.zeros(m, np.int64),
-        reaches=reaches_of(squared, counts),
+        reaches=lists.reaches,
         since=np.full(m, -1),
         least=np.empty(m),
         one=np.empty(m, np.int64),
         other=np.empty(m, np.int64),
         winners=np.empty(2 * _power_of_two(m), np.int64),
         ahead=np.full(m, -1),
-        slots=np.concatenate([np.arange(m), np.full(m - 1, -1)]),
-        labels=np.concatenate([np.arange(m), np.full(m - 1, -1)]),
         marks=np.full(2 * m - 1, -1),
         ahead_pair=np.full((AHEAD_KEPT, 2), -1),
-        ahead_listed=np.empty((AHEAD_KEPT, listed.shape[1]), np.int64),
-        ahead_squared=np.empty((AHEAD_KEPT, listed.shape[1])),
-        ahead_counts=np.empty(AHEAD_KEPT, np.int64),
+        ahead_lists=Lists.empty(AHEAD_KEPT, length),
         ahead_since=np.empty(AHEAD_KEPT, np.int64),
-        counters=np.zeros(4, np.int64),
+        counters=np.zeros(3, np.int64),
     )
     _start(clusters)
     return clusters
 
 
 def pack(clusters: Clusters) -> Clusters:
-    """Move the live clusters together, in their order."""
-    live = np.flatnonzero(clusters.ids >= 0)
-    n_panels = -(-len(live) // LANES)
-    ids = clusters.ids[live]
-    clusters.slots[ids] = np.arange(len(live))
-    # Panels are filled by the caller, who has threads.
+    """Move the live clusters together, in their order; panels are for `fill_panels` to fill."""
+    centroids = clusters.centroids
+    live = np.flatnonzero(centroids.ids >= 0)
+    ids = centroids.ids[live]
+    centroids.slots[ids] = np.arange(len(live))
     packed = clusters._replace(
-        rows=clusters.rows[live],
-        panels=clusters.panels[:n_panels],
-        ids=ids,
+        centroids=centroids._replace(
+            rows=centroids.rows[live],
+            rests=centroids.rests[live],
+            blurs=centroids.blurs[live],
+            panels=centroids.panels[: -(-len(live) // LANES)],
+            ids=ids,
+        ),
+        lists=clusters.lists.of(live),
         **{
             name: getattr(clusters, name)[live]
-            for name in (
-                "weights",
-                "listed",
-                "squared",
-                "counts",
-                "first",
-                "reaches",
-                "since",
-                "least",
-                "one",
-                "other",
-                "ahead",
-            )
+            for name in ("weights", "first", "reaches", "since", "least", "one", "other", "ahead")
         },
         winners=np.empty(2 * _power_of_two(len(live)), np.int64),
     )
@@ -186,13 +163,6 @@ def pack(clusters: Clusters) -> Clusters:
 
 def _power_of_two(at_least: int) -> int:
     return 1 << max(0, (at_least - 1).bit_length())
-
-
-def reaches_of(squared: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return what a full list reaches: its last entry; one that is not full holds all."""
-    is_full = counts == squared.shape[1]
-    reaches: NDArray[np.float64] = np.where(is_full, squared[:, -1], np.inf)
-    return reaches
 
 
 @jit
@@ -210,7 +180,7 @@ def _play_all(clusters: Clusters) -> None:
     """Play the tournament."""
     winners = clusters.winners
     half = len(winners) // 2
-    n = len(clusters.ids)
+    n = len(clusters.weights)
     for s in range(half):
         winners[half + s] = s if s < n else -1
     for node in range(half - 1, 0, -1):
@@ -232,16 +202,18 @@ def play(clusters: Clusters, s: int) -> None:
 @jit
 def next_entry(clusters: Clusters, s: int) -> None:
     """Find the first live entry of a slot's list, or what is known without one."""
+    lists = clusters.lists
+    slots, labels = clusters.centroids.slots, clusters.centroids.labels
     place = clusters.first[s]
-    count = clusters.counts[s]
-    while place < count and clusters.slots[clusters.listed[s, place]] < 0:
+    count = lists.counts[s]
+    while place < count and slots[lists.listed[s, place]] < 0:
         place += 1
     clusters.first[s] = place
     clusters.ahead[s] = NONE
     if place < count:
-        mine = clusters.labels[clusters.ids[s]]
-        others = clusters.labels[clusters.listed[s, place]]
-        clusters.least[s] = clusters.squared[s, place]
+        mine = labels[clusters.centroids.ids[s]]
+        others = labels[lists.listed[s, place]]
+        clusters.least[s] = lists.squared[s, place]
         clusters.one[s] = min(mine, others)
         clusters.other[s] = max(mine, others)
     else:
@@ -252,6 +224,6 @@ def next_entry(clusters: Clusters, s: int) -> None:
 
 @jit
 def _start(clusters: Clusters) -> None:
-    for s in range(len(clusters.ids)):
+    for s in range(len(clusters.weights)):
         next_entry(clusters, s)
     _play_all(clusters)

@@ -14,6 +14,10 @@ younger than a list, is compared with C. A large cluster that takes in one point
 hardly moves, and needs a pass only now and then. For others, passes are made ahead: together with
 the cluster that has to look, the unions that are likely to be next look from where they would be.
 
+Roundings take their part of the bound. A centroid is kept as two doubles (``_panels.py``), so what
+is lost of it is a share of `h`, which no distance that decides is much below, and next to nothing
+of its coordinates.
+
 Distances are kept squared. Ties go to the pair with the lowest label, then the lowest other label;
 a cluster's label is its lowest row.
 """
@@ -27,40 +31,44 @@ from clustergrid.pipeline._jit import jit
 from clustergrid.pipeline.hierarchy._centroid_slots import (
     AHEAD,
     AHEAD_KEPT,
-    HITS,
     MERGED,
     NONE,
     READ,
     Clusters,
     next_entry,
     play,
-    reaches_of,
 )
-from clustergrid.pipeline.hierarchy._panels import LANES, insert, squared_distance
+from clustergrid.pipeline.hierarchy._panels import (
+    LANES,
+    Lists,
+    Queries,
+    insert,
+    squared_distance_within,
+)
 
-__all__ = ["advance", "plan_passes", "take_passes"]
+__all__ = ["LARGEST", "advance", "plan_passes", "take_passes"]
+
+LARGEST = 2.0**500
+"""Coordinates are below it: squares of their differences, added up, do not overflow."""
 
 _SLACK = 1e-9
 """Share of a bound that roundings may take; distances have 1e-13."""
 
+_COARSE = 2.0**-100 * LARGEST
+"""More, in each feature, than the roundings of coordinates that are the sums of two doubles."""
 
-def take_passes(
-    clusters: Clusters,
-    wanted: NDArray[np.int64],
-    listed: NDArray[np.int64],
-    squared: NDArray[np.float64],
-    counts: NDArray[np.int64],
-) -> None:
+
+def take_passes(clusters: Clusters, wanted: NDArray[np.int64], found: Lists) -> None:
     """Take the lists that passes over all clusters found.
 
     Parameters
     ----------
     clusters, wanted
         As `plan_passes` left them.
-    listed, squared, counts
+    found
         A list for each that is wanted.
     """
-    _take(clusters, wanted, listed, squared, counts, reaches_of(squared, counts))
+    _take(clusters, wanted, found, found.reaches)
 
 
 @jit
@@ -71,27 +79,39 @@ def _most_merges(clusters: Clusters) -> int:
 
 
 @jit
-def _share(clusters: Clusters, s: int, t: int, is_median: bool) -> float:
+def _share(clusters: Clusters, s: int, t: int) -> float:
     """Return the share of slot `s` in the union with slot `t`."""
-    if is_median:
+    if clusters.is_median:
         return 0.5
     return float(clusters.weights[s] / (clusters.weights[s] + clusters.weights[t]))
 
 
 @jit
-def _union(clusters: Clusters, s: int, t: int, is_median: bool, out: NDArray[np.float64]) -> None:
-    """Write the centroid of the union, the same whichever of the two is named first."""
-    if clusters.labels[clusters.ids[s]] > clusters.labels[clusters.ids[t]]:
+def _union(clusters: Clusters, s: int, t: int, queries: Queries, q: int) -> None:
+    """Put a query at the centroid of the union, the same whichever of the two is named first."""
+    centroids = clusters.centroids
+    if centroids.labels[centroids.ids[s]] > centroids.labels[centroids.ids[t]]:
         s, t = t, s
-    share = _share(clusters, s, t, is_median)
-    one, other = clusters.rows[s], clusters.rows[t]
-    for f in range(len(out)):
-        out[f] = one[f] + (1.0 - share) * (other[f] - one[f])
+    share_of_other = 1.0 - _share(clusters, s, t)
+    one, other = centroids.rows[s], centroids.rows[t]
+    one_rest, other_rest = centroids.rests[s], centroids.rests[t]
+    row, rest = queries.rows[q], queries.rests[q]
+    blur = 0.0
+    for f in range(len(row)):
+        step = share_of_other * ((other[f] - one[f]) + (other_rest[f] - one_rest[f]))
+        # What the sum loses, exactly (Knuth 1998, section 4.2.2); then the larger part of both.
+        total = one[f] + step
+        taken = total - one[f]
+        lost = ((one[f] - (total - taken)) + (step - taken)) + one_rest[f]
+        row[f] = total + lost
+        rest[f] = lost - (row[f] - total)
+        blur += abs(rest[f])
+    queries.blurs[q] = blur
 
 
 @jit
 def _inherited_reach(
-    clusters: Clusters, s: int, t: int, squared: float, is_median: bool
+    clusters: Clusters, s: int, t: int, squared: float
 ) -> tuple[float, bool, bool]:
     """Return the reach of a union from its two parts', and which of their lists it needs."""
     merged = clusters.counters[MERGED]
@@ -108,95 +128,92 @@ def _inherited_reach(
     at_least_t = max(reach_t, reach_s - height)
     if at_least_s == np.inf:
         return np.inf, from_s, from_t
-    share = _share(clusters, s, t, is_median)
+    share = _share(clusters, s, t)
     of_s, of_t = share * at_least_s * at_least_s, (1.0 - share) * at_least_t * at_least_t
-    reach = of_s + of_t - share * (1.0 - share) * squared - _SLACK * (of_s + of_t)
+    coarse = _COARSE * clusters.centroids.rows.shape[1]
+    lost = _SLACK * (of_s + of_t) + coarse * (2.0 * np.sqrt(of_s + of_t) + coarse)
+    reach = of_s + of_t - share * (1.0 - share) * squared - lost
     return max(reach, -1.0), from_s, from_t
 
 
 @jit
 def _consider(
-    clusters: Clusters,
-    candidate: int,
-    centroid: NDArray[np.float64],
-    reach: float,
-    stamp: int,
-    ids: NDArray[np.int64],
-    squared: NDArray[np.float64],
-    count: int,
-) -> int:
+    clusters: Clusters, candidate: int, union: Queries, reach: float, stamp: int, found: Lists
+) -> None:
     """List a cluster among the nearest of a new one, unless it is dead or was considered."""
-    slot = clusters.slots[candidate]
+    slot = clusters.centroids.slots[candidate]
     if slot < 0 or clusters.marks[candidate] == stamp:
-        return count
+        return
     clusters.marks[candidate] = stamp
-    clusters.counters[READ] += len(centroid)
-    distance = squared_distance(clusters.rows[slot], centroid)
+    centroids, last = clusters.centroids, found.listed.shape[1] - 1
+    clusters.counters[READ] += centroids.rows.shape[1]
+    farthest = reach
+    if found.counts[0] > last:
+        farthest = min(reach, found.squared[0, last])
+    distance = squared_distance_within(
+        centroids.rows[slot], centroids.rests[slot], union.rows[0], union.rests[0], farthest
+    )
     if distance < reach:
-        return int(insert(ids, squared, count, clusters.labels, candidate, distance))
-    return count
+        insert(found, 0, centroids.labels, candidate, distance)
 
 
 @jit
-def _look(
-    clusters: Clusters,
-    s: int,
-    t: int,
-    height: float,
-    is_median: bool,
-    centroid: NDArray[np.float64],
-    ids: NDArray[np.int64],
-    squared: NDArray[np.float64],
-) -> tuple[int, float]:
+def _consider_listed(
+    clusters: Clusters, s: int, union: Queries, reach: float, stamp: int, found: Lists
+) -> None:
+    """Consider what a part of the union lists."""
+    for place in range(clusters.lists.counts[s]):
+        _consider(clusters, clusters.lists.listed[s, place], union, reach, stamp, found)
+
+
+@jit
+def _look(clusters: Clusters, s: int, t: int, height: float, union: Queries, found: Lists) -> float:
     """List what is nearest to the union of two slots, which are no candidates any more.
 
-    Returns how many are listed, and the reach.
+    Returns the reach.
     """
     merged = clusters.counters[MERGED]
     m = len(clusters.marks) // 2 + 1
-    count = 0
+    found.counts[0] = 0
     ahead = clusters.ahead[s]
     if ahead >= 0 and clusters.ahead_since[ahead] >= merged - _most_merges(clusters):
-        clusters.counters[HITS] += 1
+        passed = clusters.ahead_lists
         oldest = clusters.ahead_since[ahead]
         reach = np.inf
-        if clusters.ahead_counts[ahead] == clusters.ahead_listed.shape[1]:
-            reach = clusters.ahead_squared[ahead, -1]
-        for place in range(clusters.ahead_counts[ahead]):
-            candidate = clusters.ahead_listed[ahead, place]
-            distance = clusters.ahead_squared[ahead, place]
+        if passed.counts[ahead] == passed.listed.shape[1]:
+            reach = passed.squared[ahead, -1]
+        count = 0
+        for place in range(passed.counts[ahead]):
+            candidate = passed.listed[ahead, place]
+            distance = passed.squared[ahead, place]
             # Of those that are as far as the last, younger ones may come first.
-            if clusters.slots[candidate] >= 0 and distance < reach:
-                ids[count] = candidate
-                squared[count] = distance
+            if clusters.centroids.slots[candidate] >= 0 and distance < reach:
+                found.listed[0, count] = candidate
+                found.squared[0, count] = distance
                 clusters.marks[candidate] = merged
                 count += 1
+        found.counts[0] = count
     else:
-        reach, from_s, from_t = _inherited_reach(clusters, s, t, height, is_median)
+        reach, from_s, from_t = _inherited_reach(clusters, s, t, height)
         oldest = merged
         if from_s:
             oldest = clusters.since[s]
-            for place in range(clusters.counts[s]):
-                candidate = clusters.listed[s, place]
-                count = _consider(clusters, candidate, centroid, reach, merged, ids, squared, count)
+            _consider_listed(clusters, s, union, reach, merged, found)
         if from_t:
             oldest = min(oldest, clusters.since[t])
-            for place in range(clusters.counts[t]):
-                candidate = clusters.listed[t, place]
-                count = _consider(clusters, candidate, centroid, reach, merged, ids, squared, count)
+            _consider_listed(clusters, t, union, reach, merged, found)
         if not from_s and not from_t:
-            return 0, reach
+            return reach
     for candidate in range(m + oldest, m + merged):
-        count = _consider(clusters, candidate, centroid, reach, merged, ids, squared, count)
-    if count == len(ids):
-        reach = min(reach, squared[count - 1])
-    return count, reach
+        _consider(clusters, candidate, union, reach, merged, found)
+    if found.counts[0] == found.listed.shape[1]:
+        reach = min(reach, found.squared[0, -1])
+    return reach
 
 
 @jit
 def advance(
     clusters: Clusters,
-    is_median: bool,
     first: NDArray[np.int64],
     second: NDArray[np.int64],
     height: NDArray[np.float64],
@@ -207,19 +224,26 @@ def advance(
 
     Returns whether the cluster that is first has to look at all others.
     """
-    rows, panels, counters = clusters.rows, clusters.panels, clusters.counters
+    counters, centroids, lists = clusters.counters, clusters.centroids, clusters.lists
+    k = centroids.rows.shape[1]
+    length = lists.listed.shape[1]
     m = len(clusters.marks) // 2 + 1
-    centroid = np.empty(rows.shape[1])
-    ids = np.empty(clusters.listed.shape[1], np.int64)
-    squared = np.empty(clusters.listed.shape[1])
+    union = Queries(
+        np.empty((1, k)),
+        np.empty((1, k)),
+        np.empty(1),
+        np.empty(1, np.int64),
+        np.empty((1, 2), np.int64),
+    )
+    found = Lists(np.empty((1, length), np.int64), np.empty((1, length)), np.empty(1, np.int64))
     counters[READ] = 0
     while counters[MERGED] < target and counters[READ] < budget:
         counters[READ] += 100
         s = clusters.winners[1]
         if clusters.one[s] < 0:
             return True
-        partner = clusters.listed[s, clusters.first[s]]
-        t = clusters.slots[partner]
+        partner = lists.listed[s, clusters.first[s]]
+        t = clusters.centroids.slots[partner]
         if t < 0:
             next_entry(clusters, s)
             play(clusters, s)
@@ -227,32 +251,22 @@ def advance(
         merged = counters[MERGED]
         first[merged] = clusters.one[s]
         second[merged] = clusters.other[s]
-        height[merged] = np.sqrt(clusters.least[s])
-        _union(clusters, s, t, is_median, centroid)
-        clusters.slots[clusters.ids[s]] = -1
-        clusters.slots[clusters.ids[t]] = -1
-        count, reach = _look(clusters, s, t, clusters.least[s], is_median, centroid, ids, squared)
+        height[merged] = np.sqrt(clusters.least[s]) / clusters.scale
+        _union(clusters, s, t, union, 0)
+        centroids.slots[centroids.ids[s]] = -1
+        centroids.slots[centroids.ids[t]] = -1
+        reach = _look(clusters, s, t, clusters.least[s], union, found)
         # The union stays where the lower label was, so that packing keeps the order of labels.
-        if clusters.labels[clusters.ids[s]] < clusters.labels[clusters.ids[t]]:
+        if centroids.labels[centroids.ids[s]] < centroids.labels[centroids.ids[t]]:
             stays, goes = s, t
         else:
             stays, goes = t, s
-        union = m + merged
-        clusters.labels[union] = clusters.one[s]
-        clusters.slots[union] = stays
-        clusters.ids[stays] = union
-        clusters.weights[stays] += clusters.weights[goes]
-        rows[stays] = centroid
-        panels[stays // LANES, :, stays % LANES] = centroid
-        clusters.listed[stays] = ids
-        clusters.squared[stays] = squared
-        clusters.counts[stays] = count
+        _move(clusters, stays, goes, union)
+        _copy_list(found, 0, lists, stays)
         clusters.first[stays] = 0
         clusters.reaches[stays] = reach
         clusters.since[stays] = merged + 1
         next_entry(clusters, stays)
-        clusters.ids[goes] = -1
-        panels[goes // LANES, :, goes % LANES] = np.inf
         clusters.least[goes] = np.inf
         clusters.one[goes] = m
         clusters.other[goes] = m
@@ -263,27 +277,40 @@ def advance(
 
 
 @jit
-def plan_passes(
-    clusters: Clusters,
-    is_median: bool,
-    wanted: NDArray[np.int64],
-    queries: NDArray[np.float64],
-    left_out: NDArray[np.int64],
-) -> int:
+def _move(clusters: Clusters, stays: int, goes: int, union: Queries) -> None:
+    """Put the union of two slots into one of them, and nothing into the other."""
+    centroids = clusters.centroids
+    cluster = len(clusters.marks) // 2 + 1 + clusters.counters[MERGED]
+    centroids.labels[cluster] = centroids.labels[centroids.ids[stays]]
+    clusters.centroids.slots[cluster] = stays
+    clusters.weights[stays] += clusters.weights[goes]
+    centroids.ids[stays] = cluster
+    centroids.ids[goes] = -1
+    centroids.rows[stays] = union.rows[0]
+    centroids.rests[stays] = union.rests[0]
+    centroids.blurs[stays] = union.blurs[0]
+    centroids.blurs[goes] = 0.0
+    centroids.panels[stays // LANES, :, stays % LANES] = union.rows[0]
+    centroids.panels[goes // LANES, :, goes % LANES] = np.inf
+
+
+@jit
+def plan_passes(clusters: Clusters, wanted: NDArray[np.int64], queries: Queries) -> int:
     """Choose from where passes are made: what has to look, and unions that are likely to.
 
     Parameters
     ----------
-    clusters, is_median
-        The clusters, of which the first has to look.
-    wanted, queries, left_out
-        ``(p,)``, ``(p, k)`` and ``(p, 2)``: room for the slot, the place and the clusters there.
+    clusters
+        Of which the first has to look.
+    wanted, queries
+        Room for the slots, ``(p,)``, and for as many queries.
 
     Returns
     -------
     int
         How many.
     """
+    centroids = clusters.centroids
     most = len(wanted)
     taken = np.empty(4 * most, np.int64)
     kept = np.empty(4 * most)
@@ -292,21 +319,23 @@ def plan_passes(
         s = clusters.winners[1]
         if clusters.least[s] == np.inf:
             break
+        queries.limits[n_wanted] = len(centroids.ids)
+        queries.left_out[n_wanted] = centroids.ids[s]
         if clusters.one[s] < 0:
             wanted[n_wanted] = s
-            queries[n_wanted] = clusters.rows[s]
-            left_out[n_wanted] = clusters.ids[s]
+            queries.rows[n_wanted] = centroids.rows[s]
+            queries.rests[n_wanted] = centroids.rests[s]
+            queries.blurs[n_wanted] = centroids.blurs[s]
             n_wanted += 1
         else:
-            partner = clusters.listed[s, clusters.first[s]]
-            t = clusters.slots[partner]
+            partner = clusters.lists.listed[s, clusters.first[s]]
+            t = clusters.centroids.slots[partner]
             if t >= 0 and clusters.ahead[s] < 0:
-                reach, _, _ = _inherited_reach(clusters, s, t, clusters.least[s], is_median)
+                reach, _, _ = _inherited_reach(clusters, s, t, clusters.least[s])
                 if reach <= clusters.least[s]:
                     wanted[n_wanted] = s
-                    _union(clusters, s, t, is_median, queries[n_wanted])
-                    left_out[n_wanted, 0] = clusters.ids[s]
-                    left_out[n_wanted, 1] = partner
+                    _union(clusters, s, t, queries, n_wanted)
+                    queries.left_out[n_wanted, 1] = partner
                     n_wanted += 1
         taken[n_taken] = s
         kept[n_taken] = clusters.least[s]
@@ -321,20 +350,14 @@ def plan_passes(
 
 @jit
 def _take(
-    clusters: Clusters,
-    wanted: NDArray[np.int64],
-    listed: NDArray[np.int64],
-    squared: NDArray[np.float64],
-    counts: NDArray[np.int64],
-    reaches: NDArray[np.float64],
+    clusters: Clusters, wanted: NDArray[np.int64], found: Lists, reaches: NDArray[np.float64]
 ) -> None:
     merged = clusters.counters[MERGED]
+    ids, lists, ahead_lists = clusters.centroids.ids, clusters.lists, clusters.ahead_lists
     for q in range(len(wanted)):
         s = wanted[q]
         if clusters.one[s] < 0:
-            clusters.listed[s] = listed[q]
-            clusters.squared[s] = squared[q]
-            clusters.counts[s] = counts[q]
+            _copy_list(found, q, lists, s)
             clusters.first[s] = 0
             clusters.reaches[s] = reaches[q]
             clusters.since[s] = merged
@@ -343,15 +366,20 @@ def _take(
             continue
         place = clusters.counters[AHEAD] % AHEAD_KEPT
         clusters.counters[AHEAD] += 1
-        clusters.ahead_listed[place] = listed[q]
-        clusters.ahead_squared[place] = squared[q]
-        clusters.ahead_counts[place] = counts[q]
+        _copy_list(found, q, ahead_lists, place)
         clusters.ahead_since[place] = merged
         # Whose it was, should nobody have wanted it since.
         before = clusters.ahead_pair[place, 0]
-        slot = clusters.slots[before] if before >= 0 else NONE
+        slot = clusters.centroids.slots[before] if before >= 0 else NONE
         if slot >= 0 and clusters.ahead[slot] == place:
             clusters.ahead[slot] = NONE
-        clusters.ahead_pair[place, 0] = clusters.ids[s]
-        clusters.ahead_pair[place, 1] = clusters.listed[s, clusters.first[s]]
+        clusters.ahead_pair[place, 0] = ids[s]
+        clusters.ahead_pair[place, 1] = lists.listed[s, clusters.first[s]]
         clusters.ahead[s] = place
+
+
+@jit
+def _copy_list(found: Lists, q: int, lists: Lists, place: int) -> None:
+    lists.listed[place] = found.listed[q]
+    lists.squared[place] = found.squared[q]
+    lists.counts[place] = found.counts[q]

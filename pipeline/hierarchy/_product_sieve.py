@@ -4,7 +4,8 @@ A matrix product of float32 costs a tenth of exact distances, and each of its di
 error; whatever may be near after all is computed exactly. So lists are those of
 ``_panels.py``, to the bit.
 
-With ``u = 2^-24``, values and the sums of ``k`` products are rounded so that
+Points are taken about their centre here, each rounded by no more than a share of its own length;
+with ``u = 2^-24``, values and the sums of ``k`` products are rounded so that
 
     | |p|^2 + |x|^2 - 2 p.x - d(p, x)^2 |  <=  (k + 8) u (|p|^2 + |x|^2)
 
@@ -21,6 +22,10 @@ from numpy.typing import NDArray
 from clustergrid.pipeline._jit import jit
 from clustergrid.pipeline.hierarchy._panels import (
     LANES,
+    VANISHED,
+    Centroids,
+    Lists,
+    Queries,
     insert,
     scan_panels,
     squared_distance,
@@ -36,102 +41,96 @@ _MANY = 1 / 12
 _UNDERFLOW = 1e-30
 """More than all products that float32 cannot hold, of points within one of the centre."""
 
+_ROWS_AT_ONCE = 1024
+
 
 class ProductSieve(NamedTuple):
     """Points, and what is needed to look for their nearest among those before each.
 
     Parameters
     ----------
-    rows, panels, places
-        ``(m, k)`` points, the same in panels, and ``arange(m)``.
+    centroids
+        The points, each a cluster, in its slot.
     single
-        ``(m, k) float32``: the points.
+        ``(m, k) float32``: the points about their centre, by `scale` within one of it.
     norms
         ``(m,) float32``: their squared lengths, less what all roundings of a product may add.
+    scale
+        A power of two.
     """
 
-    rows: NDArray[np.float64]
-    panels: NDArray[np.float64]
-    places: NDArray[np.int64]
+    centroids: Centroids
     single: NDArray[np.float32]
     norms: NDArray[np.float32]
+    scale: float
 
     @classmethod
-    def of(cls, rows: NDArray[np.float64], panels: NDArray[np.float64]) -> ProductSieve:
+    def of(cls, centroids: Centroids) -> ProductSieve:
         """Prepare the points."""
+        rows = centroids.rows
         m, k = rows.shape
+        lowest, highest = rows.min(axis=0), rows.max(axis=0)
+        centre = lowest / 2 + highest / 2
+        widest = float(np.max(highest / 2 - lowest / 2, initial=0.0))
+        scale = float(np.ldexp(1.0, -int(np.frexp(widest)[1])))
         share = (k + 16) * 2.0**-24
-        norms = np.einsum("ij,ij->i", rows, rows) * (1.0 - share)
-        return cls(rows, panels, np.arange(m), rows.astype(np.float32), norms.astype(np.float32))
+        single, norms = np.empty((m, k), np.float32), np.empty(m, np.float32)
+        for start in range(0, m, _ROWS_AT_ONCE):
+            some = slice(start, start + _ROWS_AT_ONCE)
+            block = (rows[some] - centre) * scale
+            single[some] = block
+            norms[some] = np.einsum("ij,ij->i", block, block) * (1.0 - share)
+        return cls(centroids, single, norms, scale)
 
-    def list_earlier(
-        self,
-        points: slice,
-        listed: NDArray[np.int64],
-        squared: NDArray[np.float64],
-        counts: NDArray[np.int64],
-    ) -> None:
-        """List the nearest of the points before each of some; see `scan_panels` for lists."""
-        limits = self.places[points]
-        left_out = np.full((len(limits), 2), -1)
-        scratch = np.empty((len(limits), _PANELS_AT_ONCE * LANES), np.float32)
+    def list_earlier(self, points: slice, lists: Lists) -> None:
+        """List the nearest of the points before each of some."""
+        centroids = self.centroids
+        queries = Queries(
+            rows=centroids.rows[points],
+            rests=centroids.rests[points],
+            blurs=centroids.blurs[points],
+            limits=centroids.ids[points],
+            left_out=np.full((len(lists.counts), 2), -1),
+        )
+        scratch = np.empty((len(lists.counts), _PANELS_AT_ONCE * LANES), np.float32)
         n_panels = -(-points.stop // LANES)
         for start in reversed(range(0, n_panels, _PANELS_AT_ONCE)):
             stop = min(start + _PANELS_AT_ONCE, n_panels)
-            others = slice(start * LANES, min(stop * LANES, len(self.rows)))
+            others = slice(start * LANES, min(stop * LANES, len(self.single)))
             products = scratch[:, : others.stop - others.start]
-            full = len(counts) > 0 and counts.min() == listed.shape[1]
+            full = len(lists.counts) > 0 and lists.counts.min() == lists.listed.shape[1]
             if full:
                 np.matmul(self.single[points], self.single[others].T, out=products)
-                full = _list_passing(
-                    products,
-                    self.rows,
-                    self.norms,
-                    points.start,
-                    others.start,
-                    self.places,
-                    listed,
-                    squared,
-                    counts,
-                    int(_MANY * products.size),
-                )
+                most = int(_MANY * products.size)
+                full = _list_passing(self, products, points.start, others.start, lists, most)
             if not full:
-                scan_panels(
-                    self.panels,
-                    self.places,
-                    self.places,
-                    start,
-                    stop,
-                    self.rows[points],
-                    limits,
-                    left_out,
-                    listed,
-                    squared,
-                    counts,
-                )
+                scan_panels(centroids, start, stop, queries, lists)
+
+
+@jit
+def _threshold(sieve: ProductSieve, query: int, lists: Lists, q: int) -> np.float32:
+    """Return what the bound of another point is at most, if it still enters a full list."""
+    farthest = lists.squared[q, lists.listed.shape[1] - 1] + VANISHED
+    return np.float32(farthest * sieve.scale * sieve.scale - sieve.norms[query] + _UNDERFLOW)
 
 
 @jit
 def _list_passing(
+    sieve: ProductSieve,
     products: NDArray[np.float32],
-    rows: NDArray[np.float64],
-    norms: NDArray[np.float32],
     first_query: int,
     first_other: int,
-    labels: NDArray[np.int64],
-    listed: NDArray[np.int64],
-    squared: NDArray[np.float64],
-    counts: NDArray[np.int64],
+    lists: Lists,
     most: int,
 ) -> bool:
     """Compute what may be nearer than the last of a full list; False, and nothing, if too many."""
+    rows, labels, norms = sieve.centroids.rows, sieve.centroids.labels, sieve.norms
     n_queries, width = products.shape
-    last = listed.shape[1] - 1
     two = np.float32(2.0)
     thresholds = np.empty(n_queries, np.float32)
     passing = 0
     for q in range(n_queries):
-        threshold = np.float32(squared[q, last] - norms[first_query + q] + _UNDERFLOW)
+        threshold = _threshold(sieve, first_query + q, lists, q)
         thresholds[q] = threshold
         row = products[q]
         for j in range(width):
@@ -154,7 +153,6 @@ def _list_passing(
             for j in range(left, right):
                 if row[j] <= threshold:
                     other = first_other + j
-                    distance = squared_distance(rows[other], rows[query])
-                    counts[q] = insert(listed[q], squared[q], counts[q], labels, other, distance)
-                    threshold = np.float32(squared[q, last] - norms[query] + _UNDERFLOW)
+                    insert(lists, q, labels, other, squared_distance(rows[other], rows[query]))
+                    threshold = _threshold(sieve, query, lists, q)
     return True

@@ -1,6 +1,8 @@
 """Centroid and median linkage of points, against SciPy and against all pairs at every step."""
 
 from concurrent.futures import Executor, Future
+from fractions import Fraction
+from math import sqrt
 
 import numpy as np
 import pytest
@@ -12,12 +14,18 @@ from scipy.spatial.distance import cdist, pdist
 from clustergrid.pipeline.hierarchy import (
     Duplicates,
     Merges,
-    Start,
     _product_sieve,
     centroids,
     linkage_matrix,
 )
-from clustergrid.pipeline.hierarchy._panels import LANES, fill_panels, join_lists, scan_panels
+from clustergrid.pipeline.hierarchy._panels import (
+    Lists,
+    Queries,
+    fill_panels,
+    join_lists,
+    open_centroids,
+    scan_panels,
+)
 from clustergrid.pipeline.hierarchy.centroids import cluster_points
 from clustergrid.storage.errors import DataTypeError, DataValueError
 from tests.pipeline.hierarchy.kinds import (
@@ -30,44 +38,97 @@ from tests.pipeline.hierarchy.kinds import (
 METHODS = ("centroid", "median")
 
 
+def _next_to(far, *near):
+    """Values that are far smaller than another one."""
+    return lambda rng, n: np.concatenate([np.array(near)[: n - 1], [far]])[:, None]
+
+
+def _clusters_apart(distance):
+    def points(rng, n):
+        values = rng.normal(size=(n, 3))
+        values[n // 2 :] += distance
+        return values
+
+    return points
+
+
+WIDE = {
+    "next to 1e6": _next_to(1e6, 1e-12, 2e-12),
+    "next to 1 and 1e6": _next_to(1e6, 1e-8, 2e-8, 1.0),
+    "next to 1e150": _next_to(1e150, 1e-150, 3e-150, 1e10),
+    "powers of a third": lambda rng, n: 3.0 ** -rng.permutation(min(n, 33))[:, None],
+    "lognormal": lambda rng, n: rng.lognormal(sigma=4, size=(n, 5)),
+    "very heavy tails": lambda rng, n: rng.standard_t(0.5, size=(n, 4)),
+    "farther apart": _clusters_apart(1e10),
+    "one far": lambda rng, n: np.concatenate([rng.normal(size=(n - 1, 3)), np.full((1, 3), 1e13)]),
+}
+"""Kinds whose distances are lost, where coordinates are rounded to the largest of them."""
+
+
 def our_linkage(points, method, **options):
     merges = cluster_points(points, method, **options)
     return linkage_matrix(merges, len(points), monotonic=False)
 
 
-def squared_distances(rows, others):
+def squared_distances(rows, rests, others, other_rests):
     """Sums over the features in their order, as the engine adds them."""
     sums = np.zeros((len(rows), len(others)))
     for f in range(rows.shape[1]):
-        sums += np.square(rows[:, f, None] - others[:, f])
+        apart = rows[:, f, None] - others[:, f]
+        sums += np.square(apart + (rests[:, f, None] - other_rests[:, f]))
     return sums
 
 
 def by_all_pairs(points, method, sizes=None):
     """Merge the nearest of all pairs, of equal ones that of the lowest points, until one is left.
 
-    To the bit: a union is where the engine puts it.
+    To the bit: a union is where the engine puts it, the sum of two doubles.
     """
-    rows, scale = centroids._conditioned(points)
+    rows, rests = points.copy(), np.zeros_like(points)
     sizes = np.ones(len(rows)) if sizes is None else sizes.astype(float)
-    squared = squared_distances(rows, rows)
+    squared = squared_distances(rows, rests, rows, rests)
     squared[np.tril_indices(len(rows))] = np.inf
     merges = []
     for _ in range(len(rows) - 1):
         # Row-major: the first of the least has the lowest rows.
         one, other = np.unravel_index(np.argmin(squared), squared.shape)
-        merges.append((one, other, np.sqrt(squared[one, other]) / scale))
+        merges.append((one, other, np.sqrt(squared[one, other])))
         live = np.isfinite(squared).any(axis=0) | np.isfinite(squared).any(axis=1)
         share = 0.5 if method == "median" else sizes[one] / (sizes[one] + sizes[other])
-        rows[one] += (1.0 - share) * (rows[other] - rows[one])
+        step = (1.0 - share) * ((rows[other] - rows[one]) + (rests[other] - rests[one]))
+        total = rows[one] + step
+        taken = total - rows[one]
+        lost = (rows[one] - (total - taken)) + (step - taken) + rests[one]
+        rows[one] = total + lost
+        rests[one] = lost - (rows[one] - total)
         sizes[one] += sizes[other]
         live[other] = False
         squared[other], squared[:, other] = np.inf, np.inf
-        again = np.where(live, squared_distances(rows[[one]], rows)[0], np.inf)
+        again = squared_distances(rows[[one]], rests[[one]], rows, rests)[0]
+        again = np.where(live, again, np.inf)
         squared[one, one + 1 :] = again[one + 1 :]
         squared[:one, one] = again[:one]
     first, second, height = (np.array(values) for values in zip(*merges, strict=True))
     return Merges(first=first, second=second, height=height)
+
+
+def exact_heights(points, method):
+    """Heights without any rounding, but of the root."""
+    clusters = [(tuple(map(Fraction, row)), 1) for row in points.tolist()]
+    heights = []
+    while len(clusters) > 1:
+        pairs = [
+            (sum((a - b) ** 2 for a, b in zip(one, other, strict=True)), i, j)
+            for i, (one, _) in enumerate(clusters)
+            for j, (other, _) in enumerate(clusters[:i])
+        ]
+        squared, i, j = min(pairs)
+        heights.append(sqrt(squared))
+        (one, m), (other, n) = clusters.pop(i), clusters.pop(j)
+        share = Fraction(1, 2) if method == "median" else Fraction(m, m + n)
+        union = (share * a + (1 - share) * b for a, b in zip(one, other, strict=True))
+        clusters.append((tuple(union), m + n))
+    return heights
 
 
 def assert_same(one, other):
@@ -76,16 +137,24 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("n", [2, 3, 90, 1300])
-@pytest.mark.parametrize("kind", UNTIED)
+@pytest.mark.parametrize("kind", UNTIED | WIDE)
 def test_trees_are_scipys(kind, n):
-    points = UNTIED[kind](np.random.default_rng(n), n)
+    points = (UNTIED | WIDE)[kind](np.random.default_rng(n), n)
     for method in METHODS:
         Z = our_linkage(points, method, threads=2)
         expected = linkage(pdist(points), method)
         assert is_valid_linkage(Z)
-        scale = np.abs(points).max()
-        np.testing.assert_allclose(Z[:, 2], expected[:, 2], rtol=1e-10, atol=1e-14 * scale)
+        np.testing.assert_allclose(Z[:, 2], expected[:, 2], rtol=1e-10)
         np.testing.assert_array_equal(clades(Z), clades(expected), err_msg=method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", UNTIED | WIDE)
+def test_heights_are_those_of_exact_arithmetic(kind, method):
+    points = (UNTIED | WIDE)[kind](np.random.default_rng(6), 24)
+    expected = exact_heights(points[:, :3], method)
+    found = cluster_points(points[:, :3], method)
+    np.testing.assert_allclose(found.height, expected, rtol=1e-13)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -97,10 +166,22 @@ def test_every_merge_is_a_minimum(kind, method):
 
 @pytest.mark.parametrize("n", [2, 3, 60, 400])
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS | WIDE)
 def test_merges_are_those_of_all_pairs(kind, method, n):
-    points = KINDS[kind](np.random.default_rng(n), n)
+    points = (KINDS | WIDE)[kind](np.random.default_rng(n), n)
     assert_same(cluster_points(points, method, threads=2), by_all_pairs(points, method))
+
+
+@pytest.mark.parametrize("length", [1, 2, 5])
+@pytest.mark.parametrize("kind", ["integers", "normal", "powers of a third"])
+@pytest.mark.parametrize("far", [1e13, 1e14])
+def test_short_lists_lose_no_merge_beside_a_far_row(monkeypatch, far, kind, length):
+    monkeypatch.setattr(centroids, "LIST_LENGTH", length)
+    for seed in range(10):
+        points = (KINDS | WIDE)[kind](np.random.default_rng(seed), 60)
+        points = np.concatenate([points, np.full((1, points.shape[1]), far)])
+        for method in METHODS:
+            assert_same(cluster_points(points, method), by_all_pairs(points, method))
 
 
 @settings(max_examples=100, deadline=None)
@@ -117,26 +198,18 @@ def test_merges_are_those_of_all_pairs(kind, method, n):
 def test_ties_go_to_the_lowest_points(n, k, largest, method, length, queries, sized):
     rng = np.random.default_rng(n + 100 * largest)
     points = rng.integers(0, largest + 1, (n, k)).astype(float)
-    start, sizes = None, None
-    if sized:
-        sizes = rng.integers(1, 5, n)
-        total = sizes.sum() - n
-        # Which observations merged before is of no interest here.
-        before = Merges(
-            first=np.zeros(total, int), second=np.zeros(total, int), height=np.zeros(total)
-        )
-        start = Start(sizes=sizes, rows=np.arange(n), merges=before)
+    sizes = rng.integers(1, 5, n) if sized else None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(centroids, "LIST_LENGTH", length)
         patch.setattr(centroids, "_QUERIES", queries)
-        found = cluster_points(points, method, start=start)
+        found = cluster_points(points, method, sizes=sizes)
     assert_same(found, by_all_pairs(points, method, sizes))
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("kind", ["normal", "hub", "integers", "low rank"])
+@pytest.mark.parametrize("kind", ["normal", "hub", "integers", "low rank", "farther apart"])
 def test_neither_threads_nor_pieces_change_a_bit(monkeypatch, kind, method):
-    points = KINDS[kind](np.random.default_rng(1), 900)
+    points = (KINDS | WIDE)[kind](np.random.default_rng(1), 900)
     expected = cluster_points(points, method)
     assert_same(cluster_points(points, method, threads=3), expected)
     for name, value in (
@@ -225,7 +298,7 @@ def test_identical_rows_are_one_cluster_of_that_size(method):
     duplicates = Duplicates(
         kept=place[:distinct], duplicate_of=place[of[distinct:]], row=place[distinct:]
     )
-    merges = cluster_points(points, method, start=duplicates.start)
+    merges = cluster_points(points, method, sizes=duplicates.start.sizes)
     Z = linkage_matrix(merges, n, duplicates=duplicates, monotonic=False)
     assert is_valid_linkage(Z)
     expected = linkage(pdist(full), method)
@@ -235,10 +308,7 @@ def test_identical_rows_are_one_cluster_of_that_size(method):
 def test_sizes_past_32_bits():
     # SciPy multiplies sizes as C integers: 60,000 squared would be negative.
     sizes = np.array([60_000, 60_000, 1])
-    none = np.zeros(sizes.sum() - 3, int)
-    before = Merges(first=none, second=none, height=none.astype(float))
-    start = Start(sizes=sizes, rows=np.arange(3), merges=before)
-    merges = cluster_points(np.array([[0.0], [1.0], [7.5]]), "centroid", start=start)
+    merges = cluster_points(np.array([[0.0], [1.0], [7.5]]), "centroid", sizes=sizes)
     np.testing.assert_allclose(merges.height, [1.0, 7.0])
 
 
@@ -246,9 +316,9 @@ def test_a_large_cluster_looks_only_now_and_then(monkeypatch):
     queries = []
     real = centroids._Passes.over
 
-    def spy(passes, clusters, places, left_out):
-        queries.append(len(places))
-        return real(passes, clusters, places, left_out)
+    def spy(passes, clusters, places):
+        queries.append(len(places.rows))
+        return real(passes, clusters, places)
 
     monkeypatch.setattr(centroids._Passes, "over", spy)
     rng = np.random.default_rng(8)
@@ -308,42 +378,59 @@ def test_points_that_cannot_be_clustered():
         cluster_points(points.astype(np.float32), "centroid")
     with pytest.raises(DataValueError, match=r"shape \(4,\)"):
         cluster_points(points[:, 0], "centroid")
-    with pytest.raises(DataValueError, match="4 points are as many clusters, got 3"):
-        cluster_points(points, "centroid", start=Start.observations(3))
+    with pytest.raises(DataValueError, match=r"4 points have as many sizes, got shape \(3,\)"):
+        cluster_points(points, "centroid", sizes=np.ones(3, int))
     for bad in (np.nan, np.inf, -np.inf):
         points[2, 1] = bad
         with pytest.raises(DataValueError, match="at row 2, feature 1"):
             cluster_points(points, "centroid")
 
 
-@settings(max_examples=30, deadline=None)
-@given(n=st.integers(1, 200), k=st.integers(0, 40), m=st.integers(1, 5), tied=st.booleans())
-def test_passes_list_the_nearest(n, k, m, tied):
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 200),
+    k=st.integers(0, 40),
+    m=st.integers(1, 5),
+    tied=st.booleans(),
+    blur=st.sampled_from([0.0, 1e-17, 0.4]),
+)
+def test_passes_list_the_nearest(n, k, m, tied, blur):
     rng = np.random.default_rng(n)
-    rows, queries = rng.normal(size=(n, k)), rng.normal(size=(m, k))
+    points, places = rng.normal(size=(n, k)), rng.normal(size=(m, k))
     if tied:
-        rows, queries = np.round(rows), np.round(queries)
-    n_panels = -(-n // LANES)
-    panels = np.empty((n_panels, k, LANES))
-    fill_panels(rows, panels, 0, n_panels)
+        points, places = np.round(points), np.round(places)
+    rests, query_rests = blur * rng.normal(size=(n, k)), blur * rng.normal(size=(m, k))
     ids = np.arange(n)
     ids[rng.random(n) < 0.1] = -1
-    limits, left_out = rng.integers(0, n + 1, m), rng.integers(0, n, (m, 2))
-    labels = rng.permutation(n)
+    opened = open_centroids(points)._replace(
+        ids=ids, labels=rng.permutation(n), rests=rests, blurs=np.abs(rests).sum(axis=1)
+    )
+    n_panels = len(opened.panels)
+    fill_panels(opened, 0, n_panels)
+    queries = Queries(
+        rows=places,
+        rests=query_rests,
+        blurs=np.abs(query_rests).sum(axis=1),
+        limits=rng.integers(0, n + 1, m),
+        left_out=rng.integers(0, n, (m, 2)),
+    )
 
     def scan(start, stop):
-        lists = np.empty((m, 6), np.int64), np.empty((m, 6)), np.zeros(m, np.int64)
-        scan_panels(panels, ids, labels, start, stop, queries, limits, left_out, *lists)
+        lists = Lists.empty(m, 6)
+        scan_panels(opened, start, stop, queries, lists)
         return lists
 
     halfway = n_panels // 2
     found = scan(0, halfway)
-    join_lists(labels, *found, *scan(halfway, n_panels))
-    distances = squared_distances(queries, rows) if k else np.zeros((m, n))
-    np.testing.assert_allclose(distances, cdist(queries, rows, "sqeuclidean") if k else 0)
+    join_lists(opened.labels, found, scan(halfway, n_panels))
+    distances = squared_distances(places, query_rests, points, rests)
+    by_scipy = cdist(places + query_rests, points + rests, "sqeuclidean") if k else 0
+    np.testing.assert_allclose(distances, by_scipy, atol=1e-12)
     for q in range(m):
-        asked = [i for i in range(limits[q]) if ids[i] >= 0 and i not in left_out[q]]
-        nearest = sorted(asked, key=lambda i: (distances[q, i], labels[i]))[:6]
-        assert found[2][q] == len(nearest)
-        np.testing.assert_array_equal(found[0][q, : len(nearest)], nearest)
-        np.testing.assert_array_equal(found[1][q, : len(nearest)], distances[q, nearest])
+        asked = [
+            i for i in range(queries.limits[q]) if ids[i] >= 0 and i not in queries.left_out[q]
+        ]
+        nearest = sorted(asked, key=lambda i: (distances[q, i], opened.labels[i]))[:6]
+        assert found.counts[q] == len(nearest)
+        np.testing.assert_array_equal(found.listed[q, : len(nearest)], nearest)
+        np.testing.assert_array_equal(found.squared[q, : len(nearest)], distances[q, nearest])
