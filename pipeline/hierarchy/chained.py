@@ -96,6 +96,8 @@ def merge_by_chain(
     """
     if np.count_nonzero(clusters.live) <= limits.most_clusters:
         return Chained(merges=Merges.empty(0), rows_fetched=0, batches=0)
+    # Before memory is taken, for whoever is told to give back what is free.
+    report("chain", 0.0)
     return _Chaining(source, clusters, method, limits, report).run()
 
 
