@@ -290,7 +290,7 @@ def test_a_batch_that_is_a_pass_is_as_large_as_memory_allows():
 
 @pytest.mark.parametrize("rows", [4, 40])
 def test_memory_for_rows_is_kept(rows):
-    n = 1000
+    n = 2000
     distances = pdist(np.random.default_rng(0).normal(size=(n, 3)))
     source = CondensedSource(distances)
     clusters = open_clusters(np.ones(n, np.int64), "average")
