@@ -13,16 +13,19 @@ from clustergrid.pipeline.estimate import (
     linkage_work,
     ordering_work,
     rank_work,
+    row_tree_work,
 )
 from clustergrid.pipeline.footprint import (
     WORKER_BYTES,
     AxisWork,
+    Footprint,
     Ground,
     distance_footprint,
     linkage_footprint,
     ordering_footprint,
     rank_footprint,
 )
+from clustergrid.pipeline.hierarchy.limits import Limits
 from clustergrid.pipeline.metrics import (
     SMALL_OBSERVATIONS,
     SMALL_OPERATIONS,
@@ -32,6 +35,7 @@ from clustergrid.pipeline.metrics import (
 from clustergrid.pipeline.planned import StagePlan
 from clustergrid.pipeline.rank_plan import rank_chunks, rank_matrix
 from clustergrid.pipeline.reasons import distance_reason, ordering_reason
+from clustergrid.pipeline.row_tree_plan import ROWS_A_TASK, RowTreeMemory, way_from_rows
 from clustergrid.pipeline.sparseness import prefers_stored
 from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec
 from clustergrid.pipeline.square import PRECOMPUTED, refuse_not_square
@@ -42,7 +46,7 @@ from clustergrid.pipeline.tiling import (
     least_distance_bytes,
     tile_the_triangle,
 )
-from clustergrid.pipeline.tree_engine import linkage_reason, rows_engine
+from clustergrid.pipeline.tree_engine import linkage_reason, rows_engine, rows_reason
 from clustergrid.storage.grid import BLOCK_ROWS, TriangleGrid
 
 __all__ = ["AxisPlanner"]
@@ -127,6 +131,13 @@ class AxisPlanner:
         return self.tree and self.tree_engine == "data"
 
     @property
+    def way(self) -> str:
+        """How a tree is made from rows, where it can be."""
+        return way_from_rows(
+            self.spec.method, self.spec.found_metric.name, is_boolean=self.is_boolean
+        )
+
+    @property
     def makes_distances(self) -> bool:
         """Whether distances of all pairs are made and kept."""
         return not self.is_from_rows
@@ -183,6 +194,8 @@ class AxisPlanner:
             optimal_ordering=self.spec.optimal_ordering,
             engine=self.tree_engine,
             method=self.spec.method,
+            way=self.way,
+            threads=self.ground.resources.reading_threads,
         )
 
     def held_bytes(self, tile_edge: int) -> int:
@@ -211,8 +224,11 @@ class AxisPlanner:
             return ""
         if self.makes_distances:
             return "the square matrix of its distances is held in memory"
-        is_single = self.spec.method == "single"
-        return "" if is_single else "some copies of the matrix are held in memory"
+        if self.way == "spanning":
+            return ""
+        if self.way == "centroids":
+            return "some copies of the matrix are held in memory"
+        return "the rows, and lists of near ones, are held in memory"
 
     @property
     def settled(self) -> AxisPlanner:
@@ -227,12 +243,16 @@ class AxisPlanner:
     def least_bytes(self) -> int:
         """Of this machine, with the smallest tiles."""
         work = self.work
-        return least_distance_bytes(
+        least = least_distance_bytes(
             work.tile,
             self.ground.resources,
             self.held_bytes(BLOCK_ROWS),
             is_read_back=self.is_read_back,
         )
+        memory = work.row_tree
+        if memory is None:
+            return least
+        return max(least, self._rounds_footprint(memory, memory.least_bytes).peak_bytes)
 
     @property
     def is_read_back(self) -> bool:
@@ -245,7 +265,9 @@ class AxisPlanner:
         tasks = self.ground.resources.threads_per_worker * self.work.tile.smallest_task_bytes
         digest = self.ground.footprint(held_bytes=0, task_bytes=self.work.tile.digest_task_bytes)
         ranking = [stage.worker_memory_bytes for stage in self.rank_stages()]
-        return max(2 * max(WORKER_BYTES, tasks), digest.worker_bytes, *ranking)
+        memory = self.work.row_tree
+        rows = 0 if memory is None else self._rounds_footprint(memory, 0).worker_bytes
+        return max(2 * max(WORKER_BYTES, tasks), digest.worker_bytes, rows, *ranking)
 
     def tiling(self) -> Tiling:
         """Choose tiles; packed ones are the more to hold the larger they are."""
@@ -346,34 +368,99 @@ class AxisPlanner:
         )
 
     def _tree_from_rows(self) -> StagePlan:
-        """Plan tiles that nobody keeps; or centroids, after a search for duplicates."""
-        tiling, work, spec = self.tiling(), self.work, self.spec
-        grid, is_single = self._grid(tiling), spec.method == "single"
-        held = work.held_bytes(grid.tile_edge)
-        if is_single:
-            # Memory of every task is kept for its next tile.
-            footprint = self.tile_ground.footprint(held_bytes=held, task_bytes=tiling.task_bytes)
-            stage_work = replace(self._distance_work(grid, 0), fresh_bytes=0)
-            scratch = 2 * _CHECKPOINT_BYTES * self.n
-        else:
-            digest_bytes = work.tile.digest_task_bytes
-            search = self.tile_ground.footprint(held_bytes=0, task_bytes=digest_bytes)
-            footprint = search.then(self.tile_ground.footprint(held_bytes=held, task_bytes=0))
-            stage_work, scratch = centroid_work(self.n, self.k), 0
-        scratch = 0 if self.in_memory else scratch
+        """Plan a tree of which no distances are kept."""
+        if self.way == "spanning":
+            return self._spanning_tree()
+        return self._centroid_tree() if self.way == "centroids" else self._tree_by_rounds()
+
+    def _row_tree(
+        self,
+        *,
+        footprint: Footprint,
+        work: StageWork,
+        tasks: int,
+        bytes_read: int,
+        scratch_bytes: int = 0,
+        limits: Limits | None = None,
+    ) -> StagePlan:
+        spec, scratch = self.spec, 0 if self.in_memory else scratch_bytes
         return StagePlan(
             name=f"linkage-{self.name}",
             engine=f"{spec.method}, {self.tree_engine}",
-            reason=linkage_reason(self.tree_engine, spec.method, 0),
-            tasks=grid.n_tiles if is_single else 1,
-            bytes_read=self._tile_bytes_read(grid) if is_single else 2 * self.tile_stored_bytes,
+            reason=rows_reason(spec.method, spec.found_metric.name, is_boolean=self.is_boolean),
+            tasks=tasks,
+            bytes_read=bytes_read,
             bytes_written=scratch + self._linkage_bytes,
             scratch_bytes=scratch,
             earlier_scratch_bytes=self.ranks_at_rest_bytes,
             footprint=footprint,
-            work=stage_work,
-            tiling=tiling,
+            work=work,
+            tiling=self.tiling(),
+            limits=limits,
         )
+
+    def _spanning_tree(self) -> StagePlan:
+        """Plan tiles that nobody keeps."""
+        tiling = self.tiling()
+        grid = self._grid(tiling)
+        held = self.work.held_bytes(grid.tile_edge)
+        return self._row_tree(
+            # Memory of every task is kept for its next tile.
+            footprint=self.tile_ground.footprint(held_bytes=held, task_bytes=tiling.task_bytes),
+            work=replace(self._distance_work(grid, 0), fresh_bytes=0),
+            tasks=grid.n_tiles,
+            bytes_read=self._tile_bytes_read(grid),
+            scratch_bytes=2 * _CHECKPOINT_BYTES * self.n,
+        )
+
+    @property
+    def _search_footprint(self) -> Footprint:
+        """Of the search for duplicates."""
+        digest_bytes = self.work.tile.digest_task_bytes
+        return self.tile_ground.footprint(held_bytes=0, task_bytes=digest_bytes)
+
+    def _centroid_tree(self) -> StagePlan:
+        held = self.work.held_bytes(BLOCK_ROWS)
+        merging = self.tile_ground.footprint(held_bytes=held, task_bytes=0)
+        return self._row_tree(
+            footprint=self._search_footprint.then(merging),
+            work=centroid_work(self.n, self.k),
+            tasks=1,
+            bytes_read=2 * self.tile_stored_bytes,
+        )
+
+    def _tree_by_rounds(self) -> StagePlan:
+        """Plan lists of near rows, and a square of what they leave, as the memory allows."""
+        memory = self.work.row_tree
+        assert memory is not None
+        least = self._rounds_footprint(memory, memory.least_bytes)
+        left = self.ground.resources.memory_bytes - least.peak_bytes
+        used = min(memory.useful_bytes, memory.least_bytes + max(0, left))
+        grid = self._grid(self.tiling())
+        processes = max(1, self.ground.resources.worker_processes)
+        return self._row_tree(
+            footprint=self._search_footprint.then(self._rounds_footprint(memory, used)),
+            work=row_tree_work(
+                self._distance_work(grid, 0), self.n, self.k, is_by_products=self._has_products
+            ),
+            tasks=max(1, -(-self.n // ROWS_A_TASK)),
+            bytes_read=(1 + processes) * self.tile_stored_bytes,
+            scratch_bytes=memory.records_bytes,
+            limits=memory.limits(used),
+        )
+
+    def _rounds_footprint(self, memory: RowTreeMemory, used_bytes: int) -> Footprint:
+        """Of rounds that use so much beside rows and tasks."""
+        task_bytes, threads = memory.task_bytes, self.ground.resources.threads_per_worker
+        if self.ground.resources.worker_processes:
+            task_bytes += memory.rows_bytes // threads
+        return self.tile_ground.footprint(
+            held_bytes=memory.rows_bytes + used_bytes, task_bytes=task_bytes
+        )
+
+    @property
+    def _has_products(self) -> bool:
+        return self.way == "summaries" or self.spec.found_metric.product is not None
 
     @property
     def _linkage_bytes(self) -> int:

@@ -13,7 +13,7 @@ from clustergrid.pipeline.hierarchy import Duplicates, linkage_matrix
 from clustergrid.pipeline.hierarchy.centroids import cluster_points
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.tiles import DistanceInput
-from clustergrid.pipeline.tree_engine import linkage_choice
+from clustergrid.pipeline.tree_engine import rows_choice
 from clustergrid.pipeline.tree_progress import tell_merges
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import pass_block, slabs
@@ -64,7 +64,7 @@ def centroid_tree(
     points = _points(given, progress, f"{name}-rows")
     if duplicates is not None:
         points = points[duplicates.kept]
-    why = linkage_choice("data", method, 0)
+    why = rows_choice(method, given.metric.name)
     with progress.stage(name, total=len(points) - 1, unit="merges", why=why) as stage:
         merges = cluster_points(
             points,

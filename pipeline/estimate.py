@@ -14,7 +14,7 @@ for a step takes about twice as long for them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clustergrid.pipeline.hierarchy.methods import REDUCIBLE_METHODS
 from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Engine, Metric, engine_for
@@ -123,6 +123,10 @@ _CHAIN_STEPS = 40
 _SPANNING_STEPS = 8
 _MINIMA_STEPS = 40
 _CENTROID_STEPS = 2
+_SIFT_STEPS, _DIFFERENCE_STEPS = 8, 0.5
+"""Of a product that says what is not near, and of a feature of a pair's squared distance."""
+_ROUNDS_STEPS = 400_000
+"""Of a row whose list is merged and rewritten, in all rounds."""
 _SMALL_TREE_STEPS = 130
 _CALL_STEPS = 30_000
 """A function of the user's: a call of Python, some microseconds."""
@@ -440,6 +444,36 @@ def ordering_work(n: int) -> StageWork:
 def centroid_work(n: int, k: int) -> StageWork:
     """Of a tree of centroids: every merge looks at what is near, from panels of all points."""
     return StageWork(steps=_CENTROID_STEPS * float(n) * n * k)
+
+
+def row_tree_work(distances: StageWork, n: int, k: int, *, is_by_products: bool) -> StageWork:
+    """Of a tree by rounds: lists compare all rows with all, the square each pair once more.
+
+    Parameters
+    ----------
+    distances
+        Of the distances of each pair, none of them kept.
+    n, k
+        Observations and features.
+    is_by_products
+        Whether products in single precision say what is not near.
+    """
+    if is_by_products:
+        return replace(
+            distances,
+            product_operations=2.0 * n * n * k,
+            product_itemsize=4,
+            steps=float(n) * n * (_SIFT_STEPS + _DIFFERENCE_STEPS * k / 2),
+            fresh_bytes=0,
+            driver_steps=distances.driver_steps + _ROUNDS_STEPS * n,
+        )
+    return replace(
+        distances,
+        product_operations=3 * distances.product_operations,
+        steps=3 * distances.steps,
+        fresh_bytes=0,
+        driver_steps=distances.driver_steps + _ROUNDS_STEPS * n,
+    )
 
 
 def downsample_work(values: int, matrix_bytes: int) -> StageWork:

@@ -7,6 +7,7 @@ from typing import Any
 
 from clustergrid.pipeline.estimate import MachineRates, StageWork, estimate_seconds
 from clustergrid.pipeline.footprint import Footprint
+from clustergrid.pipeline.hierarchy.limits import Limits
 from clustergrid.pipeline.plan_table import plan_table
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.spec import AXIS_NAMES
@@ -39,6 +40,8 @@ class StagePlan:
         How long that takes, about.
     tiling
         How a stage of distances cuts its work.
+    limits
+        What the rounds of a tree from rows may use.
     """
 
     name: str
@@ -53,6 +56,7 @@ class StagePlan:
     work: StageWork
     seconds: float = 0.0
     tiling: Tiling | None = None
+    limits: Limits | None = None
 
     @property
     def driver_memory_bytes(self) -> int:
@@ -170,6 +174,11 @@ class Plan:
             for stage in self.stages
             if stage.name in names and stage.tiling is not None
         )
+
+    def limits(self, axis: int) -> Limits | None:
+        """Say what the rounds of a tree of the rows (0) or columns (1) may use, if it has any."""
+        name = f"linkage-{AXIS_NAMES[axis]}"
+        return next((stage.limits for stage in self.stages if stage.name == name), None)
 
     def with_rates(self, rates: MachineRates) -> Plan:
         """Return the same plan, its seconds estimated anew."""

@@ -6,17 +6,24 @@ and a later run goes on from them to the same bits.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from clustergrid.pipeline.centroid_tree import centroid_tree
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.hierarchy import Duplicates, linkage_matrix
+from clustergrid.pipeline.hierarchy.limits import Limits
 from clustergrid.pipeline.hierarchy.recorded import RecordedSource
 from clustergrid.pipeline.hierarchy.source import DistanceSource
 from clustergrid.pipeline.monitor import Progress
+from clustergrid.pipeline.points.tree import point_tree
 from clustergrid.pipeline.records import Records
+from clustergrid.pipeline.row_tree_plan import way_from_rows
 from clustergrid.pipeline.spanning_tree import Checkpoint, spanning_tree
+from clustergrid.pipeline.summaries.tree import summary_tree
 from clustergrid.pipeline.tiles import DistanceInput
+from clustergrid.pipeline.tree_engine import rows_choice
 from clustergrid.storage.grid import TriangleGrid
 
 __all__ = ["resumable", "tree_from_rows"]
@@ -28,6 +35,7 @@ def tree_from_rows(
     grid: TriangleGrid,
     *,
     duplicates: Duplicates | None,
+    limits: Limits | None = None,
     executor: Executor,
     progress: Progress,
     name: str,
@@ -40,11 +48,13 @@ def tree_from_rows(
     given
         The matrix and the metric.
     method
-        ``single``; or ``centroid`` or ``median``, of Euclidean distances.
+        Any; ``centroid``, ``median`` and ``ward`` of Euclidean distances.
     grid
         The tiles of single linkage.
     duplicates
         Which rows are kept, and what the others are identical to; None where all are.
+    limits
+        What rounds of proved merges may use; of complete, average, weighted and ward.
     executor, progress, name
         Where tiles are computed, who is told, and as which stage.
     records
@@ -60,10 +70,26 @@ def tree_from_rows(
     UndefinedPairError
         A ValueError: a distance is not finite.
     DataValueError
-        As of `centroid_tree`.
+        As of `centroid_tree`, `summary_tree` and `point_tree`.
     """
-    if method != "single":
+    metric_name, is_boolean = given.metric.name, given.is_boolean
+    way = way_from_rows(method, metric_name, is_boolean=is_boolean)
+    if way == "centroids":
         return centroid_tree(given, method, duplicates, progress=progress, name=name)
+    if way != "spanning":
+        assert limits is not None
+        merge = summary_tree if way == "summaries" else point_tree
+        return merge(
+            given,
+            method,
+            duplicates,
+            limits=limits,
+            executor=executor,
+            progress=progress,
+            name=name,
+            why=rows_choice(method, metric_name, is_boolean=is_boolean),
+            recorded=partial(resumable, records=records),
+        )
     edges = spanning_tree(
         given,
         grid,

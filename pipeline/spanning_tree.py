@@ -33,7 +33,7 @@ from clustergrid.pipeline.hierarchy._forest import tree_of_square, tree_of_tile
 from clustergrid.pipeline.hierarchy._path_bounds import Bounds, path_bounds
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.tiles import DistanceInput, tile_distances
-from clustergrid.pipeline.tree_engine import linkage_choice
+from clustergrid.pipeline.tree_engine import rows_choice
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import TriangleGrid, band_rows
 
@@ -321,7 +321,7 @@ def spanning_tree(
         unit="tiles",
         kept=len(begun.finished),
         unit_bytes=tile_bytes,
-        why=linkage_choice("data", "single", 0),
+        why=rows_choice("single", given.metric.name),
     ) as stage:
         # A group waits for the one before, whose edges its tasks are told.
         for works in (_of_diagonal, _of_first_strip, _of_all):

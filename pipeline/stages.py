@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -49,7 +50,7 @@ from clustergrid.pipeline.metrics import Function, Metric
 from clustergrid.pipeline.normalize import Normalization
 from clustergrid.pipeline.operands import distance_input
 from clustergrid.pipeline.ordering import order_leaves
-from clustergrid.pipeline.planning import plan_run
+from clustergrid.pipeline.planning import Plan, plan_run
 from clustergrid.pipeline.precomputed import (
     check_square,
     hold_in_memory,
@@ -112,8 +113,8 @@ class Stages(BoundMatrix):
         if is_precomputed(metric):
             return self._kept_precomputed(axis, self._precomputed(axis, spec, tree=False))
         with self._tiles_of(axis):
-            given, tiling = self._distance_input(axis, spec, tree=False)
-            return self._distances(axis, spec.found_metric, given, tiling)
+            given, planned = self._distance_input(axis, spec, tree=False)
+            return self._distances(axis, spec.found_metric, given, planned.tiling(axis))
 
     def _distances(
         self, axis: int, asked: Metric, given: DistanceInput, tiling: Tiling
@@ -202,11 +203,12 @@ class Stages(BoundMatrix):
             square = read_square(checked, np.arange(n), progress=self._progress, name=name)
         else:
             with self._tiles_of(axis):
-                given, tiling = self._distance_input(axis, spec)
+                given, planned = self._distance_input(axis, spec)
                 duplicates = self._duplicates(axis, given, spec)
                 if engine == "data":
-                    return self._tree_from_rows(axis, spec, given, tiling, duplicates)
+                    return self._tree_from_rows(axis, spec, given, planned, duplicates)
                 kept = np.arange(n) if duplicates is None else duplicates.kept
+                tiling = planned.tiling(axis)
                 square = self._square(axis, spec.found_metric, given, tiling, kept)
         condensed = condensed_of(square, square.dtype) if spec.optimal_ordering else None
         linkage = merge_square(
@@ -249,19 +251,23 @@ class Stages(BoundMatrix):
         axis: int,
         spec: AxisSpec,
         given: DistanceInput,
-        tiling: Tiling,
+        planned: Plan,
         duplicates: Duplicates | None,
     ) -> np.ndarray:
         """Make a tree for which no distances are kept; its leaves are ordered by some, of rows."""
+        limits = planned.limits(axis)
+        # What rounds ask for depends on them.
+        parts = {} if limits is None else asdict(replace(limits, threads=1))
         linkage = tree_from_rows(
             given,
             spec.method,
-            self._grid(axis, tiling),
+            self._grid(axis, planned.tiling(axis)),
             duplicates=duplicates,
+            limits=limits,
             executor=self.executor,
             progress=self._progress,
             name=f"linkage-{AXIS_NAMES[axis]}",
-            records=self._tree_records(axis, spec),
+            records=self._tree_records(axis, spec, **parts),
         )
         if not spec.optimal_ordering:
             return linkage
@@ -341,7 +347,7 @@ class Stages(BoundMatrix):
         """Check the distances that the matrix holds; rows and columns have the same."""
         refuse_normalized(self._z_score, self._standard_scale)
         refuse_turned_labels(self.matrix)
-        grid = self._grid(axis, self._tiling(axis, spec, tree=tree))
+        grid = self._grid(axis, self._plan(axis, spec, tree=tree).tiling(axis))
         given = (self.matrix, self.source, self.statistics)
         if not self._is_checked:
             name = f"distance-{AXIS_NAMES[axis]}"
@@ -364,8 +370,8 @@ class Stages(BoundMatrix):
 
     def _distance_input(
         self, axis: int, spec: AxisSpec, *, tree: bool = True
-    ) -> tuple[DistanceInput, Tiling]:
-        tiling = self._tiling(axis, spec, tree=tree)
+    ) -> tuple[DistanceInput, Plan]:
+        planned = self._plan(axis, spec, tree=tree)
         metric = spec.found_metric
         refuse_not_finite(
             self.matrix, self.statistics, self.normalization, axis, may_miss=metric.missing
@@ -388,7 +394,7 @@ class Stages(BoundMatrix):
                 spec.metric,
                 spec.metric_kws,
                 dtype=np.dtype(self.dtype),
-                features_at_once=tiling.features_at_once,
+                features_at_once=planned.tiling(axis).features_at_once,
                 executor=self._pass_executor(
                     name, metric=spec.metric, metric_kws=spec.metric_kws.to_json()
                 ),
@@ -399,7 +405,7 @@ class Stages(BoundMatrix):
             raise undefined_rows(self.matrix, axis, error) from None
         except UndefinedFeaturesError as error:
             raise undefined_features(self.matrix, axis, error) from None
-        return given, tiling
+        return given, planned
 
     def _warn_of_booleans(self, metric: Metric) -> None:
         """Say once that values are taken for booleans that are none."""
@@ -409,8 +415,8 @@ class Stages(BoundMatrix):
             self._is_warned = True
             warn_of_booleans(metric.name)
 
-    def _tiling(self, axis: int, spec: AxisSpec, *, tree: bool) -> Tiling:
-        """Plan the distances of an axis before the matrix is read, which may take hours."""
+    def _plan(self, axis: int, spec: AxisSpec, *, tree: bool) -> Plan:
+        """Plan an axis before the matrix is read, which may take hours."""
         refuse_one_observation(self.matrix, axis)
         other = AxisSpec(cluster=False)
         matrix = planned_matrix(self.matrix, self.is_copied)
@@ -436,11 +442,10 @@ class Stages(BoundMatrix):
             is_boolean=self.matrix.dtype == np.bool_,
             n_stored=matrix.n_stored,
         )
-        tiling = planned.tiling(axis)
         is_copied_now = self.is_copied and "source" not in self.__dict__
         if self.store is None and (is_copied_now or spec.found_metric.ranks):
             check_scratch(planned)
-        return tiling
+        return planned
 
     def _about(self, axis: int, metric: Metric) -> DistanceDescription:
         """Say what distances of the rows (0) or columns (1) are of."""

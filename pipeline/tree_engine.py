@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clustergrid.pipeline.hierarchy.methods import REDUCIBLE_METHODS
 from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS
+from clustergrid.pipeline.row_tree_plan import way_from_rows
 from clustergrid.pipeline.sizes import format_bytes
 from clustergrid.storage.errors import DataValueError
 
@@ -16,7 +17,9 @@ __all__ = [
     "linkage_choice",
     "linkage_reason",
     "makes_distances",
+    "rows_choice",
     "rows_engine",
+    "rows_reason",
     "tiles_engine",
 ]
 
@@ -48,11 +51,11 @@ def check_engine(engine: str | None, method: str, metric_name: str) -> None:
 
     Examples
     --------
-    >>> check_engine("data", "single", "cityblock")
-    >>> check_engine("data", "average", "euclidean")
+    >>> check_engine("data", "average", "cityblock")
+    >>> check_engine("data", "average", "precomputed")
     Traceback (most recent call last):
     ...
-    clustergrid.storage.errors.DataValueError: engine='data' makes trees of single linkage, ...
+    clustergrid.storage.errors.DataValueError: engine='data' makes trees of rows, and ...
     """
     if engine is None or engine in _ALWAYS:
         return
@@ -60,7 +63,7 @@ def check_engine(engine: str | None, method: str, metric_name: str) -> None:
         raise DataValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
     if engine == "data" and not grows_from_rows(method, metric_name):
         raise DataValueError(
-            "engine='data' makes trees of single linkage, and of centroid and median with "
+            "engine='data' makes trees of rows, and of centroid and median those with "
             f"metric='euclidean'; {method} with {metric_name} takes engine='square'"
         )
     if engine == "condensed" and not _has_certificates(method):
@@ -75,12 +78,12 @@ def grows_from_rows(method: str, metric_name: str) -> bool:
 
     Examples
     --------
-    >>> grows_from_rows("single", "jaccard"), grows_from_rows("ward", "euclidean")
+    >>> grows_from_rows("average", "jaccard"), grows_from_rows("centroid", "cityblock")
     (True, False)
     """
     if method in ("centroid", "median"):
         return metric_name == "euclidean"
-    return method == "single" and metric_name != "precomputed"
+    return metric_name != "precomputed"
 
 
 def _has_certificates(method: str) -> bool:
@@ -137,7 +140,9 @@ def rows_engine(
         return "square"
     if method == "single":
         return "data"
-    return "data" if k * _ROWS_A_FEATURE <= n else "square"
+    if method in ("centroid", "median"):
+        return "data" if k * _ROWS_A_FEATURE <= n else "square"
+    return "square"
 
 
 def makes_distances(engine: str) -> bool:
@@ -189,18 +194,45 @@ def condensed_engine(asked: str | None, method: str, n: int) -> str:
     return "condensed" if _has_certificates(method) else "square"
 
 
-def linkage_reason(engine: str, method: str, square_bytes: int) -> str:
-    """Say why it is that engine, and where it works.
+_WAYS = {
+    "spanning": "single linkage is a minimum spanning tree, grown from tiles that nobody keeps",
+    "centroids": "clusters of {method} linkage are points: no distances are kept",
+    "summaries": "clusters of {method} linkage with {metric} are means: no distances are kept",
+    "points": "near clusters prove most merges; distances are computed from rows, and not kept",
+}
+
+
+def rows_reason(method: str, metric_name: str, *, is_boolean: bool = False) -> str:
+    """Say how a tree is made from rows.
 
     Examples
     --------
-    >>> linkage_reason("data", "single", 0)
+    >>> rows_reason("single", "cityblock")
     'single linkage is a minimum spanning tree, grown from tiles that nobody keeps'
     """
-    if engine == "data" and method == "single":
-        return "single linkage is a minimum spanning tree, grown from tiles that nobody keeps"
-    if engine == "data":
-        return f"clusters of {method} linkage are points: no distances are kept"
+    way = way_from_rows(method, metric_name, is_boolean=is_boolean)
+    return _WAYS[way].format(method=method, metric=metric_name)
+
+
+def rows_choice(method: str, metric_name: str, *, is_boolean: bool = False) -> str:
+    """Say how a tree is made from rows, in a line for the log of a run.
+
+    Examples
+    --------
+    >>> rows_choice("centroid", "euclidean")
+    'engine data: clusters of centroid linkage are points: no distances are kept'
+    """
+    return f"engine data: {rows_reason(method, metric_name, is_boolean=is_boolean)}"
+
+
+def linkage_reason(engine: str, method: str, square_bytes: int) -> str:
+    """Say why it is that engine of distances, and where it works.
+
+    Examples
+    --------
+    >>> linkage_reason("condensed", "average", 0)
+    'near clusters prove most merges; the square is of those that are left'
+    """
     if engine == "condensed":
         return "near clusters prove most merges; the square is of those that are left"
     where = f"on a square of {format_bytes(square_bytes)} in memory"

@@ -129,6 +129,11 @@ class DistanceInput:
         return self.n_features <= self.features_at_once
 
     @property
+    def is_boolean(self) -> bool:
+        """Whether the values that are compared are booleans."""
+        return self.source.dtype == np.bool_ and self.normalization.axis is None
+
+    @property
     def compressed(self) -> SparseSource | None:
         """The matrix, where bits are packed from what it stores; None: from dense blocks."""
         if self.engine != "counts" or self.normalization.axis is not None:

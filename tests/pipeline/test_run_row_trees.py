@@ -161,9 +161,11 @@ def test_other_tiles_of_a_resumed_tree(fresh, finished, seen, always, told, monk
     seen.clear()
     real = RunStages._tree_from_rows
 
-    def recut(self, axis, spec, given, tiling, duplicates):
-        tiling = dataclasses.replace(tiling, tile_edge=1024)
-        return real(self, axis, spec, given, tiling, duplicates)
+    def recut(self, axis, spec, given, planned, duplicates):
+        tiling = dataclasses.replace(planned.tiling(axis), tile_edge=1024)
+        stages = (dataclasses.replace(stage, tiling=tiling) for stage in planned.stages)
+        planned = dataclasses.replace(planned, stages=tuple(stages))
+        return real(self, axis, spec, given, planned, duplicates)
 
     monkeypatch.setattr(RunStages, "_tree_from_rows", recut)
     run(fresh)
@@ -301,9 +303,8 @@ def test_the_engine_is_an_option(finished, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--engine", "data"], "--engine data makes trees of single linkage"),
-        (["--row-engine", "data"], "--engine data makes trees of single linkage"),
-        (["--col-engine", "data", "--row-method", "single"], "--engine data makes trees of single"),
+        (["--engine", "data", "--metric", "precomputed"], "--engine data makes trees of rows"),
+        (["--row-engine", "data", "--row-metric", "precomputed"], "--engine data makes trees of"),
         (["--engine", "condensed"], "'condensed' is not one of"),
     ],
 )

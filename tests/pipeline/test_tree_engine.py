@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import dask.array
 import numpy as np
 import pytest
 from scipy.cluster.hierarchy import linkage as scipy_linkage
@@ -20,7 +21,7 @@ POINTS = np.random.default_rng(4).normal(size=(300, 6))
 VECTOR = scipy_pdist(POINTS)
 METHODS = ("single", "complete", "average", "weighted", "centroid", "median", "ward")
 OF_ROWS = [(method, "square") for method in METHODS] + [
-    ("average", "scipy"), ("single", "data"), ("centroid", "data"), ("median", "data")
+    ("average", "scipy"), *((method, "data") for method in METHODS)
 ]  # fmt: skip
 OF_DISTANCES = [(method, "square") for method in METHODS] + [
     ("ward", "scipy"), ("average", "condensed"), ("complete", "condensed"),
@@ -55,7 +56,6 @@ def test_a_tree_of_tiles_is_scipys(engine):
     ("engine", "data", "method", "message"),
     [
         ("fast", POINTS, "average", "engine must be one of scipy, square, condensed, data"),
-        ("data", POINTS, "average", "single linkage, and of centroid and median"),
         ("condensed", POINTS, "average", "works on condensed distances"),
         ("condensed", VECTOR, "centroid", "complete, average, weighted and ward"),
         ("data", VECTOR, "single", "engine='data'"),
@@ -75,6 +75,49 @@ def test_single_linkage_of_rows_keeps_no_distances():
     assert "distance-row" not in log.stages("finished")
     expected = scipy_linkage(scipy_pdist(many), "single")
     np.testing.assert_allclose(found[:, 2], expected[:, 2], rtol=1e-10)
+
+
+@pytest.mark.parametrize("method", ["complete", "average", "weighted", "ward"])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "cityblock"])
+def test_rounds_use_the_memory_that_there_is(method, metric):
+    if method == "ward" and metric != "euclidean":
+        return
+    row = AxisSpec(method=method, metric=metric, engine="data")
+    spec = RunSpec(row=row, column=AxisSpec(cluster=False))
+    most = []
+    for memory_bytes in (2 * 10**9, 4 * 10**9, 10**11, 10**12):
+        resources = Resources(threads=2, memory_bytes=memory_bytes)
+        planned = plan_run(spec, (200_000, 20), 4, resources, in_memory=True, ingest=False)
+        assert planned.peak_memory_bytes <= memory_bytes
+        most.append(planned.limits(0).most_clusters)
+    # Of enough memory the tree knows nothing.
+    assert most[0] < most[1] < most[2] == most[3] == 25_000
+    few = Resources(threads=2, memory_bytes=7 * 10**8)
+    with pytest.raises(MemoryLimitError, match="lists of near ones, are held in memory"):
+        plan_run(spec, (200_000, 20), 4, few, in_memory=True, ingest=False)
+
+
+@pytest.mark.parametrize(
+    ("method", "metric"),
+    [
+        ("average", "euclidean"),
+        ("ward", "euclidean"),
+        ("weighted", "cosine"),
+        ("complete", "cityblock"),
+    ],
+)
+@pytest.mark.parametrize("at_rest", [False, True])
+def test_rounds_from_rows_make_the_tree_of_all_distances(method, metric, at_rest, tmp_path):
+    random = np.random.default_rng(7)
+    many = random.integers(0, 5, (30, 6))[random.integers(30, size=700)] + random.random((700, 6))
+    many = np.concatenate([many, many[:50]])
+    given = dask.array.from_array(many) if at_rest else many
+    store = tmp_path / "store" if at_rest else None
+    log = Log()
+    found = linkage(given, method, metric, engine="data", store=store, progress=Progress(log))
+    assert "distance-row" not in log.stages("finished")
+    expected = scipy_linkage(scipy_pdist(many, metric), method)
+    np.testing.assert_allclose(found[:, 2], expected[:, 2], rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(("method", "tasks"), [("single", 5000), ("centroid", 1)])
@@ -99,16 +142,13 @@ def test_a_square_that_does_not_fit_names_the_rows(method):
     resources = Resources(threads=2, memory_bytes=2 * 10**9)
     square = AxisSpec(method=method, engine="square")
     other = AxisSpec(cluster=False)
-    for column, words in ((other, r" engine='data'"), (AxisSpec(), r" row_engine='data'")):
+    from_rows = AxisSpec(engine="data")
+    for column, words in ((other, r" engine='data'"), (from_rows, r" row_engine='data'")):
         with pytest.raises(MemoryLimitError, match=rf"or:.*{words} needs [^)]*that fits"):
             plan_run(
                 RunSpec(row=square, column=column), (200_000, 20), 4, resources,
                 in_memory=True, ingest=False,
             )  # fmt: skip
-    average = RunSpec(row=AxisSpec(), column=other)
-    with pytest.raises(MemoryLimitError) as caught:
-        plan_run(average, (200_000, 20), 4, resources, in_memory=True, ingest=False)
-    assert "engine" not in str(caught.value)
     ordered = RunSpec(row=AxisSpec(method=method, optimal_ordering=True), column=other)
     # Leaves are ordered by distances that are computed from the rows.
     stages = plan_run(ordered, (200_000, 20), 4, resources, in_memory=True, ingest=False).stages

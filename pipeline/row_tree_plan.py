@@ -1,0 +1,146 @@
+"""Plan: trees that are made straight from rows: by which way, and in what memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from clustergrid.pipeline.hierarchy.limits import Limits
+from clustergrid.pipeline.summaries.plan import summaries_serve
+
+__all__ = ["MOST_IN_A_SQUARE", "ROWS_A_TASK", "RowTreeMemory", "way_from_rows"]
+
+MOST_IN_A_SQUARE = 16_384
+"""Clusters that are left to the square of their distances; of many rows an eighth."""
+
+LIST_LENGTH = 64
+"""Near clusters that are listed of each: more leave fewer, and take longer."""
+
+_THREADS = 8
+"""That limits are reckoned with, so that a tree has the same bits on more or fewer."""
+
+_LEAST_TASK_BYTES = 48_000_000
+"""Of a task: totals of a strip of clusters, products, lists."""
+
+_BLOCK_ROWS = 1024
+"""Rows of a task on either side, each as they are, gathered, and as operands."""
+
+ROWS_A_TASK, _STRIP_VALUES = 2048, 2**22
+"""Rows of a strip whose lists a task makes, and values of long ones."""
+
+_ENTRY_BYTES = 13
+"""Of an entry of a list at rest."""
+
+_LISTS_AT_REST = 5
+"""Lists of a point, at most: the first, and those that rescans make."""
+
+_POINT_BYTES = 2 * 8
+"""Of a value where clusters are points: twice, while rows are put in order."""
+
+_SUMMARY_BYTES = 8 + 8 + 4
+"""Of a value where clusters have means: the row's, the mean's, and that in single precision."""
+
+
+def way_from_rows(method: str, metric_name: str, *, is_boolean: bool = False) -> str:
+    """Say how a tree is made from rows, for a method and metric of which it can be.
+
+    Parameters
+    ----------
+    method, metric_name
+        Of the tree.
+    is_boolean
+        Whether the matrix holds booleans.
+
+    Returns
+    -------
+    str
+        ``spanning`` (tree), ``centroids``, ``summaries`` or ``points``.
+
+    Examples
+    --------
+    >>> way_from_rows("single", "jaccard"), way_from_rows("median", "euclidean")
+    ('spanning', 'centroids')
+    >>> way_from_rows("average", "correlation"), way_from_rows("average", "euclidean")
+    ('summaries', 'points')
+    """
+    if method == "single":
+        return "spanning"
+    if method in ("centroid", "median"):
+        return "centroids"
+    if summaries_serve(method, metric_name, is_boolean=is_boolean):
+        return "summaries"
+    return "points"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowTreeMemory:
+    """What a tree by summaries or points takes, beside what the process holds already.
+
+    Attributes
+    ----------
+    n, k
+        Observations and features.
+    way
+        ``summaries`` or ``points``.
+    threads
+        Of the driver's process.
+    """
+
+    n: int
+    k: int
+    way: str
+    threads: int = 1
+
+    @property
+    def rows_bytes(self) -> int:
+        """Of the rows, in the driver, and in every worker process."""
+        return self.n * self.k * (_SUMMARY_BYTES if self.way == "summaries" else _POINT_BYTES)
+
+    @property
+    def task_bytes(self) -> int:
+        """Of a task, beside the rows."""
+        strip = min(ROWS_A_TASK, max(_BLOCK_ROWS, _STRIP_VALUES // max(1, self.k)), self.n)
+        block = 3 * min(_BLOCK_ROWS, self.n)
+        return _LEAST_TASK_BYTES + 8 * self.k * (strip + block)
+
+    @property
+    def records_bytes(self) -> int:
+        """Of the lists that a run keeps until the tree is finished."""
+        return _LISTS_AT_REST * self.n * LIST_LENGTH * _ENTRY_BYTES
+
+    @property
+    def least_bytes(self) -> int:
+        """The least that will do in the driver, beside rows and tasks."""
+        return Limits.least_bytes(self.n, threads=max(_THREADS, self.threads))
+
+    @property
+    def useful_bytes(self) -> int:
+        """What is used where memory is no matter, beside rows and tasks."""
+        square = self.most_clusters**2 * 8
+        return self.least_bytes + square + square // 16
+
+    @property
+    def most_clusters(self) -> int:
+        """How many clusters may be left for a square, whatever the memory."""
+        return min(self.n, max(MOST_IN_A_SQUARE, self.n // 8))
+
+    def limits(self, memory_bytes: int) -> Limits:
+        """Return the limits for so much memory, beside rows and tasks.
+
+        They follow from the shape alone where there is enough of it, so that the tree does too.
+
+        Raises
+        ------
+        MemoryLimitError
+            It is less than the least.
+
+        Examples
+        --------
+        >>> memory = RowTreeMemory(n=200_000, k=50, way="summaries")
+        >>> memory.limits(10**9).most_clusters, memory.limits(10**11).most_clusters
+        (10383, 25000)
+        """
+        limits = Limits.within(
+            min(memory_bytes, self.useful_bytes), n=self.n, threads=max(_THREADS, self.threads)
+        )
+        most = min(limits.most_clusters, self.most_clusters)
+        return replace(limits, most_clusters=most, threads=self.threads)
