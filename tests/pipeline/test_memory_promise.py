@@ -35,6 +35,7 @@ PART_OF = {
     **{f"distance-{axis}-norms": f"distance-{axis}" for axis in ("row", "col")},
     **{f"duplicates-{axis}": f"linkage-{axis}" for axis in ("row", "col")},
     **{f"read-{axis}": f"linkage-{axis}" for axis in ("row", "col")},
+    **{f"linkage-{axis}-rows": f"linkage-{axis}" for axis in ("row", "col")},
     **dict.fromkeys(("limits", "quantiles"), "downsample"),
 }
 
@@ -210,6 +211,10 @@ CASES = [
     Case(shape=(6000, 100), columns=False, options=("--optimal-ordering",)),
     Case(shape=(7000, 50), dtype="float32", cluster="local", options=("--optimal-ordering",)),
     Case(shape=(6000, 300), method="centroid", columns=False, options=("--optimal-ordering",)),
+    # Of rows, whose distances nobody keeps.
+    Case(shape=(25_000, 100), method="single", columns=False),
+    Case(shape=(16_000, 200), method="single", dtype="float32", cluster="local", columns=False),
+    Case(shape=(20_000, 150), method="centroid", columns=False),
     # Worker processes.
     Case(shape=(9000, 400), cluster="local"),
     Case(shape=(7000, 5000), cluster="local", dtype="float32", columns=False),
