@@ -302,11 +302,11 @@ def centroid_tree_bytes(n: int, k: int) -> int:
     Examples
     --------
     >>> centroid_tree_bytes(30_000, 50)
-    90000000
+    102000000
     """
-    # Points as they were read, about their centre, in panels, in single precision or packed; and
-    # what is read at once.
-    copies = 5
+    # Points as they were read, scaled, what unions add, in panels, in single precision or packed;
+    # and what is read at once.
+    copies = 6
     return n * (copies * 8 * k + _CLUSTER_BYTES)
 
 
