@@ -6,6 +6,7 @@ regions of the matrix, which threads of this process read.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -138,6 +139,8 @@ class StoredSource:
                 *(clusters, method, n_neighbors, owners[part], lists, part.start),
                 pause=partial(_tell_part, pause, done, len(parts)),
             )
+            # Numba's compiler leaves cycles that hold what a kernel was first called with.
+            gc.collect()
         return lists
 
     def _list_owners(

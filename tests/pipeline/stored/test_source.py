@@ -1,6 +1,7 @@
 """Distances at rest as a source: against the vector in memory, the definition, and itself."""
 
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -222,6 +223,25 @@ def test_lists_of_clusters_are_the_nearest_of_their_rows(small_regions, method):
     two_by_two.nearest_clusters(clusters, method, 4, owners, silent)
     assert at_once.reads < 2
     assert 2 * at_once.reads < two_by_two.reads <= -(-len(owners) // 2) * at_once.reads
+
+
+def test_rows_are_gone_with_the_lists_that_were_made_of_them(monkeypatch):
+    # As a kernel's compiler does, when the kernel is called for the first time.
+    held = []
+    real = StoredSource.rows
+
+    def hold(self, *args):
+        rows = real(self, *args)
+        cycle = [rows]
+        cycle.append(cycle)
+        held.append(weakref.ref(rows))
+        return rows
+
+    monkeypatch.setattr(StoredSource, "rows", hold)
+    clusters = open_clusters(np.ones(40, np.int64), "average")
+    source = source_of(tiles_in_memory(vector_of("normal", 40), 16))
+    source.nearest_clusters(clusters, "average", 3, np.arange(4), silent)
+    assert held[0]() is None
 
 
 def test_lists_of_all_clusters_have_no_certificate_to_keep():
