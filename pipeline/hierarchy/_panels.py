@@ -44,7 +44,7 @@ LANES = 64
 _FEATURES_AT_ONCE = 16
 """After which a panel is left if all of it is farther than what is listed; a multiple of four."""
 
-_MORE = 8
+_MORE = 4
 """Listed by their rows, besides what is wanted."""
 
 VANISHED = 1e-300
@@ -304,16 +304,41 @@ def scan_panels(
     near = Lists(np.empty((m, most), np.int64), np.empty((m, most)), np.zeros(m, np.int64))
     _scan(centroids, start, stop, queries, near, 0.0)
     for q in range(m):
-        for place in range(near.counts[q]):
-            candidate = near.listed[q, place]
-            distance = _squared_of_slot(centroids, centroids.slots[candidate], queries, q)
-            insert(lists, q, centroids.labels, candidate, distance)
+        for place in range(0, near.counts[q], 4):
+            _insert_four(centroids, near, place, queries, q, lists)
         either = blur + queries.blurs[q]
         if near.counts[q] < most or near.squared[q, -1] > _farthest_row(lists, q, either, k):
             continue
         # Another's row is hardly farther away than those of what is listed.
         lists.counts[q] = 0
         _scan(centroids, start, stop, _query(queries, q), _list(lists, q), either)
+
+
+@jit
+def _insert_four(
+    centroids: Centroids, near: Lists, place: int, queries: Queries, q: int, lists: Lists
+) -> None:
+    """Put four that are near to a query into its list, side by side."""
+    last = near.counts[q] - 1
+    a = centroids.slots[near.listed[q, place]]
+    b = centroids.slots[near.listed[q, min(place + 1, last)]]
+    c = centroids.slots[near.listed[q, min(place + 2, last)]]
+    d = centroids.slots[near.listed[q, min(place + 3, last)]]
+    rows, rests = centroids.rows, centroids.rests
+    to_a = to_b = to_c = to_d = 0.0
+    for f in range(rows.shape[1]):
+        value, rest = queries.rows[q, f], queries.rests[q, f]
+        from_a = (rows[a, f] - value) + (rests[a, f] - rest)
+        from_b = (rows[b, f] - value) + (rests[b, f] - rest)
+        from_c = (rows[c, f] - value) + (rests[c, f] - rest)
+        from_d = (rows[d, f] - value) + (rests[d, f] - rest)
+        to_a += from_a * from_a
+        to_b += from_b * from_b
+        to_c += from_c * from_c
+        to_d += from_d * from_d
+    squares = (to_a, to_b, to_c, to_d)
+    for i in range(min(4, last + 1 - place)):
+        insert(lists, q, centroids.labels, near.listed[q, place + i], squares[i])
 
 
 @jit
