@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from clustergrid.pipeline.rank_plan import rank_task_bytes
 from clustergrid.pipeline.resources import Resources
+from clustergrid.pipeline.row_tree_plan import RowTreeMemory
 from clustergrid.pipeline.tile_memory import StoredMatrix, TileWork, with_slack
 from clustergrid.pipeline.tree.optimal import (
     ENTRIES_ASKED,
@@ -202,6 +203,10 @@ class AxisWork:
         What makes the tree, as `clustergrid.pipeline.tree_engine.rows_engine` chose.
     method
         Of the tree.
+    way
+        How it is made from rows, as `clustergrid.pipeline.row_tree_plan.way_from_rows` says.
+    threads
+        Of the driver's process.
     """
 
     tile: TileWork
@@ -210,6 +215,8 @@ class AxisWork:
     optimal_ordering: bool = False
     engine: str = "square"
     method: str = "average"
+    way: str = ""
+    threads: int = 1
 
     @property
     def is_read_back(self) -> bool:
@@ -282,9 +289,18 @@ class AxisWork:
         return _NORMS_BYTES * self.tile.n + features
 
     @property
+    def row_tree(self) -> RowTreeMemory | None:
+        """What a tree by rounds takes that is made straight from rows; None where it is not."""
+        if not self.tree or self.engine != "data" or self.way not in ("summaries", "points"):
+            return None
+        return RowTreeMemory(n=self.tile.n, k=self.tile.k, way=self.way, threads=self.threads)
+
+    @property
     def _tree_bytes(self) -> int:
         if self.engine == "data":
             n, k = self.tile.n, self.tile.k
+            if self.row_tree is not None:
+                return self.row_tree.rows_bytes + self.row_tree.least_bytes
             if self.method == "single":
                 return _FOREST_BYTES * n
             return _CENTROID_CODE_BYTES + centroid_tree_bytes(n, k)
