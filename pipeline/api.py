@@ -163,12 +163,15 @@ def linkage(
     engine
         What the tree is made from: ``"scipy"`` (SciPy itself), ``"square"`` (the square of the
         distances, in memory), ``"condensed"`` (a condensed matrix that is given, which is neither
-        copied nor changed), ``"data"`` (the rows, without a matrix of distances: single linkage,
-        and centroid and median of Euclidean distances). By default it follows from the method, the
-        metric and the shape. Where distances tie, several trees are right, and engines may differ;
-        that of single linkage is the same to the bit from every engine but ``"scipy"``.
+        copied nor changed), ``"tiles"`` (what `pdist` gave, at rest or in memory, which is read a
+        few times), ``"data"`` (the rows, without a matrix of distances; centroid and median of
+        Euclidean distances only). By default it follows from the method, the metric and the shape.
+        The last three need memory for lists of near observations, and go on in what there is. Where
+        distances tie, several trees are right, and engines may differ; that of single linkage is
+        the same to the bit from every engine of rows but ``"scipy"``.
     dtype, memory, store, client, progress
-        As in `pdist`.
+        As in `pdist`. Where `data` are distances, these are beside what `memory` counts; store and
+        client are for rows.
 
     Returns
     -------
@@ -194,6 +197,7 @@ def linkage(
     if is_precomputed(metric):
         found = given_distances(data, dtype=dtype, client=client, progress=progress)
         data = data if found is None else found
+    memory_bytes = available_memory_bytes() if memory is None else parse_bytes(memory)
     if isinstance(data, CondensedDistances):
         AxisSpec(method=method)
         check_engine(engine, method, PRECOMPUTED)
@@ -202,16 +206,28 @@ def linkage(
             method,
             engine=engine,
             optimal_ordering=optimal_ordering,
-            memory_bytes=available_memory_bytes() if memory is None else parse_bytes(memory),
+            memory_bytes=memory_bytes,
             progress=make_progress(progress),
             name="linkage",
         )
     if isinstance(data, list | tuple) and all(isinstance(value, Real) for value in data):
         data = np.asarray(data)
     if isinstance(data, np.ndarray) and data.ndim == 1:
-        return _linkage_of_distances(
-            data, method, optimal_ordering, engine, make_progress(progress)
+        AxisSpec(method=method)
+        check_engine(engine, method, PRECOMPUTED)
+        condensed = np.ascontiguousarray(data, dtype=distance_dtype(data.dtype, dtype))
+        shown = make_progress(progress)
+        tree = condensed_tree(
+            condensed,
+            method,
+            engine=engine,
+            memory_bytes=memory_bytes,
+            progress=shown,
+            name="linkage",
         )
+        if not optimal_ordering:
+            return tree
+        return order_leaves(tree, condensed, progress=shown, name="ordering")
     stages = open_stages(
         data, dtype=dtype, memory=memory, store=store, client=client, progress=progress
     )
@@ -223,23 +239,6 @@ def linkage(
         optimal_ordering=optimal_ordering,
         engine=engine,
     )
-
-
-def _linkage_of_distances(
-    condensed: np.ndarray,
-    method: str,
-    optimal_ordering: bool,
-    engine: str | None,
-    progress: Progress,
-) -> np.ndarray:
-    dtype = distance_dtype(condensed.dtype)
-    AxisSpec(method=method)
-    check_engine(engine, method, PRECOMPUTED)
-    condensed = np.ascontiguousarray(condensed, dtype=dtype)
-    tree = condensed_tree(condensed, method, engine=engine, progress=progress, name="linkage")
-    if not optimal_ordering:
-        return tree
-    return order_leaves(tree, condensed, progress=progress, name="ordering")
 
 
 def plan(

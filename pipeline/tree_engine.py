@@ -23,12 +23,13 @@ __all__ = [
     "tiles_engine",
 ]
 
-ENGINES = ("scipy", "square", "condensed", "data")
+ENGINES = ("scipy", "square", "condensed", "tiles", "data")
 """What a tree can be made from; every one of them gives SciPy's answer.
 
 ``scipy``: SciPy itself, on the condensed distances. ``square``: the square of the distances, in
 memory. ``condensed``: rounds of proved merges on a condensed vector that is neither copied nor
-changed, before the square of what is left. ``data``: the rows, with no matrix of distances.
+changed, before the square of what is left. ``tiles``: the same on tiles of distances, which may
+be at rest. ``data``: the rows, with no matrix of distances.
 """
 
 ENGINES_OF_ROWS = ("scipy", "square", "data")
@@ -69,6 +70,11 @@ def check_engine(engine: str | None, method: str, metric_name: str) -> None:
     if engine == "condensed" and not _has_certificates(method):
         raise DataValueError(
             "engine='condensed' makes trees of complete, average, weighted and ward linkage; "
+            f"{method} takes engine='square'"
+        )
+    if engine == "tiles" and method not in REDUCIBLE_METHODS:
+        raise DataValueError(
+            "engine='tiles' makes trees of single, complete, average, weighted and ward linkage; "
             f"{method} takes engine='square'"
         )
 
@@ -132,6 +138,11 @@ def rows_engine(
             "engine='condensed' works on condensed distances: give those of pdist(...).to_numpy(), "
             "or leave engine out"
         )
+    if asked == "tiles":
+        raise DataValueError(
+            "engine='tiles' works on tiles of distances: give those of pdist(...), or use "
+            "engine='data'"
+        )
     if asked is not None:
         return asked
     if n <= SMALL_OBSERVATIONS:
@@ -169,6 +180,8 @@ def tiles_engine(asked: str | None, n: int) -> str:
     >>> tiles_engine(None, 10_000)
     'square'
     """
+    if asked == "tiles":
+        return asked
     return rows_engine(asked, "average", "precomputed", n=n, k=n)
 
 
@@ -187,6 +200,8 @@ def condensed_engine(asked: str | None, method: str, n: int) -> str:
     """
     if asked == "data":
         raise DataValueError("engine='data' works on rows, and these are distances")
+    if asked == "tiles":
+        raise DataValueError("engine='tiles' works on what pdist(...) gives: use 'condensed'")
     if asked is not None:
         return asked
     if n <= SMALL_OBSERVATIONS:

@@ -25,6 +25,7 @@ from clustergrid.pipeline.hierarchy.small import condensed_of
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.ordering import order_leaves
 from clustergrid.pipeline.sizes import format_bytes
+from clustergrid.pipeline.stored.tree import stored_tree
 from clustergrid.pipeline.tree.optimal import ordering_bytes
 from clustergrid.pipeline.tree_engine import condensed_engine, linkage_choice, tiles_engine
 from clustergrid.pipeline.tree_progress import tell_merges, tell_reached
@@ -87,7 +88,13 @@ def merge_square(
 
 
 def condensed_tree(
-    condensed: np.ndarray, method: str, *, engine: str | None, progress: Progress, name: str
+    condensed: np.ndarray,
+    method: str,
+    *,
+    engine: str | None,
+    memory_bytes: int,
+    progress: Progress,
+    name: str,
 ) -> np.ndarray:
     """Cluster a condensed distance matrix, which is left as it is.
 
@@ -98,8 +105,10 @@ def condensed_tree(
     method
         The linkage method.
     engine
-        The user's choice: ``scipy``, ``condensed``, ``square``, or None. Where rounds on the
-        condensed matrix leave too many clusters, the square of all distances is worked on.
+        The user's choice: ``scipy``, ``condensed``, ``square``, or None.
+    memory_bytes
+        What may be used beside the matrix. Rounds on it take no more than it takes itself, and
+        some 15 % on top.
     progress, name
         Who is told, and as which stage.
 
@@ -112,34 +121,40 @@ def condensed_tree(
     ------
     DataValueError
         No number of observations has that many distances, or one is not finite.
+    MemoryLimitError
+        The square, or lists of near observations, do not fit.
     """
     n = n_observations(condensed)
     engine = condensed_engine(engine, method, n)
-    merges = None
+    if engine == "square":
+        _refuse_large_square(n, condensed.itemsize, memory_bytes, False, method)
     why = linkage_choice(engine, method, n * n * condensed.itemsize)
     with progress.stage(name, total=max(1, n - 1), unit="merges", why=why) as stage:
         if engine == "scipy":
             return _scipy_tree(condensed, method)
         if engine == "condensed":
-            threads = available_cores()
-            # Lists of few points take more than their distances.
-            beside = max(
-                int(_BESIDE_SHARE * condensed.nbytes), Limits.least_bytes(n, threads=threads)
-            )
             merges = cluster_certified(
-                CondensedSource(condensed, threads=threads),
+                CondensedSource(condensed, threads=available_cores()),
                 method,
-                limits=Limits.within(beside, n=n, threads=threads),
+                limits=_limits_beside(condensed.nbytes, n, memory_bytes),
                 progress=tell_reached(stage, n),
             )
-        if merges is None:
+        else:
             merges = cluster_condensed(
-                condensed,
-                method,
-                threads=available_cores(),
-                progress=tell_merges(stage),
+                condensed, method, threads=available_cores(), progress=tell_merges(stage)
             )
     return linkage_matrix(merges, n, monotonic=method in REDUCIBLE_METHODS)
+
+
+def _limits_beside(condensed_bytes: int, n: int, memory_bytes: int) -> Limits:
+    """Let rounds on a condensed matrix take about as much as that; lists of few points take more.
+
+    Of enough memory they know nothing, nor of threads, so that the tree does not.
+    """
+    threads = available_cores()
+    wanted = int(_BESIDE_SHARE * condensed_bytes)
+    useful = max(wanted, Limits.least_bytes(n, threads=threads))
+    return Limits.within(min(useful, memory_bytes), n=n, threads=threads)
 
 
 def tiles_tree(
@@ -152,7 +167,7 @@ def tiles_tree(
     progress: Progress,
     name: str,
 ) -> np.ndarray:
-    """Cluster the tiles of a condensed distance matrix, which are read into their square.
+    """Cluster the tiles of a condensed distance matrix.
 
     Parameters
     ----------
@@ -161,11 +176,12 @@ def tiles_tree(
     method
         The linkage method.
     engine
-        The user's choice: ``scipy``, ``square``, or None.
+        The user's choice: ``scipy``; ``square``, into which tiles are read; ``tiles``, which are
+        read a few times, and no square is made of all; or None.
     optimal_ordering
         Whether leaves are turned so that neighbours are near.
     memory_bytes
-        What the square may take.
+        What may be used beside what the process holds already.
     progress, name
         Who is told, and as which stage; ordering is one of its own, ``"ordering"``.
 
@@ -183,6 +199,15 @@ def tiles_tree(
     """
     n = distances.n
     chosen = tiles_engine(engine, n)
+    if chosen == "tiles":
+        if optimal_ordering:
+            raise DataValueError(
+                "engine='tiles' keeps no distances, by which leaves could be ordered optimally: "
+                "leave optimal_ordering off, or use engine='square'"
+            )
+        return stored_tree(
+            distances, method, memory_bytes=memory_bytes, progress=progress, name=name
+        )
     _refuse_large_square(n, distances.dtype.itemsize, memory_bytes, optimal_ordering, method)
     square = read_square(distances, np.arange(n), progress=progress, name="read")
     condensed = condensed_of(square, square.dtype) if optimal_ordering else None
@@ -202,8 +227,8 @@ def _refuse_large_square(
         needed = square // 2 + max(square, ordering_bytes(n))
         what = f"the square matrix of {n:,} observations, and ordering them optimally, take"
         instead = "leave optimal_ordering off"
-    if method == "single":
-        instead += ", or give the rows and engine='data', which makes no square"
+    if method in REDUCIBLE_METHODS and not optimal_ordering:
+        instead += ", or give tiles (of pdist) and engine='tiles', or the rows and engine='data'"
     if needed > limit_bytes:
         raise MemoryLimitError(
             f"{what} {format_bytes(needed)} of memory, and {format_bytes(limit_bytes)} may be used."

@@ -47,7 +47,7 @@ def test_a_tree_of_distances_is_scipys(method, engine):
     np.testing.assert_array_equal(given, VECTOR)
 
 
-@pytest.mark.parametrize("engine", ["scipy", "square"])
+@pytest.mark.parametrize("engine", ["scipy", "square", "tiles"])
 def test_a_tree_of_tiles_is_scipys(engine):
     agree(linkage(pdist(POINTS), "average", engine=engine), "average")
 
@@ -55,8 +55,11 @@ def test_a_tree_of_tiles_is_scipys(engine):
 @pytest.mark.parametrize(
     ("engine", "data", "method", "message"),
     [
-        ("fast", POINTS, "average", "engine must be one of scipy, square, condensed, data"),
+        ("fast", POINTS, "average", "engine must be one of scipy, square, condensed, tiles, data"),
         ("condensed", POINTS, "average", "works on condensed distances"),
+        ("tiles", POINTS, "average", "works on tiles of distances"),
+        ("tiles", VECTOR, "average", "works on what pdist"),
+        ("tiles", pdist(POINTS), "median", "single, complete, average, weighted and ward"),
         ("condensed", VECTOR, "centroid", "complete, average, weighted and ward"),
         ("data", VECTOR, "single", "engine='data'"),
         ("data", pdist(POINTS), "single", "engine='data'"),
@@ -159,7 +162,7 @@ def test_a_square_that_does_not_fit_names_the_rows(method):
 
 
 def test_tiles_whose_square_does_not_fit_name_the_rows():
-    with pytest.raises(MemoryLimitError, match=r"give the rows and engine='data'"):
+    with pytest.raises(MemoryLimitError, match=r"engine='tiles', or the rows and engine='data'"):
         linkage(pdist(POINTS), "single", memory="100kB")
 
 
@@ -196,7 +199,7 @@ def test_what_is_chosen_depends_on_the_size_alone():
     assert chosen_of("single", 5000, k=10**6) == "data"
     assert chosen_of("single", 5000, metric="precomputed") == "square"
     chosen = {condensed_engine(None, method, n) for method in METHODS for n in (10, 10_000)}
-    assert chosen == {*ENGINES} - {"data"}
+    assert chosen == {*ENGINES} - {"data", "tiles"}
 
 
 def test_what_was_asked_is_kept_with_a_run():
