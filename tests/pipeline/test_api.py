@@ -211,9 +211,9 @@ def test_nothing_but_the_data_decides_a_bit(tall, tmp_path, client, method):
     lazy = xr.DataArray(tall, dims=("gene", "sample"))
     for number, (data, options) in enumerate(
         [
-            (tall, {"memory": "530MB"}),
+            (tall, {"memory": "600MB"}),
             (tall, {"client": client}),
-            (tall, {"memory": "530MB", "store": True}),
+            (tall, {"memory": "600MB", "store": True}),
             (tall, {"memory": "4GB", "store": True, "client": client}),
             (lazy.chunk(gene=311), {}),
             (lazy.chunk(gene=1000, sample=5), {"store": True}),
