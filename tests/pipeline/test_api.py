@@ -217,7 +217,7 @@ def test_nothing_but_the_data_decides_a_bit(tall, tmp_path, client, method):
             (tall, {"memory": "4GB", "store": True, "client": client}),
             (lazy.chunk(gene=311), {}),
             (lazy.chunk(gene=1000, sample=5), {"store": True}),
-            (lazy.chunk(gene=700), {"client": client, "memory": "800MB"}),
+            (lazy.chunk(gene=700), {"client": client, "memory": "900MB"}),
         ]
     ):
         if options.pop("store", False):
