@@ -52,7 +52,7 @@ def choose_whole(
     """
     n = len(linkage) + 1
     children = linkage[:, :2].astype(np.int64)
-    entries = ENTRY_STEPS * size[children[:, 0]] * size[children[:, 1]].astype(np.float64)
+    entries = ENTRY_STEPS * size[children[:, 0]].astype(np.float64) * size[children[:, 1]]
     is_whole = np.ones(n - 1, np.bool_)
     least = loop(_choose, n)(children, entries, steps, _MOST_LEVELS, is_whole)
     return is_whole, int(least)
