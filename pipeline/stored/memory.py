@@ -68,7 +68,7 @@ class StoredMemory:
     >>> memory.most_clusters(2_500_000_000)
     16438
     >>> memory.shortened(500_000_000).n_neighbors
-    64
+    16
     """
 
     n: int

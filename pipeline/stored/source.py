@@ -79,7 +79,7 @@ class StoredSource:
     >>> d = pdist([[0.0], [1.0], [5.0]])
     >>> source = StoredSource(d, executor=SerialExecutor(), threads=1, listing_bytes=10**6)
     >>> clusters = open_clusters(np.ones(3, np.int64), "average")
-    >>> source.square(clusters, "average", lambda share: None)[0, 2], source.reads
+    >>> float(source.square(clusters, "average", lambda share: None)[0, 2]), source.reads
     (5.0, 1.0)
     """
 

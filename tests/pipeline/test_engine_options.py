@@ -50,11 +50,12 @@ def test_an_engine_that_cannot_is_refused_before_anything_is_computed(monkeypatc
         raise AssertionError("something was computed")
 
     monkeypatch.setattr("clustergrid.pipeline.stages.Stages.linkage", refuse)
-    for options in ({"engine": "data"}, {"col_engine": "data"}, {"row_engine": "fast"}):
+    for options in ({"engine": "fast"}, {"col_engine": "none"}, {"row_engine": "rows"}):
         with pytest.raises(DataValueError, match="engine"):
             clustermap(VALUES, **options)
-    with pytest.raises(DataValueError, match="engine='data' makes trees of single linkage"):
-        plan(VALUES, engine="data")
+    for engine in ("condensed", "tiles"):
+        with pytest.raises(DataValueError, match=f"engine='{engine}' works on"):
+            plan(VALUES, engine=engine)
 
 
 def test_an_axis_without_a_tree_needs_no_engine():

@@ -62,7 +62,12 @@ def test_phases_of_proved_merges():
     n = 3000
     progress, events = listened()
     Z = condensed_tree(
-        pdist(points(n)), "average", engine="condensed", progress=progress, name="linkage"
+        pdist(points(n)),
+        "average",
+        engine="condensed",
+        memory_bytes=10**9,
+        progress=progress,
+        name="linkage",
     )
     phases = check_notes(events, n - 1, Z[:, 2])
     assert list(dict.fromkeys(phases)) == ["lists", "rounds", "contraction", "square"]
