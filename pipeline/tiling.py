@@ -21,8 +21,6 @@ __all__ = [
 
 LARGEST_EDGE = 4096
 _MOST_TASKS = 50_000
-_LEAST_TASKS_A_THREAD = 32
-"""So that the last of them, while other threads have nothing left, take a few per cent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,4 +154,4 @@ def _reading_bytes(work: TileWork, resources: Resources, edge: int) -> int:
 def _is_worth_doubling(work: TileWork, edge: int, resources: Resources) -> bool:
     tasks_now = TriangleGrid(n=work.n, tile_edge=edge).n_tiles
     tasks_then = TriangleGrid(n=work.n, tile_edge=2 * edge).n_tiles
-    return tasks_now > _MOST_TASKS or tasks_then >= _LEAST_TASKS_A_THREAD * resources.threads
+    return tasks_now > _MOST_TASKS or tasks_then >= 16 * resources.threads
