@@ -197,7 +197,6 @@ def linkage(
     if is_precomputed(metric):
         found = given_distances(data, dtype=dtype, client=client, progress=progress)
         data = data if found is None else found
-    memory_bytes = available_memory_bytes() if memory is None else parse_bytes(memory)
     if isinstance(data, CondensedDistances):
         AxisSpec(method=method)
         check_engine(engine, method, PRECOMPUTED)
@@ -206,7 +205,7 @@ def linkage(
             method,
             engine=engine,
             optimal_ordering=optimal_ordering,
-            memory_bytes=memory_bytes,
+            memory_bytes=_memory_bytes(memory),
             progress=make_progress(progress),
             name="linkage",
         )
@@ -221,7 +220,7 @@ def linkage(
             condensed,
             method,
             engine=engine,
-            memory_bytes=memory_bytes,
+            memory_bytes=_memory_bytes(memory),
             progress=shown,
             name="linkage",
         )
@@ -239,6 +238,10 @@ def linkage(
         optimal_ordering=optimal_ordering,
         engine=engine,
     )
+
+
+def _memory_bytes(memory: str | int | None) -> int:
+    return available_memory_bytes() if memory is None else parse_bytes(memory)
 
 
 def plan(

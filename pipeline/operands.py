@@ -9,7 +9,7 @@ import numpy as np
 
 from clustergrid.pipeline.covariance import with_covariance
 from clustergrid.pipeline.engines.base import UndefinedFeaturesError, UndefinedRowsError
-from clustergrid.pipeline.engines.given import DistanceInput, blocks_of
+from clustergrid.pipeline.engines.given import DistanceInput, blocks_of, holds_booleans
 from clustergrid.pipeline.engines.sparse import preferred_sparse, sparse_input
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.keywords import MetricKeywords
@@ -79,7 +79,7 @@ def distance_input(
     n, k = source.shape
     found = get_metric(metric, keywords)
     found.keywords.check_features(k)
-    engine = engine_for(found, n, k, is_boolean=_is_boolean(source, normalization))
+    engine = engine_for(found, n, k, is_boolean=holds_booleans(source, normalization))
     sparse = preferred_sparse(source, found, normalization, itemsize=np.dtype(dtype).itemsize)
     if n * n * k <= SMALL_OPERATIONS:
         sparse = None
@@ -122,10 +122,6 @@ def distance_input(
     given = replace(given, centre=_unit_centre(given))
     totals = _totals(given, executor, progress, f"{name}-lengths", _unit_totals)
     return replace(given, squares=totals[:, 1])
-
-
-def _is_boolean(source: MatrixSource, normalization: Normalization) -> bool:
-    return source.dtype == np.bool_ and normalization.axis is None
 
 
 def _with_sparse_rows(

@@ -18,7 +18,7 @@ from clustergrid.storage.grid import BLOCK_ROWS, band_rows, slabs, strips
 from clustergrid.storage.source import MatrixSource
 from clustergrid.storage.sparse import CompressedParts, SparseSource, as_sparse, dense_block
 
-__all__ = ["DistanceInput", "RecentOperands", "blocks_of", "loaded"]
+__all__ = ["DistanceInput", "RecentOperands", "blocks_of", "holds_booleans", "loaded"]
 
 
 class _Slab:
@@ -131,7 +131,7 @@ class DistanceInput:
     @property
     def is_boolean(self) -> bool:
         """Whether the values that are compared are booleans."""
-        return self.source.dtype == np.bool_ and self.normalization.axis is None
+        return holds_booleans(self.source, self.normalization)
 
     @property
     def compressed(self) -> SparseSource | None:
@@ -264,6 +264,11 @@ class _LoadedEntries:
 
     def transpose(self) -> SparseSource:
         raise TypeError("the rows of a tile have no transpose")
+
+
+def holds_booleans(source: MatrixSource, normalization: Normalization) -> bool:
+    """Whether a matrix, normalized, holds booleans."""
+    return source.dtype == np.bool_ and normalization.axis is None
 
 
 def loaded(given: DistanceInput, rows: slice, columns: slice) -> DistanceInput:

@@ -78,9 +78,7 @@ class MetricPoints:
 
     @property
     def _is_boolean(self) -> bool:
-        given = self._given
-        is_stored = given.source.dtype == np.bool_ and given.normalization.axis is None
-        return given.metric.is_boolean or is_stored
+        return self._given.metric.is_boolean or self._given.is_boolean
 
     @property
     def _values(self) -> NDArray[Any]:

@@ -88,8 +88,7 @@ def read_summary_rows(
         Method and metric have no summaries; or distances overflow.
     """
     metric = given.metric.name
-    is_boolean = given.source.dtype == np.bool_ and given.normalization.axis is None
-    if not summaries_serve(method, metric, is_boolean=is_boolean):
+    if not summaries_serve(method, metric, is_boolean=given.is_boolean):
         raise DataValueError(
             f"clusters of {method} linkage with {metric} distances are not summed up by their "
             "means: use another engine"
