@@ -2,7 +2,7 @@
 # `make test` need nothing but this repository and a Python >= 3.11 (PYTHON_FOR_VENV names one).
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow bench lint types wheel python clean
+.PHONY: help demo test test-slow bench bench-large lint types wheel python clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -40,6 +40,10 @@ bench: $(BENCH) ## the tables of the README and the docs: ours and the peers, in
 	$(PYTHON) benchmarks/run.py
 	$(PYTHON) benchmarks/distances.py
 	$(PYTHON) benchmarks/linkage.py
+	$(PYTHON) benchmarks/large.py peers shipped
+
+bench-large: $(BENCH) ## trees of up to a million rows: two hours, and up to 20 GB of memory
+	$(PYTHON) benchmarks/large.py
 
 lint: $(TEST) ## ruff: rules and format; known holes of what is installed
 	$(PYTHON) -m ruff check

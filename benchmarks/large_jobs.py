@@ -49,9 +49,8 @@ def ours(values: Any, method: str, metric: str, memory: str) -> Any:
     from clustergrid.pipeline import linkage
 
     limit = None if memory == "-" else memory
-    return linkage(
-        values, method, metric, engine="data", memory=limit, progress=sys.stderr.isatty()
-    )
+    shown = sys.stderr.isatty()
+    return linkage(values, method, metric, engine="data", memory=limit, progress=shown)
 
 
 def scipy_and_fastcluster(values: Any, method: str, metric: str, memory: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,19 @@ def workers(quick: bool) -> Iterator[str]:
     n, k = (8_000 if quick else 30_000), 1_000
     name = f"two worker processes, {n:,} x {k:,} float32, euclidean, to the store"
 
+    def stored(client: Any, data: str) -> float:
+        from clustergrid.pipeline import pdist
+
+        with tempfile.TemporaryDirectory(prefix="clustergrid-bench-") as store:
+            return seconds(lambda: pdist(data, "euclidean", client=client, store=store))
+
     def measure() -> str:
         with tempfile.TemporaryDirectory(prefix="clustergrid-bench-") as folder:
-            matrix = _at_rest(Path(folder), grouped(n, k, "float32"))
-            few = _at_rest(Path(folder, "few"), grouped(WARM_ROWS, k, "float32"))
+            matrix = at_rest(Path(folder), grouped(n, k, "float32"))
+            few = at_rest(Path(folder, "few"), grouped(WARM_ROWS, k, "float32"))
             pairs = in_turn(
-                lambda: _on_workers(2, matrix, few),
-                lambda: _on_workers(1, matrix, few),
+                lambda: on_workers(2, stored, matrix, few),
+                lambda: on_workers(1, stored, matrix, few),
                 repeats=1 if quick else 5,
             )
         return row(name, "one", pairs, Wanted(bound=1.8))
@@ -36,15 +42,9 @@ def workers(quick: bool) -> Iterator[str]:
     yield attempt(name, measure)
 
 
-def _on_workers(count: int, matrix: str, few: str) -> float:
-    """Time on a fresh cluster, after a call that loads and compiles."""
+def on_workers(count: int, measure: Callable[[Any, str], float], matrix: str, few: str) -> float:
+    """Measure on a fresh cluster, after a call on few rows that loads and compiles."""
     from distributed import Client, LocalCluster
-
-    from clustergrid.pipeline import pdist
-
-    def measure(client: Any, data: str) -> float:
-        with tempfile.TemporaryDirectory(prefix="clustergrid-bench-") as store:
-            return seconds(lambda: pdist(data, "euclidean", client=client, store=store))
 
     with (
         LocalCluster(
@@ -59,7 +59,7 @@ def _on_workers(count: int, matrix: str, few: str) -> float:
         return measure(client, matrix)
 
 
-def _at_rest(folder: Path, values: Any) -> str:
+def at_rest(folder: Path, values: Any) -> str:
     """Put the matrix into a Zarr array, as a run would find it."""
     import zarr
 
