@@ -24,7 +24,7 @@ FIND_PYTHON = for candidate in $(PYTHON_FOR_VENV) python3.13 python3.12 python3.
 			"python3-venv. Or name one: make PYTHON_FOR_VENV=/path/to/python3 ..." >&2; exit 1; fi
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(BASE) ## cluster a real matrix (28,057 genes x 115 samples) into demo-run/
 	$(VENV)/bin/clustergrid demo -o demo-run
