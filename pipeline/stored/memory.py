@@ -43,6 +43,8 @@ _PACKED_BYTES = 28
 _UNDER_WAY = 2
 """Tasks a thread, of which some wait for their results to be taken."""
 _LEAST_CLUSTERS = 512
+_USEFUL_CLUSTERS, _USEFUL_SHARE = 16_384, 8
+"""Clusters that are left to the square where memory is no matter; of many points an eighth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +153,17 @@ class StoredMemory:
             self.lists_bytes + max(self.tasks_bytes, rounds),
             self._contraction_bytes + clusters**2 * 8 * 21 // 20,
         )
+
+    @property
+    def useful_bytes(self) -> int:
+        """What is used where memory is no matter, so that the tree follows from the shape then.
+
+        Reading apart it depends on threads and tiles only where they take more than all else.
+        """
+        clusters = min(self.n, max(_USEFUL_CLUSTERS, self.n // _USEFUL_SHARE))
+        square = self.n * _POINT_BYTES + clusters**2 * 8 * 21 // 20
+        working = max(square, _LISTS_SHARE * self.lists_bytes)
+        return max(self.least_bytes, self.reading_bytes + self.region_bytes + working)
 
     def listing_bytes(self, memory_bytes: int) -> int:
         """How much is left beside the lists for what new ones are made of."""

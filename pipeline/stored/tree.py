@@ -6,6 +6,7 @@ Rounds of merges that lists of near clusters prove, then one square of what is l
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from clustergrid.pipeline.execution import Executor, ThreadsExecutor, available_
 from clustergrid.pipeline.hierarchy import REDUCIBLE_METHODS, check_method, linkage_matrix
 from clustergrid.pipeline.hierarchy.certified import cluster_certified
 from clustergrid.pipeline.hierarchy.limits import Limits
+from clustergrid.pipeline.hierarchy.source import DistanceSource
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.sizes import format_bytes
 from clustergrid.pipeline.stored.memory import StoredMemory
@@ -35,6 +37,8 @@ def stored_tree(
     threads: int | None = None,
     progress: Progress,
     name: str,
+    why: str = "",
+    recorded: Callable[[DistanceSource], DistanceSource] | None = None,
 ) -> np.ndarray:
     """Cluster distances at rest, which are read tile by tile.
 
@@ -45,7 +49,8 @@ def stored_tree(
     method
         Single, complete, average, weighted or ward.
     memory_bytes
-        What may be used beside what the process holds already.
+        What may be used beside what the process holds already; of more than `useful_bytes` of
+        `StoredMemory` nothing follows.
     n_neighbors
         K, how many near clusters are listed; by default 256, or fewer where the memory is small.
         The tree is the same; heights may differ in their last digits.
@@ -53,8 +58,10 @@ def stored_tree(
         Where lists are made: one task a tile. By default threads of this process.
     threads
         Of this process, that read tiles and work on them; by default one a core.
-    progress, name
-        Who is told, and as which stage.
+    progress, name, why
+        Who is told, as which stage, and why so.
+    recorded
+        Makes a source of which answers are kept, so that a later run can go on; None: none are.
 
     Returns
     -------
@@ -87,6 +94,7 @@ def stored_tree(
         itemsize=distances.dtype.itemsize,
         threads=threads,
     )
+    memory_bytes = min(memory_bytes, memory.useful_bytes)
     if n_neighbors is None:
         memory = memory.shortened(memory_bytes)
     else:
@@ -105,8 +113,13 @@ def stored_tree(
         threads=threads,
         listing_bytes=listing_bytes,
     )
-    with progress.stage(name, total=max(1, n - 1), unit="merges") as stage:
-        merges = cluster_certified(source, method, limits=limits, progress=tell_reached(stage, n))
+    with progress.stage(name, total=max(1, n - 1), unit="merges", why=why) as stage:
+        merges = cluster_certified(
+            source if recorded is None else recorded(source),
+            method,
+            limits=limits,
+            progress=tell_reached(stage, n),
+        )
     return linkage_matrix(merges, n)
 
 
