@@ -4,7 +4,6 @@ Two parts of the work follow one another, and neither holds what the other does:
 
     lists, rounds    lists of all points + tiles of tasks, or a region and rows of some clusters
     contraction      square of the clusters that are left + tiles and the region they are read into
-
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from clustergrid.pipeline.hierarchy.limits import LISTED_BYTES
 from clustergrid.pipeline.sizes import format_bytes
 from clustergrid.pipeline.tile_memory import with_slack
 
-__all__ = ["LIST_LENGTHS", "REGION_COLUMNS", "REGION_ROWS", "StoredMemory"]
+__all__ = ["LIST_LENGTHS", "READERS", "REGION_COLUMNS", "REGION_ROWS", "StoredMemory"]
 
 REGION_ROWS = 4096
 """Rows of a region of the matrix. Results depend on it in their last bits: it is fixed.
@@ -30,6 +29,10 @@ REGION_COLUMNS = 8192
 
 LIST_LENGTHS = (256, 128, 64, 32, 16)
 """Near clusters in each list. Long ones spare reads, and make room for the square when they go."""
+
+READERS = (4, 2, 1)
+"""Tiles that are read at once. How many follows from the memory, and not from the threads there
+are: what is left for a square does not depend on these, nor do the last digits of a tree."""
 
 _LISTS_SHARE = 3
 """Lists take no more than a third of the memory, where shorter ones are possible."""
@@ -57,38 +60,48 @@ class StoredMemory:
         Observations.
     tile_edge, itemsize
         Of the tiles, and bytes of a distance.
-    threads
-        That read tiles at once.
     n_neighbors
         K, how many near clusters are listed.
+    readers
+        How many tiles are read at once; of `READERS`.
 
     Examples
     --------
-    >>> memory = StoredMemory(n=60_000, tile_edge=2048, itemsize=4, threads=2)
+    >>> memory = StoredMemory(n=60_000, tile_edge=2048, itemsize=4)
     >>> memory.lists_bytes, memory.region_bytes
     (611040000, 134217728)
     >>> memory.most_clusters(2_500_000_000)
-    16438
-    >>> memory.shortened(500_000_000).n_neighbors
-    16
+    16131
+    >>> few = memory.shortened(600_000_000)
+    >>> few.n_neighbors, few.readers
+    (64, 1)
     """
 
     n: int
     tile_edge: int
     itemsize: int
-    threads: int
     n_neighbors: int = LIST_LENGTHS[0]
+    readers: int = READERS[0]
 
     def shortened(self, memory_bytes: int) -> StoredMemory:
-        """Return the same with lists that are short enough for so much memory."""
-        lengths = (length for length in LIST_LENGTHS if length <= self.n_neighbors)
-        choices = [replace(self, n_neighbors=length) for length in lengths] or [self]
+        """Return the same with lists that are short enough, and readers that are few enough."""
+        lengths = [length for length in LIST_LENGTHS if length < self.n_neighbors]
+        choices = [
+            replace(self, n_neighbors=length, readers=readers)
+            for length in (self.n_neighbors, *lengths)
+            for readers in READERS
+        ]
         fitting = (
             one
             for one in choices
             if max(one.lists_bytes * _LISTS_SHARE, one.least_bytes) <= memory_bytes
         )
         return next(fitting, choices[-1])
+
+    def with_fewer_readers(self, memory_bytes: int) -> StoredMemory:
+        """Return the same with readers that are few enough, and lists as long as they are."""
+        choices = [replace(self, readers=readers) for readers in READERS]
+        return next((one for one in choices if one.least_bytes <= memory_bytes), choices[-1])
 
     @property
     def lists_bytes(self) -> int:
@@ -103,15 +116,23 @@ class StoredMemory:
     @property
     def reading_bytes(self) -> int:
         """Of tiles that are read at once: encoded, and decoded."""
-        return self.threads * with_slack(2 * self._edge**2 * self.itemsize)
+        return self.readers * self._tile_bytes
 
     @property
-    def tasks_bytes(self) -> int:
-        """Of tasks that list what is near in a tile, and of what they found."""
+    def _tile_bytes(self) -> int:
+        return with_slack(2 * self._edge**2 * self.itemsize)
+
+    @property
+    def task_bytes(self) -> int:
+        """Of a task that lists what is near in a tile, and of what it found."""
         entries = 2 * self._edge * self.n_neighbors
         room = 2 * entries * 13
         found = _UNDER_WAY * entries * _PACKED_BYTES
-        return self.reading_bytes + self.threads * (room + found)
+        return self._tile_bytes + room + found
+
+    def tasks(self, memory_bytes: int) -> int:
+        """How many tasks that list what is near there is room for at once, beside the lists."""
+        return max(1, (memory_bytes - self.lists_bytes) // self.task_bytes)
 
     @property
     def _edge(self) -> int:
@@ -137,8 +158,8 @@ class StoredMemory:
             raise MemoryLimitError(
                 f"the tree of {self.n:,} observations, whose distances are at rest in tiles of "
                 f"{self._edge:,} x {self._edge:,}, takes {format_bytes(self.least_bytes)} beside "
-                f"the process with {self.threads} threads, and {format_bytes(memory_bytes)} may be "
-                "used: give more, or put the distances into smaller tiles",
+                f"the process, and {format_bytes(memory_bytes)} may be used: give more, or put the "
+                "distances into smaller tiles",
                 needed_bytes=self.least_bytes,
                 limit_bytes=memory_bytes,
             )
@@ -150,7 +171,7 @@ class StoredMemory:
         clusters = min(self.n, _LEAST_CLUSTERS)
         rounds = self.region_bytes + self.reading_bytes + LISTED_BYTES * clusters * self.n
         return max(
-            self.lists_bytes + max(self.tasks_bytes, rounds),
+            self.lists_bytes + max(self.task_bytes, rounds),
             self._contraction_bytes + clusters**2 * 8 * 21 // 20,
         )
 
@@ -158,7 +179,7 @@ class StoredMemory:
     def useful_bytes(self) -> int:
         """What is used where memory is no matter, so that the tree follows from the shape then.
 
-        Reading apart it depends on threads and tiles only where they take more than all else.
+        Reading apart it depends on tiles only where these take more than all else.
         """
         clusters = min(self.n, max(_USEFUL_CLUSTERS, self.n // _USEFUL_SHARE))
         square = self.n * _POINT_BYTES + clusters**2 * 8 * 21 // 20

@@ -34,6 +34,8 @@ class RegionReader:
 
     Attributes
     ----------
+    threads
+        As given.
     bytes_read
         Of tiles, so far.
     """
@@ -41,7 +43,7 @@ class RegionReader:
     def __init__(self, distances: CondensedDistances, threads: int) -> None:
         self.bytes_read = 0
         self._distances = distances
-        self._threads = threads
+        self.threads = threads
 
     def all_tiles(self) -> NDArray[np.bool_]:
         """Mark every tile on and above the diagonal, ``(tiles, tiles)``."""
@@ -119,7 +121,7 @@ class RegionReader:
             values[to_rows, to_columns] = read[in_rows, in_columns]
             return int(read.nbytes)
 
-        sizes = in_threads(copy, tiles, threads=self._threads, pause=lambda: None)
+        sizes = in_threads(copy, tiles, threads=self.threads, pause=lambda: None)
         self.bytes_read += sum(sizes)
 
 

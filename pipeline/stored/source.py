@@ -66,7 +66,9 @@ class StoredSource:
     executor
         Where lists of the points are made. Tiles that no other process can open stay in this one.
     threads
-        How many threads of this process read tiles, and work on what was read.
+        How many threads of this process work on what was read.
+    readers
+        How many of them read tiles at once; None: all.
     listing_bytes
         What `nearest_clusters` may hold beside the region, `LISTED_BYTES` for each distance
         between an owner and another cluster; it takes a pass for as many owners as fit.
@@ -89,16 +91,17 @@ class StoredSource:
         *,
         executor: Executor,
         threads: int,
+        readers: int | None = None,
         listing_bytes: int,
     ) -> None:
         self.n = distances.n
         self._distances = distances
         self._threads = threads
         self._listing_bytes = listing_bytes
-        self._reader = RegionReader(distances, threads)
+        self._reader = RegionReader(distances, min(threads, readers or threads))
         self._listed_bytes = 0
         is_shared = executor.in_process or _travels(distances.tiles)
-        self._executor = executor if is_shared else ThreadsExecutor(threads)
+        self._executor = executor if is_shared else ThreadsExecutor(self._reader.threads)
 
     @property
     def reads(self) -> float:

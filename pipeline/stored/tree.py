@@ -57,7 +57,8 @@ def stored_tree(
     executor
         Where lists are made: one task a tile. By default threads of this process.
     threads
-        Of this process, that read tiles and work on them; by default one a core.
+        Of this process, that work on tiles, and as many of them as there is room for read them; by
+        default one a core. The tree is the same to the bit for any number.
     progress, name, why
         Who is told, as which stage, and why so.
     recorded
@@ -92,13 +93,12 @@ def stored_tree(
         n=n,
         tile_edge=distances.grid.tile_edge,
         itemsize=distances.dtype.itemsize,
-        threads=threads,
     )
     memory_bytes = min(memory_bytes, memory.useful_bytes)
     if n_neighbors is None:
         memory = memory.shortened(memory_bytes)
     else:
-        memory = replace(memory, n_neighbors=n_neighbors)
+        memory = replace(memory, n_neighbors=n_neighbors).with_fewer_readers(memory_bytes)
     listing_bytes = memory.listing_bytes(memory_bytes)
     limits = Limits(
         most_clusters=memory.most_clusters(memory_bytes),
@@ -109,8 +109,9 @@ def stored_tree(
     )
     source = StoredSource(
         distances,
-        executor=executor or ThreadsExecutor(threads),
+        executor=executor or ThreadsExecutor(min(threads, memory.tasks(memory_bytes))),
         threads=threads,
+        readers=memory.readers,
         listing_bytes=listing_bytes,
     )
     with progress.stage(name, total=max(1, n - 1), unit="merges", why=why) as stage:
