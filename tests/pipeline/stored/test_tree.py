@@ -131,7 +131,7 @@ def test_one_observation_has_an_empty_tree():
 
 
 def test_memory_of_both_parts():
-    memory = StoredMemory(n=60_000, tile_edge=2048, itemsize=4, threads=2)
+    memory = StoredMemory(n=60_000, tile_edge=2048, itemsize=4)
     most = memory.most_clusters(3 * 10**9)
     square = most**2 * 8 * 1.05
     assert (
@@ -143,7 +143,7 @@ def test_memory_of_both_parts():
     assert memory.most_clusters(10**12) == 60_000
     assert memory.shortened(10**9).n_neighbors == 128
     assert memory.shortened(1).n_neighbors == 16
-    wide = StoredMemory(n=60_000, tile_edge=4096, itemsize=8, threads=2)
+    wide = StoredMemory(n=60_000, tile_edge=4096, itemsize=8)
     assert wide.least_bytes > memory.least_bytes
 
 
