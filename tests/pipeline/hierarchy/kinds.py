@@ -1,7 +1,10 @@
 """Kinds of data that break engines, and what a tree has to be whoever made it."""
 
 import numpy as np
+from scipy.cluster.hierarchy import is_valid_linkage, linkage
 from scipy.spatial.distance import squareform
+
+from clustergrid.pipeline.hierarchy import REDUCIBLE_METHODS
 
 
 def normal(rng, n):
@@ -73,21 +76,98 @@ def definition(method, D, members):
     return np.sqrt(g)
 
 
-def assert_every_merge_is_a_minimum(Z, condensed, method):
-    """Replay a tree without an engine: each merge is at its height, and no pair is nearer."""
-    D = squareform(condensed).astype(float)
-    n = len(D)
-    tolerance = 1e-7 * D.max() + 1e-12
-    weights = dict(enumerate(np.eye(n)))
-    sizes = dict.fromkeys(range(n), 1)
-    for t, (a, b, height, count) in enumerate(Z):
-        ids = list(weights)
-        distances = definition(method, D, np.array(list(weights.values())))
-        np.fill_diagonal(distances, np.inf)
-        assert abs(distances[ids.index(a), ids.index(b)] - height) <= tolerance
-        assert height <= distances.min() + tolerance
-        w_a, w_b, n_a, n_b = weights.pop(a), weights.pop(b), sizes[a], sizes[b]
-        share = 0.5 if method in ("weighted", "median") else n_a / (n_a + n_b)
-        weights[n + t] = share * w_a + (1 - share) * w_b
-        sizes[n + t] = n_a + n_b
-        assert sizes[n + t] == count
+def assert_scipys(Z, condensed, method, *, untied=True, same_distances=True, lost=0.0):
+    """A tree has SciPy's heights, zeros as zeros; its clades too, where no distances are equal.
+
+    Of the same distances, heights of single and complete are the same to the bit. `lost` is what
+    the condensed distances have lost, of ones that were computed otherwise.
+    """
+    expected = linkage(condensed.astype(np.float64), method)
+    assert is_valid_linkage(Z)
+    if method in REDUCIBLE_METHODS:
+        assert (np.diff(Z[:, 2]) >= 0).all()
+    np.testing.assert_allclose(Z[:, 2], expected[:, 2], rtol=1e-10, atol=lost, err_msg=method)
+    if method in ("single", "complete") and same_distances:
+        np.testing.assert_array_equal(Z[:, 2], expected[:, 2], err_msg=method)
+    if untied:
+        np.testing.assert_array_equal(clades(Z), clades(expected), err_msg=method)
+
+
+class _Replayed:
+    """The clusters that are left, with the distances of all pairs by definition.
+
+    Sums over pairs of points are kept, which are linear in the weights of either cluster: nothing
+    is cancelled before a distance is asked for, and then in extended precision.
+    """
+
+    def __init__(self, condensed, method):
+        square = squareform(condensed).astype(np.longdouble)
+        self.method = method
+        self.takes_squares = method in ("ward", "centroid", "median")
+        self.sums = np.square(square) if self.takes_squares else square
+        self.sizes = np.ones(len(square), np.int64)
+        self.ids = np.arange(len(square))
+        # The greatest distance between points of the two clusters; of one, within it.
+        self.reach = square.copy()
+
+    def distances(self):
+        """Distances of all pairs; their squares, where methods take squares."""
+        found = self.sums.copy()
+        if self.takes_squares:
+            own = np.diagonal(self.sums) / 2
+            found -= own[:, None] + own
+        if self.method == "ward":
+            found *= 2 / (1 / self.sizes[:, None] + 1 / self.sizes)
+        np.fill_diagonal(found, np.inf)
+        return found
+
+    def room(self, distances):
+        """How far from these a distance may be that was computed in double precision."""
+        if self.method in ("single", "complete"):
+            return np.zeros_like(distances)
+        if self.method in ("average", "weighted", "ward"):
+            return 2e-10 * np.abs(distances)
+        # Centroids may be nearer than any of their points: then little is left of large squares.
+        own = np.diagonal(self.reach)
+        return 1e-12 * np.square(np.maximum(self.reach, np.maximum(own[:, None], own)))
+
+    def merge(self, i, j, union):
+        """Put the union of two clusters in the place of the first; return its size."""
+        sizes, sums, reach = self.sizes, self.sums, self.reach
+        size = sizes[i] + sizes[j]
+        share = 0.5 if self.method in ("weighted", "median") else sizes[i] / np.longdouble(size)
+        if self.method in ("single", "complete"):
+            sums[i] = (np.minimum if self.method == "single" else np.maximum)(sums[i], sums[j])
+            sums[:, i] = sums[i]
+        else:
+            row = share * sums[i] + (1 - share) * sums[j]
+            own = share * row[i] + (1 - share) * row[j]
+            sums[i] = sums[:, i] = row
+            sums[i, i] = own
+        farthest = np.maximum(reach[i], reach[j])
+        within = max(farthest[i], farthest[j])
+        reach[i] = reach[:, i] = farthest
+        reach[i, i] = within
+        sizes[i], self.ids[i] = size, union
+        left = np.arange(len(sizes)) != j
+        self.sizes, self.ids = sizes[left], self.ids[left]
+        self.sums, self.reach = (of_pairs[np.ix_(left, left)] for of_pairs in (sums, reach))
+        return size
+
+
+def assert_every_merge_is_a_minimum(Z, condensed, method, *, lost=0.0):
+    """Replay a tree without an engine: each merge is at its height, and no pair is nearer.
+
+    To the bit for single and complete, to 1e-10 for average, weighted and ward; `lost` is what the
+    given distances have lost.
+    """
+    left = _Replayed(condensed, method)
+    n = len(left.sizes)
+    for t, (one, other, height, size) in enumerate(Z):
+        (i,), (j,) = np.flatnonzero(left.ids == one), np.flatnonzero(left.ids == other)
+        distances = left.distances()
+        room = left.room(distances) + lost
+        found = np.square(np.longdouble(height)) if left.takes_squares else height
+        assert abs(distances[i, j] - found) <= room[i, j], f"merge {t} of {method}: height"
+        assert found <= (distances + room).min() + room[i, j], f"merge {t} of {method}: nearer"
+        assert left.merge(i, j, n + t) == size

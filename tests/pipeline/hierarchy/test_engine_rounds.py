@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scipy.cluster.hierarchy import is_valid_linkage, linkage
+from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import pdist, squareform
 
 from clustergrid.pipeline.hierarchy import (
@@ -28,9 +28,9 @@ from clustergrid.pipeline.hierarchy import (
 from clustergrid.storage.errors import DataValueError
 from tests.pipeline.hierarchy.kinds import (
     KINDS,
-    TIED,
     UNTIED,
     assert_every_merge_is_a_minimum,
+    assert_scipys,
     clades,
     definition,
     low_rank,
@@ -74,34 +74,19 @@ def test_heights_and_clades_are_scipys(rounds_only, monkeypatch, kind, n):
     for method in METHODS:
         merges.clear()
         Z = tree(condensed, method)
-        expected = linkage(condensed, method)
-        assert is_valid_linkage(Z)
         assert sum(merges) >= 0.9 * len(Z) - 2
+        assert_scipys(Z, condensed, method)
         if method == "complete":
-            np.testing.assert_array_equal(Z, expected)
-        scale = np.abs(condensed).max()
-        np.testing.assert_allclose(Z[:, 2], expected[:, 2], rtol=1e-10, atol=1e-14 * scale)
-        np.testing.assert_array_equal(clades(Z), clades(expected), err_msg=method)
+            np.testing.assert_array_equal(Z, linkage(condensed, method))
 
 
+# With hundreds of equal distances lists are full of them, and bounds are equal to the least.
+@pytest.mark.parametrize("n", [25, 250])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_merge_is_a_minimum(rounds_only, kind, method):
-    condensed = pdist(KINDS[kind](np.random.default_rng(0), 25))
+def test_every_merge_is_a_minimum(rounds_only, kind, method, n):
+    condensed = pdist(KINDS[kind](np.random.default_rng(0), n))
     assert_every_merge_is_a_minimum(tree(condensed, method), condensed, method)
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("kind", TIED)
-def test_more_clusters_than_are_listed_may_tie(rounds_only, kind, method):
-    # With hundreds of equal distances lists are full of them, and bounds are equal to the least.
-    condensed = pdist(TIED[kind](np.random.default_rng(1), 300))
-    Z = tree(condensed, method)
-    assert is_valid_linkage(Z)
-    assert Z[:, 2].min() == condensed.min()
-    assert Z[:, 2].max() <= linkage(condensed, "complete")[:, 2].max() * (
-        np.sqrt(300) if method == "ward" else 1 + 1e-12
-    )
 
 
 @settings(
@@ -207,7 +192,7 @@ def test_a_tree_goes_on_from_clusters(rounds_only, seed, n, share, method, threa
     assert len(merges.height) == len(start.sizes) - 1
     monotonic = method not in ("centroid", "median")
     ours = linkage_matrix(start.expand(merges), n, monotonic=monotonic)
-    np.testing.assert_allclose(ours[:, 2], Z[:, 2], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(ours[:, 2], Z[:, 2], rtol=1e-9)
     np.testing.assert_array_equal(clades(ours), clades(Z))
 
 
