@@ -343,7 +343,8 @@ def plan(
         is_boolean=matrix.dtype == np.bool_,
         n_stored=matrix.n_stored if cluster is None else None,
     )
-    notes = ([matrix.note] if matrix.note else []) + ([CLUSTER_NOTE] if cluster else [])
+    notes = [*planned.notes, *([matrix.note] if matrix.note else [])]
+    notes += [CLUSTER_NOTE] if cluster else []
     where = None if store is None else Location.parse(store)
     folder = Path(where.url) if where is not None and where.is_local else None
     if folder is not None:

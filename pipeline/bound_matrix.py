@@ -17,10 +17,12 @@ from clustergrid.pipeline.downsample import Cells, ReducedImage, reduce_image, v
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, matrix_statistics
+from clustergrid.pipeline.rank_plan import are_ranks_in_memory
+from clustergrid.pipeline.ranking import ranked
 from clustergrid.pipeline.reorder import reordered_matrix
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.sparse_source import SHIPPED_BYTES, shared_rows, sparse_transpose
-from clustergrid.pipeline.spec import check_normalization, distance_dtype
+from clustergrid.pipeline.spec import AXIS_NAMES, check_normalization, distance_dtype
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.identity import matrix_source
 from clustergrid.storage.ingest import ingest
@@ -169,6 +171,22 @@ class BoundMatrix:
         directory = tempfile.TemporaryDirectory(prefix="clustergrid-")
         weakref.finalize(self, directory.cleanup)
         return directory.name
+
+    def _ranked(
+        self, axis: int, source: MatrixSource, normalization: Normalization
+    ) -> MatrixSource:
+        """Rank every observation of an axis, in memory or at rest."""
+        memory_bytes, in_process = self.resources.memory_bytes, self.executor.in_process
+        in_memory = are_ranks_in_memory(*source.shape, memory_bytes, in_process=in_process)
+        # Not on the executor of passes: what these keep would be the ranks once more.
+        return ranked(
+            source,
+            normalization,
+            store=None if in_memory else self._scratch,
+            path=f"ranks-{AXIS_NAMES[axis]}",
+            executor=self.executor,
+            progress=self._progress,
+        )
 
     def _pass_executor(self, name: str, **parts: Any) -> Executor:
         """Where a pass runs; a run directory keeps its parts, which depend on the named ones."""

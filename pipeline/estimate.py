@@ -7,34 +7,30 @@ it was off.
 
 *Steps* are the unit of everything that is neither a matrix product nor a copy: one elementary
 operation of NumPy on one float64 value that the processor has in its cache. The costs of our
-kernels in steps were measured, and are constants here, because a machine that takes twice as long
-for a step takes about twice as long for them.
+kernels in steps were measured, and are constants here and in ``tree_work.py``, because a machine
+that takes twice as long for a step takes about twice as long for them.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from clustergrid.pipeline.hierarchy.methods import REDUCIBLE_METHODS
 from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS, Engine, Metric, engine_for
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.spec import AxisSpec
-from clustergrid.pipeline.tree.optimal import leaves_ordered_at_once, ordering_bytes
 from clustergrid.storage.grid import BLOCK_ROWS
 
 __all__ = [
     "ASSUMED_RATES",
     "MachineRates",
     "StageWork",
-    "centroid_work",
     "distance_work",
     "downsample_work",
     "estimate_seconds",
     "ingest_work",
-    "linkage_work",
-    "ordering_work",
     "picture_work",
+    "rank_work",
     "startup_seconds",
     "statistics_work",
 ]
@@ -95,7 +91,6 @@ ASSUMED_RATES = MachineRates(
 
 # Steps of one value, pair or entry, measured where a step took 0.17 ns.
 _STATISTICS_STEPS = 60
-_DIGEST_STEPS = 60
 _NORMS_STEPS = 10
 _DOWNSAMPLE_STEPS = 12
 _PRODUCT_FINISH_STEPS = {4: 25, 8: 45}
@@ -118,20 +113,8 @@ _COVARIANCE_STEPS = 5
 """Of the third power of the features: eigenvalues, an inverse, and its root, on one core."""
 _SPARSE_STEPS = 0.1, 6.0
 """Of a stored value that is looked up for a pair, and of one that both have."""
-_FILL_STEPS = 40
-_CHAIN_STEPS = 40
-_SPANNING_STEPS = 8
-_MINIMA_STEPS = 40
-_CENTROID_STEPS = 2
-_SIFT_STEPS, _DIFFERENCE_STEPS = 8, 0.5
-"""Of a product that says what is not near, and of a feature of a pair's squared distance."""
-_ROUNDS_STEPS = 400_000
-"""Of a row whose list is merged and rewritten, in all rounds."""
-_SMALL_TREE_STEPS = 130
 _CALL_STEPS = 30_000
 """A function of the user's: a call of Python, some microseconds."""
-_ORDERING_STEPS = 130
-"""Of optimal ordering, a leaf times a leaf of its problem; more where trees are like chains."""
 
 # Zarr's codecs on one core, bytes a second: checksum, and compression where there is one.
 _DECODED_PER_SECOND = 6e8
@@ -395,84 +378,6 @@ def rank_work(n: int, k: int, matrix_bytes: int, ranks_bytes: int) -> StageWork:
         matrix_bytes=matrix_bytes,
         encoded_bytes=ranks_bytes,
         disk_written_bytes=ranks_bytes,
-    )
-
-
-def linkage_work(
-    spec: AxisSpec, n: int, k: int, *, itemsize: int, tiles_bytes: int, matrix_bytes: int
-) -> StageWork:
-    """Of a tree: duplicates are looked for, tiles become a square, and that is merged.
-
-    Parameters
-    ----------
-    spec, n, k
-        What is computed.
-    itemsize
-        Bytes of a distance.
-    tiles_bytes, matrix_bytes
-        From the store; 0 where they are in memory.
-    """
-    is_small = n <= SMALL_OBSERVATIONS
-    if is_small:
-        merging = _SMALL_TREE_STEPS
-    elif spec.method == "single":
-        merging = _SPANNING_STEPS
-    else:
-        merging = _CHAIN_STEPS if spec.method in REDUCIBLE_METHODS else _MINIMA_STEPS
-    return StageWork(
-        steps=0 if is_small else _DIGEST_STEPS * n * k,
-        decoded_bytes=0 if is_small else matrix_bytes,
-        again_bytes=0 if is_small else matrix_bytes,
-        matrix_bytes=matrix_bytes,
-        driver_decoded_bytes=tiles_bytes,
-        driver_shared_steps=_FILL_STEPS * n * n / 2,
-        disk_read_bytes=tiles_bytes,
-        fresh_bytes=n * n * itemsize if tiles_bytes else 0,
-        driver_steps=merging * float(n) * n,
-    )
-
-
-def ordering_work(n: int) -> StageWork:
-    """Of the best order of the leaves, by the threads of the driver's process."""
-    at_once = leaves_ordered_at_once(n)
-    return StageWork(
-        driver_shared_steps=_ORDERING_STEPS * float(n) * at_once,
-        fresh_bytes=ordering_bytes(n),
-    )
-
-
-def centroid_work(n: int, k: int) -> StageWork:
-    """Of a tree of centroids: every merge looks at what is near, from panels of all points."""
-    return StageWork(steps=_CENTROID_STEPS * float(n) * n * k)
-
-
-def row_tree_work(distances: StageWork, n: int, k: int, *, is_by_products: bool) -> StageWork:
-    """Of a tree by rounds: lists compare all rows with all, the square each pair once more.
-
-    Parameters
-    ----------
-    distances
-        Of the distances of each pair, none of them kept.
-    n, k
-        Observations and features.
-    is_by_products
-        Whether products in single precision say what is not near.
-    """
-    if is_by_products:
-        return replace(
-            distances,
-            product_operations=2.0 * n * n * k,
-            product_itemsize=4,
-            steps=float(n) * n * (_SIFT_STEPS + _DIFFERENCE_STEPS * k / 2),
-            fresh_bytes=0,
-            driver_steps=distances.driver_steps + _ROUNDS_STEPS * n,
-        )
-    return replace(
-        distances,
-        product_operations=3 * distances.product_operations,
-        steps=3 * distances.steps,
-        fresh_bytes=0,
-        driver_steps=distances.driver_steps + _ROUNDS_STEPS * n,
     )
 
 

@@ -200,7 +200,7 @@ class AxisWork:
     optimal_ordering
         Whether its leaves are ordered optimally.
     engine
-        What makes the tree, as `clustergrid.pipeline.tree_engine.rows_engine` chose.
+        What makes the tree, of `clustergrid.pipeline.tree_engine.ENGINES_OF_ROWS`.
     method
         Of the tree.
     way
@@ -220,20 +220,24 @@ class AxisWork:
 
     @property
     def is_read_back(self) -> bool:
-        """Whether the driver reads the tiles, from where they are at rest, for the tree."""
-        return self.tree and not self.in_memory
+        """Whether the driver reads the tiles, from where they are at rest, into a square."""
+        return self.tree and not self.in_memory and self.engine != "tiles"
 
     @property
     def square_bytes(self) -> int:
         """Of the square matrix of the distances, where there is one."""
-        if self.engine == "data":
+        if self.engine in ("data", "tiles"):
             return 0
         return self.tile.n * self.tile.n * self.tile.itemsize
 
     @property
     def is_packed(self) -> bool:
         """Whether the distances are held as tiles of a triangle, which nobody makes a square of."""
-        return self.in_memory and not self.tree
+        if not self.in_memory:
+            return False
+        # A tree reads tiles that were given from where they are.
+        is_made = self.tile.engine != "precomputed"
+        return not self.tree or (self.engine == "tiles" and is_made)
 
     def distances_bytes(self, tile_edge: int) -> int:
         """Of the distances where they are in memory: their square, or tiles of a triangle."""
@@ -248,7 +252,8 @@ class AxisWork:
 
     def merging_bytes(self, tile_edge: int) -> int:
         """Say what the driver holds beside the tasks, before leaves are ordered."""
-        square = self.square_bytes if self.tree else self.distances_bytes(tile_edge)
+        is_square = self.tree and not self.is_packed
+        square = self.square_bytes if is_square else self.distances_bytes(tile_edge)
         return square + max(self.operand_bytes, self._tree_bytes if self.tree else 0)
 
     @property

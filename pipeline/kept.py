@@ -14,12 +14,13 @@ from clustergrid.pipeline.digests import array_digest
 from clustergrid.pipeline.distance import write_distances
 from clustergrid.pipeline.downsample import ReducedImage
 from clustergrid.pipeline.execution import Executor, available_cores
-from clustergrid.pipeline.metrics import Metric
+from clustergrid.pipeline.metrics import Metric, get_metric
 from clustergrid.pipeline.normalize import AxisStatistics, MatrixStatistics, matrix_statistics
 from clustergrid.pipeline.passes import ResumedExecutor
 from clustergrid.pipeline.records import Records
 from clustergrid.pipeline.sparse_source import keep_columns
 from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec
+from clustergrid.pipeline.square import PRECOMPUTED
 from clustergrid.pipeline.stages import Stages
 from clustergrid.pipeline.tiles import DistanceInput
 from clustergrid.pipeline.tiling import Tiling
@@ -233,14 +234,15 @@ class RunStages(Stages):
             stage_key(distances=key, method=spec.method, **parts),
         )
 
-    def _precomputed(self, axis: int, spec: AxisSpec, *, tree: bool = True) -> CondensedDistances:
+    def _precomputed(self, axis: int, tiling: Tiling) -> CondensedDistances:
         """As in `Stages`; the check is noted, and no distance is copied."""
-        keys = [distance_key(self.key, a, spec.found_metric, self.dtype) for a in (0, 1)]
+        metric = get_metric(PRECOMPUTED)
+        keys = [distance_key(self.key, a, metric, self.dtype) for a in (0, 1)]
         stages = [f"distance-{name}" for name in AXIS_NAMES]
         if any(map(self._directory.is_finished, stages, keys)):
             self._is_checked = True
             self._progress.kept(stages[axis])
-        checked = super()._precomputed(axis, spec, tree=tree)
+        checked = super()._precomputed(axis, tiling)
         if not self._directory.is_finished(stages[axis], keys[axis]):
             self._directory.begin(stages[axis])
             manifest = self._directory.manifest(stages[axis])

@@ -135,9 +135,10 @@ clustering_options = _apply(
     _keywords_option("--metric-kws", "Keyword of the metric, may be given again: p=3, "
                      "min_periods=10; w, V and VI from a file of numbers (.npy, text)."),
     click.option("--engine", type=click.Choice(ENGINES_OF_ROWS),
-                 help="What trees are made from: scipy, the square of the distances in memory, or "
-                 "data, the rows themselves (single; centroid and median of euclidean). By default "
-                 "what suits the method and the size; the plan says which and why."),
+                 help="What trees are made from: scipy, the square of the distances in memory, "
+                 "tiles of them in the store, which are read a few times, or data, the rows "
+                 "themselves (of centroid and median those with euclidean). By default what suits "
+                 "the method and the size; the plan says which and why."),
     click.option("--row-method", type=click.Choice(METHODS), help="Only for the rows."),
     click.option("--row-metric", callback=_metric, metavar="NAME", help="Only for the rows."),
     _keywords_option("--row-metric-kws", "Only for the rows, in place of --metric-kws."),

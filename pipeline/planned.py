@@ -12,6 +12,7 @@ from clustergrid.pipeline.plan_table import plan_table
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.spec import AXIS_NAMES
 from clustergrid.pipeline.tiling import Tiling
+from clustergrid.pipeline.tree_passes import Passes
 
 __all__ = ["Plan", "StagePlan"]
 
@@ -40,8 +41,14 @@ class StagePlan:
         How long that takes, about.
     tiling
         How a stage of distances cuts its work.
+    made_from
+        The engine of a tree, of `clustergrid.pipeline.tree_engine.ENGINES_OF_ROWS`; else empty.
     limits
         What the rounds of a tree from rows may use.
+    tree_bytes
+        Likewise of a tree from tiles, beside what the process holds; 0 of others.
+    passes
+        How often such trees compute, or read, all distances; None of others.
     """
 
     name: str
@@ -56,7 +63,10 @@ class StagePlan:
     work: StageWork
     seconds: float = 0.0
     tiling: Tiling | None = None
+    made_from: str = ""
     limits: Limits | None = None
+    tree_bytes: int = 0
+    passes: Passes | None = None
 
     @property
     def driver_memory_bytes(self) -> int:
@@ -99,6 +109,8 @@ class StagePlan:
             "peak_memory_bytes": self.peak_memory_bytes,
             "seconds": self.seconds,
             "tiling": None if self.tiling is None else asdict(self.tiling),
+            "made_from": self.made_from,
+            "passes": None if self.passes is None else asdict(self.passes),
         }
 
 
@@ -175,10 +187,15 @@ class Plan:
             if stage.name in names and stage.tiling is not None
         )
 
+    def tree(self, axis: int) -> StagePlan | None:
+        """Return the stage of the tree of the rows (0) or columns (1); None if none is made."""
+        name = f"linkage-{AXIS_NAMES[axis]}"
+        return next((stage for stage in self.stages if stage.name == name), None)
+
     def limits(self, axis: int) -> Limits | None:
         """Say what the rounds of a tree of the rows (0) or columns (1) may use, if it has any."""
-        name = f"linkage-{AXIS_NAMES[axis]}"
-        return next((stage.limits for stage in self.stages if stage.name == name), None)
+        tree = self.tree(axis)
+        return None if tree is None else tree.limits
 
     def with_rates(self, rates: MachineRates) -> Plan:
         """Return the same plan, its seconds estimated anew."""

@@ -151,6 +151,7 @@ def plan_run(
         resources=resources,
         rates=ASSUMED_RATES,
         startup_seconds=startup_seconds(shape, resources, whole_run=not in_memory),
+        notes=tuple(planner.notes()),
     ).with_rates(ASSUMED_RATES)
 
 
@@ -288,7 +289,7 @@ class _Planner:
                 tree=self.trees,
                 is_boolean=self.is_boolean and not self.is_normalized,
                 is_normalized=self.is_normalized,
-            )
+            ).decided
             for axis in (0, 1)
             if self.spec.axis(axis).cluster and self.spec.axis(axis).linkage is None
         ]
@@ -309,13 +310,22 @@ class _Planner:
         needed = {s.name: s.worker_memory_bytes for s in (*self.before(), *self.after())}
         return needed | {axis.tiled: axis.least_worker_bytes for axis in self.axes()}
 
+    def notes(self) -> Iterator[str]:
+        """Say where the memory decided what a tree is made from."""
+        for axis in self.axes():
+            if axis.tree and axis.is_in_stead:
+                yield (
+                    f"linkage-{axis.name}: engine {axis.tree_engines[0]} does not fit the memory; "
+                    f"engine {axis.tree_engine} takes its place"
+                )
+
     def holding(self) -> dict[str, str]:
         """Say in words what the hungriest stage of each axis holds."""
         return {axis.hungriest: axis.holding for axis in self.axes()}
 
     def alternatives(self) -> Iterator[Alternative]:
         """Yield what else could be asked, and the memory it would need."""
-        others = self._in_single_precision() | self._without_distances()
+        others = self._in_single_precision() | self._by_other_engines()
         resources = self.resources
         alone = replace(
             resources,
@@ -363,14 +373,15 @@ class _Planner:
         row, column = (replace(self.spec.axis(a), **changes) for a in (0, 1))
         return replace(self, spec=replace(self.spec, row=row, column=column))
 
-    def _without_distances(self) -> dict[str, _Planner]:
-        """Trees from the rows, where these can be made; and unordered leaves."""
+    def _by_other_engines(self) -> dict[str, _Planner]:
+        """Trees of other engines, where these can be made; and unordered leaves."""
         others = {}
         axes = {axis.name: axis for axis in self.axes()}
         able = {
             name
             for name, axis in axes.items()
-            if axis.tree_engine != "data"
+            if axis.tree
+            and axis.tree_engine != "data"
             and grows_from_rows(axis.spec.method, axis.spec.found_metric.name)
         }
 

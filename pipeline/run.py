@@ -66,7 +66,7 @@ from clustergrid.pipeline.run_plan import (
 )
 from clustergrid.pipeline.spec import AXIS_NAMES, distance_dtype
 from clustergrid.pipeline.tree.orders import leaf_order
-from clustergrid.pipeline.tree_engine import makes_distances, rows_engine
+from clustergrid.pipeline.tree_engine import makes_distances
 from clustergrid.storage.errors import StorageError
 from clustergrid.storage.readers.location import Location
 from clustergrid.storage.rundir import RunDirectory, stage_key
@@ -191,12 +191,18 @@ class _Run:
         # Looked at once: a directory may hold tens of thousands of tiles.
         self._has_tree = {axis: self._finds_tree(axis) for axis in clustered}
         self._has_distances = {
-            axis: self._finds_distances(axis) for axis in clustered if self._makes_distances(axis)
+            axis: self._finds_distances(axis)
+            for axis in clustered
+            if self._has_tree[axis] and makes_distances(self._was_made_from(axis))
         }
         self._unfinished = [axis for axis in clustered if not self._is_finished(axis)]
         self.plan = self._make_plan(
             starting_resources(request.cluster, self.resources, small=self._is_small)
         )
+        for axis in clustered:
+            tree = self.plan.tree(axis)
+            if not self._has_tree[axis] and tree is not None and makes_distances(tree.made_from):
+                self._has_distances[axis] = self._finds_distances(axis)
         check_room(directory, self.plan, {0, 1}.difference(self._unfinished))
         asked = _provenance(request, self.plan)
         if not request.cluster.is_remote:
@@ -256,17 +262,10 @@ class _Run:
         """Whether there is nothing to compute for the tree of a clustered axis."""
         return self._has_tree[axis] and (axis in self._given or self._has_distances.get(axis, True))
 
-    def _makes_distances(self, axis: int) -> bool:
-        """Whether distances of a clustered axis are made and kept, or its tree from the rows."""
-        spec = self.spec.axis(axis)
-        engine = rows_engine(
-            spec.engine,
-            spec.method,
-            spec.found_metric.name,
-            n=self.shape[axis],
-            k=self.shape[1 - axis],
-        )
-        return makes_distances(engine)
+    def _was_made_from(self, axis: int) -> str:
+        """Say what the tree that is there was made from; empty of one that was given."""
+        entry = self.directory.state["stages"][f"linkage-{AXIS_NAMES[axis]}"]
+        return str(entry.get("made_from", ""))
 
     def _finds_tree(self, axis: int) -> bool:
         return self.directory.is_finished(f"linkage-{AXIS_NAMES[axis]}", self._tree_key(axis))
@@ -388,6 +387,7 @@ class _Run:
                 stages.distances(axis, metric=spec.metric, metric_kws=spec.metric_kws)
             self.progress.kept(stage)
             return stored_linkage(directory, axis, self.shape[axis])
+        made_from = ""
         if axis in self._given:
             linkage = self._given[axis][0]
         else:
@@ -400,10 +400,11 @@ class _Run:
                     optimal_ordering=spec.optimal_ordering,
                     engine=spec.engine,
                 )
+            made_from = stages.made_from[axis]
         directory.begin(stage)
         with directory.publish(file) as path:
             np.save(path, linkage)
-        directory.finish(stage, self._tree_key(axis), files=[file])
+        directory.finish(stage, self._tree_key(axis), files=[file], made_from=made_from)
         drop_records(directory, stage)
         return linkage
 

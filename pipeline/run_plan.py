@@ -214,7 +214,7 @@ def plan_of(
     if measure:
         where = None if directory is None else existing_folder(directory)
         plan = calibrated(plan, where, available_cores())
-    return replace(plan, notes=(*([matrix.note] if matrix.note else []), *notes))
+    return replace(plan, notes=(*plan.notes, *([matrix.note] if matrix.note else []), *notes))
 
 
 def check_room(directory: RunDirectory, plan: Plan, finished_axes: Collection[int]) -> None:

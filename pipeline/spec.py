@@ -11,7 +11,7 @@ from clustergrid.pipeline.hierarchy.methods import check_method
 from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import Function, Metric, check_metric, get_metric
 from clustergrid.pipeline.square import is_precomputed, refuse_normalized
-from clustergrid.pipeline.tree_engine import check_engine
+from clustergrid.pipeline.tree_engine import check_engine, refuse_ordered_tiles
 from clustergrid.storage.errors import DataTypeError, DataValueError
 
 __all__ = ["AXIS_NAMES", "AxisSpec", "RunSpec", "check_normalization", "distance_dtype"]
@@ -101,6 +101,8 @@ class AxisSpec:
         check_method(self.method)
         check_metric(self.metric, self.method, self.metric_kws)
         check_engine(self.engine, self.method, self.found_metric.name)
+        if self.engine == "tiles" and self.optimal_ordering:
+            refuse_ordered_tiles()
         distance_dtype(np.dtype(np.float64), self.dtype)
 
     @property

@@ -50,18 +50,16 @@ from clustergrid.pipeline.metrics import Function, Metric
 from clustergrid.pipeline.normalize import Normalization
 from clustergrid.pipeline.operands import distance_input
 from clustergrid.pipeline.ordering import order_leaves
-from clustergrid.pipeline.planning import Plan, plan_run
+from clustergrid.pipeline.planning import Plan, StagePlan, plan_run
 from clustergrid.pipeline.precomputed import (
     check_square,
     hold_in_memory,
     put_at_rest,
     square_distances,
 )
-from clustergrid.pipeline.rank_plan import are_ranks_in_memory
-from clustergrid.pipeline.ranking import ranked
 from clustergrid.pipeline.records import Records
 from clustergrid.pipeline.row_distances import RowDistances
-from clustergrid.pipeline.row_trees import tree_from_rows
+from clustergrid.pipeline.row_trees import resumable, tree_from_rows
 from clustergrid.pipeline.run_plan import check_scratch, planned_matrix
 from clustergrid.pipeline.spec import (
     AXIS_NAMES,
@@ -69,9 +67,10 @@ from clustergrid.pipeline.spec import (
     RunSpec,
 )
 from clustergrid.pipeline.square import is_precomputed, refuse_normalized
+from clustergrid.pipeline.stored.tree import stored_tree
 from clustergrid.pipeline.tiles import DistanceInput
 from clustergrid.pipeline.tiling import Tiling
-from clustergrid.pipeline.tree_engine import rows_engine
+from clustergrid.pipeline.tree_engine import tiles_choice
 from clustergrid.pipeline.trees import merge_square
 from clustergrid.storage.arrays import remove_array
 from clustergrid.storage.condensed import (
@@ -83,17 +82,23 @@ from clustergrid.storage.condensed import (
 )
 from clustergrid.storage.grid import TriangleGrid
 from clustergrid.storage.identity import labels_along
-from clustergrid.storage.source import MatrixSource
 
 __all__ = ["Stages"]
 
 
 class Stages(BoundMatrix):
-    """The stages bound to one matrix; see `BoundMatrix` for its parameters."""
+    """The stages bound to one matrix; see `BoundMatrix` for its parameters.
+
+    Attributes
+    ----------
+    made_from
+        The engine of the last tree that was made of each axis.
+    """
 
     def __init__(self, matrix: xr.DataArray, **kwargs: Any) -> None:
         super().__init__(matrix, **kwargs)
         self._linkages: dict[tuple[int, AxisSpec], np.ndarray] = {}
+        self.made_from: dict[int, str] = {}
         self._is_checked = False  # distances that the matrix holds
         self._is_warned = False  # of values that are no booleans
 
@@ -110,11 +115,12 @@ class Stages(BoundMatrix):
             They do not fit the memory, and there is no store.
         """
         spec = AxisSpec(metric=metric, metric_kws=metric_kws or MetricKeywords(), dtype=self.dtype)
+        tiling = self._plan(axis, spec, tree=False).tiling(axis)
         if is_precomputed(metric):
-            return self._kept_precomputed(axis, self._precomputed(axis, spec, tree=False))
+            return self._kept_precomputed(axis, self._precomputed(axis, tiling))
         with self._tiles_of(axis):
-            given, planned = self._distance_input(axis, spec, tree=False)
-            return self._distances(axis, spec.found_metric, given, planned.tiling(axis))
+            given = self._distance_input(axis, spec, tiling)
+            return self._distances(axis, spec.found_metric, given, tiling)
 
     def _distances(
         self, axis: int, asked: Metric, given: DistanceInput, tiling: Tiling
@@ -191,24 +197,31 @@ class Stages(BoundMatrix):
 
     def _compute_linkage(self, axis: int, spec: AxisSpec) -> np.ndarray:
         n, duplicates = self.shape[axis], None
-        engine = self._tree_engine(axis, spec)
+        planned = self._plan(axis, spec, tree=True)
+        tree, tiling = planned.tree(axis), planned.tiling(axis)
+        assert tree is not None
+        engine = self.made_from[axis] = tree.made_from
         if engine != "scipy":
             # While distances are computed.
             load_compiler()
         if is_precomputed(spec.metric):
-            checked = self._precomputed(axis, spec)
+            checked = self._precomputed(axis, tiling)
             if (1 - axis, spec) in self._linkages:
                 return self._linkages[1 - axis, spec]
+            if engine == "tiles":
+                return self._tree_from_tiles(axis, spec, checked, tree)
             name = f"read-{AXIS_NAMES[axis]}"
             square = read_square(checked, np.arange(n), progress=self._progress, name=name)
         else:
             with self._tiles_of(axis):
-                given, planned = self._distance_input(axis, spec)
-                duplicates = self._duplicates(axis, given, spec)
+                given = self._distance_input(axis, spec, tiling)
+                if engine == "tiles":
+                    tiles = self._distances(axis, spec.found_metric, given, tiling)
+                    return self._tree_from_tiles(axis, spec, tiles, tree)
+                duplicates = self._duplicates(axis, given, spec, engine)
                 if engine == "data":
-                    return self._tree_from_rows(axis, spec, given, planned, duplicates)
+                    return self._tree_from_rows(axis, spec, given, tree, duplicates)
                 kept = np.arange(n) if duplicates is None else duplicates.kept
-                tiling = planned.tiling(axis)
                 square = self._square(axis, spec.found_metric, given, tiling, kept)
         condensed = condensed_of(square, square.dtype) if spec.optimal_ordering else None
         linkage = merge_square(
@@ -236,34 +249,24 @@ class Stages(BoundMatrix):
         name = f"ordering-{AXIS_NAMES[axis]}"
         return order_leaves(linkage, distances, duplicates, progress=self._progress, name=name)
 
-    def _tree_engine(self, axis: int, spec: AxisSpec) -> str:
-        """Choose what the tree is made from, as the plan does."""
-        return rows_engine(
-            spec.engine,
-            spec.method,
-            spec.found_metric.name,
-            n=self.shape[axis],
-            k=self.shape[1 - axis],
-        )
-
     def _tree_from_rows(
         self,
         axis: int,
         spec: AxisSpec,
         given: DistanceInput,
-        planned: Plan,
+        planned: StagePlan,
         duplicates: Duplicates | None,
     ) -> np.ndarray:
         """Make a tree for which no distances are kept; its leaves are ordered by some, of rows."""
-        limits = planned.limits(axis)
+        assert planned.tiling is not None
         # What rounds ask for depends on them.
-        parts = {} if limits is None else asdict(replace(limits, threads=1))
+        parts = {} if planned.limits is None else asdict(replace(planned.limits, threads=1))
         linkage = tree_from_rows(
             given,
             spec.method,
-            self._grid(axis, planned.tiling(axis)),
+            self._grid(axis, planned.tiling),
             duplicates=duplicates,
-            limits=limits,
+            limits=planned.limits,
             executor=self.executor,
             progress=self._progress,
             name=f"linkage-{AXIS_NAMES[axis]}",
@@ -274,6 +277,23 @@ class Stages(BoundMatrix):
         kept = None if duplicates is None else duplicates.kept
         between = RowDistances(given, kept, threads=available_cores())
         return self._ordered(axis, linkage, between, duplicates)
+
+    def _tree_from_tiles(
+        self, axis: int, spec: AxisSpec, distances: CondensedDistances, planned: StagePlan
+    ) -> np.ndarray:
+        """Make a tree of tiles that are read a few times, of which nobody makes a square."""
+        return stored_tree(
+            distances,
+            spec.method,
+            memory_bytes=planned.tree_bytes,
+            threads=self.resources.reading_threads,
+            progress=self._progress,
+            name=f"linkage-{AXIS_NAMES[axis]}",
+            why=tiles_choice(),
+            recorded=partial(
+                resumable, records=self._tree_records(axis, spec, tree_bytes=planned.tree_bytes)
+            ),
+        )
 
     def _tree_records(self, axis: int, spec: AxisSpec, **parts: Any) -> Records | None:
         """Where a tree that is made from rows keeps how far it came; a run directory does so.
@@ -295,24 +315,10 @@ class Stages(BoundMatrix):
             if self.store is not None or "_scratch" in self.__dict__:
                 remove_array(self._scratch, f"ranks-{AXIS_NAMES[axis]}")
 
-    def _ranked(
-        self, axis: int, source: MatrixSource, normalization: Normalization
-    ) -> MatrixSource:
-        """Rank every observation of an axis, in memory or at rest."""
-        memory_bytes, in_process = self.resources.memory_bytes, self.executor.in_process
-        in_memory = are_ranks_in_memory(*source.shape, memory_bytes, in_process=in_process)
-        # Not on the executor of passes: what these keep would be the ranks once more.
-        return ranked(
-            source,
-            normalization,
-            store=None if in_memory else self._scratch,
-            path=f"ranks-{AXIS_NAMES[axis]}",
-            executor=self.executor,
-            progress=self._progress,
-        )
-
-    def _duplicates(self, axis: int, given: DistanceInput, spec: AxisSpec) -> Duplicates | None:
-        if not spec.found_metric.is_zero_of_equals or self._tree_engine(axis, spec) == "scipy":
+    def _duplicates(
+        self, axis: int, given: DistanceInput, spec: AxisSpec, engine: str
+    ) -> Duplicates | None:
+        if not spec.found_metric.is_zero_of_equals or engine == "scipy":
             return None
         if spec.method == "single":
             # Its tree is the same to the bit with all observations, from rows and from distances.
@@ -343,11 +349,11 @@ class Stages(BoundMatrix):
         )
         return square
 
-    def _precomputed(self, axis: int, spec: AxisSpec, *, tree: bool = True) -> CondensedDistances:
+    def _precomputed(self, axis: int, tiling: Tiling) -> CondensedDistances:
         """Check the distances that the matrix holds; rows and columns have the same."""
         refuse_normalized(self._z_score, self._standard_scale)
         refuse_turned_labels(self.matrix)
-        grid = self._grid(axis, self._plan(axis, spec, tree=tree).tiling(axis))
+        grid = self._grid(axis, tiling)
         given = (self.matrix, self.source, self.statistics)
         if not self._is_checked:
             name = f"distance-{AXIS_NAMES[axis]}"
@@ -368,10 +374,7 @@ class Stages(BoundMatrix):
             progress=self._progress,
         )
 
-    def _distance_input(
-        self, axis: int, spec: AxisSpec, *, tree: bool = True
-    ) -> tuple[DistanceInput, Plan]:
-        planned = self._plan(axis, spec, tree=tree)
+    def _distance_input(self, axis: int, spec: AxisSpec, tiling: Tiling) -> DistanceInput:
         metric = spec.found_metric
         refuse_not_finite(
             self.matrix, self.statistics, self.normalization, axis, may_miss=metric.missing
@@ -387,14 +390,14 @@ class Stages(BoundMatrix):
         if metric.ranks:
             source, normalization = self._ranked(axis, source, normalization), Normalization()
         try:
-            given = distance_input(
+            return distance_input(
                 source,
                 statistics,
                 normalization,
                 spec.metric,
                 spec.metric_kws,
                 dtype=np.dtype(self.dtype),
-                features_at_once=planned.tiling(axis).features_at_once,
+                features_at_once=tiling.features_at_once,
                 executor=self._pass_executor(
                     name, metric=spec.metric, metric_kws=spec.metric_kws.to_json()
                 ),
@@ -405,7 +408,6 @@ class Stages(BoundMatrix):
             raise undefined_rows(self.matrix, axis, error) from None
         except UndefinedFeaturesError as error:
             raise undefined_features(self.matrix, axis, error) from None
-        return given, planned
 
     def _warn_of_booleans(self, metric: Metric) -> None:
         """Say once that values are taken for booleans that are none."""

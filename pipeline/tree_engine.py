@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import NoReturn
+
 from clustergrid.pipeline.hierarchy.methods import REDUCIBLE_METHODS
 from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS
-from clustergrid.pipeline.row_tree_plan import way_from_rows
+from clustergrid.pipeline.row_tree_plan import RowTreeMemory, way_from_rows
 from clustergrid.pipeline.sizes import format_bytes
+from clustergrid.pipeline.square import PRECOMPUTED
+from clustergrid.pipeline.tree_passes import Passes
 from clustergrid.storage.errors import DataValueError
 
 __all__ = [
     "ENGINES",
     "ENGINES_OF_ROWS",
+    "SQUARE_OBSERVATIONS",
+    "TreeOfRows",
     "check_engine",
     "condensed_engine",
     "grows_from_rows",
     "linkage_choice",
     "linkage_reason",
     "makes_distances",
+    "refuse_ordered_tiles",
     "rows_choice",
-    "rows_engine",
+    "rows_engines",
     "rows_reason",
-    "tiles_engine",
+    "tiles_choice",
+    "tiles_engines",
+    "tiles_reason",
 ]
 
 ENGINES = ("scipy", "square", "condensed", "tiles", "data")
@@ -32,8 +42,12 @@ changed, before the square of what is left. ``tiles``: the same on tiles of dist
 be at rest. ``data``: the rows, with no matrix of distances.
 """
 
-ENGINES_OF_ROWS = ("scipy", "square", "data")
+ENGINES_OF_ROWS = ("scipy", "square", "tiles", "data")
 """Those that make a tree of the rows of a matrix."""
+
+SQUARE_OBSERVATIONS = 8192
+"""Up to this many observations the square of their distances is quickly made, and is small: half a
+gigabyte. Of more, rounds of proved merges are faster, and take a part of the memory."""
 
 _ALWAYS = ("scipy", "square")
 
@@ -96,28 +110,79 @@ def _has_certificates(method: str) -> bool:
     return method in REDUCIBLE_METHODS and method != "single"
 
 
-def rows_engine(
-    asked: str | None,
-    method: str,
-    metric_name: str,
-    *,
-    n: int,
-    k: int,
-) -> str:
-    """Choose the engine for the tree of the rows of a matrix.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeOfRows:
+    """A tree that is asked for, of the rows of a matrix.
 
-    It follows from the question and the shape, never from the memory, the workers, or whether
-    distances are kept: centroids and the square break ties otherwise, and a tree is to be the same
-    wherever it is made.
-
-    Parameters
+    Attributes
     ----------
     asked
-        The user's choice, which `check_engine` has passed.
+        The user's choice of an engine, which `check_engine` has passed; None: what is best.
     method, metric_name
         Of the tree.
     n, k
         How many observations there are, of how many features.
+    itemsize
+        Bytes of a distance.
+    is_called
+        Whether the metric is a function of the user's, called pair by pair.
+    is_sparse
+        Whether distances are made of the stored values of sparse rows alone.
+    is_boolean
+        Whether the matrix holds booleans.
+    is_ordered
+        Whether leaves are ordered by the distances between them.
+    """
+
+    asked: str | None = None
+    method: str
+    metric_name: str
+    n: int
+    k: int
+    itemsize: int = 8
+    is_called: bool = False
+    is_sparse: bool = False
+    is_boolean: bool = False
+    is_ordered: bool = False
+
+    @property
+    def way(self) -> str:
+        """How it is made straight from the rows, where it can be."""
+        return way_from_rows(self.method, self.metric_name, is_boolean=self.is_boolean)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the rows take more memory than the square of their distances."""
+        rows = RowTreeMemory(n=self.n, k=self.k, way=self.way).rows_bytes
+        return rows > self.n * self.n * self.itemsize
+
+
+def rows_engines(tree: TreeOfRows) -> tuple[str, ...]:
+    """Say which engine makes the tree of the rows of a matrix, and which ones in its stead.
+
+    The first one is taken wherever its plan fits the memory, and it follows from the question and
+    the shape: never from the memory, the workers, or whether there is a store. Only where the
+    alternative is a refusal the next one that fits takes its place.
+
+    ===============================================================  ===================
+    tree                                                             engines
+    ===============================================================  ===================
+    of up to 2,048 observations                                      scipy
+    single, of any metric                                            data
+    centroid, median: 100 times as many observations as features     data
+    the others of up to 8,192 observations                           square, data
+    complete, average, weighted, ward of more                        data, square
+    ... where rows take more memory than their square, or are
+    sparse enough to be compared by their stored values              square, data
+    ... of a function, which is called for each pair once            square, tiles, data
+    of distances that are given (``precomputed``), up to 8,192       square, tiles
+    ... of more                                                      tiles
+    ... single, which is the same to the bit from the square         square, tiles
+    ... centroid and median; or leaves are ordered by distances      square
+    ===============================================================  ===================
+
+    Heights of two engines agree to 1e-10 in double precision, and their clades where nothing ties.
+    In single precision the square's heights are rounded to it, and those from rows are not.
 
     Raises
     ------
@@ -126,34 +191,35 @@ def rows_engine(
 
     Examples
     --------
-    >>> rows_engine(None, "average", "euclidean", n=10_000, k=50)
-    'square'
-    >>> rows_engine(None, "single", "cityblock", n=10_000, k=50_000)
-    'data'
-    >>> [rows_engine(None, "centroid", "euclidean", n=10_000, k=k) for k in (100, 101)]
-    ['data', 'square']
+    >>> rows_engines(TreeOfRows(method="average", metric_name="euclidean", n=8_192, k=50))
+    ('square', 'data')
+    >>> rows_engines(TreeOfRows(method="average", metric_name="euclidean", n=8_193, k=50))
+    ('data', 'square')
+    >>> rows_engines(TreeOfRows(method="centroid", metric_name="euclidean", n=10_000, k=101))
+    ('square', 'data')
     """
-    if asked == "condensed":
+    if tree.asked == "condensed":
         raise DataValueError(
             "engine='condensed' works on condensed distances: give those of pdist(...).to_numpy(), "
             "or leave engine out"
         )
-    if asked == "tiles":
-        raise DataValueError(
-            "engine='tiles' works on tiles of distances: give those of pdist(...), or use "
-            "engine='data'"
-        )
-    if asked is not None:
-        return asked
-    if n <= SMALL_OBSERVATIONS:
-        return "scipy"
-    if not grows_from_rows(method, metric_name):
-        return "square"
-    if method == "single":
-        return "data"
-    if method in ("centroid", "median"):
-        return "data" if k * _ROWS_A_FEATURE <= n else "square"
-    return "square"
+    if tree.asked is not None:
+        return (tree.asked,)
+    if tree.n <= SMALL_OBSERVATIONS:
+        return ("scipy",)
+    if tree.metric_name == PRECOMPUTED:
+        return tiles_engines(None, tree.method, tree.n, is_ordered=tree.is_ordered)
+    if not grows_from_rows(tree.method, tree.metric_name):
+        return ("square",)
+    if tree.method == "single":
+        return ("data",)
+    if tree.method in ("centroid", "median"):
+        return ("data",) if tree.k * _ROWS_A_FEATURE <= tree.n else ("square", "data")
+    if tree.is_called:
+        return ("square", "data") if tree.is_ordered else ("square", "tiles", "data")
+    if tree.n <= SQUARE_OBSERVATIONS or tree.is_wide or tree.is_sparse:
+        return ("square", "data")
+    return ("data", "square")
 
 
 def makes_distances(engine: str) -> bool:
@@ -161,14 +227,25 @@ def makes_distances(engine: str) -> bool:
 
     Examples
     --------
-    >>> [makes_distances(engine) for engine in ("data", "square")]
-    [False, True]
+    >>> [makes_distances(engine) for engine in ("data", "square", "tiles")]
+    [False, True, True]
     """
-    return engine != "data"
+    return engine in ("scipy", "square", "tiles")
 
 
-def tiles_engine(asked: str | None, n: int) -> str:
-    """Choose the engine for the tree of distances in tiles, of `n` observations.
+def tiles_engines(
+    asked: str | None, method: str, n: int, *, is_ordered: bool = False
+) -> tuple[str, ...]:
+    """Say which engine makes the tree of distances in tiles, and which one in its stead.
+
+    Parameters
+    ----------
+    asked
+        The user's choice, which `check_engine` has passed.
+    method, n
+        Of the tree, of so many observations.
+    is_ordered
+        Whether leaves are ordered by the distances, which takes these in memory.
 
     Raises
     ------
@@ -177,12 +254,21 @@ def tiles_engine(asked: str | None, n: int) -> str:
 
     Examples
     --------
-    >>> tiles_engine(None, 10_000)
-    'square'
+    >>> tiles_engines(None, "average", 8_192), tiles_engines(None, "average", 8_193)
+    (('square', 'tiles'), ('tiles',))
     """
-    if asked == "tiles":
-        return asked
-    return rows_engine(asked, "average", "precomputed", n=n, k=n)
+    if asked == "data":
+        raise DataValueError("engine='data' works on rows, and these are distances")
+    if asked == "condensed":
+        raise DataValueError("engine='condensed' works on a condensed vector: use 'tiles'")
+    if asked is not None:
+        return (asked,)
+    if n <= SMALL_OBSERVATIONS:
+        return ("scipy",)
+    if method not in REDUCIBLE_METHODS or is_ordered:
+        return ("square",)
+    # Of equal distances the square takes those that every other engine of single linkage does.
+    return ("square", "tiles") if n <= SQUARE_OBSERVATIONS or method == "single" else ("tiles",)
 
 
 def condensed_engine(asked: str | None, method: str, n: int) -> str:
@@ -212,21 +298,74 @@ def condensed_engine(asked: str | None, method: str, n: int) -> str:
 _WAYS = {
     "spanning": "single linkage is a minimum spanning tree, grown from tiles that nobody keeps",
     "centroids": "clusters of {method} linkage are points: no distances are kept",
-    "summaries": "clusters of {method} linkage with {metric} are means: no distances are kept",
-    "points": "near clusters prove most merges; distances are computed from rows, and not kept",
+    "summaries": "clusters of {method} linkage with {metric} are means",
+    "points": "near clusters prove most merges; distances are computed from rows",
 }
 
 
-def rows_reason(method: str, metric_name: str, *, is_boolean: bool = False) -> str:
+def rows_reason(
+    method: str, metric_name: str, *, is_boolean: bool = False, passes: Passes | None = None
+) -> str:
     """Say how a tree is made from rows.
+
+    Parameters
+    ----------
+    method, metric_name, is_boolean
+        As of `way_from_rows`.
+    passes
+        How often all distances are computed, where that is predicted.
 
     Examples
     --------
     >>> rows_reason("single", "cityblock")
     'single linkage is a minimum spanning tree, grown from tiles that nobody keeps'
+    >>> rows_reason("ward", "euclidean", passes=Passes(least=2.0, likely=2.0, most=3.0))
+    'clusters of ward linkage with euclidean are means: 2 passes (up to 3) over rows'
     """
     way = way_from_rows(method, metric_name, is_boolean=is_boolean)
-    return _WAYS[way].format(method=method, metric=metric_name)
+    told = _WAYS[way].format(method=method, metric=metric_name)
+    if way == "summaries":
+        return told + (": no distances are kept" if passes is None else f": {passes} over rows")
+    if way == "points":
+        return told + (", and not kept" if passes is None else f" in {passes}")
+    return told
+
+
+def tiles_reason(passes: Passes | None = None) -> str:
+    """Say how a tree is made from tiles that are read a few times.
+
+    Examples
+    --------
+    >>> tiles_reason(Passes(least=2.0, likely=4.0, most=12.0))
+    'near clusters prove most merges; tiles of distances are read in 4 passes (up to 12)'
+    """
+    told = "near clusters prove most merges; tiles of distances are read"
+    return f"{told} a few times" if passes is None else f"{told} in {passes}"
+
+
+def tiles_choice() -> str:
+    """Say how a tree is made from tiles, in a line for the log of a run.
+
+    Examples
+    --------
+    >>> tiles_choice()
+    'engine tiles: near clusters prove most merges; tiles of distances are read a few times'
+    """
+    return f"engine tiles: {tiles_reason()}"
+
+
+def refuse_ordered_tiles() -> NoReturn:
+    """Refuse to order leaves by distances that are not in memory.
+
+    Raises
+    ------
+    DataValueError
+        Always.
+    """
+    raise DataValueError(
+        "engine='tiles' keeps no distances in memory, by which leaves could be ordered optimally: "
+        "leave optimal_ordering off, or use engine='square'"
+    )
 
 
 def rows_choice(method: str, metric_name: str, *, is_boolean: bool = False) -> str:

@@ -27,7 +27,13 @@ from clustergrid.pipeline.ordering import order_leaves
 from clustergrid.pipeline.sizes import format_bytes
 from clustergrid.pipeline.stored.tree import stored_tree
 from clustergrid.pipeline.tree.optimal import ordering_bytes
-from clustergrid.pipeline.tree_engine import condensed_engine, linkage_choice, tiles_engine
+from clustergrid.pipeline.tree_engine import (
+    condensed_engine,
+    linkage_choice,
+    refuse_ordered_tiles,
+    tiles_choice,
+    tiles_engines,
+)
 from clustergrid.pipeline.tree_progress import tell_merges, tell_reached
 from clustergrid.storage.condensed import CondensedDistances
 from clustergrid.storage.errors import DataValueError
@@ -177,7 +183,7 @@ def tiles_tree(
         The linkage method.
     engine
         The user's choice: ``scipy``; ``square``, into which tiles are read; ``tiles``, which are
-        read a few times, and no square is made of all; or None.
+        read a few times, and no square is made of all; or None, for what `tiles_engines` says.
     optimal_ordering
         Whether leaves are turned so that neighbours are near.
     memory_bytes
@@ -197,18 +203,22 @@ def tiles_tree(
     DataValueError
         The engine works on something else.
     """
-    n = distances.n
-    chosen = tiles_engine(engine, n)
+    n, itemsize = distances.n, distances.dtype.itemsize
+    chosen, *others = tiles_engines(engine, method, n, is_ordered=optimal_ordering)
+    if chosen == "square" and "tiles" in others and n * n * itemsize > memory_bytes:
+        chosen = "tiles"
     if chosen == "tiles":
         if optimal_ordering:
-            raise DataValueError(
-                "engine='tiles' keeps no distances, by which leaves could be ordered optimally: "
-                "leave optimal_ordering off, or use engine='square'"
-            )
+            refuse_ordered_tiles()
         return stored_tree(
-            distances, method, memory_bytes=memory_bytes, progress=progress, name=name
+            distances,
+            method,
+            memory_bytes=memory_bytes,
+            progress=progress,
+            name=name,
+            why=tiles_choice(),
         )
-    _refuse_large_square(n, distances.dtype.itemsize, memory_bytes, optimal_ordering, method)
+    _refuse_large_square(n, itemsize, memory_bytes, optimal_ordering, method)
     square = read_square(distances, np.arange(n), progress=progress, name="read")
     condensed = condensed_of(square, square.dtype) if optimal_ordering else None
     tree = merge_square(square, method, None, n, engine=chosen, progress=progress, name=name)

@@ -8,13 +8,15 @@ from clustergrid.pipeline.spec import AxisSpec, RunSpec
 shapes = st.tuples(st.integers(2, 300_000), st.integers(1, 300_000))
 memories = st.integers(10**6, 10**13)
 threads = st.integers(1, 64)
-specs = st.builds(
-    RunSpec,
-    row=st.builds(AxisSpec, cluster=st.booleans(), dtype=st.sampled_from(["float32", "float64"])),
-    column=st.builds(
-        AxisSpec, cluster=st.booleans(), dtype=st.sampled_from(["float32", "float64"])
-    ),
+axes = st.builds(
+    AxisSpec,
+    cluster=st.booleans(),
+    dtype=st.sampled_from(["float32", "float64"]),
+    engine=st.sampled_from([None, "square", "tiles", "data"]),
 )
+specs = st.builds(RunSpec, row=axes, column=axes)
+distances = RunSpec(row=AxisSpec(engine="square"), column=AxisSpec(engine="square"))
+"""Of trees that are made of the square of all distances, however many these are."""
 ways = st.fixed_dictionaries(
     {"in_memory": st.booleans(), "ingest": st.booleans(), "trees": st.booleans()}
 )

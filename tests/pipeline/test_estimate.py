@@ -13,7 +13,6 @@ from clustergrid.pipeline.estimate import (
     StageWork,
     distance_work,
     estimate_seconds,
-    linkage_work,
 )
 from clustergrid.pipeline.hierarchy.methods import METHODS
 from clustergrid.pipeline.keywords import MetricKeywords
@@ -22,6 +21,8 @@ from clustergrid.pipeline.planning import plan_run
 from clustergrid.pipeline.resources import DescribedCluster, Resources
 from clustergrid.pipeline.sizes import format_seconds
 from clustergrid.pipeline.spec import AxisSpec, RunSpec
+from clustergrid.pipeline.tree_work import linkage_work
+from tests.pipeline.plans import distances
 
 ALONE = Resources(memory_bytes=10**12, threads=1)
 EIGHT = Resources(memory_bytes=10**12, threads=8)
@@ -108,7 +109,7 @@ def test_faster_machines_and_more_cores_are_never_slower(n, k, dtype, method, fa
 
 
 def test_seconds_grow_with_the_square_of_the_observations():
-    small, large = stage_seconds(planned((20_000, 500))), stage_seconds(planned((80_000, 500)))
+    small, large = (stage_seconds(planned((n, 500), spec=distances)) for n in (20_000, 80_000))
     for name in ("distance-row", "linkage-row"):
         assert 12 < large[name] / small[name] < 20
     assert 3 < large["statistics"] / small["statistics"] < 5
@@ -208,7 +209,7 @@ def test_a_described_cluster_shortens_what_its_workers_do():
     def on(workers):
         cluster = DescribedCluster(workers=workers, cores=16, memory_bytes=64 * 10**9)
         resources = cluster.resources(driver_memory_bytes=10**12)
-        return stage_seconds(planned((150_000, 20_000), resources=resources, rates=RATES))
+        return stage_seconds(planned((150_000, 20_000), resources=resources, spec=distances))
 
     few, many = on(2), on(40)
     assert many["distance-row"] < few["distance-row"] / 2

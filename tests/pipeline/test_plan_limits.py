@@ -18,7 +18,7 @@ from clustergrid.pipeline.planning import (
     plan_run,
 )
 from clustergrid.pipeline.spec import AxisSpec, RunSpec
-from tests.pipeline.plans import refusal, shapes, specs, ways
+from tests.pipeline.plans import distances, refusal, shapes, specs, ways
 
 
 @st.composite
@@ -77,7 +77,7 @@ def test_no_accepted_plan_exceeds_a_limit(spec, shape, resources, way, pictures,
 
 def test_tiles_that_the_driver_reads_fit_beside_the_square():
     cluster = DescribedCluster(workers=1, cores=1, memory_bytes=200 * 10**9)
-    spec = RunSpec(column=AxisSpec(cluster=False))
+    spec = RunSpec(row=AxisSpec(engine="square"), column=AxisSpec(cluster=False))
     resources = cluster.resources(driver_memory_bytes=4_400_000_000)
     found = plan_run(spec, (22_052, 1_954), 8, resources, in_memory=False, ingest=True)
     assert found.peak_memory_bytes <= 4_400_000_000
@@ -138,7 +138,7 @@ def test_workers_of_this_machine_have_limits_too():
 
     def task_bytes(resources):
         way = {"in_memory": False, "ingest": False, "pictures": 0}
-        return plan_run(RunSpec(), (40_000, 3000), 8, resources, **way).tiling(0).task_bytes
+        return plan_run(distances, (40_000, 3000), 8, resources, **way).tiling(0).task_bytes
 
     assert task_bytes(free) > 3 * 10**8
     assert task_bytes(replace(free, worker_memory_bytes=10**9)) <= 10**9 // 4
@@ -150,7 +150,7 @@ def test_a_described_cluster_sizes_tiles_by_its_workers():
     def planned(memory_bytes):
         cluster = DescribedCluster(workers=100, cores=16, memory_bytes=memory_bytes)
         resources = cluster.resources(driver_memory_bytes=200 * 10**9)
-        return plan_run(RunSpec(), (150_000, 3_000), 4, resources, in_memory=False, ingest=True)
+        return plan_run(distances, (150_000, 3_000), 4, resources, in_memory=False, ingest=True)
 
     large, small = planned(64 * 10**9), planned(8 * 10**9)
     for found, limit in ((large, 64 * 10**9), (small, 8 * 10**9)):

@@ -26,7 +26,7 @@ from clustergrid.pipeline.refusal import refuse_too_little_disk
 from clustergrid.pipeline.spec import AxisSpec, RunSpec
 from clustergrid.pipeline.tile_memory import StoredMatrix, TileWork
 from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, TriangleGrid
-from tests.pipeline.plans import memories, refusal, shapes, specs, threads, ways
+from tests.pipeline.plans import distances, memories, refusal, shapes, specs, threads, ways
 
 
 @pytest.mark.parametrize(
@@ -150,13 +150,22 @@ def test_stages_are_in_the_order_of_the_data(spec, shape, way):
     found = plan_run(spec, shape, 8, Resources(memory_bytes=10**15, threads=4), **way)
     names = [stage.name for stage in found.stages]
     expected = ["ingest"] * way["ingest"] + ["statistics"]
-    for axis, name in ((spec.row, "row"), (spec.column, "col")):
-        if axis.cluster:
-            expected += [f"distance-{name}"] + [f"linkage-{name}"] * way["trees"]
+    for axis, name in ((0, "row"), (1, "col")):
+        asked, n, k = spec.axis(axis), shape[axis], shape[1 - axis]
+        if not asked.cluster:
+            continue
+        # Of much memory, and more rows than so many, unless these take more than their square.
+        itemsize = 4 if asked.dtype == "float32" else 8
+        is_data = asked.engine == "data" or (
+            asked.engine is None and n > 8192 and 16 * k <= itemsize * n
+        )
+        expected += [f"distance-{name}"] * (not (is_data and way["trees"]))
+        expected += [f"linkage-{name}"] * way["trees"]
     assert names == [*expected, "downsample", "picture"]
     assert all(stage.tasks >= 1 for stage in found.stages)
     assert found.peak_memory_bytes == max(stage.peak_memory_bytes for stage in found.stages)
-    assert found.disk_bytes == sum(stage.bytes_written for stage in found.stages)
+    left = [stage.bytes_written - stage.scratch_bytes for stage in found.stages]
+    assert found.disk_bytes == sum(left)
     for stage in found.stages:
         assert stage.name in str(found)
 
@@ -191,7 +200,7 @@ def test_a_linkage_that_is_given_is_not_planned():
 def test_distances_at_rest_do_not_take_their_square():
     shape = (200_000, 50)
     resources = Resources(memory_bytes=10**10, threads=2)
-    spec = RunSpec(column=AxisSpec(cluster=False))
+    spec = RunSpec(row=AxisSpec(engine="square"), column=AxisSpec(cluster=False))
     with pytest.raises(MemoryLimitError, match="the stage linkage-row needs 321 GB"):
         plan_run(spec, shape, 8, resources, in_memory=False, ingest=False)
     found = plan_run(spec, shape, 8, resources, in_memory=False, ingest=False, trees=False)
@@ -205,11 +214,13 @@ def test_a_plan_reads_nothing():
     lazy = dask.array.zeros((100_000, 50), chunks=(10_000, 50))
     matrix = xr.DataArray(lazy, dims=("gene", "sample"))
     with dask.config.set(scheduler=refuse):
-        found = plan(matrix, memory="200GB")
+        found = plan(matrix, memory="20GB")
         assert found.shape == (100_000, 50)
         assert found.stages[0].name == "statistics"  # 40 MB are gathered when they are wanted
+        assert "distance-row" not in [stage.name for stage in found.stages]
+        assert plan(matrix, memory="200GB", engine="square").stages[1].name == "distance-row"
         with pytest.raises(MemoryLimitError, match="float32"):
-            plan(matrix, memory="20GB")
+            plan(matrix, memory="20GB", engine="square")
 
 
 def test_a_plan_is_a_table_for_people():
@@ -229,7 +240,7 @@ def test_a_plan_is_a_table_for_people():
 
 def test_the_table_shows_what_a_worker_takes():
     resources = Resources(memory_bytes=10**10, threads=8, worker_processes=2)
-    found = plan_run(RunSpec(), (30_000, 500), 8, resources, in_memory=False, ingest=True)
+    found = plan_run(distances, (30_000, 500), 8, resources, in_memory=False, ingest=True)
     assert "each worker" in str(found).splitlines()[0]
     assert "8 threads in 2 worker processes" in str(found)
     assert all(len(line) <= 100 for line in str(found).splitlines())
@@ -260,7 +271,7 @@ def test_the_stage_that_needs_most_is_named():
     with pytest.raises(
         MemoryLimitError, match=r"the stage linkage-row needs .*: the square matrix"
     ):
-        plan(np.zeros((9000, 4)), memory="500MB")
+        plan(np.zeros((9000, 4)), memory="500MB", engine="square")
     with pytest.raises(
         MemoryLimitError, match=r"needs .* with 2 threads, .* would do; or: one thr"
     ):
@@ -281,14 +292,19 @@ def test_alternatives_say_what_they_need_and_whether_it_fits():
         return plan_run(spec, shape, 8, using, in_memory=False, ingest=False)
 
     with pytest.raises(MemoryLimitError) as refused:
-        planned(RunSpec())
+        planned(distances)
     found = re.findall(r"(\S+) needs ([\d.]+ .B) \((.*?)\)", str(refused.value).split("; or: ")[1])
     told = {change: (parse_bytes(size), verdict) for change, size, verdict in found}
     assert told["dtype='float32'"][1] == told["row_cluster=False"][1] == "that fits"
     assert "col_cluster=False" not in told  # it saves nothing
-    no_rows = RunSpec(row=AxisSpec(cluster=False))
-    single = RunSpec(row=AxisSpec(dtype="float32"), column=AxisSpec(dtype="float32"))
-    for spec, change in ((no_rows, "row_cluster=False"), (single, "dtype='float32'")):
+    no_rows = replace(distances, row=AxisSpec(cluster=False))
+    single = AxisSpec(dtype="float32", engine="square")
+    of_rows = AxisSpec(engine="data")
+    for spec, change in (
+        (no_rows, "row_cluster=False"),
+        (RunSpec(row=single, column=single), "dtype='float32'"),
+        (RunSpec(row=of_rows, column=of_rows), "engine='data'"),
+    ):
         enough = told[change][0]
         assert planned(spec, replace(resources, memory_bytes=enough)).peak_memory_bytes <= enough
         with pytest.raises(MemoryLimitError):
@@ -316,7 +332,7 @@ def test_a_cluster_has_workers_cores_and_memory(missing):
 
 def disk_plan(**options):
     resources = Resources(memory_bytes=10**11, threads=2, worker_processes=1)
-    return plan_run(RunSpec(), (40_000, 500), 8, resources, in_memory=False, ingest=True, **options)
+    return plan_run(distances, (40_000, 500), 8, resources, in_memory=False, ingest=True, **options)
 
 
 def test_too_little_disk_is_refused_with_what_would_do():
@@ -384,7 +400,7 @@ def test_ranks_stay_in_memory_where_they_are_small_beside_it():
 
     def stages(memory, **way):
         way = {"in_memory": False, "ingest": True, **way}
-        found = plan_run(only_rows("spearman"), shape, 8, memory, **way)
+        found = plan_run(only_rows("spearman", engine="square"), shape, 8, memory, **way)
         return found, {stage.name: stage for stage in found.stages}
 
     here, names = stages(Resources(memory_bytes=memory, threads=2))
@@ -424,11 +440,23 @@ def test_what_a_refusal_says_is_enough_whatever_the_metric(n, k, memory, cores, 
     assert planned(error.needed_bytes).peak_memory_bytes <= error.needed_bytes
 
 
+def test_ranks_that_a_tree_is_made_of_are_gone_afterwards():
+    resources = Resources(memory_bytes=16 * 10**9, threads=2, worker_processes=2)
+    way = {"in_memory": False, "ingest": True}
+    found = plan_run(only_rows("spearman"), (20_000, 500), 8, resources, **way)
+    names = {stage.name: stage for stage in found.stages}
+    ranks, tree = names["ranks-row"], names["linkage-row"]
+    assert "distance-row" not in names
+    assert ranks.scratch_bytes == tree.earlier_scratch_bytes == 20_000 * 500 * 4
+    assert tree.bytes_read >= 2 * ranks.scratch_bytes
+
+
 def test_packed_distances_take_half_of_their_square():
     def peak(n, *, trees):
         resources = Resources(memory_bytes=10**12, threads=2)
         found = plan_run(
-            only_rows("euclidean"), (n, 50), 8, resources, in_memory=True, ingest=False,
+            only_rows("euclidean", engine="square"), (n, 50), 8, resources,
+            in_memory=True, ingest=False,
             trees=trees, pictures=0,
         )  # fmt: skip
         (stage,) = [stage for stage in found.stages if stage.name == "distance-row"]
@@ -443,8 +471,9 @@ def test_a_covariance_is_held_by_the_driver():
     def driver(metric):
         resources = Resources(memory_bytes=10**12, threads=1)
         found = plan_run(
-            only_rows(metric), (30_000, 8000), 8, resources, in_memory=False, ingest=False
-        )
+            only_rows(metric, engine="square"), (30_000, 8000), 8, resources,
+            in_memory=False, ingest=False,
+        )  # fmt: skip
         (stage,) = [stage for stage in found.stages if stage.name == "distance-row"]
         return stage.driver_memory_bytes
 

@@ -14,14 +14,21 @@ from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.planning import plan_run
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.spec import AxisSpec, RunSpec
-from clustergrid.pipeline.tree_engine import ENGINES, condensed_engine, rows_engine
+from clustergrid.pipeline.tree_engine import (
+    ENGINES,
+    SQUARE_OBSERVATIONS,
+    TreeOfRows,
+    condensed_engine,
+    rows_engines,
+    tiles_engines,
+)
 from tests.pipeline.runs import Log
 
 POINTS = np.random.default_rng(4).normal(size=(300, 6))
 VECTOR = scipy_pdist(POINTS)
 METHODS = ("single", "complete", "average", "weighted", "centroid", "median", "ward")
 OF_ROWS = [(method, "square") for method in METHODS] + [
-    ("average", "scipy"), *((method, "data") for method in METHODS)
+    ("average", "scipy"), ("weighted", "tiles"), *((method, "data") for method in METHODS)
 ]  # fmt: skip
 OF_DISTANCES = [(method, "square") for method in METHODS] + [
     ("ward", "scipy"), ("average", "condensed"), ("complete", "condensed"),
@@ -57,7 +64,7 @@ def test_a_tree_of_tiles_is_scipys(engine):
     [
         ("fast", POINTS, "average", "engine must be one of scipy, square, condensed, tiles, data"),
         ("condensed", POINTS, "average", "works on condensed distances"),
-        ("tiles", POINTS, "average", "works on tiles of distances"),
+        ("tiles", POINTS, "centroid", "single, complete, average, weighted and ward"),
         ("tiles", VECTOR, "average", "works on what pdist"),
         ("tiles", pdist(POINTS), "median", "single, complete, average, weighted and ward"),
         ("condensed", VECTOR, "centroid", "complete, average, weighted and ward"),
@@ -119,8 +126,10 @@ def test_rounds_from_rows_make_the_tree_of_all_distances(method, metric, at_rest
     log = Log()
     found = linkage(given, method, metric, engine="data", store=store, progress=Progress(log))
     assert "distance-row" not in log.stages("finished")
-    expected = scipy_linkage(scipy_pdist(many, metric), method)
-    np.testing.assert_allclose(found[:, 2], expected[:, 2], rtol=1e-10, atol=1e-12)
+    # Of SciPy's cosine, identical rows are a rounding apart.
+    expected = np.round(scipy_pdist(many, metric), 15 if metric == "cosine" else 30)
+    expected = scipy_linkage(expected, method)
+    np.testing.assert_allclose(found[:, 2], expected[:, 2], rtol=1e-10)
 
 
 @pytest.mark.parametrize(("method", "tasks"), [("single", 5000), ("centroid", 1)])
@@ -186,20 +195,138 @@ def test_the_choice_and_its_reason_are_told(monkeypatch, method, options, words)
     assert notes[0].startswith(words)
 
 
-def test_what_is_chosen_depends_on_the_size_alone():
-    def chosen_of(method, n, k=5, metric="euclidean"):
-        return rows_engine(None, method, metric, n=n, k=k)
+def engines(method="average", n=5000, k=5, metric="euclidean", **others):
+    return rows_engines(TreeOfRows(method=method, metric_name=metric, n=n, k=k, **others))
 
-    assert {chosen_of(method, n) for method in METHODS for n in (2, 2048)} == {"scipy"}
-    for method in METHODS:
-        of_rows = method in ("single", "centroid", "median")
-        assert {chosen_of(method, n) for n in (2049, 10**7)} == {"data" if of_rows else "square"}
+
+def test_what_is_chosen_depends_on_the_question_and_the_shape():
+    assert {engines(method, n) for method in METHODS for n in (2, 2048)} == {("scipy",)}
+    few, many = SQUARE_OBSERVATIONS, SQUARE_OBSERVATIONS + 1
+    for method in ("complete", "average", "weighted", "ward"):
+        assert engines(method, few) == engines(method, 2049) == ("square", "data")
+        assert engines(method, many) == engines(method, 10**7) == ("data", "square")
+    for method in ("single", "centroid", "median"):
+        assert {engines(method, n) for n in (2049, 10**7)} == {("data",)}
     # The square of the distances is faster where there are many features.
-    assert [chosen_of("centroid", 5000, k=k) for k in (50, 51)] == ["data", "square"]
-    assert chosen_of("single", 5000, k=10**6) == "data"
-    assert chosen_of("single", 5000, metric="precomputed") == "square"
+    assert [engines("centroid", k=k)[0] for k in (50, 51)] == ["data", "square"]
+    assert engines("single", k=10**6) == ("data",)
     chosen = {condensed_engine(None, method, n) for method in METHODS for n in (10, 10_000)}
     assert chosen == {*ENGINES} - {"data", "tiles"}
+
+
+def test_rows_that_take_more_than_their_square_are_not_chosen():
+    n = 20_000
+    for itemsize, widest in ((8, n // 2), (4, n // 4)):
+        assert engines(n=n, k=widest, itemsize=itemsize) == ("data", "square")
+        assert engines(n=n, k=widest + 1, itemsize=itemsize) == ("square", "data")
+    assert engines(n=n, k=100, is_sparse=True) == ("square", "data")
+
+
+def test_a_function_is_called_as_rarely_as_can_be():
+    for n in (5000, 50_000):
+        called = engines(n=n, metric="mine", is_called=True)
+        assert called == ("square", "tiles", "data")
+        assert engines(n=n, metric="mine", is_called=True, is_ordered=True) == ("square", "data")
+
+
+def test_distances_that_are_given():
+    few, many = SQUARE_OBSERVATIONS, SQUARE_OBSERVATIONS + 1
+    for method in METHODS:
+        for n in (2048, few, many):
+            given = engines(method, n, k=n, metric="precomputed")
+            assert given == tiles_engines(None, method, n)
+            assert engines(method, n, k=n, metric="precomputed", is_ordered=True) == tiles_engines(
+                None, method, n, is_ordered=True
+            )
+    assert tiles_engines(None, "ward", few) == ("square", "tiles")
+    assert tiles_engines(None, "ward", many) == ("tiles",)
+    assert tiles_engines(None, "ward", many, is_ordered=True) == ("square",)
+    assert tiles_engines(None, "single", many) == ("square", "tiles")
+    assert tiles_engines(None, "median", many) == ("square",)
+
+
+@pytest.mark.parametrize("asked", ["scipy", "square", "tiles", "data"])
+def test_what_is_asked_for_is_done(asked):
+    assert engines(n=10**6, asked=asked) == engines(n=10, asked=asked) == (asked,)
+
+
+def rows_plan(n, memory_bytes, *, k=20, itemsize=8, in_memory=True, **options):
+    spec = RunSpec(row=AxisSpec(**options), column=AxisSpec(cluster=False))
+    resources = Resources(threads=2, memory_bytes=memory_bytes)
+    way = {"in_memory": in_memory, "ingest": False, "pictures": 0}
+    return plan_run(spec, (n, k), itemsize, resources, **way)
+
+
+def made_from(planned):
+    return planned.tree(0).made_from
+
+
+def test_few_rows_whose_square_does_not_fit_are_clustered_without():
+    n, square = 8000, 8 * 8000**2
+    plenty, scarce = rows_plan(n, 2 * 10**9), rows_plan(n, 8 * 10**8)
+    assert (made_from(plenty), made_from(scarce)) == ("square", "data")
+    assert plenty.notes == ()
+    (note,) = scarce.notes
+    assert note.startswith("linkage-row: engine square does not fit the memory; engine data")
+    assert note in str(scarce)
+    assert scarce.peak_memory_bytes <= 8 * 10**8 < square + 4 * 10**8
+    assert made_from(rows_plan(n, 4 * 10**9, engine="data")) == "data"
+    with pytest.raises(MemoryLimitError, match=r"square matrix .* engine='data' needs [^)]*fits"):
+        rows_plan(n, 8 * 10**8, engine="square")
+    # Above the constant it does not depend on the memory.
+    for memory_bytes in (10**9, 10**13):
+        planned = rows_plan(10_000, memory_bytes)
+        assert (made_from(planned), planned.notes) == ("data", ())
+    with pytest.raises(MemoryLimitError) as refused:
+        rows_plan(n, 10**8)
+    # As much as the rows need, not as the square does.
+    assert refused.value.needed_bytes < 400_000_000 + square // 2
+    assert made_from(rows_plan(n, refused.value.needed_bytes)) == "data"
+
+
+def test_rows_that_do_not_fit_where_their_square_does():
+    """Each worker holds all rows, and the driver alone the square."""
+    spec = RunSpec(row=AxisSpec(), column=AxisSpec(cluster=False))
+    few, many = (
+        Resources(
+            threads=8, memory_bytes=10**11, worker_processes=4, worker_memory_bytes=each * 10**9
+        )
+        for each in (2, 20)
+    )
+    found = [
+        plan_run(spec, (40_000, 5000), 4, resources, in_memory=False, ingest=False)
+        for resources in (few, many)
+    ]
+    assert [made_from(planned) for planned in found] == ["square", "data"]
+    assert "engine data does not fit the memory; engine square" in found[0].notes[0]
+
+
+def test_a_function_is_put_at_rest_and_read_where_its_square_does_not_fit():
+    def mine(left, right):
+        raise AssertionError
+
+    def planned(memory_bytes):
+        return rows_plan(20_000, memory_bytes, in_memory=False, metric=mine)
+
+    found = [made_from(planned(m)) for m in (4 * 10**9, 2 * 10**9, 7 * 10**8)]
+    assert found == ["square", "tiles", "data"]
+    tiles = planned(2 * 10**9)
+    assert [stage.name for stage in tiles.stages][-2:] == ["distance-row", "linkage-row"]
+    assert 0 < tiles.tree(0).tree_bytes < tiles.peak_memory_bytes <= 2 * 10**9
+    assert tiles.tree(0).bytes_read >= 2 * tiles.stages[-2].bytes_written > 0
+
+
+@pytest.mark.parametrize("memory_bytes", [10**9, 2 * 10**9, 10**11])
+def test_given_distances_are_read_within_the_memory(memory_bytes):
+    n = 20_000
+    matrix = 4 * n * n
+    given = {"k": n, "itemsize": 4, "metric": "precomputed", "dtype": "float32"}
+    planned = rows_plan(n, memory_bytes + matrix, **given)
+    tree = planned.tree(0)
+    assert tree.made_from == "tiles"
+    assert tree.bytes_read >= 0
+    assert planned.peak_memory_bytes <= memory_bytes + matrix
+    assert 2 <= tree.passes.likely <= tree.passes.most
 
 
 def test_what_was_asked_is_kept_with_a_run():
