@@ -195,7 +195,7 @@ class DistanceInput:
         values /= lengths[:, None]
         return values
 
-    def means_and_lengths(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+    def means_and_lengths(self, rows: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return what unit rows are made with: subtracted from each, and what it is divided by."""
         totals = self.totals[rows]
         means = totals[:, 0] if self.metric.totals == "deviations" else np.zeros(len(totals))

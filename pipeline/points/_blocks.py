@@ -118,20 +118,35 @@ def offer_row(
 
 @jit
 def put_both_ways(
-    distances: NDArray[np.float64], begin: int, first: int, square: NDArray[np.float64]
+    distances: NDArray[np.float64],
+    begin: int,
+    first: int,
+    ranks: NDArray[np.int64],
+    square: NDArray[np.float64],
 ) -> None:
     """Put distances of the clusters from `begin` on to those from `first` on into a square.
 
-    Of two clusters the distance is taken that the lower one has.
+    Of two clusters the distance is taken that the first one has.
+
+    Parameters
+    ----------
+    distances
+        ``(a, b)``.
+    begin, first
+        Places of clusters.
+    ranks
+        Which row and column of the square each cluster has.
+    square
+        ``(m, m)``.
     """
     for a in range(len(distances)):
-        i = begin + a
+        i = ranks[begin + a]
         for b in range(distances.shape[1]):
-            j = first + b
-            if j > i:
+            j = ranks[first + b]
+            if first + b > begin + a:
                 square[i, j] = distances[a, b]
                 square[j, i] = distances[a, b]
-            elif j == i:
+            elif i == j:
                 square[i, i] = 0.0
 
 

@@ -25,7 +25,7 @@ from clustergrid.pipeline.hierarchy._clusters import (
     total_distance,
 )
 from clustergrid.pipeline.hierarchy._neighbors import Neighbors, Reach, keep_nearest, offer
-from clustergrid.pipeline.points._squares import HALF, ROOT, of_square, pair_total
+from clustergrid.pipeline.points._squares import HALF, ROOT, of_square
 
 __all__ = ["add_bounds", "bound_operands", "list_within", "offer_bounds", "turn"]
 
@@ -183,11 +183,8 @@ def offer_bounds(
 def list_within(
     bounds: Neighbors,
     n_kept: int,
+    totals: NDArray[np.float64],
     owners: NDArray[np.int64],
-    rows: NDArray[np.float64],
-    places: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    starts: NDArray[np.int64],
     clusters: Clusters,
     slots: NDArray[np.int64],
     form: int,
@@ -196,16 +193,16 @@ def list_within(
     lists: Neighbors,
     is_sure: NDArray[np.bool_],
 ) -> None:
-    """Compute the distances of owners to the clusters that have the least bounds, and list them.
+    """List those of the clusters with the least bounds that are nearest.
 
     Parameters
     ----------
     bounds, n_kept
         Lists of the clusters with the least bounds, closed, and how many are kept.
-    owners
-        The places of the owners.
-    rows, places, weights, starts, clusters, slots
-        All points and clusters; see `add_pairs` and `Layout`.
+    totals
+        One a bound, list after list: the distances of all members, reduced.
+    owners, clusters, slots
+        The places of the owners; all clusters, and their slots.
     form, method, n_neighbors
         How distances are made; K.
     lists
@@ -216,11 +213,13 @@ def list_within(
     ids = np.empty(n_kept, np.int32)
     distances = np.empty(n_kept)
     exact = np.ones(n_kept, np.bool_)
+    pair = 0
     for o in range(len(owners)):
         count = bounds.counts[o]
         for entry in range(count):
             cluster = bounds.ids[o, entry]
-            total = pair_total(rows, places, weights, starts, owners[o], cluster, form, method)
+            total = totals[pair]
+            pair += 1
             if method in (COMPLETE, SINGLE):
                 total = of_square(total, form)
             ids[entry] = slots[cluster]

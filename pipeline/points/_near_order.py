@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,7 @@ _SAMPLED = 256
 """Points that tell along which feature a part is cut."""
 
 
-def near_order(rows: NDArray[np.float64], leaf: int) -> NDArray[np.int64]:
+def near_order(rows: NDArray[np.floating[Any]], leaf: int) -> NDArray[np.int64]:
     """Order points as the leaves of a k-d tree: halves of halves along the widest feature.
 
     Parameters

@@ -59,8 +59,6 @@ def share_of_roundings(n_features: int) -> float:
 @jit
 def fill_operands(
     rows: NDArray[np.float64],
-    start: int,
-    stop: int,
     centre: NDArray[np.float64],
     scale: float,
     share: float,
@@ -72,8 +70,8 @@ def fill_operands(
 
     Parameters
     ----------
-    rows, start, stop
-        ``(n, k)`` points, and which of them.
+    rows
+        ``(r, k)`` points.
     centre, scale
         Subtracted first; and a power of two that is multiplied with.
     share
@@ -81,21 +79,21 @@ def fill_operands(
     is_left
         Whether they are at the left of a product, with lists that take everything.
     operands
-        ``(at least stop - start, k + 2)``.
+        ``(at least r, k + 2)``.
     norms
         Gets ``(1 - share) |a|^2`` of each.
     """
     k = rows.shape[1]
     factor = np.float32(-2.0 if is_left else 1.0)
-    for i in range(start, stop):
-        operand = operands[i - start]
+    for i in range(len(rows)):
+        operand = operands[i]
         norm = 0.0
         for f in range(k):
             value = (rows[i, f] - centre[f]) * scale
             norm += value * value
             operand[f] = factor * np.float32(value)
         norm *= 1.0 - share
-        norms[i - start] = norm
+        norms[i] = norm
         operand[k] = np.float32(1.0 if is_left else norm)
         operand[k + 1] = np.float32(-_EVERYTHING if is_left else 1.0)
 
@@ -108,12 +106,13 @@ def offer_negative(
     norms: NDArray[np.float64],
     scale: float,
     share: float,
-    rows: NDArray[np.float64],
-    points: NDArray[np.int64],
+    left: NDArray[np.float64],
+    right: NDArray[np.float64],
+    left_points: NDArray[np.int64],
+    right_points: NDArray[np.int64],
     sizes: NDArray[np.float64],
-    first_row: int,
     first_list: int,
-    first_column: int,
+    offset: int,
     seen: int,
     form: int,
     method: int,
@@ -132,12 +131,16 @@ def offer_negative(
         Of the rows at the left, whose thresholds are kept up to date.
     scale, share
         As of `fill_operands`.
-    rows, points, sizes
-        All rows, ``(n, k)``; which point each is; the size of every point.
-    first_row, first_list, first_column
-        The first row at the left, its list, and the first row at the right.
+    left, right
+        The rows at either side, ``(q, k)`` and ``(at least width, k)``.
+    left_points, right_points, sizes
+        Which point each of them is; the size of every point.
+    first_list
+        The list of the first row at the left.
+    offset
+        Where that row would be among those at the right, were they all.
     seen
-        So many rows were offered already, from the first at the left on; 0: none but each itself.
+        So many rows were offered already, from that one on; 0: none but each itself.
     form, method, n_neighbors
         How distances follow from squares, and for what: ward's depend on sizes; K.
     lists, reach
@@ -147,15 +150,14 @@ def offer_negative(
     found = np.empty(2 * signs.shape[1] + _AT_ONCE, np.int64)
     squares = np.empty(_AT_ONCE)
     for q in range(len(signs)):
-        row = first_row + q
         owner = first_list + q
-        left_out = (row, row + 1) if seen == 0 else (first_row, first_row + seen)
-        n_found = find_negative(signs[q], width, first_column, left_out, found)
-        size = sizes[points[row]]
+        left_out = (offset + q, offset + q + 1) if seen == 0 else (offset, offset + seen)
+        n_found = find_negative(signs[q], width, 0, left_out, found)
+        size = sizes[left_points[q]]
         for start in range(0, n_found, _AT_ONCE):
             some_squares(
-                rows,
-                row,
+                left[q],
+                right,
                 found[start],
                 found[start + 1],
                 found[start + 2],
@@ -163,7 +165,7 @@ def offer_negative(
                 squares,
             )
             for at in range(start, min(start + _AT_ONCE, n_found)):
-                other = points[found[at]]
+                other = right_points[found[at]]
                 distance = single_pair(
                     method, of_square(squares[at - start], form), size, sizes[other]
                 )

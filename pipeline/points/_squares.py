@@ -31,6 +31,7 @@ from clustergrid.pipeline.hierarchy._clusters import (
 __all__ = [
     "HALF",
     "LANES",
+    "PAIR_EDGE",
     "PLAIN",
     "ROOT",
     "add_few_squares",
@@ -38,6 +39,7 @@ __all__ = [
     "add_squares",
     "fill_panels",
     "join",
+    "join_parts_of_pairs",
     "of_square",
     "pair_total",
     "some_squares",
@@ -45,6 +47,9 @@ __all__ = [
 
 LANES = 64
 """Points of a panel."""
+
+PAIR_EDGE = 512
+"""Members of each of two clusters whose distances are added up one after another."""
 
 PLAIN, ROOT, HALF = 0, 1, 2
 
@@ -322,35 +327,68 @@ def pair_total(
     form: int,
     method: int,
 ) -> float:
-    """Reduce the distances between the members of two clusters; see `add_pairs`."""
+    """Reduce the distances between the members of two clusters; see `add_pairs`.
+
+    Those of `PAIR_EDGE` members of either are added up first: of large clusters a sum of single
+    distances would lose digits, and could not be made of pieces.
+    """
     total = nothing_yet(method)
-    begin, end = starts[second], starts[second + 1]
     squares = np.empty(_AT_ONCE)
-    for i in range(starts[first], starts[first + 1]):
-        one = places[i]
-        for start in range(begin, end, _AT_ONCE):
-            last = end - 1
-            some_squares(
-                rows,
-                one,
-                places[start],
-                places[min(start + 1, last)],
-                places[min(start + 2, last)],
-                places[min(start + 3, last)],
-                squares,
-            )
-            for j in range(start, min(start + _AT_ONCE, end)):
-                value = squares[j - start]
-                if method not in (COMPLETE, SINGLE):
-                    value = of_square(value, form)
-                total = add_pair(method, total, value, weights[i] * weights[j])
+    for top in range(starts[first], starts[first + 1], PAIR_EDGE):
+        bottom = min(top + PAIR_EDGE, starts[first + 1])
+        for left in range(starts[second], starts[second + 1], PAIR_EDGE):
+            right = min(left + PAIR_EDGE, starts[second + 1])
+            part = nothing_yet(method)
+            for i in range(top, bottom):
+                row = rows[places[i]]
+                for start in range(left, right, _AT_ONCE):
+                    last = right - 1
+                    some_squares(
+                        row,
+                        rows,
+                        places[start],
+                        places[min(start + 1, last)],
+                        places[min(start + 2, last)],
+                        places[min(start + 3, last)],
+                        squares,
+                    )
+                    for j in range(start, min(start + _AT_ONCE, right)):
+                        value = squares[j - start]
+                        if method not in (COMPLETE, SINGLE):
+                            value = of_square(value, form)
+                        part = add_pair(method, part, value, weights[i] * weights[j])
+            total = join(method, total, 1.0, part)
     return total
 
 
 @jit
+def join_parts_of_pairs(
+    parts: NDArray[np.float64],
+    pairs: NDArray[np.int64],
+    method: int,
+    totals: NDArray[np.float64],
+) -> None:
+    """Reduce what `pair_total` adds up first to totals.
+
+    Parameters
+    ----------
+    parts, pairs
+        Each part and its pair, ``(q,)``, those of a pair in the order of `pair_total`.
+    method
+        How they are reduced.
+    totals
+        ``(p,)``.
+    """
+    totals[:] = nothing_yet(method)
+    for part in range(len(parts)):
+        pair = pairs[part]
+        totals[pair] = join(method, totals[pair], 1.0, parts[part])
+
+
+@jit
 def some_squares(
+    row: NDArray[np.float64],
     rows: NDArray[np.float64],
-    row: int,
     a: int,
     b: int,
     c: int,
@@ -360,7 +398,7 @@ def some_squares(
     """Compute the squared distances of a row to four others, which need not wait for each other."""
     to_a, to_b, to_c, to_d = 0.0, 0.0, 0.0, 0.0
     for f in range(rows.shape[1]):
-        value = rows[row, f]
+        value = row[f]
         to_a += (rows[a, f] - value) * (rows[a, f] - value)
         to_b += (rows[b, f] - value) * (rows[b, f] - value)
         to_c += (rows[c, f] - value) * (rows[c, f] - value)

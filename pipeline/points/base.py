@@ -35,6 +35,16 @@ class Points(Protocol):
         ...
 
     @property
+    def order(self) -> NDArray[np.int64] | None:
+        """The points, near ones mostly side by side, ``(n,)``; None: as they are numbered."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """How many may be held in memory by a task, beside those at the left."""
+        ...
+
+    @property
     def form(self) -> int:
         """How distances follow from the totals of complete and single; see ``_squares.py``."""
         ...
@@ -51,6 +61,14 @@ class Points(Protocol):
         """List the K nearest of every point; `shared` is what the executor made of the points."""
         ...
 
+    def close(self) -> None:
+        """Remove what was put at rest."""
+        ...
+
+    def hold(self, points: NDArray[np.int64]) -> Any:
+        """Bring points into memory, where they are not there already."""
+        ...
+
     def left(self, points: NDArray[np.int64]) -> Any:
         """Prepare points at the left, no more than `edge`."""
         ...
@@ -60,6 +78,7 @@ class Points(Protocol):
         left: Any,
         left_weights: NDArray[np.float64],
         left_units: NDArray[np.int64],
+        held: Any,
         points: NDArray[np.int64],
         right_weights: NDArray[np.float64],
         right_units: NDArray[np.int64],
@@ -72,6 +91,8 @@ class Points(Protocol):
         ----------
         left, left_weights, left_units
             What `left` made; the weight of each point, and the row of its total.
+        held
+            What `hold` made of these points and perhaps others.
         points, right_weights, right_units
             No more than `edge`; the weight of each, and the column of its total, not descending.
         method

@@ -8,6 +8,7 @@ say of the others is that they are farther away (``_sieve.py``).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -32,35 +33,35 @@ from clustergrid.pipeline.points._bounds import (
     turn,
 )
 from clustergrid.pipeline.points._near_order import near_order
-from clustergrid.pipeline.points._sieve import (
-    fill_operands,
-    offer_negative,
-    share_of_roundings,
-)
+from clustergrid.pipeline.points._sieve import share_of_roundings
 from clustergrid.pipeline.points._squares import (
     HALF,
     LANES,
     PLAIN,
     ROOT,
     add_few_squares,
-    add_pairs,
     add_squares,
     fill_panels,
 )
 from clustergrid.pipeline.points.base import Pause
+from clustergrid.pipeline.points.held import Held, Window, hold, window_rows
 from clustergrid.pipeline.points.layout import Layout
-from clustergrid.pipeline.points.prepared import ReadOnce, read_euclidean
+from clustergrid.pipeline.points.pairs import Pairs, one_after_another
+from clustergrid.pipeline.points.prepared import Extent, ReadOnce, Sketch, euclidean_parts
+from clustergrid.pipeline.points.strip_lists import COLUMNS, LEAF, TOGETHER, Listing, StripLists
+from clustergrid.pipeline.row_reader import (
+    RowReader,
+    RowsAtRest,
+    RowsInMemory,
+    put_at_rest,
+    reordered,
+)
+from clustergrid.storage.arrays import remove_array
 from clustergrid.storage.grid import round_up, slabs
 
 __all__ = ["EuclideanPoints"]
 
-_LEAF = 256
 _STRIP_ROWS = 2048
-_COLUMNS = 512
-"""Of one product with a leaf: with its operands it stays in a second-level cache."""
-
-_TOGETHER = 64
-"""Products that are looked at together, and columns of the first ones."""
 
 _FEW = 40
 """Up to so many points at the left it is those at the right that are put into panels."""
@@ -73,7 +74,8 @@ _MORE = 16
 
 _BLOCK_VALUES = 2**16
 _STRIP_VALUES = 2**22
-_PAIRS_A_PIECE = 2_000_000
+_LISTS_BYTES = 1500
+"""Of a point: less than its lists will take, which are not there while rows are put in order."""
 
 
 class _Left(NamedTuple):
@@ -92,6 +94,9 @@ class EuclideanPoints:
         The matrix and its metric.
     kept
         ``(n,)`` increasing: which of its rows the points are; None: all.
+    at_rest
+        Store and path where the rows are put, which tasks read; None: every process that computes
+        distances holds them. Nothing else depends on that.
 
     Attributes
     ----------
@@ -103,28 +108,84 @@ class EuclideanPoints:
 
     edge = 512
 
-    def __init__(self, given: DistanceInput, kept: NDArray[np.int64] | None) -> None:
-        self._given = given
-        self._kept = kept
+    def __init__(
+        self,
+        given: DistanceInput,
+        kept: NDArray[np.int64] | None,
+        *,
+        at_rest: tuple[str, str] | None = None,
+    ) -> None:
         self._prepared = ReadOnce()
         product = given.metric.product
         assert product is not None
         self.form = HALF if given.metric.is_unit else ROOT if product.root else PLAIN
-        rows = read_euclidean(given, kept)
-        self.n = len(rows)
+        n, k = given.source.shape
+        self.n = n if kept is None else len(kept)
+        # Those who read rows at rest need no matrix.
+        self._matrix = (given, kept) if at_rest is None else None
+        extent = Extent(k)
+        rows = _read(given, kept, extent, at_rest)
+        extent.check(given.metric.name)
+        self._sketch = Sketch(extent)
+        sketches = self._sketch.of_all(rows)
         # The driver's choice, so that all processes have the same.
-        self.order = near_order(rows, _LEAF)
+        self.order = near_order(sketches, LEAF)
         self._places = np.empty(self.n, np.int64)
         self._places[self.order] = np.arange(self.n)
-        self._centre = rows.mean(axis=0)
-        longest = float(np.sqrt(np.square(rows - self._centre).sum(axis=1).max()))
-        self.scale = float(np.ldexp(1.0, int(np.clip(-np.frexp(longest)[1], -500, 500))))
-        self._prepared.get(lambda: rows[self.order])
+        self._centre = extent.centre
+        self.scale = float(np.ldexp(1.0, int(np.clip(-np.frexp(extent.radius)[1], -500, 500))))
+        self._at_rest = self._put_in_order(rows, at_rest)
+        self._width = max(TOGETHER, min(2 * COLUMNS, _BLOCK_VALUES // k // TOGETHER * TOGETHER))
+        span = round_up(self._width, self.reader.rows_together)
+        self._spans = list(slabs(self.n, span))
+        # A few of each say where it is.
+        self._middles = np.stack(
+            [
+                sketches[self.order[some][:: -(-span // 16)]].mean(axis=0, dtype=np.float64)
+                for some in self._spans
+            ]
+        )
+
+    def _put_in_order(self, rows: RowReader, at_rest: tuple[str, str] | None) -> RowsAtRest | None:
+        """Put near rows side by side."""
+        if at_rest is None:
+            self._prepared.get(lambda: rows.take(self.order))
+            return None
+        store, path = at_rest
+        k = rows.shape[1]
+        at_once = max(window_rows(rows), self.n * _LISTS_BYTES // (8 * k))
+        in_order = reordered(rows, self.order, store=store, path=path, rows_at_once=at_once)
+        remove_array(store, f"{path}-read")
+        return in_order
 
     @property
-    def rows(self) -> NDArray[np.float64]:
+    def reader(self) -> RowReader:
         """``(n, k)``, in the order of `order`."""
-        return self._prepared.get(lambda: read_euclidean(self._given, self._kept)[self.order])
+        if self._at_rest is not None:
+            return self._at_rest
+        return RowsInMemory(self._prepared.get(self._read_again))
+
+    def _read_again(self) -> NDArray[np.float64]:
+        assert self._matrix is not None
+        given, kept = self._matrix
+        rows = np.empty((self.n, given.source.shape[1]))
+        for _ in euclidean_parts(given, kept, rows):
+            pass
+        return rows[self.order]
+
+    def close(self) -> None:
+        """Remove rows at rest."""
+        if self._at_rest is not None:
+            self._at_rest.remove()
+
+    @property
+    def window(self) -> int:
+        """How many points a task may hold beside those at the left."""
+        return window_rows(self.reader)
+
+    def hold(self, points: NDArray[np.int64]) -> Held:
+        """Bring points into memory."""
+        return hold(self.reader, self._places[points])
 
     def nearest(
         self,
@@ -136,10 +197,10 @@ class EuclideanPoints:
         pause: Pause,
     ) -> Neighbors:
         """List the K nearest of every point, strip by strip."""
-        k = self.rows.shape[1]
-        longest = min(_STRIP_ROWS, max(_LEAF, _STRIP_VALUES // k // _LEAF * _LEAF))
+        k = self.reader.shape[1]
+        longest = min(_STRIP_ROWS, max(LEAF, _STRIP_VALUES // k // LEAF * LEAF))
         fair = -(-self.n // (4 * executor.threads))
-        strips = list(slabs(self.n, min(longest, -(-fair // _LEAF) * _LEAF)))
+        strips = list(slabs(self.n, min(longest, -(-fair // LEAF) * LEAF)))
         lists = open_lists(self.n, n_neighbors)
         given = (shared, executor.share(clusters.sizes), CODES[method], n_neighbors)
         done = 0
@@ -158,37 +219,45 @@ class EuclideanPoints:
         self, strip: slice, sizes: NDArray[np.float64], method: int, n_neighbors: int
     ) -> Neighbors:
         """List the K nearest of a range of rows, with room for no more."""
-        k = self.rows.shape[1]
-        lists = _StripLists(self, strip, sizes, method, n_neighbors)
+        listing = Listing(
+            order=self.order,
+            sizes=sizes,
+            scale=self.scale,
+            form=self.form,
+            method=method,
+            n_neighbors=n_neighbors,
+        )
+        reader = self.reader
+        rows = reader.block(strip.start, strip.stop)
+        lists = StripLists(listing, strip, rows)
+        leaves = list(slabs(len(rows), LEAF))
         # Of a list that is not full a product says nothing: the first columns are few, and near.
-        for leaf in slabs(strip.stop - strip.start, _LEAF):
-            own = slice(strip.start + leaf.start, strip.start + leaf.stop)
-            lists.offer(own, [leaf], _TOGETHER)
-        width = max(_TOGETHER, min(2 * _COLUMNS, _BLOCK_VALUES // k // _TOGETHER * _TOGETHER))
-        leaves = list(slabs(strip.stop - strip.start, _LEAF))
-        for block in self._near_to_far(lists.centre, width):
-            end_if_stopped()
-            lists.offer(block, leaves, _COLUMNS, seen=True)
+        for leaf in leaves:
+            lists.offer(rows[leaf], strip.start + leaf.start, [leaf], TOGETHER)
+        for span in self._near_to_far(lists.centre):
+            others = reader.block(span.start, span.stop)
+            for some in slabs(len(others), self._width):
+                end_if_stopped()
+                lists.offer(others[some], span.start + some.start, leaves, COLUMNS, seen=True)
         return lists.closed()
 
-    def _near_to_far(self, centre: NDArray[np.float64], width: int) -> list[slice]:
-        """Ranges of rows, those about the nearest first."""
-        rows = self.rows
-        blocks = list(slabs(self.n, width))
-        # A few of each say where it is.
-        middles = np.stack([rows[block][:: -(-width // 16)].mean(axis=0) for block in blocks])
-        order = np.argsort(np.square(middles - centre).sum(axis=1), kind="stable")
-        return [blocks[i] for i in order.tolist()]
+    def _near_to_far(self, centre: NDArray[np.float64]) -> list[slice]:
+        """Ranges of rows that are read together, those about the nearest first."""
+        differences = self._middles - self._sketch.of(centre[None])
+        order = np.argsort(np.square(differences).sum(axis=1), kind="stable")
+        return [self._spans[i] for i in order.tolist()]
 
     def left(self, points: NDArray[np.int64]) -> _Left:
         """Put points into panels; or gather them, where they are few."""
-        rows = self.rows
+        places = self._places[points]
+        held = hold(self.reader, places)
+        k = held.rows.shape[1]
         if len(points) <= _FEW:
-            few = np.zeros((round_up(len(points), 4), rows.shape[1]))
-            few[: len(points)] = rows[self._places[points]]
+            few = np.zeros((round_up(len(points), 4), k))
+            few[: len(points)] = held.rows[held.where(places)]
             return _Left(panels=None, rows=few)
-        panels = np.empty((-(-len(points) // LANES), rows.shape[1], LANES))
-        fill_panels(rows, self._places[points], panels)
+        panels = np.empty((-(-len(points) // LANES), k, LANES))
+        fill_panels(held.rows, held.where(places), panels)
         return _Left(panels=panels, rows=None)
 
     def add(
@@ -196,6 +265,7 @@ class EuclideanPoints:
         left: _Left,
         left_weights: NDArray[np.float64],
         left_units: NDArray[np.int64],
+        held: Held,
         points: NDArray[np.int64],
         right_weights: NDArray[np.float64],
         right_units: NDArray[np.int64],
@@ -206,8 +276,8 @@ class EuclideanPoints:
         given = (
             left_weights,
             left_units,
-            self.rows,
-            self._places[points],
+            held.rows,
+            held.where(self._places[points]),
             right_weights,
             right_units,
             self.form,
@@ -226,12 +296,13 @@ class EuclideanPoints:
         """List the K nearest clusters of some owners; most are seen to be too far by bounds."""
         if method == WARD:
             return None  # of its distances, which are differences, such bounds are poor ones
-        rows, form = self.rows, self.form
-        share = share_of_roundings(rows.shape[1])
-        places = self._places[layout.points]
+        form, n_features = self.form, self.reader.shape[1]
+        share = share_of_roundings(n_features)
         members, of = layout.members(owners)
-        left = np.empty((len(members), rows.shape[1] + 2), np.float32)
-        bound_operands(rows, places[members], self._centre, self.scale, share, True, left)
+        left = np.empty((len(members), n_features + 2), np.float32)
+        held = self.hold(layout.points[members])
+        where = held.where(self._places[layout.points[members]])
+        bound_operands(held.rows, where, self._centre, self.scale, share, True, left)
         starts = np.searchsorted(of, np.arange(len(owners) + 1))
         n_kept = n_neighbors + max(_MORE, n_neighbors // 4)
         bounds = open_lists(len(owners), n_kept)
@@ -242,6 +313,7 @@ class EuclideanPoints:
         of_points = np.empty(of_clusters.size, np.float32)
         counts = layout.counts
         longest = int(counts[owners].max())
+        window = Window(self, layout, last=self.n)
         for first, last in layout.groups:
             end_if_stopped()
             sums = of_clusters[: last - first]
@@ -251,7 +323,9 @@ class EuclideanPoints:
             for some in slabs(end - begin, _BOUNDS):
                 part = slice(begin + some.start, begin + some.stop)
                 n = some.stop - some.start
-                bound_operands(rows, places[part], self._centre, self.scale, share, False, right)
+                held = window.over(part.start, part.stop)
+                where = held.where(self._places[layout.points[part]])
+                bound_operands(held.rows, where, self._centre, self.scale, share, False, right)
                 np.matmul(right[:n], left.T, out=products[:n])
                 add_bounds(products[:n], layout.weights[part], units[some], form, method, sums)
             # Roundings of both sums, of their terms and of the weights.
@@ -274,16 +348,20 @@ class EuclideanPoints:
                 reach,
             )
         close_lists(bounds, n_kept, len(layout) - 1, 0, len(owners))
+        del held, window
+        n_bounds = bounds.counts
+        is_bound = np.arange(bounds.ids.shape[1]) < n_bounds[:, None]
+        totals = np.empty(int(n_bounds.sum()))
+        pairs = (np.repeat(owners, n_bounds), bounds.ids[is_bound].astype(np.int64))
+        for _ in self._pairs(layout).reduce(*pairs, method, totals, one_after_another):
+            end_if_stopped()
         lists = open_lists(len(owners), n_neighbors)
         is_sure = np.empty(len(owners), np.bool_)
         list_within(
             bounds,
             n_kept,
+            totals,
             owners,
-            rows,
-            places,
-            layout.weights,
-            layout.starts,
             layout.clusters,
             layout.slots,
             form,
@@ -305,143 +383,40 @@ class EuclideanPoints:
         executor: Executor,
         pause: Pause,
     ) -> NDArray[np.float64]:
-        """Reduce the distances of pairs of clusters, in this process."""
+        """Reduce the distances of pairs of clusters, in threads of this process."""
         del shared, executor
-        rows, places = self.rows, self._places[layout.points]
+
+        def run(function: Callable[[slice], None], pieces: list[slice]) -> None:
+            in_threads(function, pieces, threads=available_cores(), pause=partial(pause, 0.0))
+
         totals = np.empty(len(first))
-        counts = layout.counts
-        work = np.cumsum(counts[first] * counts[second])
-        part = (work - 1) // _PAIRS_A_PIECE
-        starts = np.flatnonzero(np.diff(part, prepend=-1)).tolist()
-        pieces = list(zip(starts, [*starts[1:], len(first)], strict=True))
-        in_threads(
-            lambda piece: add_pairs(
-                rows,
-                places,
-                layout.weights,
-                layout.starts,
-                first,
-                second,
-                self.form,
-                method,
-                totals,
-                *piece,
-            ),
-            pieces,
-            threads=available_cores(),
-            pause=partial(pause, 0.0),
-        )
+        for _ in self._pairs(layout).reduce(first, second, method, totals, run):
+            pause(0.0)
         return totals
 
+    def _pairs(self, layout: Layout) -> Pairs:
+        return Pairs(layout, self.reader, self._places, self.form, self.window)
 
-class _StripLists:
-    """Lists of a range of rows, to which others are offered range by range.
 
-    Attributes
-    ----------
-    centre
-        The mean of the rows, ``(k,)``: near ones have short operands about it.
-    """
-
-    def __init__(
-        self,
-        points: EuclideanPoints,
-        strip: slice,
-        sizes: NDArray[np.float64],
-        method: int,
-        n_neighbors: int,
-    ) -> None:
-        self._points, self._strip = points, strip
-        self._sizes, self._method, self._n_neighbors = sizes, method, n_neighbors
-        n, k = strip.stop - strip.start, points.rows.shape[1]
-        self.centre = points.rows[strip].mean(axis=0)
-        self._share = share_of_roundings(k)
-        self._left = np.empty((n, k + 2), np.float32)
-        self._right = np.empty((0, k + 2), np.float32)
-        self._norms = np.empty(n)
-        self._fill(strip, self._left, self._norms, is_left=True)
-        self._lists = open_lists(n, n_neighbors)
-        self._reach = open_reach(n, np.dtype(np.float64))
-        self._scratch = np.empty(_LEAF * _COLUMNS, np.float32)
-
-    def _fill(
-        self,
-        rows: slice,
-        operands: NDArray[np.float32],
-        norms: NDArray[np.float64],
-        *,
-        is_left: bool,
-    ) -> None:
-        fill_operands(
-            self._points.rows,
-            rows.start,
-            rows.stop,
-            self.centre,
-            self._points.scale,
-            self._share,
-            is_left,
-            operands,
-            norms,
-        )
-
-    def offer(
-        self, others: slice, leaves: list[slice], columns_at_once: int, *, seen: bool = False
-    ) -> None:
-        """Offer some rows to the lists of some leaves.
-
-        Parameters
-        ----------
-        others
-            Which rows.
-        leaves
-            Ranges of lists, no longer than a leaf.
-        columns_at_once
-            How many rows are offered together.
-        seen
-            Whether the rows of each leaf were offered to it already.
-        """
-        width = others.stop - others.start
-        if width > len(self._right):
-            self._right = np.empty((width, self._right.shape[1]), np.float32)
-        self._fill(others, self._right, np.empty(width), is_left=False)
-        points, strip = self._points, self._strip
-        for columns in slabs(width, columns_at_once):
-            n_columns = columns.stop - columns.start
-            padded = round_up(n_columns, _TOGETHER)
-            for leaf in leaves:
-                n_rows = leaf.stop - leaf.start
-                products = self._scratch[: n_rows * padded].reshape(n_rows, padded)
-                np.matmul(self._left[leaf], self._right[columns].T, out=products[:, :n_columns])
-                offer_negative(
-                    products.view(np.int64),
-                    n_columns,
-                    self._left,
-                    self._norms,
-                    points.scale,
-                    self._share,
-                    points.rows,
-                    points.order,
-                    self._sizes,
-                    strip.start + leaf.start,
-                    leaf.start,
-                    others.start + columns.start,
-                    n_rows if seen else 0,
-                    points.form,
-                    self._method,
-                    self._n_neighbors,
-                    self._lists,
-                    self._reach,
-                )
-
-    def closed(self) -> Neighbors:
-        """Return the lists of the K nearest, with room for no more."""
-        lists, n_neighbors = self._lists, self._n_neighbors
-        close_lists(lists, n_neighbors, self._points.n - 1, 0, len(lists.counts))
-        return lists._replace(
-            ids=lists.ids[:, :n_neighbors].copy(),
-            bounds=lists.bounds[:, :n_neighbors].copy(),
-            exact=lists.exact[:, :0],
-        )
+def _read(
+    given: DistanceInput,
+    kept: NDArray[np.int64] | None,
+    extent: Extent,
+    at_rest: tuple[str, str] | None,
+) -> RowReader:
+    """Read the rows, as points are numbered, and see how far they reach."""
+    n, k = given.source.shape
+    shape = (n if kept is None else len(kept)), k
+    if at_rest is None:
+        rows = np.empty(shape)
+        for _ in extent.of(euclidean_parts(given, kept, rows)):
+            pass
+        return RowsInMemory(rows)
+    parts = extent.of(euclidean_parts(given, kept))
+    store, path = at_rest
+    return put_at_rest(
+        parts, shape=shape, dtype=np.dtype(np.float64), store=store, path=f"{path}-read"
+    )
 
 
 def _list_strip(

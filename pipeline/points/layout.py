@@ -2,8 +2,10 @@
 
 Clusters are cut into groups of whole ones that have no more points than an edge together, or of one
 larger one; owners whose distances are wanted into strips likewise, and those of a larger one into
-parts. Cuts follow from the clusters and the edge alone, so that sums over members have the same
-bits wherever they are made.
+parts. Clusters, and the members of each, lie in an order of the points in which near ones mostly
+are neighbours, so that groups are of rows that lie near one another, in memory or at rest. All of
+that follows from the clusters, the order and the edge alone, so that sums over members have the
+same bits wherever they are made.
 """
 
 from __future__ import annotations
@@ -36,9 +38,11 @@ class Layout:
     edge
         Most points that are compared at once.
     slots
-        ``(m,) int64``: where each cluster is, increasing.
+        ``(m,) int64``: where each cluster is, by its first member in the order of the points.
+    ranks
+        ``(m,) int64``: the number of each cluster when they are counted by slot.
     points, weights
-        ``(n,)``: the members, each cluster's in increasing order, and the weight of each.
+        ``(n,)``: the members, each cluster's in the order of the points, and the weight of each.
     starts
         ``(m + 1,) int64``: where the members of each cluster begin.
     sizes, masses, spreads
@@ -49,6 +53,7 @@ class Layout:
 
     edge: int
     slots: NDArray[np.int64]
+    ranks: NDArray[np.int64]
     points: NDArray[np.int64]
     weights: NDArray[np.float64]
     starts: NDArray[np.int64]
@@ -58,16 +63,29 @@ class Layout:
     groups: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(cls, clusters: Clusters, edge: int) -> Layout:
-        """Lay the members of all live clusters out."""
+    def of(cls, clusters: Clusters, edge: int, order: NDArray[np.int64] | None = None) -> Layout:
+        """Lay the members of all live clusters out.
+
+        Parameters
+        ----------
+        clusters, edge
+            Of n points; most points that are compared at once.
+        order
+            ``(n,)``: the points, near ones mostly side by side; None: as they are numbered.
+        """
         labels = labels_of(clusters)
-        slots = np.flatnonzero(clusters.live)
+        if order is None:
+            order = np.arange(len(labels))
+        slots = _in_order(labels, order, int(np.count_nonzero(clusters.live)))
         counts = np.bincount(labels, minlength=len(labels))[slots]
         starts = np.concatenate([[0], np.cumsum(counts)])
-        points = _by_label(labels, slots, starts)
+        points = _by_label(labels, order, slots, starts)
+        ranks = np.empty(len(slots), np.int64)
+        ranks[np.argsort(slots)] = np.arange(len(slots))
         return cls(
             edge=edge,
             slots=slots,
+            ranks=ranks,
             points=points,
             weights=clusters.weights[points],
             starts=starts,
@@ -85,6 +103,11 @@ class Layout:
     def counts(self) -> NDArray[np.int64]:
         """``(m,)``: points of each cluster."""
         return np.diff(self.starts)
+
+    def places(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where the clusters of some slots are among all."""
+        by_slot = np.argsort(self.slots)
+        return by_slot[np.searchsorted(self.slots[by_slot], slots)]
 
     @cached_property
     def clusters(self) -> Clusters:
@@ -143,15 +166,36 @@ class Strip:
 
 
 @jit
-def _by_label(
-    labels: NDArray[np.int64], slots: NDArray[np.int64], starts: NDArray[np.int64]
+def _in_order(
+    labels: NDArray[np.int64], order: NDArray[np.int64], n_labels: int
 ) -> NDArray[np.int64]:
-    """Sort points by their labels, which are of `slots`, and those of one label by number."""
+    """Return all labels, each where its first point is in the order of the points."""
+    is_seen = np.zeros(len(labels), np.bool_)
+    found = np.empty(n_labels, np.int64)
+    n_found = 0
+    for place in range(len(order)):
+        label = labels[order[place]]
+        if not is_seen[label]:
+            is_seen[label] = True
+            found[n_found] = label
+            n_found += 1
+    return found
+
+
+@jit
+def _by_label(
+    labels: NDArray[np.int64],
+    order: NDArray[np.int64],
+    slots: NDArray[np.int64],
+    starts: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Sort points by their labels, in the order of `slots`, and those of one label in `order`."""
     n = len(labels)
     places = np.empty(n, np.int64)
     places[slots] = starts[:-1]
     points = np.empty(n, np.int64)
-    for point in range(n):
+    for place in range(n):
+        point = order[place]
         label = labels[point]
         points[places[label]] = point
         places[label] += 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,10 @@ from clustergrid.pipeline.normalize import Normalization
 from clustergrid.pipeline.points._blocks import add_block, offer_block, offer_listed
 from clustergrid.pipeline.points._squares import PLAIN
 from clustergrid.pipeline.points.base import Pause
+from clustergrid.pipeline.points.held import Held, hold, window_rows
 from clustergrid.pipeline.points.layout import Layout
-from clustergrid.pipeline.points.prepared import ReadOnce, read_values
+from clustergrid.pipeline.points.prepared import ReadOnce, value_pass
+from clustergrid.pipeline.row_reader import RowReader, RowsAtRest, RowsInMemory, put_at_rest
 from clustergrid.pipeline.tiles import tile_distances
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import BLOCK_ROWS, TriangleGrid, round_up
@@ -47,6 +49,18 @@ block costs as much time as so many distances before the first is computed."""
 _PIECES_A_THREAD = 8
 
 
+class _Side(NamedTuple):
+    """Points at one side of a block, and rows that theirs are among."""
+
+    points: NDArray[np.int64]
+    held: Held
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """``(r, k)``."""
+        return self.held.rows[self.held.where(self.points)]
+
+
 class MetricPoints:
     """Points with the distances of any metric; see `Points`.
 
@@ -56,12 +70,22 @@ class MetricPoints:
         The matrix and its metric.
     kept
         ``(n,)`` increasing: which of its rows the points are; None: all.
+    at_rest
+        Store and path where the rows are put, which tasks read; None: every process that computes
+        distances holds them. Nothing else depends on that.
     """
 
     edge = 512
     form = PLAIN
+    order = None
 
-    def __init__(self, given: DistanceInput, kept: NDArray[np.int64] | None) -> None:
+    def __init__(
+        self,
+        given: DistanceInput,
+        kept: NDArray[np.int64] | None,
+        *,
+        at_rest: tuple[str, str] | None = None,
+    ) -> None:
         if given.metric.product is not None and given.metric.function is None:
             raise DataValueError(
                 f"{given.metric.name} distances follow from Euclidean ones: use EuclideanPoints"
@@ -75,28 +99,64 @@ class MetricPoints:
             # These see a whole matrix; the others have the same bits for any block of pairs.
             engine = "counts" if given.metric.counts and self._is_boolean else "direct"
         self._engine = engine
+        self._at_rest = self._put(at_rest)
+        if at_rest is not None:
+            # Those who read rows at rest need no matrix.
+            nothing = np.empty((0, given.source.shape[1]), given.source.dtype)
+            self._given = replace(given, source=ArraySource(nothing), sparse=None)
 
     @property
     def _is_boolean(self) -> bool:
         return self._given.metric.is_boolean or self._given.is_boolean
 
+    def _put(self, at_rest: tuple[str, str] | None) -> RowsAtRest | None:
+        """Put normalized values where they are to be."""
+        if at_rest is None:
+            return None
+        values = value_pass(self._given, self._kept)
+        store, path = at_rest
+        parts = (strip.values for strip in values.strips())
+        return put_at_rest(parts, shape=values.shape, dtype=values.dtype, store=store, path=path)
+
     @property
-    def _values(self) -> NDArray[Any]:
+    def reader(self) -> RowReader:
         """``(n, k)`` normalized values."""
-        return self._prepared.get(lambda: read_values(self._given, self._kept))
+        if self._at_rest is not None:
+            return self._at_rest
+        return RowsInMemory(self._prepared.get(value_pass(self._given, self._kept).to_array))
+
+    def close(self) -> None:
+        """Remove rows at rest."""
+        if self._at_rest is not None:
+            self._at_rest.remove()
+
+    @property
+    def window(self) -> int:
+        """How many points a task may hold beside those at the left."""
+        return window_rows(self.reader)
+
+    def hold(self, points: NDArray[np.int64]) -> Held:
+        """Bring points into memory."""
+        return hold(self.reader, points)
 
     def block(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float64]:
         """Compute the distances of some points to others, ``(l, r)``."""
+        return self._block(self.left(left), self.left(right))
+
+    def _block(self, left: _Side, right: _Side) -> NDArray[np.float64]:
         if self._engine == "function":
             return self._called(left, right)
-        values = self._values
-        behind = round_up(len(left), BLOCK_ROWS)
-        both = np.zeros((behind + len(right), values.shape[1]), values.dtype)
-        both[: len(left)] = values[left]
-        both[behind:] = values[right]
+        n_left, n_right = len(left.points), len(right.points)
+        behind = round_up(n_left, BLOCK_ROWS)
+        rows = self.reader
+        both = np.zeros((behind + n_right, rows.shape[1]), rows.dtype)
+        both[:n_left] = left.values
+        both[behind:] = right.values
         totals = np.ones((len(both), 2))
-        kept = (left, right) if self._kept is None else (self._kept[left], self._kept[right])
-        totals[: len(left)] = self._given.totals[kept[0]]
+        kept = left.points, right.points
+        if self._kept is not None:
+            kept = self._kept[kept[0]], self._kept[kept[1]]
+        totals[:n_left] = self._given.totals[kept[0]]
         totals[behind:] = self._given.totals[kept[1]]
         given = replace(
             self._given,
@@ -108,24 +168,23 @@ class MetricPoints:
             sparse=None,
         )
         try:
-            return tile_distances(given, slice(0, len(left)), slice(behind, len(both)))
+            return tile_distances(given, slice(0, n_left), slice(behind, len(both)))
         except UndefinedPairError as error:
             i, j = error.rows
             pair = sorted((int(kept[0][i]), int(kept[1][j - behind])))
             raise UndefinedPairError((pair[0], pair[1]), error.why) from None
 
-    def _called(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _called(self, left: _Side, right: _Side) -> NDArray[np.float64]:
         """Call the user's function, as SciPy does with the row that comes first at the left."""
         function = self._given.metric.function
         assert function is not None
-        values = self._values
-        is_same = left is right
-        one = values[left].astype(np.float64)
-        other = one if is_same else values[right].astype(np.float64)
-        distances = np.zeros((len(left), len(right)))
-        for a, i in enumerate(left.tolist()):
+        is_same = np.array_equal(left.points, right.points)
+        one = left.values.astype(np.float64)
+        other = one if is_same else right.values.astype(np.float64)
+        distances = np.zeros((len(one), len(other)))
+        for a, i in enumerate(left.points.tolist()):
             end_if_stopped()
-            for b, j in enumerate(right.tolist()):
+            for b, j in enumerate(right.points.tolist()):
                 if i == j or (is_same and b < a):
                     continue
                 pair = (one[a], other[b]) if i < j else (other[b], one[a])
@@ -199,15 +258,16 @@ class MetricPoints:
         close_lists(lists, n_neighbors, self.n - 1, 0, self.n)
         return lists
 
-    def left(self, points: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the points."""
-        return points
+    def left(self, points: NDArray[np.int64]) -> _Side:
+        """Bring points into memory."""
+        return _Side(points, self.hold(points))
 
     def add(
         self,
-        left: NDArray[np.int64],
+        left: _Side,
         left_weights: NDArray[np.float64],
         left_units: NDArray[np.int64],
+        held: Held,
         points: NDArray[np.int64],
         right_weights: NDArray[np.float64],
         right_units: NDArray[np.int64],
@@ -215,7 +275,7 @@ class MetricPoints:
         totals: NDArray[np.float64],
     ) -> None:
         """Reduce the distances of a block into totals."""
-        block = self.block(left, left if np.array_equal(left, points) else points)
+        block = self._block(left, _Side(points, held))
         add_block(block, left_weights, left_units, right_weights, right_units, method, totals)
 
     def list_clusters(

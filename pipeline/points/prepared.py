@@ -1,9 +1,21 @@
-"""Driver: values of a matrix as points, read once by every process that compares them."""
+"""Driver: values of a matrix as points, read once by every process that compares them, or at rest.
+
+::
+
+    matrix ──strips──▶ rows whose Euclidean distances are wanted ──▶ their extent, a sketch of each
+                                       │                                          │ order
+                                       └──────────────▶ rows in that order ◀──────┘
+
+Everything is computed in blocks of `BLOCK_ROWS` points counted from the first, so rows have the
+same bits in memory and at rest; and so does their order, which sums over many of them follow.
+"""
 
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +23,14 @@ from numpy.typing import NDArray
 from clustergrid.pipeline._blas import single_blas_thread
 from clustergrid.pipeline.engines.given import DistanceInput
 from clustergrid.pipeline.execution import end_if_stopped
+from clustergrid.pipeline.row_reader import RowPass, RowReader, in_units
 from clustergrid.storage.errors import DataValueError
-from clustergrid.storage.grid import BLOCK_ROWS, pass_block, slabs
+from clustergrid.storage.grid import BLOCK_ROWS, slabs
 
-__all__ = ["ReadOnce", "is_euclidean", "points_bytes", "read_euclidean", "read_values"]
+__all__ = ["Extent", "ReadOnce", "Sketch", "euclidean_parts", "is_euclidean", "value_pass"]
+
+_SKETCHED = 64
+"""Features of a sketch. A tree of cuts is some twelve deep, and cuts the widest features."""
 
 
 class ReadOnce:
@@ -45,7 +61,16 @@ def is_euclidean(given: DistanceInput) -> bool:
     return given.metric.product is not None and given.metric.function is None
 
 
-def read_euclidean(given: DistanceInput, kept: NDArray[np.int64] | None) -> NDArray[np.float64]:
+def value_pass(given: DistanceInput, kept: NDArray[np.int64] | None) -> RowPass:
+    """Return the pass over normalized values: float64, or as they are where nothing is done."""
+    if given.normalization.axis is None:
+        return RowPass(source=given.source, dtype=given.source.dtype, kept=kept)
+    return RowPass(source=given.source, dtype=np.dtype(np.float64), read=given.values, kept=kept)
+
+
+def euclidean_parts(
+    given: DistanceInput, kept: NDArray[np.int64] | None, out: NDArray[np.float64] | None = None
+) -> Iterator[NDArray[np.float64]]:
     """Read rows, of which Euclidean distances are those of the metric, but for a root or a half.
 
     Where features have no weights the values are as they were read, so that distances have SciPy's
@@ -57,90 +82,177 @@ def read_euclidean(given: DistanceInput, kept: NDArray[np.int64] | None) -> NDAr
         The matrix and a metric that `is_euclidean`.
     kept
         ``(m,)`` increasing: which rows; None: all.
+    out
+        ``(m, k)``, where they are to be put; None: what is yielded is the caller's.
 
-    Returns
-    -------
-    numpy.ndarray
-        ``(m, k)`` float64.
-
-    Raises
+    Yields
     ------
-    DataValueError
-        Squared distances may overflow.
+    numpy.ndarray
+        Some rows each, float64; all but the last parts are of multiples of `BLOCK_ROWS`.
     """
-    rows = _read(given, kept, np.dtype(np.float64))
-    if given.metric.is_unit:
-        means, lengths = given.means_and_lengths(slice(None))
-        if kept is not None:
-            means, lengths = means[kept], lengths[kept]
-        rows -= means[:, None]
-        rows /= lengths[:, None]
-    if given.transform is not None:
-        rows -= rows.mean(axis=0)
-        rows = _transformed(rows, given.transform)
-    elif given.weights is not None:
-        rows -= rows.mean(axis=0)
-        rows *= np.sqrt(given.weights)
-    with np.errstate(over="ignore", invalid="ignore"):
-        widths = rows.max(axis=0) - rows.min(axis=0)
-        overflows = not np.isfinite(np.square(widths).sum())
-    if overflows:
-        raise DataValueError(
-            f"squared {given.metric.name} distances overflow float64, with values up to "
-            f"{np.abs(rows).max():.3g}: scale the matrix"
+    rows = _Rows(given, kept, out)
+    steps: list[_Step] = [_to_length_one] if given.metric.is_unit else []
+    if given.transform is None and given.weights is None:
+        return rows.parts(steps)
+    centre = _mean(rows.parts(steps), rows.n)
+    # In their place the first steps were taken already.
+    steps = [*(steps if out is None else []), partial(_weighted, centre=centre)]
+    return rows.parts(steps)
+
+
+_Step: TypeAlias = Callable[[DistanceInput, NDArray[np.float64], "slice | NDArray[np.int64]"], None]
+"""Called with the input, a block of rows, which it changes, and which rows of the matrix it has."""
+
+
+class _Rows:
+    """The rows of a matrix, in blocks to which something is done first."""
+
+    def __init__(
+        self,
+        given: DistanceInput,
+        kept: NDArray[np.int64] | None,
+        out: NDArray[np.float64] | None,
+    ) -> None:
+        self._given, self._kept, self._out = given, kept, out
+        self._values = RowPass(
+            source=given.source, dtype=np.dtype(np.float64), read=given.values, kept=kept
         )
-    return rows
+        self.n = self._values.shape[0]
+        if out is not None:
+            for _ in self._values.strips(out):
+                pass
+
+    def parts(self, steps: list[_Step]) -> Iterator[NDArray[np.float64]]:
+        start = 0
+        for rows in self._read():
+            for block in slabs(len(rows), BLOCK_ROWS):
+                end_if_stopped()
+                which = slice(start + block.start, start + block.stop)
+                of_matrix = which if self._kept is None else self._kept[which]
+                for step in steps:
+                    step(self._given, rows[block], of_matrix)
+            start += len(rows)
+            yield rows
+
+    def _read(self) -> Iterable[NDArray[np.float64]]:
+        if self._out is not None:
+            out = self._out
+            return (out[part] for part in slabs(len(out), BLOCK_ROWS))
+        return in_units((strip.values for strip in self._values.strips()), BLOCK_ROWS)
 
 
-def _transformed(rows: NDArray[np.float64], transform: NDArray[np.float64]) -> NDArray[np.float64]:
-    with single_blas_thread():
-        for part in slabs(len(rows), BLOCK_ROWS):
-            end_if_stopped()
-            rows[part] = rows[part] @ transform
-    return rows
+def _to_length_one(
+    given: DistanceInput, rows: NDArray[np.float64], which: slice | NDArray[np.int64]
+) -> None:
+    means, lengths = given.means_and_lengths(which)
+    rows -= means[:, None]
+    rows /= lengths[:, None]
 
 
-def read_values(given: DistanceInput, kept: NDArray[np.int64] | None) -> NDArray[Any]:
-    """Read normalized values: float64, or those of the matrix where nothing is done to them."""
-    is_raw = given.normalization.axis is None
-    return _read(given, kept, given.source.dtype if is_raw else np.dtype(np.float64))
+def _weighted(
+    given: DistanceInput,
+    rows: NDArray[np.float64],
+    which: slice | NDArray[np.int64],
+    *,
+    centre: NDArray[np.float64],
+) -> None:
+    del which
+    rows -= centre
+    if given.transform is not None:
+        with single_blas_thread():
+            rows[:] = rows @ given.transform
+    elif given.weights is not None:
+        rows *= np.sqrt(given.weights)
 
 
-def _read(
-    given: DistanceInput, kept: NDArray[np.int64] | None, dtype: np.dtype[Any]
-) -> NDArray[Any]:
-    n, k = given.source.shape
-    values = np.empty((n if kept is None else len(kept), k), dtype)
-    rows_at_once, features_at_once = pass_block((n, k), given.source.chunks)
-    for rows in slabs(n, rows_at_once):
-        first, last = (rows.start, rows.stop)
-        some: slice | NDArray[np.int64] = slice(None)
-        if kept is not None:
-            first, last = np.searchsorted(kept, (rows.start, rows.stop)).tolist()
-            some = kept[first:last] - rows.start
-        for features in slabs(k, features_at_once):
-            end_if_stopped()
-            if dtype == np.float64:
-                block = given.values(rows, features)
-            else:
-                block = given.source.read(rows, features)
-            values[first:last, features] = block[some]
-    return values
+def _mean(parts: Iterable[NDArray[np.float64]], n: int) -> NDArray[np.float64]:
+    total: Any = 0.0
+    for rows in parts:
+        for block in slabs(len(rows), BLOCK_ROWS):
+            total = total + rows[block].sum(axis=0)
+    return np.asarray(total / n)
 
 
-def points_bytes(given: DistanceInput, n_kept: int | None = None) -> int:
-    """Bytes that points take in every process that computes distances, at most.
+class Extent:
+    """How far rows reach, which are shown block by block.
+
+    Attributes
+    ----------
+    least, most, total
+        ``(k,)`` of the rows so far: their minima, maxima and sums.
+    """
+
+    def __init__(self, n_features: int) -> None:
+        self.least = np.full(n_features, np.inf)
+        self.most = np.full(n_features, -np.inf)
+        self.total = np.zeros(n_features)
+        self._n = 0
+
+    def of(self, parts: Iterable[NDArray[np.float64]]) -> Iterator[NDArray[np.float64]]:
+        """Pass rows on, of multiples of `BLOCK_ROWS`, and remember how far they reach."""
+        for rows in parts:
+            for block in slabs(len(rows), BLOCK_ROWS):
+                np.minimum(self.least, rows[block].min(axis=0), out=self.least)
+                np.maximum(self.most, rows[block].max(axis=0), out=self.most)
+                self.total += rows[block].sum(axis=0)
+            self._n += len(rows)
+            yield rows
+
+    @property
+    def centre(self) -> NDArray[np.float64]:
+        """``(k,)``: the mean of all rows."""
+        return self.total / self._n
+
+    @property
+    def radius(self) -> float:
+        """What no row is farther from the centre than."""
+        ways = np.maximum(self.most - self.centre, self.centre - self.least)
+        return float(np.sqrt(np.square(ways).sum()))
+
+    def check(self, metric_name: str) -> None:
+        """Refuse rows whose squared distances may overflow.
+
+        Raises
+        ------
+        DataValueError
+            They may.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            overflows = not np.isfinite(np.square(self.most - self.least).sum())
+        if overflows:
+            largest = max(np.abs(self.least).max(), np.abs(self.most).max())
+            raise DataValueError(
+                f"squared {metric_name} distances overflow float64, with values up to "
+                f"{largest:.3g}: scale the matrix"
+            )
+
+
+class Sketch:
+    """The widest features of rows, in single precision: enough to see which are near.
 
     Parameters
     ----------
-    given
-        The matrix and its metric.
-    n_kept
-        How many of its rows are points; None: all.
+    extent
+        Of all rows.
     """
-    n, k = given.source.shape
-    n = n if n_kept is None else n_kept
-    if not is_euclidean(given) and given.normalization.axis is None:
-        return n * k * given.source.dtype.itemsize
-    # Twice while they are put in order.
-    return 2 * n * k * 8
+
+    def __init__(self, extent: Extent) -> None:
+        widths = extent.most - extent.least
+        self._features = np.argsort(-widths, kind="stable")[:_SKETCHED]
+        self._least = extent.least[self._features]
+        exponent = int(np.frexp(widths.max(initial=0.0))[1])
+        self._scale = float(np.ldexp(1.0, int(np.clip(-exponent, -1000, 1000))))
+
+    def of(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Sketch some rows, ``(r, k)``."""
+        some = (rows[:, self._features] - self._least) * self._scale
+        return np.asarray(some, np.float32)
+
+    def of_all(self, reader: RowReader) -> NDArray[np.float32]:
+        """Sketch all rows."""
+        n = reader.shape[0]
+        sketches = np.empty((n, len(self._features)), np.float32)
+        for block in slabs(n, max(BLOCK_ROWS, reader.rows_together)):
+            end_if_stopped()
+            sketches[block] = self.of(reader.block(block.start, block.stop))
+        return sketches

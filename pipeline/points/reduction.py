@@ -19,6 +19,7 @@ from clustergrid.pipeline.hierarchy._neighbors import (
 )
 from clustergrid.pipeline.points._blocks import finish_totals, offer_row, put_both_ways
 from clustergrid.pipeline.points.base import Points
+from clustergrid.pipeline.points.held import Window
 from clustergrid.pipeline.points.layout import Layout, Strip
 
 __all__ = ["Found", "Wanted", "finish_strip", "join_parts", "reduce_strip"]
@@ -40,7 +41,7 @@ class Wanted:
     n_neighbors
         K, where lists are wanted; else distances are.
     square
-        Where tasks that share this process's memory put distances, both ways, ``(m, m)``.
+        Where tasks that share this process's memory put distances, both ways, ``(m, m)`` by slot.
     """
 
     layout: Layout
@@ -111,16 +112,19 @@ def _totals_by_group(
         left = points.left(layout.points[some])
         sides.append((left, layout.weights[some], units[start : start + edge]))
     nothing = nothing_yet.python(wanted.method)
+    held = Window(points, layout, last=layout.starts[layout.groups[strip.last_group][1]])
     for first, last in layout.groups[strip.first_group : strip.last_group + 1]:
         totals = np.full((len(strip.owners), last - first), nothing)
         begin, end = layout.starts[first], layout.starts[last]
         of = np.repeat(np.arange(last - first), layout.counts[first:last])
-        for side in sides:
-            for start in range(begin, end, edge):
+        for start in range(begin, end, edge):
+            stop = min(start + edge, end)
+            right = held.over(start, stop)
+            for side in sides:
                 end_if_stopped()
-                stop = min(start + edge, end)
                 points.add(
                     *side,
+                    right,
                     layout.points[start:stop],
                     layout.weights[start:stop],
                     of[start - begin : stop - begin],
@@ -147,7 +151,7 @@ def _finished(
         if n_neighbors is not None:
             offer_row(totals, strip.owners, first, layout.slots, n_neighbors, lists, reach)
         elif wanted.square is not None:
-            put_both_ways(totals, strip.begin, first, wanted.square)
+            put_both_ways(totals, strip.begin, first, layout.ranks, wanted.square)
         else:
             distances.append(totals)
     if n_neighbors is not None:

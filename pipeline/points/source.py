@@ -63,6 +63,13 @@ class PointSource:
             self._shared, clusters, method, n_neighbors, self._executor, pause
         )
 
+    def close(self) -> None:
+        """Remove rows that were put at rest."""
+        self._points.close()
+
+    def _layout(self, clusters: Clusters) -> Layout:
+        return Layout.of(clusters, self._points.edge, self._points.order)
+
     def nearest_clusters(
         self,
         clusters: Clusters,
@@ -72,12 +79,15 @@ class PointSource:
         pause: Pause,
     ) -> Neighbors:
         """List the K nearest clusters of some clusters, one owner a row."""
-        layout = Layout.of(clusters, self._points.edge)
+        layout = self._layout(clusters)
         lists = open_lists(len(owners), n_neighbors)
+        places = layout.places(owners)
+        # Those of a strip are to lie near one another.
+        order = np.argsort(places)
 
         def take(strip: Strip, found: Found) -> None:
             assert isinstance(found, Neighbors)
-            put = slice(strip.begin, strip.begin + len(strip.owners))
+            put = order[strip.begin : strip.begin + len(strip.owners)]
             lists.ids[put] = found.ids
             lists.bounds[put] = found.bounds
             lists.exact[put] = found.exact
@@ -85,35 +95,36 @@ class PointSource:
             lists.tau[put] = found.tau
 
         wanted = Wanted(layout=layout, method=CODES[method], n_neighbors=n_neighbors)
-        self._reduce(wanted, np.searchsorted(layout.slots, owners), take, pause)
+        self._reduce(wanted, places[order], take, pause)
         return lists
 
     def rows(
         self, clusters: Clusters, method: str, owners: NDArray[np.int64], pause: Pause
     ) -> NDArray[np.float64]:
         """Compute the distances of some clusters to all, ``(len(owners), m)``."""
-        layout = Layout.of(clusters, self._points.edge)
-        places = np.searchsorted(layout.slots, owners)
+        layout = self._layout(clusters)
+        places = layout.places(owners)
         rows = np.empty((len(owners), len(layout)))
 
         def take(strip: Strip, found: Found) -> None:
             columns = slice(layout.groups[strip.first_group][0], layout.groups[strip.last_group][1])
-            rows[strip.begin : strip.begin + len(strip.owners), columns] = found
+            rows[strip.begin : strip.begin + len(strip.owners), layout.ranks[columns]] = found
 
         self._reduce(Wanted(layout=layout, method=CODES[method]), places, take, pause)
-        rows[np.arange(len(owners)), places] = np.inf
+        rows[np.arange(len(owners)), layout.ranks[places]] = np.inf
         return rows
 
     def square(self, clusters: Clusters, method: str, pause: Pause) -> NDArray[np.float64]:
         """Make the symmetric distances of the live clusters; each pair of points is seen once."""
-        layout = Layout.of(clusters, self._points.edge)
+        layout = self._layout(clusters)
         square = np.empty((len(layout), len(layout)))
         in_place = square if self._executor.in_process else None
 
         def take(strip: Strip, found: Found) -> None:
             if found is not None:
                 assert not isinstance(found, Neighbors)
-                put_both_ways(found, strip.begin, layout.groups[strip.first_group][0], square)
+                first = layout.groups[strip.first_group][0]
+                put_both_ways(found, strip.begin, first, layout.ranks, square)
 
         wanted = Wanted(layout=layout, method=CODES[method], square=in_place)
         self._reduce(wanted, None, take, pause)
@@ -130,8 +141,8 @@ class PointSource:
         """Compute the distances of pairs of clusters, one a pair."""
         if len(first) == 0:
             return np.empty(0)
-        layout = Layout.of(clusters, self._points.edge)
-        one, other = (np.searchsorted(layout.slots, slots) for slots in (first, second))
+        layout = self._layout(clusters)
+        one, other = layout.places(first), layout.places(second)
         code = CODES[method]
         totals = self._points.pair_totals(
             self._shared, layout, code, one, other, self._executor, pause

@@ -7,10 +7,10 @@ of a few near clusters of each, and in the end the square of the clusters that a
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
 import numpy as np
 
-from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.hierarchy import Duplicates, linkage_matrix
 from clustergrid.pipeline.hierarchy.certified import Limits, cluster_certified
@@ -18,9 +18,8 @@ from clustergrid.pipeline.hierarchy.source import DistanceSource
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.points.euclidean import EuclideanPoints
 from clustergrid.pipeline.points.metric import MetricPoints
-from clustergrid.pipeline.points.prepared import is_euclidean, points_bytes
+from clustergrid.pipeline.points.prepared import is_euclidean
 from clustergrid.pipeline.points.source import PointSource
-from clustergrid.pipeline.sizes import format_bytes
 from clustergrid.pipeline.tiles import DistanceInput
 from clustergrid.pipeline.tree_progress import tell_reached
 
@@ -32,7 +31,7 @@ def point_source(
     duplicates: Duplicates | None = None,
     *,
     executor: Executor,
-    points_limit_bytes: int | None = None,
+    at_rest: tuple[str, str] | None = None,
 ) -> PointSource:
     """Read the rows of a matrix as a source of cluster distances.
 
@@ -44,28 +43,21 @@ def point_source(
         Which rows are kept, and what the others are identical to; None where all are.
     executor
         Where distances are computed.
-    points_limit_bytes
-        What the points may take, in every process that computes distances; None: no limit.
+    at_rest
+        The store, and the name in it, where rows are put from which tasks read what they need;
+        the caller closes the source. None: every process that computes distances holds all of
+        them. Distances have the same bits.
 
     Raises
     ------
-    MemoryLimitError
-        The points take more.
     DataValueError
         Squared distances may overflow.
+    StorageError
+        Rows cannot be put at rest.
     """
-    needed = points_bytes(given, None if duplicates is None else len(duplicates.kept))
-    if points_limit_bytes is not None and needed > points_limit_bytes:
-        raise MemoryLimitError(
-            f"the rows take {format_bytes(needed)} in memory in every process that computes "
-            f"distances, and the limit is {format_bytes(points_limit_bytes)}: give more memory, or "
-            "select features",
-            needed_bytes=needed,
-            limit_bytes=points_limit_bytes,
-        )
     kept = None if duplicates is None else duplicates.kept
-    points = EuclideanPoints(given, kept) if is_euclidean(given) else MetricPoints(given, kept)
-    return PointSource(points, executor=executor)
+    kind = EuclideanPoints if is_euclidean(given) else MetricPoints
+    return PointSource(kind(given, kept, at_rest=at_rest), executor=executor)
 
 
 def point_tree(
@@ -74,7 +66,7 @@ def point_tree(
     duplicates: Duplicates | None,
     *,
     limits: Limits,
-    points_limit_bytes: int | None = None,
+    at_rest: tuple[str, str] | None = None,
     executor: Executor,
     progress: Progress,
     name: str,
@@ -94,8 +86,8 @@ def point_tree(
     limits
         How many clusters may be left for the square of their distances, the length of the lists,
         and threads.
-    points_limit_bytes
-        As of `point_source`.
+    at_rest
+        As of `point_source`; the rows go when the tree is done.
     executor, progress, name, why
         Where distances are computed, who is told, as which stage, and why so.
     recorded
@@ -109,15 +101,15 @@ def point_tree(
     Raises
     ------
     MemoryLimitError
-        The points take more than their limit, or rows of distances do.
+        Rows of distances take more than the limits allow.
     DataValueError
         The method is another one, a pair has no distance, or squared distances may overflow.
     """
     n = given.source.shape[0]
-    with progress.stage(name, total=max(1, n - 1), unit="merges", why=why) as stage:
-        source = point_source(
-            given, duplicates, executor=executor, points_limit_bytes=points_limit_bytes
-        )
+    with (
+        progress.stage(name, total=max(1, n - 1), unit="merges", why=why) as stage,
+        closing(point_source(given, duplicates, executor=executor, at_rest=at_rest)) as source,
+    ):
         merges = cluster_certified(
             source if recorded is None else recorded(source),
             method,

@@ -5,14 +5,12 @@ import pytest
 from scipy.spatial.distance import pdist, squareform
 
 from clustergrid.pipeline.engines.base import UndefinedPairError
-from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.hierarchy._clusters import open_clusters
 from clustergrid.pipeline.hierarchy.condensed import CondensedSource
-from clustergrid.pipeline.points import euclidean, layout, reduction
+from clustergrid.pipeline.points import euclidean, layout, pairs, reduction, strip_lists
 from clustergrid.pipeline.points.euclidean import EuclideanPoints
 from clustergrid.pipeline.points.metric import MetricPoints
-from clustergrid.pipeline.points.tree import point_source
 from clustergrid.pipeline.tiles import tile_distances
 from clustergrid.storage.errors import DataValueError
 from tests.pipeline.hierarchy.kinds import KINDS
@@ -247,11 +245,11 @@ def small_edges(monkeypatch):
     for kind in (EuclideanPoints, MetricPoints):
         monkeypatch.setattr(kind, "edge", 8)
     monkeypatch.setattr(layout, "PARTS_OF_EDGES", 2)
-    for name in ("_LEAF",):
-        monkeypatch.setattr(euclidean, name, 8)
+    for module in (euclidean, strip_lists):
+        monkeypatch.setattr(module, "LEAF", 8)
+        monkeypatch.setattr(module, "COLUMNS", 64)
     monkeypatch.setattr(euclidean, "_STRIP_ROWS", 16)
-    monkeypatch.setattr(euclidean, "_COLUMNS", 64)
-    monkeypatch.setattr(euclidean, "_PAIRS_A_PIECE", 50)
+    monkeypatch.setattr(pairs, "_PAIRS_A_PIECE", 50)
 
 
 @pytest.mark.parametrize("n_merges", [0, 100, 140, 149])
@@ -325,13 +323,6 @@ def test_what_overflows_is_refused():
     values = np.array([[0.0], [1e200], [-1e200]])
     with pytest.raises(DataValueError, match=r"overflow float64, with values up to 1e\+200: scale"):
         source_of(given_of(values))
-
-
-def test_rows_that_take_too_much_are_refused():
-    given = given_of(normal(50, 20))
-    with pytest.raises(MemoryLimitError, match="the limit is 10 kB: give more memory") as error:
-        point_source(given, executor=SerialExecutor(), points_limit_bytes=10_000)
-    assert error.value.needed_bytes == 16_000
 
 
 @pytest.mark.parametrize("name", ["euclidean", "cityblock"])

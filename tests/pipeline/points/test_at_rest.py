@@ -1,0 +1,161 @@
+"""Rows at rest give the bits that rows in memory give, whatever tasks may hold of them."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from clustergrid.pipeline import row_reader
+from clustergrid.pipeline.duplicates import find_duplicates
+from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
+from clustergrid.pipeline.hierarchy._clusters import CODES, join, open_clusters
+from clustergrid.pipeline.hierarchy.certified import Limits
+from clustergrid.pipeline.monitor import Progress
+from clustergrid.pipeline.points import held
+from clustergrid.pipeline.points.layout import Layout
+from clustergrid.pipeline.points.pairs import PairParts
+from clustergrid.pipeline.points.tree import point_source, point_tree
+from clustergrid.pipeline.row_reader import RowsAtRest
+from clustergrid.storage.source import ArraySource
+from tests.pipeline.points.cases import case, given_of, ignore, normal, some_clusters
+
+METRICS = (
+    *("euclidean", "sqeuclidean", "mahalanobis", "weighted euclidean", "weighted correlation"),
+    *("cityblock", "jaccard", "nan_euclidean", "function"),
+)
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    """Let tasks hold few rows, of small chunks."""
+    monkeypatch.setattr(row_reader, "CHUNK_VALUES", 1)
+    monkeypatch.setattr(held, "_WINDOW_VALUES", 1)
+    monkeypatch.setattr(held, "_LEAST_WINDOW", 100)
+
+
+def both_of(given, tmp_path, executor=None):
+    executor = executor or SerialExecutor()
+    return (
+        point_source(given, executor=executor),
+        point_source(given, executor=executor, at_rest=(str(tmp_path), "points")),
+    )
+
+
+def assert_same_lists(one, other):
+    np.testing.assert_array_equal(one.counts, other.counts)
+    np.testing.assert_array_equal(one.tau, other.tau)
+    for owner, count in enumerate(one.counts):
+        entries = [
+            sorted(zip(lists.ids[owner, :count], lists.bounds[owner, :count], strict=True))
+            for lists in (one, other)
+        ]
+        assert entries[0] == entries[1]
+
+
+def assert_same_answers(here, rest, clusters, method):
+    slots = np.flatnonzero(clusters.live)
+    owners = slots[:: max(1, len(slots) // 20)]
+    assert_same_lists(
+        *[each.nearest_clusters(clusters, method, 5, owners, ignore) for each in (here, rest)]
+    )
+    rng = np.random.default_rng(0)
+    first, second = np.sort(rng.choice(slots, (60, 2)), axis=1).T
+    is_pair = first < second
+    pairs = first[is_pair], second[is_pair]
+    for one, other in (
+        (each.square(clusters, method, ignore) for each in (here, rest)),
+        (each.rows(clusters, method, owners[:7], ignore) for each in (here, rest)),
+        (each.distances(clusters, method, *pairs, ignore) for each in (here, rest)),
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_answer_has_the_same_bits(small_windows, tmp_path, name):
+    n = 330 if name != "function" else 90
+    _, given = case(name, n, 9)
+    here, rest = both_of(given, tmp_path)
+    clusters = open_clusters(np.ones(n, np.int64), "average")
+    assert_same_lists(
+        *[each.nearest_points(clusters, "average", 6, ignore) for each in (here, rest)]
+    )
+    for method, n_merges in (("average", 60), ("complete", n - 12)):
+        clusters = some_clusters(n, method, n_merges=n_merges)
+        assert_same_answers(here, rest, clusters, method)
+    rest.close()
+    assert not (tmp_path / "points").exists()
+
+
+@pytest.mark.parametrize("method", ["average", "weighted", "complete"])
+def test_clusters_larger_than_what_tasks_hold(small_windows, tmp_path, method):
+    n = 1400
+    given = given_of(normal(n, 3))
+    here, rest = both_of(given, tmp_path)
+    clusters = open_clusters(np.ones(n, np.int64), method)
+    for low, high in ((0, 620), (650, 1300)):
+        for member in range(low + 1, high):
+            join(clusters, CODES[method], low, member, 1.0)
+    assert_same_answers(here, rest, clusters, method)
+    layout = Layout.of(clusters, 512, here._points.order)
+    large = np.argsort(-layout.counts, kind="stable")[:2]
+    parts = PairParts(layout, large[:1], large[1:])
+    assert len(parts.pairs) == 4
+    distance = here.distances(clusters, method, np.array([0]), np.array([650]), ignore)
+    row = here.rows(clusters, method, np.array([0]), ignore)[0]
+    np.testing.assert_allclose(distance, row[np.flatnonzero(clusters.live) == 650], rtol=1e-12)
+
+
+def test_parts_of_pairs_come_once_and_within_their_limit():
+    clusters = some_clusters(3000, "average", n_merges=2990)
+    layout = Layout.of(clusters, 512)
+    first, second = np.triu_indices(10, 1)
+    parts = PairParts(layout, first, second)
+    assert (np.diff(parts.pairs) >= 0).all()
+    assert len(parts.pairs) > len(first)
+    counts, seen = layout.counts, np.zeros(len(parts.pairs), np.int64)
+    work = np.zeros(len(first), np.int64)
+    for part in parts.batches(1500):
+        assert len(part.members) <= 1500 or len(part.numbers) == 1
+        seen[part.numbers] += 1
+        n_members = np.diff(part.starts)
+        assert n_members.max() <= 512
+        products = n_members[part.first] * n_members[part.second]
+        np.add.at(work, parts.pairs[part.numbers], products)
+    np.testing.assert_array_equal(seen, 1)
+    np.testing.assert_array_equal(work, counts[first] * counts[second])
+
+
+@pytest.mark.parametrize("name", ["euclidean", "correlation", "cityblock"])
+def test_trees_have_the_same_bits_on_any_executor(small_windows, client, tmp_path, name):
+    values = normal(500, 6)[np.random.default_rng(1).integers(0, 500, 640)]
+    given = given_of(values, name)
+    duplicates = find_duplicates(
+        ArraySource(values), SerialExecutor(), Progress(), name="duplicates"
+    )
+
+    def tree(executor, at_rest):
+        return point_tree(
+            given,
+            "average",
+            duplicates,
+            limits=Limits(most_clusters=40, n_neighbors=5),
+            at_rest=at_rest,
+            executor=executor,
+            progress=Progress(),
+            name="linkage-row",
+        )
+
+    expected = tree(SerialExecutor(), None)
+    for executor in (SerialExecutor(), ThreadsExecutor(3), DaskExecutor(client)):
+        Z = tree(executor, (str(tmp_path), "points"))
+        np.testing.assert_array_equal(Z, expected)
+        assert list(tmp_path.glob("points*")) == []
+
+
+def test_tasks_are_sent_no_rows(tmp_path):
+    given = given_of(np.random.default_rng(0).normal(size=(4000, 50)))
+    _, rest = both_of(given, tmp_path)
+    points = rest._points
+    assert isinstance(points.reader, RowsAtRest)
+    # Of the matrix itself, which is in memory here, tasks need nothing.
+    assert len(pickle.dumps(points)) < 8 * 4000 * 10
