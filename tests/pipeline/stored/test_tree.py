@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scipy.cluster.hierarchy import is_valid_linkage, linkage
 from scipy.spatial.distance import pdist
 
 from clustergrid.pipeline.errors import MemoryLimitError
@@ -22,7 +21,7 @@ from tests.pipeline.hierarchy.kinds import (
     KINDS,
     UNTIED,
     assert_every_merge_is_a_minimum,
-    clades,
+    assert_scipys,
 )
 from tests.pipeline.stored.matrices import PLACES, tiles_at_rest, tiles_in, tiles_in_memory
 
@@ -37,15 +36,6 @@ def tree_of(distances, method, *, memory_bytes=10**9, executor=None, **options):
         name="linkage",
         **options,
     )
-
-
-def assert_scipys(Z, vector, method, *, untied):
-    expected = linkage(vector.astype(np.float64), method)
-    assert is_valid_linkage(Z)
-    scale = np.abs(vector).max()
-    np.testing.assert_allclose(Z[:, 2], expected[:, 2], rtol=1e-10, atol=1e-14 * scale)
-    if untied:
-        np.testing.assert_array_equal(clades(Z), clades(expected))
 
 
 @pytest.mark.parametrize("method", REDUCIBLE_METHODS)
@@ -64,6 +54,18 @@ def test_heights_and_clades_are_scipys(monkeypatch, n, kind, method):
         for n_neighbors in (1, 6, 64):
             Z = tree_of(tiles_in_memory(given, 32), method, n_neighbors=n_neighbors)
             assert_scipys(Z, given, method, untied=kind in UNTIED and dtype == np.float64)
+
+
+@pytest.mark.parametrize("n", [25, 130])
+@pytest.mark.parametrize("method", REDUCIBLE_METHODS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_merge_is_a_minimum(monkeypatch, kind, method, n):
+    monkeypatch.setattr(regions, "REGION_ROWS", 64)
+    monkeypatch.setattr(regions, "REGION_COLUMNS", 128)
+    vector = pdist(KINDS[kind](np.random.default_rng(0), n))
+    for n_neighbors in (2, 64):
+        Z = tree_of(tiles_in_memory(vector, 32), method, n_neighbors=n_neighbors)
+        assert_every_merge_is_a_minimum(Z, vector, method)
 
 
 @settings(
