@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
-__all__ = ["Kernel", "inline", "jit", "load_compiler"]
+__all__ = ["Kernel", "borrowing", "inline", "jit", "load_compiler"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,10 +35,13 @@ class Kernel(Generic[P, R]):
         loading. Kernels that it calls are compiled all the same.
     """
 
-    def __init__(self, function: Callable[P, R], *, inline: bool = False) -> None:
+    def __init__(
+        self, function: Callable[P, R], *, inline: bool = False, borrows: bool = False
+    ) -> None:
         functools.update_wrapper(self, function)
         self.python = function
         self._inline = inline
+        self._borrows = borrows
         self._compiled: Callable[P, R] | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -64,7 +67,11 @@ class Kernel(Generic[P, R]):
             if isinstance(other, Kernel):
                 function.__globals__[name] = other.compiled
         compiled: Callable[P, R] = numba.njit(
-            cache=True, nogil=True, error_model="numpy", forceinline=self._inline
+            cache=True,
+            nogil=True,
+            error_model="numpy",
+            forceinline=self._inline,
+            _nrt=not self._borrows,
         )(function)
         return compiled
 
@@ -97,6 +104,24 @@ def inline(function: Callable[P, R]) -> Kernel[P, R]:
     9.0
     """
     return Kernel(function, inline=True)
+
+
+def borrowing(function: Callable[P, R]) -> Kernel[P, R]:
+    """Compile a function that makes no arrays, and counts no references to those it is given.
+
+    Numba counts them wherever arrays are taken out of tuples or handed on. That is an atomic
+    addition, for which two threads that share an array wait: in short loops most of their time.
+    Slices of what is given are no new arrays, and may be made.
+
+    Examples
+    --------
+    >>> @borrowing
+    ... def last(values: "NDArray[np.float64]") -> float:
+    ...     return values[-1]
+    >>> last.python([1.0, 2.0])
+    2.0
+    """
+    return Kernel(function, borrows=True)
 
 
 def load_compiler() -> None:

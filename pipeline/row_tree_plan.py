@@ -15,9 +15,6 @@ MOST_IN_A_SQUARE = 16_384
 LIST_LENGTH = 64
 """Near clusters that are listed of each: more leave fewer, and take longer."""
 
-_THREADS = 8
-"""That limits are reckoned with, so that a tree has the same bits on more or fewer."""
-
 _LEAST_TASK_BYTES = 48_000_000
 """Of a task: totals of a strip of clusters, products, lists."""
 
@@ -27,6 +24,12 @@ _BLOCK_ROWS = 1024
 ROWS_A_TASK, _STRIP_VALUES = 2048, 2**22
 """Rows of a strip whose lists a task makes, and values of long ones."""
 
+_WINDOW_VALUES = 2**21
+"""Of rows at rest that a task holds together."""
+
+_READ_BYTES = 20 * 2**20
+"""Of chunks of rows that are read at once: zarr reads ten, encoded and decoded."""
+
 _ENTRY_BYTES = 13
 """Of an entry of a list at rest."""
 
@@ -35,6 +38,10 @@ _LISTS_AT_REST = 5
 
 _POINT_BYTES = 2 * 8
 """Of a value where clusters are points: twice, while rows are put in order."""
+
+_ORDERED_BYTES, _SKETCHED = 2 * 8, 64
+"""Of a point whose row is at rest: its place, and the point of each place; and values of its
+sketch, from which the order of the rows follows, in single precision."""
 
 _SUMMARY_BYTES = 8 + 8 + 4
 """Of a value where clusters have means: the row's, the mean's, and that in single precision."""
@@ -83,16 +90,33 @@ class RowTreeMemory:
         ``summaries`` or ``points``.
     threads
         Of the driver's process.
+    at_rest
+        Whether rows are put at rest, and tasks read those that they compare.
     """
 
     n: int
     k: int
     way: str
     threads: int = 1
+    at_rest: bool = False
+
+    @property
+    def resting(self) -> RowTreeMemory:
+        """What a tree takes whose rows are at rest, if they can be: the least of memory.
+
+        Examples
+        --------
+        >>> memory = RowTreeMemory(n=1_000_000, k=2_000, way="points")
+        >>> memory.rows_bytes, memory.resting.rows_bytes
+        (32000000000, 272000000)
+        """
+        return replace(self, at_rest=self.way == "points")
 
     @property
     def rows_bytes(self) -> int:
         """Of the rows, in the driver, and in every worker process."""
+        if self.at_rest:
+            return self.n * (_ORDERED_BYTES + 4 * min(self.k, _SKETCHED))
         return self.n * self.k * (_SUMMARY_BYTES if self.way == "summaries" else _POINT_BYTES)
 
     @property
@@ -100,7 +124,17 @@ class RowTreeMemory:
         """Of a task, beside the rows."""
         strip = min(ROWS_A_TASK, max(_BLOCK_ROWS, _STRIP_VALUES // max(1, self.k)), self.n)
         block = 3 * min(_BLOCK_ROWS, self.n)
-        return _LEAST_TASK_BYTES + 8 * self.k * (strip + block)
+        in_memory = _LEAST_TASK_BYTES + 8 * self.k * (strip + block)
+        if not self.at_rest:
+            return in_memory
+        # Rows of a strip besides their operands, which are half as large; or of a window.
+        window = min(self.n, max(_BLOCK_ROWS, _WINDOW_VALUES // max(1, self.k)))
+        return in_memory + _READ_BYTES + 8 * self.k * max(strip // 2, window - strip)
+
+    @property
+    def rest_bytes(self) -> int:
+        """Of the rows at rest, twice while they are put in order."""
+        return 2 * 8 * self.n * self.k if self.at_rest else 0
 
     @property
     def records_bytes(self) -> int:
@@ -110,7 +144,7 @@ class RowTreeMemory:
     @property
     def least_bytes(self) -> int:
         """The least that will do in the driver, beside rows and tasks."""
-        return Limits.least_bytes(self.n, threads=max(_THREADS, self.threads))
+        return Limits.least_bytes(self.n)
 
     @property
     def useful_bytes(self) -> int:
@@ -137,10 +171,8 @@ class RowTreeMemory:
         --------
         >>> memory = RowTreeMemory(n=200_000, k=50, way="summaries")
         >>> memory.limits(10**9).most_clusters, memory.limits(10**11).most_clusters
-        (10383, 25000)
+        (10300, 25000)
         """
-        limits = Limits.within(
-            min(memory_bytes, self.useful_bytes), n=self.n, threads=max(_THREADS, self.threads)
-        )
-        most = min(limits.most_clusters, self.most_clusters)
-        return replace(limits, most_clusters=most, threads=self.threads)
+        used_bytes = min(memory_bytes, self.useful_bytes)
+        limits = Limits.within(used_bytes, n=self.n, threads=self.threads)
+        return replace(limits, most_clusters=min(limits.most_clusters, self.most_clusters))

@@ -155,12 +155,11 @@ def condensed_tree(
 def _limits_beside(condensed_bytes: int, n: int, memory_bytes: int) -> Limits:
     """Let rounds on a condensed matrix take about as much as that; lists of few points take more.
 
-    Of enough memory they know nothing, nor of threads, so that the tree does not.
+    Of enough memory they know nothing, so that the tree does not.
     """
-    threads = available_cores()
     wanted = int(_BESIDE_SHARE * condensed_bytes)
-    useful = max(wanted, Limits.least_bytes(n, threads=threads))
-    return Limits.within(min(useful, memory_bytes), n=n, threads=threads)
+    useful = max(wanted, Limits.least_bytes(n))
+    return Limits.within(min(useful, memory_bytes), n=n, threads=available_cores())
 
 
 def tiles_tree(

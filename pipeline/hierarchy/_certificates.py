@@ -6,7 +6,7 @@ distance of at most `tau`. Two clusters that are nearest to one another may be m
 all other such pairs: the methods are reducible, no union is nearer to a third cluster than the
 nearer of its parts.
 
-A round has four parts, each over ranges of clusters that threads can share:
+A round has four parts, each but the second over ranges of clusters that threads can share:
 
 1. `find_nearest` looks into the lists that changed, and asks for the exact distances it needs.
 2. `match` pairs clusters that are nearest to one another.
@@ -23,9 +23,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clustergrid.pipeline._jit import jit
+from clustergrid.pipeline._jit import borrowing
 from clustergrid.pipeline.hierarchy._clusters import Clusters, join
-from clustergrid.pipeline.hierarchy._neighbors import Neighbors, proves
+from clustergrid.pipeline.hierarchy._neighbors import Neighbors, least_bound, proves
 
 __all__ = [
     "Round",
@@ -72,23 +72,36 @@ def open_round(n: int) -> Round:
     )
 
 
-@jit
+@borrowing
 def find_nearest(
     lists: Neighbors,
     rounds: Round,
     owners: NDArray[np.int64],
     most_each: int,
     wanted: NDArray[np.int64],
+    start: int,
+    stop: int,
 ) -> int:
-    """Look up the nearest neighbours of `owners`; return how many distances that takes.
+    """Look up the nearest neighbours of the owners `start` to `stop`.
 
     Where the least bound in a list is no distance, though small enough to be the nearest, nothing
     is settled, and the owner stays `changed`. `wanted`, ``(len(owners) * most_each, 2)``, gets
     pairs of clusters, the lower slot first, of which the distances are needed: that one, and up to
-    `most_each` in all that may turn out to be nearer.
+    `most_each` in all that may turn out to be nearer. They begin at ``start * most_each``.
+
+    Threads may take different owners at once, though an owner's list learns from those of others,
+    which may be learning: of two entries for one pair that are both bounds, each becomes the
+    greater of the two, whichever is read first; and of one that is a distance nothing is learnt by
+    which it would change.
+
+    Returns
+    -------
+    int
+        How many pairs are wanted.
     """
-    n_wanted = 0
-    for owner in owners:
+    begin = start * most_each
+    end = begin
+    for owner in owners[start:stop]:
         best = _nearest_entry(lists, owner)
         while best >= 0 and _tighten(lists, owner, best):
             best = _nearest_entry(lists, owner)
@@ -103,11 +116,11 @@ def find_nearest(
             rounds.distance[owner] = lists.bounds[owner, best]
             continue
         rounds.changed[owner] = True
-        n_wanted = _want(lists, owner, best, most_each, wanted, n_wanted)
-    return n_wanted
+        end = _want(lists, owner, best, most_each, wanted, end)
+    return end - begin
 
 
-@jit
+@borrowing
 def _want(
     lists: Neighbors,
     owner: int,
@@ -142,19 +155,17 @@ def _want(
     return n_wanted
 
 
-@jit
+@borrowing
 def _is_after(lists: Neighbors, owner: int, entry: int, bound: float, other: int) -> bool:
     known = lists.bounds[owner, entry]
     return bool(known > bound or (known == bound and lists.ids[owner, entry] > other))
 
 
-@jit
+@borrowing
 def _nearest_entry(lists: Neighbors, owner: int) -> int:
     count = lists.counts[owner]
     bounds = lists.bounds[owner, :count]
-    least = np.inf
-    for entry in range(count):
-        least = bounds[entry] if bounds[entry] < least else least
+    least = least_bound(bounds)
     best = -1
     for entry in range(count):
         if bounds[entry] == least and (best < 0 or _is_nearer(lists, owner, entry, best)):
@@ -162,7 +173,7 @@ def _nearest_entry(lists: Neighbors, owner: int) -> int:
     return best
 
 
-@jit
+@borrowing
 def _tighten(lists: Neighbors, owner: int, entry: int) -> bool:
     """Learn from the other cluster's list how far it is; whether that changes what is nearest."""
     bound = lists.bounds[owner, entry]
@@ -181,7 +192,7 @@ def _tighten(lists: Neighbors, owner: int, entry: int) -> bool:
     return True
 
 
-@jit
+@borrowing
 def _is_nearer(lists: Neighbors, owner: int, entry: int, best: int) -> bool:
     """Order entries by (bound, whether it is the distance, id)."""
     bound = lists.bounds[owner, entry]
@@ -193,7 +204,7 @@ def _is_nearer(lists: Neighbors, owner: int, entry: int, best: int) -> bool:
     return bool(lists.ids[owner, entry] < lists.ids[owner, best])
 
 
-@jit
+@borrowing
 def settle(
     lists: Neighbors,
     first: NDArray[np.int64],
@@ -209,16 +220,18 @@ def settle(
                 lists.exact[owner, entry] = True
 
 
-@jit
+@borrowing
 def _find(lists: Neighbors, owner: int, other: int) -> int:
+    """Return where a cluster is in a list; -1 if it is not. It is there once at most."""
     ids = lists.ids[owner]
+    # A sum over the whole list is vectorized, a search that may end early is not.
+    place = np.int32(0)
     for entry in range(lists.counts[owner]):
-        if ids[entry] == other:
-            return entry
-    return -1
+        place += np.int32(entry + 1) * np.int32(ids[entry] == other)
+    return int(place) - 1
 
 
-@jit
+@borrowing
 def match(
     lists: Neighbors,
     rounds: Round,
@@ -275,7 +288,7 @@ def match(
     return n_pairs
 
 
-@jit
+@borrowing
 def commit(
     lists: Neighbors,
     united: Neighbors,
@@ -284,16 +297,19 @@ def commit(
     method: int,
     first: NDArray[np.int64],
     second: NDArray[np.int64],
+    start: int,
+    stop: int,
 ) -> None:
-    """Let the unions take the lower slots of their parts."""
-    for pair in range(len(first)):
+    """Let the unions of the pairs `start` to `stop` take the lower slots of their parts."""
+    for pair in range(start, stop):
         a = first[pair]
         b = second[pair]
         join(clusters, method, a, b, rounds.height[a])
         count = united.counts[pair]
-        lists.ids[a, :count] = united.ids[pair, :count]
-        lists.bounds[a, :count] = united.bounds[pair, :count]
-        lists.exact[a, :count] = united.exact[pair, :count]
+        for entry in range(count):
+            lists.ids[a, entry] = united.ids[pair, entry]
+            lists.bounds[a, entry] = united.bounds[pair, entry]
+            lists.exact[a, entry] = united.exact[pair, entry]
         lists.counts[a] = count
         lists.tau[a] = united.tau[pair]
         lists.counts[b] = 0

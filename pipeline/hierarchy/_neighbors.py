@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clustergrid.pipeline._jit import jit
+from clustergrid.pipeline._jit import borrowing
 
 __all__ = [
     "Neighbors",
     "Reach",
     "close_lists",
     "keep_nearest",
+    "least_bound",
     "offer",
     "offer_piece",
     "open_lists",
@@ -102,7 +103,7 @@ def replace_lists(lists: Neighbors, owners: NDArray[np.int64], others: Neighbors
     lists.tau[owners] = others.tau
 
 
-@jit
+@borrowing
 def offer_piece(
     piece: NDArray[Any],
     row: int,
@@ -157,7 +158,7 @@ def offer_piece(
     return n_strange == 0
 
 
-@jit
+@borrowing
 def offer(
     lists: Neighbors, reach: Reach, n_neighbors: int, owner: int, other: int, distance: float
 ) -> None:
@@ -176,7 +177,7 @@ def offer(
         reach.last[owner] = lists.ids[owner, n_neighbors - 1]
 
 
-@jit
+@borrowing
 def close_lists(lists: Neighbors, n_neighbors: int, n_others: int, start: int, stop: int) -> None:
     """Cut the lists `start` to `stop`, of exact distances to all others, and certify the cut."""
     for owner in range(start, stop):
@@ -190,10 +191,13 @@ def close_lists(lists: Neighbors, n_neighbors: int, n_others: int, start: int, s
             lists.counts[owner] = count
         lists.tau[owner] = np.inf
         if count < n_others:
-            lists.tau[owner] = lists.bounds[owner, :count].max()
+            greatest = -np.inf
+            for entry in range(count):
+                greatest = max(greatest, lists.bounds[owner, entry])
+            lists.tau[owner] = greatest
 
 
-@jit
+@borrowing
 def keep_nearest(
     ids: NDArray[np.int32],
     bounds: NDArray[np.float64],
@@ -234,12 +238,12 @@ def keep_nearest(
             break
 
 
-@jit
+@borrowing
 def _precedes(ids: NDArray[np.int32], bounds: NDArray[np.float64], i: int, j: int) -> bool:
     return bool(bounds[i] < bounds[j] or (bounds[i] == bounds[j] and ids[i] < ids[j]))
 
 
-@jit
+@borrowing
 def _swap(
     ids: NDArray[np.int32],
     bounds: NDArray[np.float64],
@@ -252,7 +256,25 @@ def _swap(
     exact[i], exact[j] = exact[j], exact[i]
 
 
-@jit
+@borrowing
+def least_bound(bounds: NDArray[np.float64]) -> float:
+    """Return the least of some bounds; four at a time, which need not wait for one another."""
+    one = two = three = four = np.inf
+    count = len(bounds)
+    whole = count - count % 4
+    for entry in range(0, whole, 4):
+        one = bounds[entry] if bounds[entry] < one else one
+        two = bounds[entry + 1] if bounds[entry + 1] < two else two
+        three = bounds[entry + 2] if bounds[entry + 2] < three else three
+        four = bounds[entry + 3] if bounds[entry + 3] < four else four
+    for entry in range(whole, count):
+        one = bounds[entry] if bounds[entry] < one else one
+    one = two if two < one else one
+    three = four if four < three else three
+    return float(three if three < one else one)
+
+
+@borrowing
 def proves(bound: float, is_exact: bool, tau: float) -> bool:
     """Whether an entry says more than the certificate does of clusters that are not listed."""
     return bound < tau or (is_exact and bound == tau)

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clustergrid.pipeline._jit import jit
+from clustergrid.pipeline._jit import borrowing
 from clustergrid.pipeline.hierarchy._certificates import Round
 from clustergrid.pipeline.hierarchy._clusters import SINGLE, WARD, Clusters, combine
-from clustergrid.pipeline.hierarchy._neighbors import Neighbors, keep_nearest, proves
+from clustergrid.pipeline.hierarchy._neighbors import Neighbors, keep_nearest, least_bound, proves
 
 __all__ = ["Scratch", "open_scratch", "rewrite_lists", "unite_lists"]
 
@@ -52,7 +52,7 @@ def open_scratch(lists: Neighbors) -> Scratch:
     )
 
 
-@jit
+@borrowing
 def unite_lists(
     lists: Neighbors,
     united: Neighbors,
@@ -74,14 +74,15 @@ def unite_lists(
         count, tau = _collect(
             lists, clusters, rounds, method, a, b, tau, places, seen, ids, bounds, exact
         )
-        united.ids[pair, :count] = ids[:count]
-        united.bounds[pair, :count] = bounds[:count]
-        united.exact[pair, :count] = exact[:count]
+        for entry in range(count):
+            united.ids[pair, entry] = ids[entry]
+            united.bounds[pair, entry] = bounds[entry]
+            united.exact[pair, entry] = exact[entry]
         united.counts[pair] = count
         united.tau[pair] = tau
 
 
-@jit
+@borrowing
 def rewrite_lists(
     lists: Neighbors,
     clusters: Clusters,
@@ -92,38 +93,88 @@ def rewrite_lists(
     stop: int,
 ) -> None:
     """Replace what was merged in the lists of the slots `start` to `stop` that were not."""
-    places, seen, ids, bounds, exact = scratch
+    places = scratch.places[0]
+    merged = scratch.ids
+    partner = rounds.partner
     for owner in range(start, stop):
-        if not clusters.live[owner] or rounds.partner[owner] >= 0:
+        if not clusters.live[owner] or partner[owner] >= 0:
             continue
-        touched = False
+        ids = lists.ids[owner]
+        n_merged = 0
         for entry in range(lists.counts[owner]):
-            touched |= rounds.partner[lists.ids[owner, entry]] >= 0
-        if not touched:
+            # Written in any case: whether it counts is not for a branch to guess.
+            merged[n_merged] = entry
+            n_merged += partner[ids[entry]] >= 0
+        if n_merged == 0:
             continue
-        count, tau = _collect(
-            lists,
-            clusters,
-            rounds,
-            method,
-            owner,
-            -1,
-            lists.tau[owner],
-            places,
-            seen,
-            ids,
-            bounds,
-            exact,
-        )
-        lists.ids[owner, :count] = ids[:count]
-        lists.bounds[owner, :count] = bounds[:count]
-        lists.exact[owner, :count] = exact[:count]
-        lists.counts[owner] = count
-        lists.tau[owner] = tau
+        for entry in merged[:n_merged]:
+            places[ids[entry]] = entry
+        for entry in merged[:n_merged]:
+            _replace(lists, clusters, rounds, method, owner, entry, places)
+        for entry in merged[:n_merged]:
+            places[ids[entry]] = -1
+        for entry in merged[:n_merged]:
+            ids[entry] = min(ids[entry], partner[ids[entry]])
+        _drop(lists, owner)
         rounds.changed[owner] = True
 
 
-@jit
+@borrowing
+def _replace(
+    lists: Neighbors,
+    clusters: Clusters,
+    rounds: Round,
+    method: int,
+    owner: int,
+    entry: int,
+    places: NDArray[np.int32],
+) -> None:
+    """Bound the distance of `owner` to the union of the cluster of an entry with its partner.
+
+    Of two entries for parts of one union the later one goes: nothing proves less than infinity.
+    """
+    other = lists.ids[owner, entry]
+    partner = rounds.partner[other]
+    there = places[partner]
+    if 0 <= there < entry:
+        lists.bounds[owner, entry] = np.inf
+        lists.exact[owner, entry] = False
+        return
+    low = min(other, partner)
+    high = max(other, partner)
+    bound, is_exact = _combined(
+        clusters,
+        method,
+        _known(lists, owner, places[low]),
+        _known(lists, owner, places[high]),
+        rounds.height[low],
+        low,
+        high,
+        clusters.sizes[owner],
+    )
+    lists.bounds[owner, entry] = bound
+    lists.exact[owner, entry] = is_exact
+
+
+@borrowing
+def _drop(lists: Neighbors, owner: int) -> None:
+    """Drop the entries of a list that say no more than its certificate."""
+    ids = lists.ids[owner]
+    bounds = lists.bounds[owner]
+    exact = lists.exact[owner]
+    tau = lists.tau[owner]
+    count = 0
+    for entry in range(lists.counts[owner]):
+        bound = bounds[entry]
+        is_exact = exact[entry]
+        ids[count] = ids[entry]
+        bounds[count] = bound
+        exact[count] = is_exact
+        count += proves(bound, is_exact, tau)
+    lists.counts[owner] = count
+
+
+@borrowing
 def _united_tau(
     lists: Neighbors, clusters: Clusters, method: int, a: int, b: int, height: float
 ) -> float:
@@ -142,7 +193,7 @@ def _united_tau(
     return combine(method, tau_a, tau_b, height, clusters.sizes[a], clusters.sizes[b], 1.0)
 
 
-@jit
+@borrowing
 def _collect(
     lists: Neighbors,
     clusters: Clusters,
@@ -157,21 +208,17 @@ def _collect(
     bounds: NDArray[np.float64],
     exact: NDArray[np.bool_],
 ) -> tuple[int, float]:
-    """Fill ids, bounds and exact with the new list of `a`, or of the union of `a` and `b`.
+    """Fill ids, bounds and exact with the list of the union of `a` and `b`.
 
     Returns how many entries there are, and the certificate: `tau`, or less where entries had to
     be dropped for want of room. Entries beyond the certificate prove nothing, and go.
     """
-    parts = 1 if b < 0 else 2
-    for part in range(parts):
-        owner = a if part == 0 else b
-        for entry in range(lists.counts[owner]):
-            places[part, lists.ids[owner, entry]] = entry
     count = 0
-    for part in range(parts):
+    for part in range(2):
         owner = a if part == 0 else b
         for entry in range(lists.counts[owner]):
             other = int(lists.ids[owner, entry])
+            places[part, other] = entry
             if other in (a, b):
                 continue
             partner = rounds.partner[other]
@@ -188,45 +235,40 @@ def _collect(
         partner = rounds.partner[slot]
         if partner < 0:
             bound, is_exact = _bound(lists, clusters, rounds, method, a, b, slot, places)
-        elif b >= 0 and a > slot:
+        elif a > slot:
             # Whichever of two unions asks, the parts of the lower one are combined first.
             bound, is_exact = _bound_by_columns(
                 lists, clusters, rounds, method, a, b, slot, partner, places
             )
         else:
-            to_slot, exact_slot = _bound(lists, clusters, rounds, method, a, b, slot, places)
-            to_partner, exact_partner = _bound(
-                lists, clusters, rounds, method, a, b, partner, places
-            )
-            size = clusters.sizes[a] + (clusters.sizes[b] if b >= 0 else 0.0)
             bound, is_exact = _combined(
                 clusters,
                 method,
-                (to_slot, exact_slot),
-                (to_partner, exact_partner),
+                _bound(lists, clusters, rounds, method, a, b, slot, places),
+                _bound(lists, clusters, rounds, method, a, b, partner, places),
                 rounds.height[slot],
                 slot,
                 partner,
-                size,
+                clusters.sizes[a] + clusters.sizes[b],
             )
         if proves(bound, is_exact, tau):
             ids[n_kept] = slot
             bounds[n_kept] = bound
             exact[n_kept] = is_exact
             n_kept += 1
-    for part in range(parts):
+    for part in range(2):
         owner = a if part == 0 else b
         for entry in range(lists.counts[owner]):
             places[part, lists.ids[owner, entry]] = -1
     room = lists.ids.shape[1]
     if n_kept > room:
         keep_nearest(ids, bounds, exact, n_kept, room)
-        tau = min(tau, bounds[room:n_kept].min())
+        tau = min(tau, least_bound(bounds[room:n_kept]))
         n_kept = room
     return n_kept, tau
 
 
-@jit
+@borrowing
 def _bound(
     lists: Neighbors,
     clusters: Clusters,
@@ -237,17 +279,20 @@ def _bound(
     other: int,
     places: NDArray[np.int32],
 ) -> tuple[float, bool]:
-    """Bound the distance of `a`, or of the union of `a` and `b`, to an old cluster."""
-    from_a = _known(lists, a, places[0, other])
-    if b < 0:
-        return from_a
-    from_b = _known(lists, b, places[1, other])
+    """Bound the distance of the union of `a` and `b` to an old cluster."""
     return _combined(
-        clusters, method, from_a, from_b, rounds.height[a], a, b, clusters.sizes[other]
+        clusters,
+        method,
+        _known(lists, a, places[0, other]),
+        _known(lists, b, places[1, other]),
+        rounds.height[a],
+        a,
+        b,
+        clusters.sizes[other],
     )
 
 
-@jit
+@borrowing
 def _bound_by_columns(
     lists: Neighbors,
     clusters: Clusters,
@@ -287,7 +332,7 @@ def _bound_by_columns(
     return _combined(clusters, method, from_a, from_b, rounds.height[a], a, b, size)
 
 
-@jit
+@borrowing
 def _combined(
     clusters: Clusters,
     method: int,
@@ -307,7 +352,7 @@ def _combined(
     return bound, exact_a and exact_b
 
 
-@jit
+@borrowing
 def _known(lists: Neighbors, owner: int, entry: int) -> tuple[float, bool]:
     """Return what a list says of the distance to a cluster; `entry` is -1 where it is not in it."""
     if entry < 0:

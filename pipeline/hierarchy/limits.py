@@ -8,7 +8,7 @@ from math import isqrt
 from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.sizes import format_bytes
 
-__all__ = ["FEWEST_ROWS", "LISTED_BYTES", "Limits"]
+__all__ = ["FEWEST_ROWS", "LISTED_BYTES", "MOST_SCRATCHES", "Limits"]
 
 FEWEST_ROWS = 4
 """Rows of distances that the chain needs at once: of two neighbours, one on its way, and a copy."""
@@ -16,12 +16,20 @@ FEWEST_ROWS = 4
 LISTED_BYTES = 8
 """Of a distance between a cluster that a pass lists anew and another."""
 
+MOST_SCRATCHES = 16
+"""Threads that change lists at once, each on a scratch of its own.
+
+Limits have room for so many on every machine: how many clusters may be left to the square, and so
+the last digits of a tree, do not depend on how many threads there are. More would not be quicker,
+since they wait for the memory.
+"""
+
 # Of an entry of a list; room for two, and half as much for the lists of unions.
 _ENTRY_BYTES = 13
 _LIST_BYTES = 3 * _ENTRY_BYTES
-# Vectors of the clusters, of a round or a chain, and of the merges; and of each thread.
-_VECTORS_BYTES = 400
-_THREAD_BYTES = 9
+# Vectors of the clusters, of a round or a chain, and of the merges; and of each scratch.
+_SCRATCH_BYTES = 9
+_VECTORS_BYTES = 400 + MOST_SCRATCHES * _SCRATCH_BYTES
 _DISTANCE_BYTES = 8
 # The square, and a twentieth for the vectors of the engine that works on it.
 _SQUARE_NUMERATOR, _SQUARE_DENOMINATOR = 21, 20
@@ -52,7 +60,7 @@ class Limits:
         Whether a distance of clusters is made of those between all their members. If not, because
         a cluster is summed up, it costs the same however large they are.
     threads
-        How many threads work on the lists.
+        How many threads work. Nothing else here follows from it.
 
     Raises
     ------
@@ -90,16 +98,15 @@ class Limits:
         return max(self.most_clusters**2 * _DISTANCE_BYTES, n * _lists_bytes(n, self.n_neighbors))
 
     @staticmethod
-    def least_bytes(n: int, *, n_neighbors: int = 64, threads: int = 1) -> int:
+    def least_bytes(n: int, *, n_neighbors: int = 64) -> int:
         """Return the least memory that is enough for n points, beside the source and the process.
 
         Examples
         --------
         >>> Limits.least_bytes(10_000), Limits.least_bytes(10_000, n_neighbors=16)
-        (29050000, 10330000)
+        (30400000, 11680000)
         """
-        vectors_bytes = _VECTORS_BYTES + threads * _THREAD_BYTES
-        return n * (vectors_bytes + _lists_bytes(n, n_neighbors))
+        return n * (_VECTORS_BYTES + _lists_bytes(n, n_neighbors))
 
     @classmethod
     def within(
@@ -116,9 +123,9 @@ class Limits:
         --------
         >>> limits = Limits.within(400_000_000, n=10_000)
         >>> limits.most_clusters, limits.rows_bytes
-        (6865, 395910000)
+        (6853, 394560000)
         """
-        least_bytes = cls.least_bytes(n, n_neighbors=n_neighbors, threads=threads)
+        least_bytes = cls.least_bytes(n, n_neighbors=n_neighbors)
         if memory_bytes < least_bytes:
             raise MemoryLimitError(
                 f"lists of the {n_neighbors} nearest of {n:,} points need at least "
@@ -127,7 +134,7 @@ class Limits:
                 needed_bytes=least_bytes,
                 limit_bytes=memory_bytes,
             )
-        working_bytes = memory_bytes - n * (_VECTORS_BYTES + threads * _THREAD_BYTES)
+        working_bytes = memory_bytes - n * _VECTORS_BYTES
         entries = working_bytes * _SQUARE_DENOMINATOR // (_SQUARE_NUMERATOR * _DISTANCE_BYTES)
         return cls(
             most_clusters=max(1, isqrt(entries)),

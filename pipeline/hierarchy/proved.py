@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
@@ -17,10 +18,10 @@ from clustergrid.pipeline.hierarchy._certificates import (
     settle,
 )
 from clustergrid.pipeline.hierarchy._clusters import CODES, Clusters, costs_of, open_clusters
-from clustergrid.pipeline.hierarchy._neighbors import open_lists, replace_lists
+from clustergrid.pipeline.hierarchy._neighbors import Neighbors, open_lists, replace_lists
 from clustergrid.pipeline.hierarchy._threads import in_threads
 from clustergrid.pipeline.hierarchy._unions import Scratch, open_scratch, rewrite_lists, unite_lists
-from clustergrid.pipeline.hierarchy.limits import LISTED_BYTES, Limits
+from clustergrid.pipeline.hierarchy.limits import LISTED_BYTES, MOST_SCRATCHES, Limits
 from clustergrid.pipeline.hierarchy.methods import Merges
 from clustergrid.pipeline.hierarchy.reached import Report
 from clustergrid.pipeline.hierarchy.source import DistanceSource
@@ -107,7 +108,8 @@ class ProvedRounds:
         )
         report.distances += self._pass
         self._scratch: SimpleQueue[Scratch] = SimpleQueue()
-        for _ in range(limits.threads):
+        self._scratch_threads = min(limits.threads, MOST_SCRATCHES)
+        for _ in range(self._scratch_threads):
             self._scratch.put(open_scratch(self._lists))
 
     def finish(self) -> Proved:
@@ -122,6 +124,8 @@ class ProvedRounds:
 
     def merge_while_rich(self) -> str:
         """Merge round by round; return why that ended, in words that follow "because"."""
+        # At most half of the clusters are united in a round. Rescans need the memory.
+        united = open_lists(self.n_live // 2, self._n_neighbors)
         self._spent = 0
         while self.n_live > 1:
             if not self._settle_nearest():
@@ -130,7 +134,7 @@ class ProvedRounds:
             if len(first) == 0:
                 return "no two clusters are proved to be nearest to one another"
             n_before = self.n_live
-            self._merge(first, second)
+            self._merge(first, second, Neighbors(*(array[: len(first)] for array in united)))
             self._spent += n_before * self._n_neighbors
             if self._is_poor(len(first), n_before):
                 return f"a round merged {len(first):,} pairs of {n_before:,} clusters"
@@ -155,20 +159,15 @@ class ProvedRounds:
         most_each = 1
         while True:
             owners = np.flatnonzero(rounds.changed & clusters.live)
-            wanted = np.empty((len(owners) * most_each, 2), np.int64)
-            n_wanted = 0
-            for piece in _ranges(len(owners), _LISTS_A_PIECE):
-                n_wanted += find_nearest(
-                    self._lists, rounds, owners[piece], most_each, wanted[n_wanted:]
-                )
-                report("rounds", 0.0)
+            wanted = self._look_up(owners, most_each)
+            n_wanted = len(wanted)
             if n_wanted == 0 or self._limits.listing_bytes is not None:
                 break
             # Few need more than one distance; those that do are not kept asking for long.
             n_each = max(1, _PAIRS_A_POINT * n // n_wanted)
             most_each = min(2 * most_each, 2 * self._n_neighbors, n_each)
             # Both clusters may have asked.
-            pairs = np.unique(wanted[:n_wanted, 0] * n + wanted[:n_wanted, 1])
+            pairs = np.unique(wanted[:, 0] * n + wanted[:, 1])
             first, second = pairs // n, pairs % n
             if n_points is None:
                 n_points = costs_of(clusters, by_members=self._limits.by_members)
@@ -180,13 +179,29 @@ class ProvedRounds:
             distances = self._source.distances(
                 # The share is of these distances, and of rounds there is none.
                 *(clusters, self._method, first, second),
-                lambda _share: report("rounds", 0.0),
+                lambda _share: self._tell_rounds(),
             )
             report.distances += n_distances
             settle(self._lists, first, second, distances)
         least = float(rounds.least[clusters.live].min())
         report.height = max(report.height, least)
         return True
+
+    def _look_up(self, owners: NDArray[np.int64], most_each: int) -> NDArray[np.int64]:
+        """Look up the nearest neighbours of some clusters; return the pairs that this takes."""
+        room = np.empty((len(owners) * most_each, 2), np.int64)
+        pieces = _ranges(len(owners), _SLOTS_A_PIECE)
+        counts = in_threads(
+            lambda piece: find_nearest(
+                self._lists, self._round, owners, most_each, room, piece.start, piece.stop
+            ),
+            pieces,
+            threads=self._limits.threads,
+            pause=self._tell_rounds,
+        )
+        begins = (piece.start * most_each for piece in pieces)
+        wanted = [room[begin : begin + n] for begin, n in zip(begins, counts, strict=True)]
+        return np.concatenate(wanted) if wanted else room
 
     def _match(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         proved = np.flatnonzero(self._clusters.live & np.isfinite(self._round.distance))
@@ -202,14 +217,14 @@ class ProvedRounds:
                 pairs[0, n_pairs:],
                 pairs[1, n_pairs:],
             )
-            self._report("rounds", 0.0)
+            self._tell_rounds()
         return pairs[0, :n_pairs], pairs[1, :n_pairs]
 
-    def _merge(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> None:
+    def _merge(
+        self, first: NDArray[np.int64], second: NDArray[np.int64], united: Neighbors
+    ) -> None:
         lists, clusters, rounds = self._lists, self._clusters, self._round
         code = CODES[self._method]
-        united = open_lists(len(first), self._n_neighbors)
-        pause = partial(self._report, "rounds", 0.0)
 
         def unite(piece: slice) -> None:
             scratch = self._scratch.get()
@@ -222,18 +237,29 @@ class ProvedRounds:
             rewrite_lists(lists, clusters, rounds, code, scratch, piece.start, piece.stop)
             self._scratch.put(scratch)
 
-        pieces = _ranges(len(first), _SLOTS_A_PIECE)
-        in_threads(unite, pieces, threads=self._limits.threads, pause=pause)
+        def put(piece: slice) -> None:
+            begin, end = piece.start, piece.stop
+            commit(lists, united, clusters, rounds, code, first, second, begin, end)
+
+        pairs = _ranges(len(first), _SLOTS_A_PIECE)
+        self._in_threads(unite, pairs)
         # Only now: the lists of the unions are made from those of all others as they were.
-        pieces = _ranges(self._source.n, _SLOTS_A_PIECE)
-        in_threads(rewrite, pieces, threads=self._limits.threads, pause=pause)
+        self._in_threads(rewrite, _ranges(self._source.n, _SLOTS_A_PIECE))
         self._merges.append(
             Merges(first=first.copy(), second=second.copy(), height=rounds.height[first])
         )
-        commit(lists, united, clusters, rounds, code, first, second)
+        self._in_threads(put, pairs)
         self.n_live -= len(first)
         self._report.clusters_left = self.n_live
-        pause()
+        self._tell_rounds()
+
+    def _in_threads(self, function: Callable[[slice], None], pieces: list[slice]) -> None:
+        """Change lists, on as many threads as there are scratches."""
+        threads = self._scratch_threads
+        in_threads(function, pieces, threads=threads, pause=self._tell_rounds)
+
+    def _tell_rounds(self) -> None:
+        self._report("rounds", 0.0)
 
     @property
     def listed_again(self) -> float:

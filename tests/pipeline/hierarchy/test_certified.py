@@ -12,7 +12,6 @@ from scipy.cluster.hierarchy import cophenet, is_valid_linkage, linkage
 from scipy.spatial.distance import pdist, squareform
 
 from clustergrid.pipeline import pdist as our_pdist
-from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.hierarchy import (
     REDUCIBLE_METHODS,
     Duplicates,
@@ -183,8 +182,8 @@ class _Checked(proved.ProvedRounds):
     points: np.ndarray
     checks = 0
 
-    def _merge(self, first, second):
-        super()._merge(first, second)
+    def _merge(self, *given):
+        super()._merge(*given)
         self._check()
 
     def rescan(self):
@@ -345,23 +344,6 @@ def test_distances_are_asked_for_in_few_batches(monkeypatch, method):
     assert left.rounds > 3
     # Six batches come to all entries of a list.
     assert len(batches) <= 7 * (left.rounds + 1)
-
-
-def test_limits_within_memory():
-    limits = Limits.within(2_000_000, n=1000, n_neighbors=16, threads=2)
-    vectors = 1000 * (400 + 2 * 9)
-    assert limits.most_clusters**2 * 8 * 1.05 + vectors <= 2_000_000
-    assert (limits.most_clusters + 2) ** 2 * 8 * 1.05 + vectors > 2_000_000
-    assert limits.rows_bytes == 2_000_000 - vectors
-    least_bytes = Limits.least_bytes(1000, n_neighbors=16, threads=2)
-    assert least_bytes == vectors + 1000 * 16 * 39
-    assert Limits.within(least_bytes, n=1000, n_neighbors=16, threads=2).most_clusters == 272
-    with pytest.raises(MemoryLimitError, match="16 nearest of 1,000 points need at least"):
-        Limits.within(least_bytes - 1, n=1000, n_neighbors=16, threads=2)
-    # The rows that a chain cannot do without count too.
-    assert Limits.least_bytes(10**6, n_neighbors=1) > 10**6 * (400 + 4 * 8)
-    # A list has no more than all others.
-    assert Limits.least_bytes(5) == Limits.least_bytes(5, n_neighbors=4)
 
 
 def test_progress_tells_clusters_and_height():
