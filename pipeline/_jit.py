@@ -1,7 +1,8 @@
 """Kernel helper: Numba's compiler under a typed name, with the options that every kernel has.
 
 ``nogil`` lets the tasks of one process run side by side; ``cache`` keeps the machine code beside
-the module, so that only the first run on a machine compiles. Neither ``fastmath`` nor
+the module, so that only the first run on a machine compiles: what was kept of other sources,
+helpers in other files and constants included, is compiled anew. Neither ``fastmath`` nor
 ``parallel``: the first would let results depend on the compiler, the second cannot be called from
 several threads at once on every platform.
 
@@ -17,12 +18,16 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
-__all__ = ["Kernel", "borrowing", "inline", "jit", "load_compiler"]
+from clustergrid.pipeline._ingredients import digest_of
+
+__all__ = ["Kernel", "inline", "jit", "load_compiler"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _COMPILING = threading.RLock()
+
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
 class Kernel(Generic[P, R]):
@@ -33,15 +38,14 @@ class Kernel(Generic[P, R]):
     python
         The function as it was written, for inputs so small that compiled code is not worth
         loading. Kernels that it calls are compiled all the same.
+    is_inline
+        Whether it is compiled into the kernels that call it.
     """
 
-    def __init__(
-        self, function: Callable[P, R], *, inline: bool = False, borrows: bool = False
-    ) -> None:
+    def __init__(self, function: Callable[P, R], *, inline: bool = False) -> None:
         functools.update_wrapper(self, function)
         self.python = function
-        self._inline = inline
-        self._borrows = borrows
+        self.is_inline = inline
         self._compiled: Callable[P, R] | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -60,20 +64,29 @@ class Kernel(Generic[P, R]):
     def _compile(self) -> Callable[P, R]:
         import numba
 
+        digest = digest_of(self)
         # Numba resolves the globals that a function names, and knows its own dispatchers only.
         function: Any = self.python
         for name in function.__code__.co_names:
             other = function.__globals__.get(name)
             if isinstance(other, Kernel):
                 function.__globals__[name] = other.compiled
-        compiled: Callable[P, R] = numba.njit(
-            cache=True,
-            nogil=True,
-            error_model="numpy",
-            forceinline=self._inline,
-            _nrt=not self._borrows,
-        )(function)
+        compiled: Callable[P, R] = numba.njit(cache=True, forceinline=self.is_inline, **_OPTIONS)(
+            function
+        )
+        _keep_apart(compiled, f"{_OPTIONS} {digest}")
         return compiled
+
+
+def _keep_apart(compiled: Any, sources: str) -> None:
+    """Let Numba load what it kept only if that was made of the same sources.
+
+    An index of its cache begins with a version. That of another is not read any further, and is
+    replaced when something is kept again; what is behind it may name types that are gone.
+    """
+    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if file is not None:  # there is none where the compiler is switched off
+        file._version = f"{file._version} {sources}"
 
 
 def jit(function: Callable[P, R]) -> Kernel[P, R]:
@@ -104,24 +117,6 @@ def inline(function: Callable[P, R]) -> Kernel[P, R]:
     9.0
     """
     return Kernel(function, inline=True)
-
-
-def borrowing(function: Callable[P, R]) -> Kernel[P, R]:
-    """Compile a function that makes no arrays, and counts no references to those it is given.
-
-    Numba counts them wherever arrays are taken out of tuples or handed on. That is an atomic
-    addition, for which two threads that share an array wait: in short loops most of their time.
-    Slices of what is given are no new arrays, and may be made.
-
-    Examples
-    --------
-    >>> @borrowing
-    ... def last(values: "NDArray[np.float64]") -> float:
-    ...     return values[-1]
-    >>> last.python([1.0, 2.0])
-    2.0
-    """
-    return Kernel(function, borrows=True)
 
 
 def load_compiler() -> None:
