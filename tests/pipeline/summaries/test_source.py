@@ -6,6 +6,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from clustergrid.pipeline.execution import SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.hierarchy._clusters import CODES, join, open_clusters
+from clustergrid.pipeline.summaries import lists as summary_lists
 from clustergrid.pipeline.summaries import source as summary_source
 from clustergrid.pipeline.summaries.rows import SummaryRows
 from clustergrid.pipeline.summaries.source import SummarySource
@@ -86,7 +87,8 @@ def test_all_distances_are_those_of_the_definition(kind, method):
         true = grown.true(points, square, 0.5)
         np.fill_diagonal(true, 0.0)
         found = source.square(clusters, method, no_pause)
-        np.testing.assert_allclose(found, true, rtol=1e-10, atol=1e-14 * true.max())
+        # Means of what is far apart are rounded as finely as that is far.
+        np.testing.assert_allclose(found, true, rtol=1e-10, atol=1e-16 * true.max())
         np.testing.assert_array_equal(found, found.T)
         rows = source.rows(clusters, method, slots[::3], no_pause)
         assert np.isinf(rows[np.arange(len(rows)), np.arange(len(slots))[::3]]).all()
@@ -102,12 +104,13 @@ def test_all_distances_are_those_of_the_definition(kind, method):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", ["normal", "heavy tails", "offset", "far apart", "powers of 3"])
 def test_lists_are_the_nearest_by_distance_and_slot(monkeypatch, kind, method, executor, sampled):
-    monkeypatch.setattr(summary_source, "_SAMPLED", sampled)
-    monkeypatch.setattr(summary_source, "_GUESSED_FROM", 5)
-    monkeypatch.setattr(summary_source, "_OWNERS", 16)
-    monkeypatch.setattr(summary_source, "_COLUMNS", 64)
-    monkeypatch.setattr(summary_source, "_OWNERS_A_TASK", 48)
-    monkeypatch.setattr(summary_source, "_BLOCK_VALUES", 64)
+    monkeypatch.setattr(summary_lists, "_SAMPLED", sampled)
+    monkeypatch.setattr(summary_lists, "_GUESSED_FROM", 5)
+    monkeypatch.setattr(summary_lists, "OWNERS", 16)
+    monkeypatch.setattr(summary_lists, "_COLUMNS", 64)
+    monkeypatch.setattr(summary_lists, "_OWNERS_A_TASK", 48)
+    monkeypatch.setattr(summary_lists, "_BLOCKS_A_TASK", 2)
+    monkeypatch.setattr(summary_lists, "_BLOCK_VALUES", 64)
     points = UNTIED[kind](np.random.default_rng(3), 300)
     source = source_of(points, method, executor=executor)
     grown = Grown(len(points), method)
@@ -136,6 +139,29 @@ def test_lists_are_the_nearest_by_distance_and_slot(monkeypatch, kind, method, e
                 assert lists.exact[row, :count].all()
                 reach = distances[order[-1]] if count < len(others) else np.inf
                 assert lists.tau[row] == reach
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("buffered", [2**19, 2 * 16 * 64])  # the last: full after every product
+def test_lists_of_points_at_equal_distances(monkeypatch, method, buffered):
+    monkeypatch.setattr(summary_lists, "_BUFFERED", buffered)
+    monkeypatch.setattr(summary_lists, "_SAMPLED", 4)
+    monkeypatch.setattr(summary_lists, "_GUESSED_FROM", 5)
+    monkeypatch.setattr(summary_lists, "OWNERS", 16)
+    monkeypatch.setattr(summary_lists, "_COLUMNS", 64)
+    monkeypatch.setattr(summary_lists, "_OWNERS_A_TASK", 48)
+    monkeypatch.setattr(summary_lists, "_FEWEST_A_TASK", 48)
+    points = np.random.default_rng(8).integers(0, 2, (400, 6)).astype(float)
+    source, clusters = source_of(points, method), open_clusters(np.ones(400, np.int64), method)
+    square = source.square(clusters, method, no_pause)
+    lists = source.nearest_points(clusters, method, 11, no_pause)
+    for slot in range(400):
+        distances = square[slot].copy()
+        distances[slot] = np.inf
+        order = np.lexsort((np.arange(400), distances))[:11]
+        assert lists.counts[slot] == 11
+        assert sorted(lists.ids[slot, :11]) == sorted(order)
+        assert lists.tau[slot] == distances[order[-1]]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,0 +1,349 @@
+"""Kernel: means as operands of products in single precision, which say who may be near to whom.
+
+What products in single precision leave open is computed exactly, in double precision; so lists are
+those that exact distances make, to the bit. As for points (``points/_sieve.py``), some more
+features make of a product of means a bound. For clusters A and B with the means a and b, about a
+centre and scaled so that ``f`` is one,
+
+    (-2 a, 1, N_A) . (b, N_B, 1)  =  N_A + N_B - 2 a.b
+
+is more than ``max(T_A, T_B) (I_A + I_B)`` where neither is near to the other, with what follows
+from how far, t, the list of each still reaches:
+
+===========  =====================  ===  ====================
+of           N                      I    T
+===========  =====================  ===  ====================
+averages     (1 - s) |b|^2 + c_B    1/2  (1+s) t
+ward         (1 - s) |b|^2          1/n  (1+s) t^2 / 2
+===========  =====================  ===  ====================
+
+So one product serves the lists of both, and what is left of a tile when the latter is subtracted is
+looked at by its signs. Why that is right in single precision, with ``u = 2^-24``: rounding the k
+values of a and b changes ``2 a.b`` by at most ``2.01 u (|a|^2 + |b|^2)``. A sum of m = k + 2
+products, in any order, is within ``1.01 m u`` times the sum of their magnitudes (Higham 2002,
+section 3.1). With D for ``t``, of ward ``t^2 (1/n_A + 1/n_B) / 2``, and B no farther than t, that
+is at most ``2.03 (|a|^2 + |b|^2) + D``. N, I, T and what is made of them are rounded eight times.
+All of that is less than
+
+    s (|a|^2 + |b|^2) + s D,        s = (3.2 k + 24) u.
+
+Means are scaled to lengths of no more than four, so nothing overflows, and `tiny` is more than all
+products that underflow.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustergrid.pipeline._jit import inline, jit
+from clustergrid.pipeline.points._sieve import find_negative
+from clustergrid.pipeline.summaries._means import AT_ONCE, Summaries
+
+__all__ = [
+    "EVERYTHING",
+    "TOGETHER",
+    "Compared",
+    "Operands",
+    "fill_operands",
+    "guess_reach",
+    "longest",
+    "mean_of",
+    "open_operands",
+    "reach_at",
+    "set_reach",
+    "subtract_reach",
+]
+
+TOGETHER = 64
+"""Products that are looked at together: tiles have room for whole multiples."""
+
+EVERYTHING = 1e30
+"""T of a list that takes everything."""
+
+_LANES = 8
+
+_TINY = 1e-30
+
+_MOVES = 1e-22
+"""Share of the squared ways to a mean that their roundings may add."""
+
+
+class Compared(NamedTuple):
+    """The clusters that are compared, in an order in which neighbours mostly are near.
+
+    Parameters
+    ----------
+    summaries
+        Of them, and maybe of others.
+    slots
+        ``(m,) int64``: the slot of each, by which it is listed.
+    where
+        ``(m,) int64``: where it is in the summaries.
+    scale
+        Power of two that means are multiplied by.
+    """
+
+    summaries: Summaries
+    slots: NDArray[np.int64]
+    where: NDArray[np.int64]
+    scale: float
+
+
+class Operands(NamedTuple):
+    """One side of products: p clusters, and how far their lists reach.
+
+    Parameters
+    ----------
+    values
+        ``(p, k + 2) float32``: the features of a product.
+    reach
+        ``(at least p, a multiple of 64) float32``: T of each list; zero where there is none.
+    inverses
+        As long, float32: I.
+    """
+
+    values: NDArray[np.float32]
+    reach: NDArray[np.float32]
+    inverses: NDArray[np.float32]
+
+
+def open_operands(n_clusters: int, n_features: int) -> Operands:
+    """Return operands that are yet to be filled, of clusters without lists."""
+    padded = -(-n_clusters // TOGETHER) * TOGETHER
+    return Operands(
+        values=np.empty((n_clusters, n_features + 2), np.float32),
+        reach=np.zeros(padded, np.float32),
+        inverses=np.zeros(padded, np.float32),
+    )
+
+
+@jit
+def _share_of_roundings(n_features: int) -> float:
+    return (3.2 * n_features + 24.0) * 2.0**-24
+
+
+@jit
+def longest(summaries: Summaries, centre: NDArray[np.float64]) -> float:
+    """Return the greatest length of a row about a centre, constants included."""
+    rows, constants = summaries.rows, summaries.constants
+    n, k = rows.shape
+    most = 0.0
+    for i in range(n):
+        total = constants[i] / summaries.factor
+        for f in range(k):
+            difference = np.float64(rows[i, f]) - centre[f]
+            total += difference * difference
+        most = max(most, total)
+    return float(np.sqrt(most))
+
+
+@jit
+def mean_of(compared: Compared, places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the mean of the means of some clusters, ``(k,)``: near ones are short about it."""
+    rows, offsets, moved = (
+        compared.summaries.rows,
+        compared.summaries.offsets,
+        compared.summaries.moved,
+    )
+    k = rows.shape[1]
+    centre = np.zeros(k)
+    for done, place in enumerate(places):
+        i = compared.where[place]
+        share = 1.0 / (done + 1)
+        for f in range(k):
+            centre[f] += share * (np.float64(rows[i, f]) - centre[f])
+        if moved[i]:
+            for f in range(k):
+                centre[f] += share * offsets[i, f]
+    return centre
+
+
+@jit
+def fill_operands(
+    compared: Compared,
+    places: NDArray[np.int64],
+    centre: NDArray[np.float64],
+    is_left: bool,
+    operands: Operands,
+) -> None:
+    """Make operands of the means of some clusters.
+
+    Parameters
+    ----------
+    compared, places
+        All clusters, and which.
+    centre
+        Subtracted first.
+    is_left
+        Whether they are at the left of a product.
+    operands
+        With room for so many; how far lists reach is left as it is.
+    """
+    summaries, scale = compared.summaries, compared.scale
+    rows, offsets, moved = summaries.rows, summaries.offsets, summaries.moved
+    k = rows.shape[1]
+    share = _share_of_roundings(k)
+    factor = np.float32(-2.0 if is_left else 1.0)
+    way, sums = np.empty(k), np.empty(_LANES)
+    for p in range(len(places)):
+        i = compared.where[places[p]]
+        for f in range(k):
+            way[f] = (np.float64(rows[i, f]) - centre[f]) * scale
+        moves = 0.0
+        if moved[i]:
+            moves = _sum_of_squares(way, sums)
+            for f in range(k):
+                offset = offsets[i, f] * scale
+                way[f] += offset
+                moves += offset * offset
+        squares = _sum_of_squares(way, sums)
+        for f in range(k):
+            operands.values[p, f] = factor * np.float32(way[f])
+        norm = (1.0 - share) * squares - _MOVES * (squares + moves)
+        inverse = 0.5
+        if summaries.is_ward:
+            inverse = 1.0 / summaries.sizes[i]
+        else:
+            norm += summaries.scalars[i] / summaries.factor * (scale * scale)
+        operands.values[p, k] = np.float32(1.0 if is_left else norm)
+        operands.values[p, k + 1] = np.float32(norm if is_left else 1.0)
+        operands.inverses[p] = np.float32(inverse)
+
+
+@inline
+def _sum_of_squares(values: NDArray[np.float64], sums: NDArray[np.float64]) -> float:
+    """Add up squares, some side by side: sums that wait for each other take the most time."""
+    k = len(values)
+    sums[:] = 0.0
+    for first in range(0, k - _LANES + 1, _LANES):
+        for lane in range(_LANES):
+            sums[lane] += values[first + lane] * values[first + lane]
+    total = 0.0
+    for f in range(k - k % _LANES, k):
+        total += values[f] * values[f]
+    for lane in range(_LANES):
+        total += sums[lane]
+    return total
+
+
+@inline
+def reach_at(summaries: Summaries, scale: float, distance: float) -> np.float32:
+    """Return T of a list that reaches as far as a distance."""
+    above = 1.0 + _share_of_roundings(summaries.rows.shape[1])
+    if summaries.is_ward:
+        root = distance / summaries.factor * scale
+        most = 0.5 * root * root
+    else:
+        most = distance / summaries.factor * (scale * scale)
+    # Where it is infinite, differences may make NaN of it.
+    return np.float32(min(above * most + _TINY, EVERYTHING))
+
+
+@jit
+def set_reach(
+    compared: Compared, operands: Operands, distances: NDArray[np.float64], first: int
+) -> None:
+    """Tell operands how far their lists reach; that of the first one is ``distances[first]``."""
+    for p in range(len(operands.values)):
+        operands.reach[p] = reach_at(compared.summaries, compared.scale, distances[first + p])
+
+
+@jit
+def guess_reach(
+    products: NDArray[np.float32],
+    compared: Compared,
+    places: NDArray[np.int64],
+    left: Operands,
+    first_list: int,
+    sample: NDArray[np.int64],
+    right: Operands,
+    least: NDArray[np.float32],
+    guesses: NDArray[np.float64],
+) -> None:
+    """Guess how far lists will reach: as far as the last of the least of a sample of all clusters.
+
+    An entry takes its time to be put into a list and out again; most of those that come first
+    would be.
+
+    Parameters
+    ----------
+    products
+        ``(q, w) float32``: with some of the sample, w being a multiple of 64; destroyed.
+    compared, places
+        All clusters, and whose lists these are.
+    left, first_list
+        Their operands, and the first of them that is at the left.
+    sample, right
+        ``(at most w,) int64``: places, and their operands.
+    least
+        ``(len(places), rank) float32``: ascending, the least T so far within which clusters of the
+        sample are, to which these are added; at first `EVERYTHING`.
+    guesses
+        ``(len(places),)``: how far that is.
+    """
+    summaries, scale = compared.summaries, compared.scale
+    signs = products.view(np.int64)
+    found = np.empty(products.shape[1] + AT_ONCE, np.int64)
+    rank = least.shape[1]
+    for q in range(len(products)):
+        p = first_list + q
+        row = least[p]
+        inverse = left.inverses[p]
+        own = places[p]
+        for start in range(0, len(sample), TOGETHER):
+            stop = start + TOGETHER
+            last = row[rank - 1]
+            if last >= np.float32(EVERYTHING):
+                for j in range(start, min(stop, len(sample))):
+                    if sample[j] != own:
+                        _insert(row, products[q, j] / (inverse + right.inverses[j]))
+                continue
+            subtract_reach(
+                products[q, start:stop],
+                last,
+                inverse,
+                right.reach[start:stop],
+                right.inverses[start:stop],
+            )
+            words = signs[q, start // 2 : stop // 2]
+            count = find_negative(words, len(sample) - start, start, (0, 0), found)
+            for at in range(count):
+                j = found[at]
+                both = inverse + right.inverses[j]
+                if sample[j] != own:
+                    # What was subtracted comes back rounded, which a guess may be.
+                    _insert(row, products[q, j] / both + last)
+        most = max(np.float64(row[rank - 1]), 0.0)
+        if summaries.is_ward:
+            guesses[p] = summaries.factor * (np.sqrt(2.0 * most) / scale)
+        else:
+            guesses[p] = summaries.factor * (most / (scale * scale))
+
+
+@jit
+def _insert(ascending: NDArray[np.float32], value: np.float32) -> None:
+    """Put a value in its place, and drop the last one."""
+    place = len(ascending) - 1
+    if value >= ascending[place]:
+        return
+    while place > 0 and ascending[place - 1] > value:
+        ascending[place] = ascending[place - 1]
+        place -= 1
+    ascending[place] = value
+
+
+@inline
+def subtract_reach(
+    products: NDArray[np.float32],
+    reach: np.float32,
+    inverse: np.float32,
+    reaches: NDArray[np.float32],
+    inverses: NDArray[np.float32],
+) -> None:
+    """Subtract, from products of a cluster with others, what none of them is if it is near."""
+    for j in range(len(products)):
+        most = reaches[j] if reaches[j] > reach else reach
+        products[j] -= most * (inverse + inverses[j])
