@@ -74,7 +74,7 @@ def _described(value: Any, function: FunctionType | None) -> str:
     if function is not None:
         codes = " ".join(map(_code, _codes(function.__code__)))
         defaults = f"{function.__defaults__} {function.__kwdefaults__}"
-        return f"{function.__qualname__} {defaults} {_is_inline(value)} {codes}"
+        return f"{function.__qualname__} {defaults} {_options(value)} {codes}"
     if isinstance(value, type):
         return f"{value.__module__} {value.__qualname__} {getattr(value, '_fields', '')}"
     if isinstance(value, _PLAIN):
@@ -85,10 +85,12 @@ def _described(value: Any, function: FunctionType | None) -> str:
     return f"{type(value).__module__} {type(value).__qualname__} {getattr(value, '__name__', '')}"
 
 
-def _is_inline(value: Any) -> bool:
-    """Whether callers compile a kernel into themselves."""
-    compiled_with = getattr(value, "targetoptions", {})
-    return bool(compiled_with.get("forceinline") or getattr(value, "is_inline", False))
+def _options(value: Any) -> tuple[bool, bool]:
+    """Whether callers compile a kernel into themselves, and whether it counts no references."""
+    given = getattr(value, "targetoptions", {})
+    is_inline = given.get("forceinline") or getattr(value, "is_inline", False)
+    is_borrowing = not given.get("_nrt", not getattr(value, "is_borrowing", False))
+    return bool(is_inline), is_borrowing
 
 
 def _code(code: CodeType) -> str:

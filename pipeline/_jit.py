@@ -20,7 +20,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from clustergrid.pipeline._ingredients import digest_of
 
-__all__ = ["Kernel", "inline", "jit", "load_compiler"]
+__all__ = ["Kernel", "borrowing", "inline", "jit", "load_compiler"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,12 +40,17 @@ class Kernel(Generic[P, R]):
         loading. Kernels that it calls are compiled all the same.
     is_inline
         Whether it is compiled into the kernels that call it.
+    is_borrowing
+        Whether it counts no references to arrays.
     """
 
-    def __init__(self, function: Callable[P, R], *, inline: bool = False) -> None:
+    def __init__(
+        self, function: Callable[P, R], *, inline: bool = False, borrowing: bool = False
+    ) -> None:
         functools.update_wrapper(self, function)
         self.python = function
         self.is_inline = inline
+        self.is_borrowing = borrowing
         self._compiled: Callable[P, R] | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -71,9 +76,9 @@ class Kernel(Generic[P, R]):
             other = function.__globals__.get(name)
             if isinstance(other, Kernel):
                 function.__globals__[name] = other.compiled
-        compiled: Callable[P, R] = numba.njit(cache=True, forceinline=self.is_inline, **_OPTIONS)(
-            function
-        )
+        compiled: Callable[P, R] = numba.njit(
+            cache=True, forceinline=self.is_inline, _nrt=not self.is_borrowing, **_OPTIONS
+        )(function)
         _keep_apart(compiled, f"{_OPTIONS} {digest}")
         return compiled
 
@@ -117,6 +122,24 @@ def inline(function: Callable[P, R]) -> Kernel[P, R]:
     9.0
     """
     return Kernel(function, inline=True)
+
+
+def borrowing(function: Callable[P, R]) -> Kernel[P, R]:
+    """Compile a function that makes no arrays, and counts no references to those it is given.
+
+    Numba counts them wherever arrays are taken out of tuples or handed on. That is an atomic
+    addition, for which two threads that share an array wait: in short loops most of their time.
+    Slices of what is given are no new arrays, and may be made.
+
+    Examples
+    --------
+    >>> @borrowing
+    ... def last(values: "NDArray[np.float64]") -> float:
+    ...     return values[-1]
+    >>> last.python([1.0, 2.0])
+    2.0
+    """
+    return Kernel(function, borrowing=True)
 
 
 def load_compiler() -> None:
