@@ -1,6 +1,9 @@
-"""What holds for every test."""
+"""What holds for every test, and a Dask client for those that compare executors or schedulers."""
 
 import sys
+
+import pytest
+from distributed import Client, LocalCluster
 
 
 def pytest_runtest_teardown():
@@ -8,3 +11,15 @@ def pytest_runtest_teardown():
     # figure was left open.
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Two threads of this process behind a scheduler; not the current client."""
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client

@@ -280,6 +280,12 @@ def test_every_module_keeps_the_rule(rule) -> None:
     assert not broken, "\n".join([str(rule.__doc__), *(f"{n}: {w}" for n, w in broken.items())])
 
 
+def test_no_file_of_tests_is_too_long() -> None:
+    tests = [_read(path) for path in sorted((ROOT / "tests").rglob("*.py"))]
+    assert len(tests) > 100
+    assert not {module.name: why for module in tests if (why := too_long(module)) is not None}
+
+
 def test_plans_and_kernels_import_nothing_else() -> None:
     broken = {
         name: why

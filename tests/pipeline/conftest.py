@@ -1,4 +1,4 @@
-"""Dask clients for the tests that compare executors, and a finished run to be copied."""
+"""A worker process for the tests that compare executors, and a finished run to be copied."""
 
 import dataclasses
 import shutil
@@ -12,18 +12,6 @@ from clustergrid.pipeline import operands
 from clustergrid.pipeline.request import Cut
 from clustergrid.pipeline.run import run
 from tests.pipeline.runs import frame, request, table
-
-
-@pytest.fixture(scope="module")
-def client():
-    """Two threads of this process behind a scheduler; not the current client."""
-    with (
-        LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
 
 
 @pytest.fixture(scope="module")

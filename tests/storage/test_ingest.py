@@ -1,8 +1,6 @@
 """What is ingested comes back, whatever its shape, type, chunks and labels are."""
 
-import json
 import warnings
-from contextlib import nullcontext
 from itertools import pairwise
 
 import dask.array
@@ -11,57 +9,18 @@ import pandas as pd
 import pytest
 import xarray
 import zarr
-from distributed import Client, LocalCluster
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import clustergrid.storage.ingest as ingest_module
-from clustergrid.storage import open_matrix, regions
-from clustergrid.storage.errors import IntegrityError, StorageError
-from clustergrid.storage.identity import (
-    _chunks_suit,
-    fingerprint,
-    matrix_source,
-    stored_record,
-)
+from clustergrid.storage import open_matrix
+from clustergrid.storage.errors import IntegrityError
+from clustergrid.storage.identity import stored_record
 from clustergrid.storage.ingest import ingest, ingest_stream
-from clustergrid.storage.manifest import Manifest
 from clustergrid.storage.readers.base import Stream
-from clustergrid.storage.readers.chunking import aligned_chunks, storage_chunks
-from clustergrid.storage.readers.lazy import lazy_blocks
 from clustergrid.storage.regions import write_chunk
-from clustergrid.storage.source import ArraySource, ZarrSource
+from tests.storage.matrices import example
 
 DTYPES = ["float32", "float64", "int8", "uint32", "int64", "bool"]
-
-
-@pytest.fixture(scope="module")
-def client():
-    with (
-        LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
-
-
-def example(shape=(40, 6), dtype="float64", chunks=None):
-    values = (np.random.default_rng(0).normal(size=shape) * 50).astype(dtype)
-    matrix = xarray.DataArray(
-        values,
-        dims=("gene", "sample"),
-        coords={"gene": [f"g{i}" for i in range(shape[0])], "sample": np.arange(shape[1]) * 3},
-        name="counts",
-    )
-    return open_matrix(
-        matrix if chunks is None else matrix.chunk(dict(zip(matrix.dims, chunks, strict=True)))
-    )
-
-
-def chunked(matrix, chunks):
-    return matrix.chunk(dict(zip(matrix.dims, chunks, strict=True)))
-
 
 texts = st.text(st.characters(codec="utf-8"), max_size=8)
 small = st.integers(1, 12)
@@ -233,7 +192,16 @@ def test_a_place_that_cannot_be_written(tmp_path):
         ingest(example(), tmp_path / "file" / "store")
 
 
-# Streams
+def test_arrays_of_somebody_else_are_not_replaced(tmp_path):
+    theirs = xarray.DataArray(np.ones((6, 4)), dims=("gene", "sample"), name="matrix")
+    theirs.to_zarr(tmp_path, zarr_format=3, consolidated=False)
+    with pytest.raises(OSError, match="holds 'matrix', which clustergrid did not write"):
+        ingest(example(), tmp_path)
+    np.testing.assert_array_equal(zarr.open_array(tmp_path, path="matrix", mode="r")[:], 1)
+    labels = tmp_path / "labels"
+    xarray.Dataset(coords={"gene": [1, 2]}).to_zarr(labels, zarr_format=3, consolidated=False)
+    with pytest.raises(OSError, match="holds 'gene'"):
+        ingest(example(), labels)
 
 
 @settings(
@@ -262,357 +230,3 @@ def test_streams_of_any_blocks(tmp_path_factory, lengths, rows):
     np.testing.assert_array_equal(found.to_numpy(), values)
     assert found["gene"].to_numpy().tolist() == labels.tolist()
     assert stored_record(store)["input"] == {"a": 1}
-
-
-# Sources
-
-
-def test_sources(tmp_path):
-    matrix = example()
-    assert matrix_source(matrix).array is matrix.data
-    assert isinstance(matrix_source(matrix), ArraySource)
-    assert matrix_source(example(chunks=(10, 6))) is None
-    ingest(example(), tmp_path)
-    matrix = open_matrix(tmp_path)
-    assert matrix_source(matrix) == ZarrSource(str(tmp_path), "matrix")
-    array = zarr.open_array(tmp_path, path="matrix", mode="r")
-    assert matrix_source(open_matrix(array)) == ZarrSource(str(tmp_path), "matrix")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda m: m[1:],
-        lambda m: m[:, ::-1],
-        lambda m: m[::-1],
-        lambda m: m.isel(gene=np.arange(40)[::-1]),
-        lambda m: m.sortby("gene", ascending=False),
-        lambda m: m.T,
-        lambda m: m * 1.0,
-        lambda m: -m,
-        lambda m: m.astype(np.float32),
-        lambda m: m.chunk(5),
-        lambda m: m.fillna(0),
-        lambda m: m.where(m > 0),
-        lambda m: m.clip(0, 1),
-        lambda m: m.map_blocks(np.exp),
-        lambda m: m.roll(gene=1),
-        lambda m: m.cumsum("gene"),
-    ],
-)
-def test_a_changed_matrix_is_not_taken_for_the_array(tmp_path, change):
-    ingest(example(), tmp_path)
-    matrix = open_matrix(tmp_path)
-    changed = change(matrix)
-    source = matrix_source(changed)
-    if source is not None:
-        np.testing.assert_array_equal(
-            source.read(slice(None), slice(None)), changed.to_numpy(), strict=True
-        )
-    assert source is None
-
-
-def test_values_assigned_in_place_are_noticed(tmp_path):
-    ingest(example(), tmp_path)
-    matrix = open_matrix(tmp_path)
-    matrix[0, 0] = 7
-    assert matrix_source(matrix) is None
-
-
-def test_what_leaves_the_values_leaves_the_source(tmp_path):
-    ingest(example(), tmp_path)
-    matrix = open_matrix(tmp_path)
-    for same in (matrix.rename("x"), matrix.rename(gene="g"), matrix[:], open_matrix(matrix)):
-        assert matrix_source(same) is not None
-    assert matrix_source(matrix.drop_encoding()) is None
-
-
-def test_awkward_chunks_are_not_read_in_place(tmp_path):
-    zarr.create_array(tmp_path / "a.zarr", shape=(100_000, 50_000), chunks=(1, 1000), dtype="f4")
-    assert matrix_source(open_matrix(tmp_path / "a.zarr")) is None
-    assert not _chunks_suit(ZarrSource(str(tmp_path / "a.zarr"), ""))
-    zarr.create_array(
-        tmp_path / "b.zarr", shape=(100_000, 50_000), chunks=(100_000, 10), dtype="f4"
-    )
-    assert matrix_source(open_matrix(tmp_path / "b.zarr")) is None
-    zarr.create_array(tmp_path / "c.zarr", shape=(100_000, 50_000), chunks=(512, 8192), dtype="f4")
-    assert matrix_source(open_matrix(tmp_path / "c.zarr")) == ZarrSource(
-        str(tmp_path / "c.zarr"), ""
-    )
-
-
-# Fingerprints
-
-
-def test_fingerprints_notice_changes(tmp_path):
-    path = tmp_path / "m.npy"
-    np.save(path, np.eye(3))
-    before = fingerprint(path)
-    assert before == fingerprint(str(path))
-    assert before["url"] == str(path)
-    np.save(path, 2 * np.eye(3))
-    assert fingerprint(path)["sha256_of_ends"] != before["sha256_of_ends"]
-    ingest(example(), tmp_path / "store")
-    stored = fingerprint(tmp_path / "store")
-    ingest(example(), tmp_path / "store", "other")
-    assert fingerprint(tmp_path / "store") != stored
-    matrix = example()
-    prints = [
-        fingerprint(m)
-        for m in (
-            matrix,
-            2 * matrix,
-            matrix.T,
-            matrix.astype("float32"),
-            matrix.assign_coords(sample=range(6)),
-            example(chunks=(10, 6)),
-            np.eye(3),
-        )
-    ]
-    assert len({json.dumps(p, sort_keys=True) for p in prints}) == len(prints)
-    assert fingerprint(matrix) == fingerprint(example())
-
-
-# Chunks
-
-
-@given(
-    n_rows=st.integers(1, 10**7),
-    n_columns=st.integers(1, 10**6),
-    itemsize=st.sampled_from([1, 4, 8]),
-)
-def test_storage_chunks(n_rows, n_columns, itemsize):
-    rows, columns = storage_chunks((n_rows, n_columns), itemsize)
-    if n_rows * n_columns * itemsize <= 2**23:
-        assert (rows, columns) == (n_rows, n_columns)
-        return
-    assert rows % 512 == 0
-    assert columns == n_columns or columns % 1024 == 0
-    assert rows * columns * itemsize <= 2**26
-    assert rows * columns * itemsize >= 2**22 or rows >= n_rows
-
-
-@given(
-    shape=st.tuples(st.integers(1, 10**6), st.integers(1, 10**6)),
-    stored=st.tuples(st.integers(1, 5000), st.integers(1, 5000)),
-    itemsize=st.sampled_from([1, 4, 8]),
-)
-def test_aligned_chunks(shape, stored, itemsize):
-    rows, columns = aligned_chunks(shape, stored, itemsize)
-    assert rows % stored[0] == 0 or rows == shape[0]
-    assert columns % stored[1] == 0 or columns == shape[1]
-    assert rows * columns * itemsize <= max(2**26, stored[0] * stored[1] * itemsize)
-
-
-def test_arrays_of_somebody_else_are_not_replaced(tmp_path):
-    theirs = xarray.DataArray(np.ones((6, 4)), dims=("gene", "sample"), name="matrix")
-    theirs.to_zarr(tmp_path, zarr_format=3, consolidated=False)
-    with pytest.raises(OSError, match="holds 'matrix', which clustergrid did not write"):
-        ingest(example(), tmp_path)
-    np.testing.assert_array_equal(zarr.open_array(tmp_path, path="matrix", mode="r")[:], 1)
-    labels = tmp_path / "labels"
-    xarray.Dataset(coords={"gene": [1, 2]}).to_zarr(labels, zarr_format=3, consolidated=False)
-    with pytest.raises(OSError, match="holds 'gene'"):
-        ingest(example(), labels)
-
-
-class Reads:
-    """A reader that counts what is read."""
-
-    def __init__(self, values):
-        self.values, self.cells = values, 0
-        self.shape, self.dtype = values.shape, values.dtype
-
-    def read(self, rows, columns):
-        block = self.values[rows, columns]
-        self.cells += block.size
-        return block
-
-
-def column_chunks(shape=(6000, 40), columns=2):
-    """A matrix that is stored column by column."""
-    reader = Reads(np.random.default_rng(0).normal(size=shape))
-    identity = {"test": np.random.default_rng().bytes(8).hex()}
-    values = lazy_blocks(reader, (shape[0], columns), identity)
-    return reader, xarray.DataArray(values, dims=("row", "column"))
-
-
-@pytest.mark.parametrize("where", ["threads", "client"])
-def test_a_matrix_stored_by_columns_is_read_once(tmp_path, client, where):
-    reader, matrix = column_chunks()
-    manifest = Manifest(tmp_path, "matrix")
-    manifest.begin("k")
-    calls = []
-    with client.as_current() if where == "client" else nullcontext():
-        source = ingest(
-            matrix,
-            tmp_path / "m.zarr",
-            chunks=(512, 40),
-            memory_bytes=512 * 40 * 8,
-            manifest=manifest,
-            progress=lambda *call: calls.append(call),
-        )
-    np.testing.assert_array_equal(source.read(slice(None), slice(None)), reader.values)
-    assert reader.cells <= 2 * reader.values.size
-    done, total = zip(*calls, strict=True)
-    assert list(done) == list(range(1, total[0] + 1))
-    assert set(total) == {done[-1]}
-    assert sorted(zarr.open_group(tmp_path / "m.zarr")) == ["matrix"]
-    assert not [name for name in Manifest(tmp_path, "matrix").entries if "between" in name]
-    assert Manifest(tmp_path, "matrix").is_whole
-
-
-@pytest.mark.parametrize("columns", [2, 40])
-def test_a_copy_goes_on_where_it_stopped(tmp_path, columns):
-    reader, matrix = column_chunks(columns=columns)
-    shape = {"chunks": (512, 40), "memory_bytes": 512 * 40 * 8}
-
-    class StopError(Exception):
-        pass
-
-    rng = np.random.default_rng(5)
-    stopped = 0
-    for _ in range(30):
-        manifest = Manifest(tmp_path, "matrix")
-        if manifest.key is None:
-            manifest.begin("k")
-        reader.cells = 0
-        before = len(manifest.entries)
-        stop_at = rng.integers(1, 9 if columns == 40 else 60)
-        calls = []
-
-        def progress(*call, calls=calls, stop_at=stop_at):
-            calls.append(call)
-            if len(calls) == stop_at:
-                raise StopError
-
-        try:
-            ingest(matrix, tmp_path / "m.zarr", **shape, manifest=manifest, progress=progress)
-        except StopError:
-            stopped += 1
-            assert len(Manifest(tmp_path, "matrix").entries) > before
-            continue
-        break
-    else:
-        raise AssertionError("never finished")
-    assert stopped > 2
-    assert reader.cells < reader.values.size
-    np.testing.assert_array_equal(open_matrix(tmp_path / "m.zarr"), reader.values)
-
-
-def test_a_band_is_all_that_is_under_way(tmp_path):
-    """However many bands there are: chunks are computed band by band."""
-    values = np.random.default_rng(0).normal(size=(4000, 10))
-    lazy = xarray.DataArray(dask.array.from_array(values, chunks=(100, 10)), dims=("a", "b"))
-    sizes = []
-    compute = regions._compute
-
-    def spy(blocks, name, note):
-        sizes.append(len(blocks))
-        compute(blocks, name, note)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(regions, "_compute", spy)
-        ingest(lazy, tmp_path, chunks=(100, 10), memory_bytes=100 * 10 * 8 * 7)
-    assert sizes == [7, 7, 7, 7, 7, 5]
-    np.testing.assert_array_equal(open_matrix(tmp_path), values)
-
-
-@given(
-    n_rows=st.integers(1, 10**6),
-    n_columns=st.integers(1, 10**6),
-    dtype=st.sampled_from(["int8", "float32", "float64"]),
-    is_stream=st.booleans(),
-)
-def test_a_copy_of_ours_is_never_copied_again(n_rows, n_columns, dtype, is_stream):
-    class Stored:
-        shape, dtype = (n_rows, n_columns), None
-        chunks = (0, 0)
-
-    Stored.dtype = np.dtype(dtype)
-    rows = 2**40 if is_stream else n_rows
-    Stored.chunks = storage_chunks((rows, n_columns), Stored.dtype.itemsize)
-    assert _chunks_suit(Stored)
-
-
-class KilledError(BaseException):
-    """As SIGKILL would, between two system calls."""
-
-
-def killed(*_args, **_kwargs):
-    raise KilledError
-
-
-def resumed(folder):
-    """The manifest as the next run opens it."""
-    manifest = Manifest(folder, "matrix")
-    if manifest.key is None:
-        manifest.begin("k")
-    manifest.restore_metadata()
-    return manifest
-
-
-COPY = {"chunks": (512, 40), "memory_bytes": 512 * 40 * 8}
-
-
-@pytest.mark.parametrize("array", ["matrix", "matrix_between"])
-def test_killed_before_a_new_array_is_noted_a_copy_goes_on(tmp_path, monkeypatch, array):
-    real = ingest_module.create_array
-
-    def create(store, path, **options):
-        real(store, path, **options)
-        if path == array:
-            raise KilledError
-
-    reader, matrix = column_chunks()
-    with monkeypatch.context() as patch:
-        patch.setattr(ingest_module, "create_array", create)
-        with pytest.raises(KilledError):
-            ingest(matrix, tmp_path / "m.zarr", **COPY, manifest=resumed(tmp_path))
-    for _ in range(2):
-        ingest(matrix, tmp_path / "m.zarr", **COPY, manifest=resumed(tmp_path))
-    np.testing.assert_array_equal(open_matrix(tmp_path / "m.zarr"), reader.values)
-
-
-def test_killed_as_it_was_finished_a_copy_is_not_read_again(tmp_path, monkeypatch):
-    reader, matrix = column_chunks()
-    with monkeypatch.context() as patch:
-        patch.setattr(ingest_module._Target, "finish", killed)
-        with pytest.raises(KilledError):
-            ingest(matrix, tmp_path / "m.zarr", **COPY, manifest=resumed(tmp_path))
-    reader.cells = 0
-    ingest(matrix, tmp_path / "m.zarr", **COPY, manifest=resumed(tmp_path))
-    assert reader.cells == 0
-    np.testing.assert_array_equal(open_matrix(tmp_path / "m.zarr"), reader.values)
-
-
-def test_other_memory_takes_over_the_array_in_between(tmp_path):
-    reader, matrix = column_chunks()
-    calls = []
-
-    def stop(*call):
-        calls.append(call)
-        if len(calls) == 30:
-            raise KilledError
-
-    more = {**COPY, "memory_bytes": 2 * COPY["memory_bytes"]}
-    with pytest.raises(KilledError):
-        ingest(matrix, tmp_path / "m.zarr", **more, manifest=resumed(tmp_path), progress=stop)
-    before = reader.cells
-    reader.cells = 0
-    more["memory_bytes"] = 3 * COPY["memory_bytes"]
-    ingest(matrix, tmp_path / "m.zarr", **more, manifest=resumed(tmp_path))
-    assert reader.cells + before < 1.5 * reader.values.size
-    np.testing.assert_array_equal(open_matrix(tmp_path / "m.zarr"), reader.values)
-
-
-def test_a_late_chunk_of_another_matrix_is_not_written(tmp_path):
-    _, matrix = column_chunks(columns=40)
-    source = ingest(matrix, tmp_path / "m.zarr", **COPY, manifest=resumed(tmp_path))
-    before = source.read(slice(None), slice(None))
-    where = {"store": str(tmp_path / "m.zarr"), "path": "matrix"}
-    info = [{"array-location": [(0, 512), (0, 40)]}]
-    with pytest.raises(StorageError, match="begun anew, as the copy of another matrix"):
-        write_chunk(np.zeros((512, 40)), **where, key="another", block_info=info)
-    np.testing.assert_array_equal(source.read(slice(None), slice(None)), before)
-    write_chunk(np.zeros((512, 40)), **where, key="k", block_info=info)
