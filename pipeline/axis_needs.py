@@ -284,10 +284,24 @@ class AxisNeeds:
         if self.is_from_tiles:
             tiles = self.tile_tree_memory(BLOCK_ROWS).shortened(0)
             least = max(least, self.tile_tree_footprint(BLOCK_ROWS, tiles.least_bytes).peak_bytes)
-        memory = work.row_tree
+        memory = self.row_memory
         if memory is None:
             return least
         return max(least, self.rounds_footprint(memory, memory.least_bytes).peak_bytes)
+
+    @property
+    def row_memory(self) -> RowTreeMemory | None:
+        """What a tree by rounds takes; its rows are at rest where they do not fit the memory."""
+        memory, resources = self.work.row_tree, self.ground.resources
+        if memory is None:
+            return None
+        needed, least = (
+            self.rounds_footprint(each, each.least_bytes) for each in (memory, memory.resting)
+        )
+        limit = resources.worker_memory_bytes
+        fits = needed.peak_bytes <= resources.memory_bytes
+        fits &= limit is None or needed.worker_bytes <= limit
+        return memory if fits or needed.peak_bytes <= least.peak_bytes else memory.resting
 
     @property
     def is_read_back(self) -> bool:
@@ -321,7 +335,7 @@ class AxisNeeds:
         """Of a worker, with the smallest tiles: half of its memory is for its tasks."""
         tasks = self.ground.resources.threads_per_worker * self.work.tile.smallest_task_bytes
         digest = self.ground.footprint(held_bytes=0, task_bytes=self.work.tile.digest_task_bytes)
-        ranks, memory = self.ranks, self.work.row_tree
+        ranks, memory = self.ranks, self.row_memory
         ranking = 0 if ranks is None else self.rank_footprint(ranks).worker_bytes
         rows = 0 if memory is None else self.rounds_footprint(memory, 0).worker_bytes
         return max(2 * max(WORKER_BYTES, tasks), digest.worker_bytes, rows, ranking)

@@ -138,10 +138,11 @@ class AxisPlanner(AxisNeeds):
         tasks: int,
         bytes_read: int,
         scratch_bytes: int = 0,
+        rest_bytes: int = 0,
         limits: Limits | None = None,
         passes: Passes | None = None,
     ) -> StagePlan:
-        spec, scratch = self.spec, 0 if self.in_memory else scratch_bytes
+        spec, scratch = self.spec, rest_bytes + (0 if self.in_memory else scratch_bytes)
         return StagePlan(
             name=f"linkage-{self.name}",
             engine=f"{spec.method}, {self.tree_engine}",
@@ -158,6 +159,7 @@ class AxisPlanner(AxisNeeds):
             work=work,
             tiling=self.tiling(),
             limits=limits,
+            rows_at_rest=rest_bytes > 0,
             passes=passes,
         )
 
@@ -193,7 +195,7 @@ class AxisPlanner(AxisNeeds):
 
     def _tree_by_rounds(self) -> StagePlan:
         """Plan lists of near rows, and a square of what they leave, as the memory allows."""
-        memory = self.work.row_tree
+        memory = self.row_memory
         assert memory is not None
         least = self.rounds_footprint(memory, memory.least_bytes)
         left = self.ground.resources.memory_bytes - least.peak_bytes
@@ -215,6 +217,7 @@ class AxisPlanner(AxisNeeds):
             tasks=max(1, -(-self.n // ROWS_A_TASK)),
             bytes_read=(1 + processes) * self.tile_stored_bytes,
             scratch_bytes=memory.records_bytes,
+            rest_bytes=memory.rest_bytes,
             limits=limits,
             passes=passes,
         )

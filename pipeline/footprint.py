@@ -305,7 +305,8 @@ class AxisWork:
         if self.engine == "data":
             n, k = self.tile.n, self.tile.k
             if self.row_tree is not None:
-                return self.row_tree.rows_bytes + self.row_tree.least_bytes
+                least = self.row_tree.resting
+                return least.rows_bytes + least.least_bytes
             if self.method == "single":
                 return _FOREST_BYTES * n
             return _CENTROID_CODE_BYTES + centroid_tree_bytes(n, k)

@@ -45,6 +45,8 @@ class StagePlan:
         The engine of a tree, of `clustergrid.pipeline.tree_engine.ENGINES_OF_ROWS`; else empty.
     limits
         What the rounds of a tree from rows may use.
+    rows_at_rest
+        Whether these rows are put at rest, since they do not fit the memory.
     tree_bytes
         Likewise of a tree from tiles, beside what the process holds; 0 of others.
     passes
@@ -65,6 +67,7 @@ class StagePlan:
     tiling: Tiling | None = None
     made_from: str = ""
     limits: Limits | None = None
+    rows_at_rest: bool = False
     tree_bytes: int = 0
     passes: Passes | None = None
 

@@ -36,6 +36,7 @@ def tree_from_rows(
     *,
     duplicates: Duplicates | None,
     limits: Limits | None = None,
+    at_rest: tuple[str, str] | None = None,
     executor: Executor,
     progress: Progress,
     name: str,
@@ -55,6 +56,8 @@ def tree_from_rows(
         Which rows are kept, and what the others are identical to; None where all are.
     limits
         What rounds of proved merges may use; of complete, average, weighted and ward.
+    at_rest
+        Store and name in it, where rows are put that do not fit the memory; see `point_source`.
     executor, progress, name
         Where tiles are computed, who is told, and as which stage.
     records
@@ -78,7 +81,7 @@ def tree_from_rows(
         return centroid_tree(given, method, duplicates, progress=progress, name=name)
     if way != "spanning":
         assert limits is not None
-        merge = summary_tree if way == "summaries" else point_tree
+        merge = summary_tree if way == "summaries" else partial(point_tree, at_rest=at_rest)
         return merge(
             given,
             method,

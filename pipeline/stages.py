@@ -51,6 +51,7 @@ from clustergrid.pipeline.normalize import Normalization
 from clustergrid.pipeline.operands import distance_input
 from clustergrid.pipeline.ordering import order_leaves
 from clustergrid.pipeline.planning import Plan, StagePlan, plan_run
+from clustergrid.pipeline.points.prepared import remove_points
 from clustergrid.pipeline.precomputed import (
     check_square,
     hold_in_memory,
@@ -267,6 +268,7 @@ class Stages(BoundMatrix):
             self._grid(axis, planned.tiling),
             duplicates=duplicates,
             limits=planned.limits,
+            at_rest=(self._scratch, f"points-{AXIS_NAMES[axis]}") if planned.rows_at_rest else None,
             executor=self.executor,
             progress=self._progress,
             name=f"linkage-{AXIS_NAMES[axis]}",
@@ -305,7 +307,7 @@ class Stages(BoundMatrix):
 
     @contextmanager
     def _tiles_of(self, axis: int) -> Iterator[None]:
-        """Name the pair that has no distance; remove ranks that are at rest for the tiles."""
+        """Name the pair that has no distance; remove ranks, and rows, that are at rest for it."""
         try:
             yield
         except UndefinedPairError as error:
@@ -314,6 +316,7 @@ class Stages(BoundMatrix):
             # Also those that a killed run left.
             if self.store is not None or "_scratch" in self.__dict__:
                 remove_array(self._scratch, f"ranks-{AXIS_NAMES[axis]}")
+                remove_points(self._scratch, f"points-{AXIS_NAMES[axis]}")
 
     def _duplicates(
         self, axis: int, given: DistanceInput, spec: AxisSpec, engine: str

@@ -47,7 +47,13 @@ from clustergrid.pipeline.points.base import Pause
 from clustergrid.pipeline.points.held import Held, Window, hold, window_rows
 from clustergrid.pipeline.points.layout import Layout
 from clustergrid.pipeline.points.pairs import Pairs, one_after_another
-from clustergrid.pipeline.points.prepared import Extent, ReadOnce, Sketch, euclidean_parts
+from clustergrid.pipeline.points.prepared import (
+    Extent,
+    ReadOnce,
+    Sketch,
+    euclidean_parts,
+    path_of_read,
+)
 from clustergrid.pipeline.points.strip_lists import COLUMNS, LEAF, TOGETHER, Listing, StripLists
 from clustergrid.pipeline.row_reader import (
     RowReader,
@@ -155,7 +161,7 @@ class EuclideanPoints:
         k = rows.shape[1]
         at_once = max(window_rows(rows), self.n * _LISTS_BYTES // (8 * k))
         in_order = reordered(rows, self.order, store=store, path=path, rows_at_once=at_once)
-        remove_array(store, f"{path}-read")
+        remove_array(store, path_of_read(path))
         return in_order
 
     @property
@@ -415,7 +421,7 @@ def _read(
     parts = extent.of(euclidean_parts(given, kept))
     store, path = at_rest
     return put_at_rest(
-        parts, shape=shape, dtype=np.dtype(np.float64), store=store, path=f"{path}-read"
+        parts, shape=shape, dtype=np.dtype(np.float64), store=store, path=path_of_read(path)
     )
 
 

@@ -14,7 +14,7 @@ from clustergrid.pipeline.row_reader import RowReader
 
 __all__ = ["Held", "Window", "hold", "window_rows"]
 
-_WINDOW_VALUES = 2**22
+_WINDOW_VALUES = 2**21
 _LEAST_WINDOW = 2 * PAIR_EDGE
 
 

@@ -24,10 +24,20 @@ from clustergrid.pipeline._blas import single_blas_thread
 from clustergrid.pipeline.engines.given import DistanceInput
 from clustergrid.pipeline.execution import end_if_stopped
 from clustergrid.pipeline.row_reader import RowPass, RowReader, in_units
+from clustergrid.storage.arrays import remove_array
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import BLOCK_ROWS, slabs
 
-__all__ = ["Extent", "ReadOnce", "Sketch", "euclidean_parts", "is_euclidean", "value_pass"]
+__all__ = [
+    "Extent",
+    "ReadOnce",
+    "Sketch",
+    "euclidean_parts",
+    "is_euclidean",
+    "path_of_read",
+    "remove_points",
+    "value_pass",
+]
 
 _SKETCHED = 64
 """Features of a sketch. A tree of cuts is some twelve deep, and cuts the widest features."""
@@ -54,6 +64,17 @@ class ReadOnce:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Begin anew."""
         self.__init__()  # type: ignore[misc]
+
+
+def path_of_read(path: str) -> str:
+    """Return where rows are, until those that lie at `path` are in order."""
+    return f"{path}-read"
+
+
+def remove_points(store: str, path: str) -> None:
+    """Remove rows at rest, also those that a killed process left."""
+    remove_array(store, path)
+    remove_array(store, path_of_read(path))
 
 
 def is_euclidean(given: DistanceInput) -> bool:
