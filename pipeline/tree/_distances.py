@@ -38,6 +38,7 @@ ENTRIES_ASKED = 2**24
 
 _PAIRS_AT_ONCE = 64
 _ROWS_A_PIECE = 128
+_COLUMNS_A_TILE = 64
 
 
 class Source(Protocol):
@@ -91,17 +92,25 @@ class _Held:
             square[row, column] = found
             advance(_entries(0, len(leaves)))
             return square
-        take = partial(_take_rows, self.values, self.n, self.is_square, leaves, square)
+        order = np.argsort(leaves)
         starts = range(0, len(leaves), _ROWS_A_PIECE)
-        taken = map(take, starts) if pool is None else pool.map(take, starts)
-        for start, are_finite in zip(starts, taken, strict=True):
-            if not are_finite:
-                raise _not_finite()
-            advance(_entries(start, min(start + _ROWS_A_PIECE, len(leaves))))
+        for work in (
+            partial(_read_rows, self.values, self.n, self.is_square, leaves[order], order, square),
+            # All have to be read before the first is turned.
+            partial(_turn_rows, self.is_square, leaves, square),
+        ):
+            worked = map(work, starts) if pool is None else pool.map(work, starts)
+            for start, are_finite in zip(starts, worked, strict=True):
+                if not are_finite:
+                    raise _not_finite()
+                advance(_entries(start, min(start + _ROWS_A_PIECE, len(leaves))) // 2)
         return square
 
     def pairs(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.float64]:
-        places = i * self.n + j if self.is_square else condensed_places(i, j, self.n)
+        if self.is_square:
+            places = np.maximum(i, j) * self.n + np.minimum(i, j)
+        else:
+            places = condensed_places(i, j, self.n)
         return np.asarray(self.values[places], np.float64)
 
 
@@ -177,25 +186,44 @@ def _not_finite() -> DataValueError:
 
 
 @jit
-def _take_rows(
+def _read_rows(
     values: NDArray[Any],
     n: int,
     is_square: bool,
-    leaves: NDArray[np.int64],
+    observations: NDArray[np.int64],
+    rows: NDArray[np.int64],
     square: NDArray[np.float64],
     first: int,
 ) -> bool:
-    """Fill some rows on their lower side; False if not all are finite."""
+    """Copy some observations' distances to those before (a square) or after them (condensed).
+
+    They are read in the order in which they lie: each observation's into the row of its leaf,
+    before or behind the diagonal. False if not all are finite.
+    """
     finite = True
-    for row in range(first, min(first + _ROWS_A_PIECE, len(leaves))):
-        a = leaves[row]
-        for column in range(row):
-            b = leaves[column]
-            if is_square:
-                value = values[a * n + b]
-            else:
-                low = min(a, b)
-                value = values[low * n - low * (low + 1) // 2 + max(a, b) - low - 1]
+    for at in range(first, min(first + _ROWS_A_PIECE, len(rows))):
+        a, row = observations[at], square[rows[at]]
+        if is_square:
+            begin, start, stop = a * n, 0, at
+        else:
+            begin, start, stop = a * n - a * (a + 1) // 2 - a - 1, at + 1, len(rows)
+        for other in range(start, stop):
+            value = values[begin + observations[other]]
             finite &= np.isfinite(value)
-            square[row, column] = value
+            row[rows[other]] = value
     return finite
+
+
+@jit
+def _turn_rows(
+    is_square: bool, leaves: NDArray[np.int64], square: NDArray[np.float64], first: int
+) -> bool:
+    """Bring what is behind the diagonal before it, in some rows: tile by tile, for the cache."""
+    stop = min(first + _ROWS_A_PIECE, len(leaves))
+    for begin in range(0, stop, _COLUMNS_A_TILE):
+        for row in range(max(first, begin + 1), stop):
+            a = leaves[row]
+            for column in range(begin, min(begin + _COLUMNS_A_TILE, row)):
+                if (leaves[column] > a) == is_square:
+                    square[row, column] = square[column, row]
+    return True

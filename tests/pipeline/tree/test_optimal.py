@@ -139,6 +139,24 @@ def test_compiled_kernels_give_the_bits_of_numpy(method, blobs, steps, monkeypat
             np.testing.assert_array_equal(turned, plain)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("at_once", [None, 90])
+def test_of_a_square_the_lower_triangle_is_read(monkeypatch, compiled, at_once):
+    condensed, Z = distances_and_tree(400, "average")
+    if compiled:
+        monkeypatch.setattr(optimal, "MOST_LEAVES_WITHOUT_COMPILER", 0)
+        monkeypatch.setattr(_distances, "MOST_LEAVES_WITHOUT_COMPILER", 0)
+    expected = optimal_leaf_ordering(Z, condensed, leaves_at_once=at_once)
+    square = np.tril(squareform(condensed))
+    square[np.triu_indices(400)] = np.nan
+    for threads in (1, 3):
+        turned = optimal_leaf_ordering(Z, square, leaves_at_once=at_once, threads=threads)
+        np.testing.assert_array_equal(turned, expected)
+    square[399, 7] = np.nan
+    with pytest.raises(DataValueError, match="finite"):
+        optimal_leaf_ordering(Z, square, leaves_at_once=400)
+
+
 def test_paths_are_the_same_bits_in_every_engine(monkeypatch):
     condensed, Z = distances_and_tree(600, "ward", blobs=True)
     order = leaf_order(Z)
