@@ -11,17 +11,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clustergrid.pipeline._jit import inline, jit
+from clustergrid.pipeline._jit import jit
 from clustergrid.pipeline.hierarchy._neighbors import Neighbors, Reach, keep_nearest, offer
 from clustergrid.pipeline.points._sieve import find_negative
-from clustergrid.pipeline.summaries._means import AT_ONCE, distance_of, squares_to_some
-from clustergrid.pipeline.summaries._operands import Compared, Operands, reach_at, subtract_reach
+from clustergrid.pipeline.summaries._means import (
+    AT_ONCE,
+    Summaries,
+    distance_between,
+    squares_to_some,
+)
+from clustergrid.pipeline.summaries._operands import Operands, subtract_reach
 
 __all__ = [
     "Found",
     "find_pairs",
-    "offer_around",
-    "offer_columns",
     "open_found",
     "pack_lists",
     "take_found",
@@ -57,145 +60,18 @@ def open_found(n_entries: int) -> Found:
 
 
 @jit
-def _around(place: int, n_each_side: int, m: int) -> tuple[int, int]:
-    """Return the range of places about one, which moves inwards at the ends."""
-    width = min(m, 2 * n_each_side + 1)
-    first = min(max(0, place - n_each_side), m - width)
-    return first, first + width
-
-
-@jit
-def offer_around(
-    compared: Compared,
-    places: NDArray[np.int64],
-    n_neighbors: int,
-    operands: Operands,
-    lists: Neighbors,
-    reach: Reach,
-) -> None:
-    """Offer the clusters next to each of some in order, K on either side, to its list.
-
-    Parameters
-    ----------
-    compared, places
-        All clusters, and whose lists these are.
-    n_neighbors
-        K.
-    operands
-        Of these clusters, at the left; they get to know how far lists reach.
-    lists, reach
-        The lists, which take everything so far, and what they take.
-    """
-    m = len(compared.slots)
-    others = np.empty(2 * n_neighbors + AT_ONCE, np.int64)
-    squares = np.empty(AT_ONCE)
-    for p in range(len(places)):
-        place = places[p]
-        first, after = _around(place, n_neighbors, m)
-        count = 0
-        for other in range(first, after):
-            if other != place:
-                others[count] = other
-                count += 1
-        for at in range(count, count + AT_ONCE - 1):
-            others[at] = first
-        _offer_some(compared, place, p, others, count, n_neighbors, lists, reach, squares)
-        operands.reach[p] = reach_at(compared.summaries, compared.scale, reach.distance[p])
-
-
-@jit
-def offer_columns(
-    products: NDArray[np.float32],
-    width: int,
-    compared: Compared,
-    places: NDArray[np.int64],
-    left: Operands,
-    first_list: int,
-    right: Operands,
-    first_operand: int,
-    first_column: int,
-    n_around: int,
-    n_neighbors: int,
-    lists: Neighbors,
-    reach: Reach,
-) -> None:
-    """Offer clusters to lists, but for those next in order.
-
-    Parameters
-    ----------
-    products, width
-        ``(q, w) float32``, w being a multiple of 64, and how many of them are products; destroyed.
-    compared, places
-        All clusters, and whose lists these are.
-    left, first_list
-        Their operands, and the first list at the left.
-    right, first_operand, first_column
-        Operands of the others, the first of them at the right, and its place.
-    n_around
-        So many on either side of an owner were offered already.
-    n_neighbors, lists, reach
-        As in `offer_around`.
-    """
-    m = len(compared.slots)
-    padded = products.shape[1]
-    signs = products.view(np.int64)
-    reaches = right.reach[first_operand : first_operand + padded]
-    inverses = right.inverses[first_operand : first_operand + padded]
-    others = np.empty(padded + AT_ONCE, np.int64)
-    squares = np.empty(AT_ONCE)
-    for q in range(len(products)):
-        p = first_list + q
-        place = places[p]
-        subtract_reach(products[q], left.reach[p], left.inverses[p], reaches, inverses)
-        known = _around(place, n_around, m)
-        count = find_negative(signs[q], width, first_column, known, others)
-        if count > 0:
-            before = reach.distance[p]
-            _offer_some(compared, place, p, others, count, n_neighbors, lists, reach, squares)
-            if reach.distance[p] != before:
-                left.reach[p] = reach_at(compared.summaries, compared.scale, reach.distance[p])
-
-
-@inline
-def _offer_some(
-    compared: Compared,
-    place: int,
-    p: int,
-    others: NDArray[np.int64],
-    count: int,
-    n_neighbors: int,
-    lists: Neighbors,
-    reach: Reach,
-    squares: NDArray[np.float64],
-) -> None:
-    """Compute the distances of a cluster to some others, and offer them to its list, number p."""
-    summaries = compared.summaries
-    where = compared.where
-    i = where[place]
-    farthest = reach.distance[p]
-    for start in range(0, count, AT_ONCE):
-        squares_to_some(summaries, i, where, others, start, squares)
-        for at in range(start, min(start + AT_ONCE, count)):
-            other = others[at]
-            distance = distance_of(summaries, i, where[other], squares[at - start])
-            if distance <= farthest:
-                offer(lists, reach, n_neighbors, p, compared.slots[other], distance)
-                farthest = reach.distance[p]
-
-
-@jit
 def find_pairs(
     products: NDArray[np.float32],
     width: int,
-    compared: Compared,
     left: Operands,
-    first_list: int,
+    left_summaries: Summaries,
+    left_slots: NDArray[np.int64],
     first_row: int,
     right: Operands,
-    first_operand: int,
+    right_summaries: Summaries,
+    right_slots: NDArray[np.int64],
     first_column: int,
     is_diagonal: bool,
-    n_rows: int,
     distances: NDArray[np.float64],
     found: Found,
     n_found: int,
@@ -209,17 +85,13 @@ def find_pairs(
     ----------
     products, width
         ``(q, w) float32``, w being a multiple of 64, and how many of them are products; destroyed.
-    compared
-        All clusters.
-    left, first_list, first_row
-        Operands of the clusters at the left, the first of them that is, which is its list too, and
-        its place.
-    right, first_operand, first_column
-        The same of those at the right.
+    left, left_summaries, left_slots, first_row
+        The clusters at the left, as operands, their summaries and slots; the first of them that is
+        in the products. Their lists have the same numbers.
+    right, right_summaries, right_slots, first_column
+        The same of those at the right, whose lists have the numbers after these.
     is_diagonal
         Whether both are the same, so that half of the pairs will do.
-    n_rows
-        The list of operand j at the right is number ``n_rows + j``.
     distances
         How far lists reach.
     found, n_found
@@ -228,34 +100,33 @@ def find_pairs(
     owners, ids, apart = found
     padded = products.shape[1]
     signs = products.view(np.int64)
-    reaches = right.reach[first_operand : first_operand + padded]
-    inverses = right.inverses[first_operand : first_operand + padded]
+    reaches = right.reach[first_column : first_column + padded]
+    inverses = right.inverses[first_column : first_column + padded]
     others = np.empty(padded + AT_ONCE, np.int64)
     squares = np.empty(AT_ONCE)
-    summaries, where, slots = compared.summaries, compared.where, compared.slots
-    column_list = n_rows + first_operand - first_column
+    n_rows = len(left_slots)
     for q in range(len(products)):
-        p = first_list + q
-        place = first_row + q
+        p = first_row + q
         subtract_reach(products[q], left.reach[p], left.inverses[p], reaches, inverses)
-        left_out = (0, place + 1) if is_diagonal else (0, 0)
+        left_out = (0, p + 1) if is_diagonal else (0, 0)
         count = find_negative(signs[q], width, first_column, left_out, others)
-        i = where[place]
-        slot = slots[place]
+        slot = left_slots[p]
         farthest = distances[p]
         for start in range(0, count, AT_ONCE):
-            squares_to_some(summaries, i, where, others, start, squares)
+            squares_to_some(left_summaries, p, right_summaries, others, start, squares)
             for at in range(start, min(start + AT_ONCE, count)):
                 other = others[at]
-                distance = distance_of(summaries, i, where[other], squares[at - start])
+                distance = distance_between(
+                    left_summaries, p, right_summaries, other, squares[at - start]
+                )
                 owners[n_found] = p
-                ids[n_found] = slots[other]
+                ids[n_found] = right_slots[other]
                 apart[n_found] = distance
                 n_found += distance <= farthest
-                owners[n_found] = column_list + other
+                owners[n_found] = n_rows + other
                 ids[n_found] = slot
                 apart[n_found] = distance
-                n_found += distance <= distances[column_list + other]
+                n_found += distance <= distances[n_rows + other]
     return n_found
 
 

@@ -34,11 +34,12 @@ from clustergrid.pipeline.hierarchy._union_find import find
 __all__ = [
     "AT_ONCE",
     "Summaries",
-    "distance_of",
+    "distance_between",
     "fill_rows",
     "fill_square",
     "open_summaries",
     "pair_distances",
+    "some_summaries",
     "squares_to_some",
     "take_members",
     "trace_heights",
@@ -109,13 +110,33 @@ def open_summaries(
     )
 
 
+def some_summaries(summaries: Summaries, which: slice | NDArray[np.int64]) -> Summaries:
+    """Return what is known of some clusters: views of a range, copies of others."""
+    return summaries._replace(
+        rows=summaries.rows[which],
+        constants=summaries.constants[which],
+        offsets=summaries.offsets[which],
+        moved=summaries.moved[which],
+        scalars=summaries.scalars[which],
+        sizes=summaries.sizes[which],
+        masses=summaries.masses[which],
+        latest=summaries.latest[which],
+    )
+
+
+@inline
+def distance_between(one: Summaries, i: int, other: Summaries, j: int, squared: float) -> float:
+    """Return the distance of two clusters from the squared one of their means."""
+    if one.is_ward:
+        inverse = 1.0 / one.sizes[i] + 1.0 / other.sizes[j]
+        return float(one.factor * np.sqrt(2.0 * squared / inverse))
+    return float(one.factor * squared + (one.scalars[i] + other.scalars[j]))
+
+
 @inline
 def distance_of(summaries: Summaries, i: int, j: int, squared: float) -> float:
     """Return the distance of two clusters from the squared one of their means."""
-    if summaries.is_ward:
-        inverse = 1.0 / summaries.sizes[i] + 1.0 / summaries.sizes[j]
-        return float(summaries.factor * np.sqrt(2.0 * squared / inverse))
-    return float(summaries.factor * squared + (summaries.scalars[i] + summaries.scalars[j]))
+    return distance_between(summaries, i, summaries, j, squared)
 
 
 @jit
@@ -137,9 +158,9 @@ def _squared(summaries: Summaries, i: int, j: int) -> float:
 
 @jit
 def squares_to_some(
-    summaries: Summaries,
+    one: Summaries,
     i: int,
-    where: NDArray[np.int64],
+    some: Summaries,
     others: NDArray[np.int64],
     start: int,
     squares: NDArray[np.float64],
@@ -148,21 +169,22 @@ def squares_to_some(
 
     Parameters
     ----------
-    summaries, i
-        All clusters, and which of them.
-    where, others, start
-        Where in the summaries the others are: ``where[others[start]]`` and so on.
+    one, i
+        Some clusters, and which of them.
+    some, others, start
+        Some clusters, maybe the same ones, and which of them: ``others[start]`` and so on.
     squares
         ``(4,)``, with the bits of `_squared`.
     """
-    rows, offsets, moved = summaries.rows, summaries.offsets, summaries.moved
-    a, b = where[others[start]], where[others[start + 1]]
-    c, d = where[others[start + 2]], where[others[start + 3]]
+    row, rows = one.rows[i], some.rows
+    moved = some.moved
+    a, b, c, d = others[start], others[start + 1], others[start + 2], others[start + 3]
     to_a = to_b = to_c = to_d = 0.0
-    if moved[i] or moved[a] or moved[b] or moved[c] or moved[d]:
-        for f in range(rows.shape[1]):
-            value = np.float64(rows[i, f])
-            offset = offsets[i, f]
+    if one.moved[i] or moved[a] or moved[b] or moved[c] or moved[d]:
+        own, offsets = one.offsets[i], some.offsets
+        for f in range(len(row)):
+            value = np.float64(row[f])
+            offset = own[f]
             from_a = (np.float64(rows[a, f]) - value) + (offsets[a, f] - offset)
             from_b = (np.float64(rows[b, f]) - value) + (offsets[b, f] - offset)
             from_c = (np.float64(rows[c, f]) - value) + (offsets[c, f] - offset)
@@ -172,8 +194,8 @@ def squares_to_some(
             to_c += from_c * from_c
             to_d += from_d * from_d
     else:
-        for f in range(rows.shape[1]):
-            value = np.float64(rows[i, f])
+        for f in range(len(row)):
+            value = np.float64(row[f])
             from_a = np.float64(rows[a, f]) - value
             from_b = np.float64(rows[b, f]) - value
             from_c = np.float64(rows[c, f]) - value

@@ -45,14 +45,12 @@ from clustergrid.pipeline.summaries._means import AT_ONCE, Summaries
 __all__ = [
     "EVERYTHING",
     "TOGETHER",
-    "Compared",
     "Operands",
     "fill_operands",
     "guess_reach",
     "longest",
     "mean_of",
     "open_operands",
-    "reach_at",
     "set_reach",
     "subtract_reach",
 ]
@@ -69,27 +67,6 @@ _TINY = 1e-30
 
 _MOVES = 1e-22
 """Share of the squared ways to a mean that their roundings may add."""
-
-
-class Compared(NamedTuple):
-    """The clusters that are compared, in an order in which neighbours mostly are near.
-
-    Parameters
-    ----------
-    summaries
-        Of them, and maybe of others.
-    slots
-        ``(m,) int64``: the slot of each, by which it is listed.
-    where
-        ``(m,) int64``: where it is in the summaries.
-    scale
-        Power of two that means are multiplied by.
-    """
-
-    summaries: Summaries
-    slots: NDArray[np.int64]
-    where: NDArray[np.int64]
-    scale: float
 
 
 class Operands(NamedTuple):
@@ -141,18 +118,13 @@ def longest(summaries: Summaries, centre: NDArray[np.float64]) -> float:
 
 
 @jit
-def mean_of(compared: Compared, places: NDArray[np.int64]) -> NDArray[np.float64]:
+def mean_of(summaries: Summaries) -> NDArray[np.float64]:
     """Return the mean of the means of some clusters, ``(k,)``: near ones are short about it."""
-    rows, offsets, moved = (
-        compared.summaries.rows,
-        compared.summaries.offsets,
-        compared.summaries.moved,
-    )
-    k = rows.shape[1]
+    rows, offsets, moved = summaries.rows, summaries.offsets, summaries.moved
+    n, k = rows.shape
     centre = np.zeros(k)
-    for done, place in enumerate(places):
-        i = compared.where[place]
-        share = 1.0 / (done + 1)
+    for i in range(n):
+        share = 1.0 / (i + 1)
         for f in range(k):
             centre[f] += share * (np.float64(rows[i, f]) - centre[f])
         if moved[i]:
@@ -163,9 +135,9 @@ def mean_of(compared: Compared, places: NDArray[np.int64]) -> NDArray[np.float64
 
 @jit
 def fill_operands(
-    compared: Compared,
-    places: NDArray[np.int64],
+    summaries: Summaries,
     centre: NDArray[np.float64],
+    scale: float,
     is_left: bool,
     operands: Operands,
 ) -> None:
@@ -173,23 +145,21 @@ def fill_operands(
 
     Parameters
     ----------
-    compared, places
-        All clusters, and which.
-    centre
-        Subtracted first.
+    summaries
+        The clusters.
+    centre, scale
+        Subtracted first; and a power of two that is multiplied with.
     is_left
         Whether they are at the left of a product.
     operands
-        With room for so many; how far lists reach is left as it is.
+        Of so many; how far lists reach is left as it is.
     """
-    summaries, scale = compared.summaries, compared.scale
     rows, offsets, moved = summaries.rows, summaries.offsets, summaries.moved
-    k = rows.shape[1]
+    n, k = rows.shape
     share = _share_of_roundings(k)
     factor = np.float32(-2.0 if is_left else 1.0)
     way, sums = np.empty(k), np.empty(_LANES)
-    for p in range(len(places)):
-        i = compared.where[places[p]]
+    for i in range(n):
         for f in range(k):
             way[f] = (np.float64(rows[i, f]) - centre[f]) * scale
         moves = 0.0
@@ -201,16 +171,16 @@ def fill_operands(
                 moves += offset * offset
         squares = _sum_of_squares(way, sums)
         for f in range(k):
-            operands.values[p, f] = factor * np.float32(way[f])
+            operands.values[i, f] = factor * np.float32(way[f])
         norm = (1.0 - share) * squares - _MOVES * (squares + moves)
         inverse = 0.5
         if summaries.is_ward:
             inverse = 1.0 / summaries.sizes[i]
         else:
             norm += summaries.scalars[i] / summaries.factor * (scale * scale)
-        operands.values[p, k] = np.float32(1.0 if is_left else norm)
-        operands.values[p, k + 1] = np.float32(norm if is_left else 1.0)
-        operands.inverses[p] = np.float32(inverse)
+        operands.values[i, k] = np.float32(1.0 if is_left else norm)
+        operands.values[i, k + 1] = np.float32(norm if is_left else 1.0)
+        operands.inverses[i] = np.float32(inverse)
 
 
 @inline
@@ -229,35 +199,41 @@ def _sum_of_squares(values: NDArray[np.float64], sums: NDArray[np.float64]) -> f
     return total
 
 
-@inline
-def reach_at(summaries: Summaries, scale: float, distance: float) -> np.float32:
-    """Return T of a list that reaches as far as a distance."""
-    above = 1.0 + _share_of_roundings(summaries.rows.shape[1])
-    if summaries.is_ward:
-        root = distance / summaries.factor * scale
-        most = 0.5 * root * root
-    else:
-        most = distance / summaries.factor * (scale * scale)
-    # Where it is infinite, differences may make NaN of it.
-    return np.float32(min(above * most + _TINY, EVERYTHING))
-
-
 @jit
 def set_reach(
-    compared: Compared, operands: Operands, distances: NDArray[np.float64], first: int
+    summaries: Summaries,
+    scale: float,
+    operands: Operands,
+    distances: NDArray[np.float64],
+    first: int,
 ) -> None:
-    """Tell operands how far their lists reach; that of the first one is ``distances[first]``."""
+    """Tell operands how far their lists reach: that of the first one is ``distances[first]``.
+
+    A negative distance is that of no list at all.
+    """
+    above = 1.0 + _share_of_roundings(summaries.rows.shape[1])
     for p in range(len(operands.values)):
-        operands.reach[p] = reach_at(compared.summaries, compared.scale, distances[first + p])
+        distance = distances[first + p]
+        most = 0.0
+        if distance >= 0.0:
+            if summaries.is_ward:
+                root = distance / summaries.factor * scale
+                most = 0.5 * root * root
+            else:
+                most = distance / summaries.factor * (scale * scale)
+            # Where it is infinite, differences may make NaN of it.
+            most = min(above * most + _TINY, EVERYTHING)
+        operands.reach[p] = np.float32(most)
 
 
 @jit
 def guess_reach(
     products: NDArray[np.float32],
-    compared: Compared,
-    places: NDArray[np.int64],
+    summaries: Summaries,
+    scale: float,
     left: Operands,
     first_list: int,
+    first_place: int,
     sample: NDArray[np.int64],
     right: Operands,
     least: NDArray[np.float32],
@@ -272,19 +248,18 @@ def guess_reach(
     ----------
     products
         ``(q, w) float32``: with some of the sample, w being a multiple of 64; destroyed.
-    compared, places
-        All clusters, and whose lists these are.
-    left, first_list
-        Their operands, and the first of them that is at the left.
+    summaries, scale
+        The clusters at the left, and the power of two that means are multiplied by.
+    left, first_list, first_place
+        Their operands, the first of them that is in the products, and its place.
     sample, right
         ``(at most w,) int64``: places, and their operands.
     least
-        ``(len(places), rank) float32``: ascending, the least T so far within which clusters of the
+        ``(clusters, rank) float32``: ascending, the least T so far within which clusters of the
         sample are, to which these are added; at first `EVERYTHING`.
     guesses
-        ``(len(places),)``: how far that is.
+        ``(clusters,)``: how far that is.
     """
-    summaries, scale = compared.summaries, compared.scale
     signs = products.view(np.int64)
     found = np.empty(products.shape[1] + AT_ONCE, np.int64)
     rank = least.shape[1]
@@ -292,7 +267,7 @@ def guess_reach(
         p = first_list + q
         row = least[p]
         inverse = left.inverses[p]
-        own = places[p]
+        own = first_place + q
         for start in range(0, len(sample), TOGETHER):
             stop = start + TOGETHER
             last = row[rank - 1]

@@ -1,16 +1,16 @@
-"""Driver: tasks that list the near clusters of some clusters, or of all.
+"""Driver: tasks that list what is near to clusters, in memory that is that of a few ranges of them.
 
-Clusters lie in the order of a k-d tree's leaves, so that near ones are mostly neighbours. Of *some*
-owners a task takes a range, and compares it with all clusters, from the nearest range to the
-farthest. Of *all* a task takes a pair of ranges and makes one product for the lists of both; what
-it adds to them travels, and so that this is little, near pairs come first, and later ones are told
-how far lists reach.
+Those whose lists are wanted come first, and all in the order of a k-d tree's leaves, so that near
+ones are mostly neighbours. A task takes a range of them and compares it with others, each pair of
+clusters once, for the lists of both. What it adds to these travels; so that this is little, lists
+begin with a guess of how far they will reach, near ranges are compared first, and later tasks are
+told how far lists reach by then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil, sqrt
 from typing import Any, NamedTuple
@@ -31,17 +31,15 @@ from clustergrid.pipeline.hierarchy._threads import in_threads
 from clustergrid.pipeline.summaries._lists import (
     Found,
     find_pairs,
-    offer_around,
-    offer_columns,
     open_found,
     pack_lists,
     take_found,
     tighten,
 )
+from clustergrid.pipeline.summaries._means import Summaries, some_summaries
 from clustergrid.pipeline.summaries._operands import (
     EVERYTHING,
     TOGETHER,
-    Compared,
     Operands,
     fill_operands,
     guess_reach,
@@ -51,7 +49,7 @@ from clustergrid.pipeline.summaries._operands import (
 )
 from clustergrid.storage.grid import round_up, slabs
 
-__all__ = ["OWNERS", "near_to_all", "near_to_some"]
+__all__ = ["OWNERS", "Compared", "near_lists"]
 
 OWNERS = 256
 """Rows of a product."""
@@ -59,23 +57,23 @@ OWNERS = 256
 _COLUMNS = 512
 """Of a product: with its operands it stays in a second-level cache."""
 
-_OWNERS_A_TASK = 2048
-"""At most: they are about one centre."""
+_RANGE = 2048
+"""Clusters of a range, at most: they are about one centre."""
 
-_FEWEST_A_TASK = 1024
+_FEWEST_IN_A_RANGE = 1024
 """Of many features: with fewer, making operands would take longer than their products."""
 
-_TASK_VALUES = 2**22
-"""Of operands."""
+_RANGE_VALUES = 2**22
+"""Of the operands of a range."""
 
-_BLOCK_VALUES = 2**17
-"""Of means that become operands together, of the clusters that some are compared with."""
+_RANGES_A_TASK = 8
+"""That one is compared with, at most."""
 
 _BUFFERED = 2**19
 """Entries that a task holds, before it cuts what it found to what lists take."""
 
-_BLOCKS_A_TASK = 8
-"""Ranges that one is compared with, at most, in a task that compares all with all."""
+_FIRST_WAVE = 16
+"""One of so many ranges is compared before it is said how far lists reach."""
 
 _SAMPLED = 16
 """A guess takes one of so many clusters, or fewer of many."""
@@ -88,105 +86,110 @@ _GUESSED_FROM = 20
 _LISTS_A_PIECE = 16_384
 
 
-def near_to_some(
-    compared: Compared,
-    owners: NDArray[np.int64],
-    n_neighbors: int,
-    *,
-    executor: Executor,
-    pause: Callable[[float], None],
-) -> Neighbors:
-    """List the K nearest clusters of some.
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """The clusters that are compared, in an order in which neighbours mostly are near.
 
     Parameters
     ----------
-    compared
-        All clusters.
-    owners
-        The places, among these, of those whose lists are wanted, one a row.
-    n_neighbors
-        K.
-    executor, pause
-        Where tasks run, and who is told the share that is done.
+    summaries
+        Of them, and maybe of others.
+    slots
+        ``(m,) int64``: the slot of each, by which it is listed.
+    where
+        ``(m,) int64``: where it is in the summaries; None where they are in this order.
+    scale
+        Power of two that means are multiplied by.
     """
-    order = np.argsort(owners)
-    wanted = _Wanted(compared=compared, owners=owners[order], n_neighbors=n_neighbors)
-    lists = open_lists(len(owners), n_neighbors)
-    length = min(n_neighbors, len(compared.slots) - 1)
-    fair = round_up(-(-len(owners) // (4 * executor.threads)), OWNERS)
-    parts = slabs(len(owners), min(_OWNERS_A_TASK, fair))
-    done = 0
-    for part, found in executor.map(_lists_of, executor.share(wanted), parts, name="near-clusters"):
-        to = order[part]
-        lists.ids[to, :length] = found.ids[:, :length]
-        lists.bounds[to, :length] = found.bounds[:, :length]
-        lists.exact[to, :length] = True
-        lists.counts[to] = found.counts
-        lists.tau[to] = found.tau
-        done += len(to)
-        pause(done / len(owners))
-    return lists
+
+    summaries: Summaries
+    slots: NDArray[np.int64]
+    where: NDArray[np.int64] | None
+    scale: float
+
+    def range(self, places: slice) -> Summaries:
+        """Return the clusters of a range, one behind another."""
+        return some_summaries(self.summaries, places if self.where is None else self.where[places])
+
+    def some(self, places: NDArray[np.int64]) -> Summaries:
+        """Return some clusters, one behind another."""
+        return some_summaries(self.summaries, places if self.where is None else self.where[places])
+
+    def reordered(self, places: NDArray[np.int64]) -> Compared:
+        """Return the same clusters in another order."""
+        where = places if self.where is None else self.where[places]
+        return replace(self, slots=self.slots[places], where=where)
 
 
-def near_to_all(
+def near_lists(
     compared: Compared,
+    rows: NDArray[np.int64],
     n_neighbors: int,
     *,
     executor: Executor,
     threads: int,
     pause: Callable[[float], None],
+    may_guess: bool = True,
 ) -> Neighbors:
-    """List the K nearest clusters of all, of slots 0, 1, 2, ..., one a row.
+    """List the K nearest clusters of those that come first.
 
     Parameters
     ----------
     compared
-        All clusters, none of whose slots is empty.
+        All clusters.
+    rows
+        A permutation: the list of the first of them is number ``rows[0]``, and so on.
     n_neighbors
         K.
     executor, pause
         Where tasks run, and who is told the share that is done.
     threads
         Of this process.
+    may_guess
+        Whether lists may begin with a guess. Those that it leaves short are made again.
     """
-    m = len(compared.slots)
-    if m < _GUESSED_FROM * n_neighbors:
-        places = np.empty(m, np.int64)
-        places[compared.slots] = np.arange(m)
-        return near_to_some(compared, places, n_neighbors, executor=executor, pause=pause)
-    blocks = list(slabs(m, _block_edge(m, compared.summaries.rows.shape[1], executor.threads)))
+    m, n_lists = len(compared.slots), len(rows)
+    ranges = _Ranges.of(compared, n_lists, threads=executor.threads)
     shared = executor.share(compared)
-    lists, reach = open_lists(m, n_neighbors), open_reach(m, np.dtype(np.float64))
-    for part, guesses in executor.map(
-        _guesses_of, (shared, n_neighbors), blocks, name="near-guesses"
-    ):
-        reach.distance[compared.slots[part]] = guesses
-        pause(0.0)
-    pairs_done, all_pairs = 0, len(blocks) * (len(blocks) + 1) // 2
-    for wave in _waves(compared, blocks):
-        told = Reach(*(part[compared.slots] for part in reach))
+    lists, reach = open_lists(n_lists, n_neighbors), open_reach(n_lists, np.dtype(np.float64))
+    if may_guess and m >= _GUESSED_FROM * n_neighbors:
+        for part, guesses in executor.map(
+            _guesses_of, (shared, n_neighbors), ranges.owners, name="near-guesses"
+        ):
+            reach.distance[rows[part]] = guesses
+            pause(0.0)
+    done = 0
+    for wave in ranges.waves(compared):
+        # What is no owner has no list, which takes nothing.
+        told = Reach(np.full(m, -np.inf), np.zeros(m, np.int64))
+        told.distance[:n_lists] = reach.distance[rows]
+        told.last[:n_lists] = reach.last[rows]
         given = (shared, executor.share(told), n_neighbors)
-        for tiles, n_pairs in executor.map(_pairs_found, given, wave, name="near-clusters"):
-            for rows, others, found in tiles:
-                owners = np.concatenate([compared.slots[rows], compared.slots[others]])
-                take_found(found, owners, n_neighbors, lists, reach)
-            pairs_done += n_pairs
-            pause(pairs_done / all_pairs)
-        _over_lists(partial(tighten, lists, reach, n_neighbors), m, threads)
-    short = np.flatnonzero(lists.counts < n_neighbors)
-    if len(short):  # a guess was too low for them
-        places = np.empty(m, np.int64)
-        places[compared.slots] = np.arange(m)
-        others = near_to_some(
-            compared,
-            places[short],
+        for pairs, tiles in executor.map(_found_in, given, wave, name="near-clusters"):
+            for others, found in zip(pairs.others, tiles, strict=True):
+                take_found(found, _rows_of(rows, pairs.rows, others), n_neighbors, lists, reach)
+            done += len(pairs.others)
+            pause(done / ranges.n_pairs)
+        _over_lists(partial(tighten, lists, reach, n_neighbors), n_lists, threads)
+    places = np.flatnonzero(lists.counts[rows] < min(n_neighbors, m - 1))
+    if len(places):  # a guess was too low for them
+        others = near_lists(
+            compared.reordered(np.append(places, np.delete(np.arange(m), places))),
+            np.arange(len(places)),
             n_neighbors,
             executor=executor,
+            threads=threads,
             pause=lambda _: pause(1.0),
+            may_guess=False,
         )
-        replace_lists(lists, short, others)
-    _over_lists(partial(close_lists, lists, n_neighbors, m - 1), m, threads)
+        replace_lists(lists, rows[places], others)
+    _over_lists(partial(close_lists, lists, n_neighbors, m - 1), n_lists, threads)
     return lists
+
+
+def _rows_of(rows: NDArray[np.int64], first: slice, second: slice) -> NDArray[np.int64]:
+    """Return the lists of two ranges, one behind the other; the second may be of no owners."""
+    return np.concatenate([rows[first], rows[second]])
 
 
 def _over_lists(function: Callable[[int, int], None], count: int, threads: int) -> None:
@@ -198,92 +201,117 @@ def _over_lists(function: Callable[[int, int], None], count: int, threads: int) 
     )
 
 
-def _block_edge(m: int, k: int, threads: int) -> int:
-    """Return how many clusters a range has: enough ranges for all threads, none too large."""
-    most = min(_OWNERS_A_TASK, max(_FEWEST_A_TASK, _TASK_VALUES // (k + 2) // OWNERS * OWNERS))
-    return int(min(most, max(OWNERS, round_up(m // (8 * threads), OWNERS))))
-
-
 class _Pairs(NamedTuple):
-    """A range of clusters, and those that it is compared with: itself, or others behind it."""
+    """A range of owners, and those that it is compared with: itself, or others behind it."""
 
     rows: slice
     others: list[slice]
 
 
-def _waves(compared: Compared, blocks: list[slice]) -> Iterator[list[_Pairs]]:
-    """Cut all pairs of ranges into tasks, and these into waves, each farther than the one before.
+class _Ranges(NamedTuple):
+    """All clusters, cut into ranges of owners and ranges of others."""
 
-    Waves grow: after the first few lists reach hardly farther than in the end.
-    """
-    middles = np.stack([_middle_of(compared, block) for block in blocks])
-    orders = []
-    for i, middle in enumerate(middles):
-        apart = np.square(middles[i:] - middle).sum(axis=1)
-        apart[0] = -1.0
-        orders.append(i + np.argsort(apart, kind="stable"))
-    start, stop = 0, 1
-    while start < len(blocks):
-        wave = []
-        for i, order in enumerate(orders):
-            some = order[start:stop].tolist()
-            for part in slabs(len(some), _BLOCKS_A_TASK):
-                wave.append(_Pairs(rows=blocks[i], others=[blocks[j] for j in some[part]]))
-        yield wave
-        start, stop = stop, 2 * stop + 1
+    owners: list[slice]
+    others: list[slice]
+
+    @classmethod
+    def of(cls, compared: Compared, n_owners: int, *, threads: int) -> _Ranges:
+        """Cut clusters so that there are tasks enough for all threads."""
+        m, k = len(compared.slots), compared.summaries.rows.shape[1]
+        most = _RANGE_VALUES // (k + 2) // OWNERS * OWNERS
+        most = min(_RANGE, max(_FEWEST_IN_A_RANGE, most))
+        fair = min(most, max(OWNERS, round_up(n_owners // (8 * threads), OWNERS)))
+        others = [
+            slice(n_owners + part.start, n_owners + part.stop) for part in slabs(m - n_owners, most)
+        ]
+        return cls(owners=list(slabs(n_owners, fair)), others=others)
+
+    @property
+    def n_pairs(self) -> int:
+        """How many pairs of ranges there are."""
+        n = len(self.owners)
+        return n * (n + 1) // 2 + n * len(self.others)
+
+    def waves(self, compared: Compared) -> Iterator[list[_Pairs]]:
+        """Cut all pairs of ranges into tasks, and these into waves, each farther than before.
+
+        Waves grow: after the first few lists reach hardly farther than in the end.
+        """
+        ranges = [*self.owners, *self.others]
+        middles = np.stack([_middle_of(compared, part) for part in ranges])
+        orders = []
+        for i, middle in enumerate(middles[: len(self.owners)]):
+            apart = np.square(middles[i:] - middle).sum(axis=1)
+            apart[0] = -1.0
+            orders.append(i + np.argsort(apart, kind="stable"))
+        start, stop = 0, -(-len(ranges) // _FIRST_WAVE)
+        while start < len(ranges):
+            wave = []
+            for i, order in enumerate(orders):
+                some = order[start:stop].tolist()
+                for part in slabs(len(some), _RANGES_A_TASK):
+                    wave.append(_Pairs(rows=ranges[i], others=[ranges[j] for j in some[part]]))
+            yield wave
+            start, stop = stop, 4 * stop
 
 
-def _middle_of(compared: Compared, block: slice) -> NDArray[np.float64]:
+def _middle_of(compared: Compared, part: slice) -> NDArray[np.float64]:
     """Return about where a range is: a few of its clusters say so."""
-    step = -(-(block.stop - block.start) // 16)
-    return mean_of(compared, np.arange(block.start, block.stop, step))
+    step = -(-(part.stop - part.start) // 16)
+    return mean_of(compared.some(np.arange(part.start, part.stop, step)))
 
 
-def _guesses_of(shared: Any, block: slice) -> tuple[slice, NDArray[np.float64]]:
-    """Guess how far the lists of a range reach."""
-    compared, n_neighbors = shared
-    places = np.arange(block.start, block.stop)
-    return block, _Owners(compared, places).guesses(n_neighbors)
+class _Left:
+    """A range of clusters at the left of products, about their mean."""
 
+    def __init__(self, compared: Compared, part: slice) -> None:
+        self._compared, self.part = compared, part
+        self.summaries = compared.range(part)
+        self.slots = compared.slots[part]
+        self._centre = mean_of(self.summaries)
+        self.operands = self._operands(self.summaries, is_left=True)
+        self._scratch = np.empty(OWNERS * _COLUMNS, np.float32)
 
-class _Owners:
-    """Some clusters at the left of products, about their mean."""
+    def _operands(self, summaries: Summaries, *, is_left: bool) -> Operands:
+        n, k = summaries.rows.shape
+        operands = open_operands(n, k)
+        fill_operands(summaries, self._centre, self._compared.scale, is_left, operands)
+        return operands
 
-    def __init__(self, compared: Compared, places: NDArray[np.int64]) -> None:
-        self.compared, self.places = compared, places
-        self.n_features = compared.summaries.rows.shape[1]
-        self.centre = mean_of(compared, places)
-        self.left = open_operands(len(places), self.n_features)
-        fill_operands(compared, places, self.centre, True, self.left)
+    def right(self, summaries: Summaries) -> Operands:
+        """Return operands of others."""
+        return self._operands(summaries, is_left=False)
 
-    def others(self, places: NDArray[np.int64]) -> Operands:
-        """Return operands of others, for the right."""
-        right = open_operands(len(places), self.n_features)
-        fill_operands(self.compared, places, self.centre, False, right)
-        return right
+    def products(self, rows: slice, right: Operands, columns: slice) -> NDArray[np.float32]:
+        """Multiply some with some; columns beyond those at the right are whatever was there."""
+        left, others = self.operands.values[rows], right.values[columns]
+        width = round_up(len(others), TOGETHER)
+        products = self._scratch[: len(left) * width].reshape(len(left), width)
+        np.matmul(left, others.T, out=products[:, : len(others)])
+        return products
 
     def guesses(self, n_neighbors: int) -> NDArray[np.float64]:
         """Guess how far lists reach, so generously that few have to be made again."""
-        m = len(self.compared.slots)
+        m, n = len(self._compared.slots), len(self.slots)
         step = max(_SAMPLED, -(-m // _LARGEST_SAMPLE))
         sample = np.arange(0, m, step)
         # So many of the K nearest are in the sample, on average; three deviations more hardly ever.
         expected = n_neighbors / step
         rank = ceil(expected + 3 * sqrt(expected) + 2)
-        n = len(self.places)
         least = np.full((n, rank), EVERYTHING, np.float32)
         guesses = np.empty(n)
-        scratch = np.empty(OWNERS * _COLUMNS, np.float32)
         for columns in slabs(len(sample), _COLUMNS):
-            right = self.others(sample[columns])
+            some = sample[columns]
+            right = self.right(self._compared.some(some))
             for rows in slabs(n, OWNERS):
                 guess_reach(
-                    _products(self.left.values[rows], right.values, scratch),
-                    self.compared,
-                    self.places,
-                    self.left,
+                    self.products(rows, right, slice(0, len(some))),
+                    self.summaries,
+                    self._compared.scale,
+                    self.operands,
                     rows.start,
-                    sample[columns],
+                    self.part.start + rows.start,
+                    some,
                     right,
                     least,
                     guesses,
@@ -291,210 +319,96 @@ class _Owners:
         return guesses
 
 
-def _products(
-    left: NDArray[np.float32], right: NDArray[np.float32], scratch: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Multiply operands; columns beyond those at the right are whatever was there."""
-    width = round_up(len(right), TOGETHER)
-    products = scratch[: len(left) * width].reshape(len(left), width)
-    np.matmul(left, right.T, out=products[:, : len(right)])
-    return products
+def _guesses_of(shared: Any, part: slice) -> tuple[slice, NDArray[np.float64]]:
+    """Guess how far the lists of a range reach."""
+    compared, n_neighbors = shared
+    return part, _Left(compared, part).guesses(n_neighbors)
 
 
-def _pairs_found(shared: Any, pairs: _Pairs) -> tuple[list[tuple[slice, slice, Found]], int]:
-    """Find what is near, of pairs of ranges, for the lists of both; and say how many pairs."""
+def _found_in(shared: Any, pairs: _Pairs) -> tuple[_Pairs, list[Found]]:
+    """Find what is near, of pairs of ranges, for the lists of both."""
     compared, reach, n_neighbors = shared
-    tiles = _Tiles(compared, reach, n_neighbors, pairs)
+    left, buffer = _Left(compared, pairs.rows), open_found(_BUFFERED)
     found = []
     for others in pairs.others:
         end_if_stopped()
-        found.append((pairs.rows, others, tiles.find(others)))
-    return found, len(pairs.others)
+        found.append(_Tile(compared, reach, n_neighbors, left, others, buffer).find())
+    return pairs, found
 
 
-class _Tiles:
-    """A range of clusters, and what is near to it, or what it is near to, in others.
+class _Tile:
+    """Two ranges of clusters, and what is near to each in the other.
 
     What is found waits in a buffer. Where that is full, as of points at equal distances, it is put
     into lists, which say how far they reach now.
     """
 
-    def __init__(self, compared: Compared, reach: Reach, n_neighbors: int, pairs: _Pairs) -> None:
-        self._compared, self._reach, self._n_neighbors = compared, reach, n_neighbors
-        self._rows = pairs.rows
-        self._n_rows = pairs.rows.stop - pairs.rows.start
-        self._owners = _Owners(compared, np.arange(pairs.rows.start, pairs.rows.stop))
-        set_reach(compared, self._owners.left, reach.distance, pairs.rows.start)
-        self._scratch = np.empty(OWNERS * _COLUMNS, np.float32)
-        self._buffer = open_found(_BUFFERED)
+    def __init__(
+        self,
+        compared: Compared,
+        reach: Reach,
+        n_neighbors: int,
+        left: _Left,
+        others: slice,
+        buffer: Found,
+    ) -> None:
+        self._compared, self._n_neighbors = compared, n_neighbors
+        self._left, self._others, self._buffer = left, others, buffer
+        self._is_diagonal = others.start == left.part.start
+        self._summaries = left.summaries if self._is_diagonal else compared.range(others)
+        self._right = left.right(self._summaries)
+        self._reach = Reach(*(np.concatenate([known[left.part], known[others]]) for known in reach))
+        self._lists: Neighbors | None = None
+        self._tell()
 
-    def find(self, others: slice) -> Found:
-        """Find what is near, of one other range."""
-        width = others.stop - others.start
-        places = (self._rows, others)
-        local = Reach(
-            distance=np.concatenate([self._reach.distance[part] for part in places]),
-            last=np.concatenate([self._reach.last[part] for part in places]),
-        )
-        right = self._owners.others(np.arange(others.start, others.stop))
-        set_reach(self._compared, right, local.distance, self._n_rows)
-        lists: Neighbors | None = None
-        is_diagonal = others.start == self._rows.start
-        count = 0
-        for columns in slabs(width, _COLUMNS):
-            for rows in slabs(self._n_rows, OWNERS):
-                if is_diagonal and rows.start >= columns.stop:
+    def _tell(self) -> None:
+        """Let operands know how far lists reach."""
+        first = 0
+        for operands in (self._left.operands, self._right):
+            set_reach(self._summaries, self._compared.scale, operands, self._reach.distance, first)
+            first += len(operands.values)
+
+    def find(self) -> Found:
+        """Return the entries of all lists, numbered from the first at the left to the last."""
+        left, n_rows, count = self._left, len(self._left.slots), 0
+        slots = self._compared.slots[self._others]
+        for columns in slabs(len(slots), _COLUMNS):
+            for rows in slabs(n_rows, OWNERS):
+                if self._is_diagonal and rows.start >= columns.stop:
                     break
                 if count + 2 * OWNERS * _COLUMNS > _BUFFERED:
-                    lists = self._listed(count, local, right, lists)
+                    self._list(count)
                     count = 0
                 count = find_pairs(
-                    _products(self._owners.left.values[rows], right.values[columns], self._scratch),
+                    left.products(rows, self._right, columns),
                     columns.stop - columns.start,
-                    self._compared,
-                    self._owners.left,
+                    left.operands,
+                    left.summaries,
+                    left.slots,
                     rows.start,
-                    self._rows.start + rows.start,
-                    right,
+                    self._right,
+                    self._summaries,
+                    slots,
                     columns.start,
-                    others.start + columns.start,
-                    is_diagonal,
-                    self._n_rows,
-                    local.distance,
+                    self._is_diagonal,
+                    self._reach.distance,
                     self._buffer,
                     count,
                 )
-        if lists is None:
+        if self._lists is None:
             return Found(*(part[:count].copy() for part in self._buffer))
-        lists = self._listed(count, local, right, lists)
-        found = open_found(int(lists.counts.sum()))
-        count = pack_lists(lists, found)
-        set_reach(self._compared, self._owners.left, self._reach.distance, self._rows.start)
+        self._list(count)
+        found = open_found(int(self._lists.counts.sum()))
+        count = pack_lists(self._lists, found)
         return Found(*(part[:count] for part in found))
 
-    def _listed(
-        self, count: int, local: Reach, right: Operands, lists: Neighbors | None
-    ) -> Neighbors:
+    def _list(self, count: int) -> None:
         """Empty the buffer into lists, and take nothing any more that is not nearer than these."""
-        n_lists = len(local.distance)
-        if lists is None:
-            lists = open_lists(n_lists, self._n_neighbors)
+        n_lists = len(self._reach.distance)
+        if self._lists is None:
+            self._lists = open_lists(n_lists, self._n_neighbors)
         entries = Found(*(part[:count] for part in self._buffer))
-        take_found(entries, np.arange(n_lists), self._n_neighbors, lists, local)
-        tighten(lists, local, self._n_neighbors, 0, n_lists)
-        set_reach(self._compared, self._owners.left, local.distance, 0)
-        set_reach(self._compared, right, local.distance, self._n_rows)
-        return lists
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What every task is given: all clusters, and the places of those whose lists are wanted."""
-
-    compared: Compared
-    owners: NDArray[np.int64]
-    n_neighbors: int
-
-
-class _Lists:
-    """Lists of some clusters, to which others are offered.
-
-    Where there are many others, lists begin with a guess of how far they will reach; where not,
-    with the clusters next to their owner.
-    """
-
-    def __init__(
-        self, wanted: _Wanted, places: NDArray[np.int64], *, may_guess: bool = True
-    ) -> None:
-        self._owners = _Owners(wanted.compared, places)
-        self._n_neighbors = wanted.n_neighbors
-        n = len(places)
-        self._lists = open_lists(n, self._n_neighbors)
-        self._reach: Reach = open_reach(n, np.dtype(np.float64))
-        self._scratch = np.empty(OWNERS * _COLUMNS, np.float32)
-        self._n_around = 0
-        if may_guess and len(wanted.compared.slots) >= _GUESSED_FROM * self._n_neighbors:
-            self._reach.distance[:] = self._owners.guesses(self._n_neighbors)
-            set_reach(wanted.compared, self._owners.left, self._reach.distance, 0)
-        else:
-            self._n_around = self._n_neighbors
-            offer_around(
-                wanted.compared,
-                places,
-                self._n_neighbors,
-                self._owners.left,
-                self._lists,
-                self._reach,
-            )
-
-    def near_to_far(self) -> list[slice]:
-        """Return ranges of all clusters, those about the nearest first."""
-        compared = self._owners.compared
-        room = _BLOCK_VALUES // (self._owners.n_features + 2)
-        step = _COLUMNS if room >= _COLUMNS else TOGETHER
-        width = max(step, room // step * step)
-        blocks = list(slabs(len(compared.slots), width))
-        middles = np.stack([_middle_of(compared, block) for block in blocks])
-        apart = np.square(middles - self._owners.centre).sum(axis=1)
-        return [blocks[i] for i in np.argsort(apart, kind="stable").tolist()]
-
-    def offer(self, others: slice) -> None:
-        """Offer a range of clusters to all lists."""
-        owners = self._owners
-        right = owners.others(np.arange(others.start, others.stop))
-        for columns in slabs(others.stop - others.start, _COLUMNS):
-            for rows in slabs(len(owners.places), OWNERS):
-                offer_columns(
-                    _products(owners.left.values[rows], right.values[columns], self._scratch),
-                    columns.stop - columns.start,
-                    owners.compared,
-                    owners.places,
-                    owners.left,
-                    rows.start,
-                    right,
-                    columns.start,
-                    others.start + columns.start,
-                    self._n_around,
-                    self._n_neighbors,
-                    self._lists,
-                    self._reach,
-                )
-
-    def short(self) -> NDArray[np.intp]:
-        """Return the lists that a guess was too low for."""
-        if self._n_around:
-            return np.empty(0, np.intp)
-        return np.flatnonzero(self._lists.counts < self._n_neighbors)
-
-    def replace(self, numbers: NDArray[np.intp], others: _Lists) -> None:
-        """Put others in the place of some lists."""
-        replace_lists(self._lists, numbers, others._lists)
-
-    def closed(self) -> Neighbors:
-        """Return the lists of the K nearest, with room for no more."""
-        lists, length = self._lists, self._n_neighbors
-        n_others = len(self._owners.compared.slots) - 1
-        close_lists(lists, length, n_others, 0, len(lists.counts))
-        return lists._replace(
-            ids=lists.ids[:, :length].copy(),
-            bounds=lists.bounds[:, :length].copy(),
-            exact=lists.exact[:, :0],
-        )
-
-
-def _lists_of(wanted: _Wanted, part: slice) -> tuple[slice, Neighbors]:
-    """List what is nearest to some owners, of all clusters."""
-    places = wanted.owners[part]
-    lists = _listed(wanted, places)
-    short = lists.short()
-    if len(short):
-        lists.replace(short, _listed(wanted, places[short], may_guess=False))
-    return part, lists.closed()
-
-
-def _listed(wanted: _Wanted, places: NDArray[np.int64], *, may_guess: bool = True) -> _Lists:
-    lists = _Lists(wanted, places, may_guess=may_guess)
-    for others in lists.near_to_far():
-        end_if_stopped()
-        lists.offer(others)
-    return lists
+        numbers = np.arange(n_lists)
+        take_found(entries, numbers, self._n_neighbors, self._lists, self._reach)
+        tighten(self._lists, self._reach, self._n_neighbors, 0, n_lists)
+        self._tell()

@@ -11,6 +11,7 @@ is made.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -28,11 +29,12 @@ from clustergrid.pipeline.summaries._means import (
     fill_square,
     open_summaries,
     pair_distances,
+    some_summaries,
     take_members,
     trace_heights,
 )
-from clustergrid.pipeline.summaries._operands import Compared, longest
-from clustergrid.pipeline.summaries.lists import OWNERS, near_to_all, near_to_some
+from clustergrid.pipeline.summaries._operands import longest
+from clustergrid.pipeline.summaries.lists import OWNERS, Compared, near_lists
 from clustergrid.pipeline.summaries.rows import SummaryRows
 from clustergrid.storage.grid import slabs
 
@@ -84,14 +86,9 @@ class SummarySource:
         self, clusters: Clusters, method: str, n_neighbors: int, pause: Callable[[float], None]
     ) -> Neighbors:
         """List the K nearest of every point."""
-        return near_to_all(
-            # Rows that lie together are read faster, and there are no means yet beside them.
-            self._compared(clusters, method, partial(pause, 0.0), packed=True),
-            n_neighbors,
-            executor=self._executor,
-            threads=self._threads,
-            pause=pause,
-        )
+        compared = self._compared(clusters, method, self._order, partial(pause, 0.0))
+        # Rows that lie together are read faster, and there are no means yet beside them.
+        return self._lists(_packed(compared), self._order, n_neighbors, pause)
 
     def nearest_clusters(
         self,
@@ -104,23 +101,42 @@ class SummarySource:
         """List the K nearest clusters of some clusters, one owner a row."""
         if len(owners) == 0:
             return open_lists(0, n_neighbors)
-        compared = self._compared(
-            clusters, method, partial(pause, 0.0), packed=not self._executor.in_process
-        )
-        place_of = np.empty(self.n, np.int64)
-        place_of[compared.slots] = np.arange(len(compared.slots))
-        return near_to_some(
-            compared, place_of[owners], n_neighbors, executor=self._executor, pause=pause
+        numbers = np.full(self.n, -1)
+        numbers[owners] = np.arange(len(owners))
+        slots = self._order[clusters.live[self._order]]
+        is_owner = numbers[slots] >= 0
+        slots = np.concatenate([slots[is_owner], slots[~is_owner]])
+        compared = self._compared(clusters, method, slots, partial(pause, 0.0))
+        if not self._executor.in_process:
+            compared = _packed(compared)
+        return self._lists(compared, numbers[slots[: len(owners)]], n_neighbors, pause)
+
+    def _lists(
+        self,
+        compared: Compared,
+        rows: NDArray[np.int64],
+        n_neighbors: int,
+        pause: Callable[[float], None],
+    ) -> Neighbors:
+        return near_lists(
+            compared,
+            rows,
+            n_neighbors,
+            executor=self._executor,
+            threads=self._threads,
+            pause=pause,
         )
 
     def _compared(
-        self, clusters: Clusters, method: str, pause: Callable[[], None], *, packed: bool
+        self,
+        clusters: Clusters,
+        method: str,
+        slots: NDArray[np.int64],
+        pause: Callable[[], None],
     ) -> Compared:
-        """Put what is known of all live clusters in the order of their first members."""
-        slots = self._order[clusters.live[self._order]]
+        """Put what is known of some clusters in an order."""
         self._take(clusters, method, slots, pause)
-        compared = Compared(summaries=self._summaries, slots=slots, where=slots, scale=self._scale)
-        return _packed(compared) if packed else compared
+        return Compared(summaries=self._summaries, slots=slots, where=slots, scale=self._scale)
 
     def distances(
         self,
@@ -253,16 +269,14 @@ class SummarySource:
 
 def _packed(compared: Compared) -> Compared:
     """Hold nothing but what is compared, in its order; to be read, or sent to other processes."""
-    known, slots = compared.summaries, compared.slots
-    has_means = bool(known.moved[slots].any())
-    summaries = known._replace(
-        rows=known.rows[slots],
-        constants=known.constants[slots],
-        offsets=known.offsets[slots] if has_means else np.zeros((len(slots), known.rows.shape[1])),
-        moved=known.moved[slots],
-        scalars=known.scalars[slots],
-        sizes=known.sizes[slots],
-        masses=known.masses[slots],
-        latest=known.latest[slots],
-    )
-    return compared._replace(summaries=summaries, where=np.arange(len(slots)))
+    assert compared.where is not None
+    where, known = compared.where, compared.summaries
+    if not known.moved.any():
+        # Zeros that nobody looks at take no memory.
+        none = known._replace(offsets=known.offsets[:, :0])
+        packed = some_summaries(none, where)._replace(
+            offsets=np.zeros((len(where), known.rows.shape[1]))
+        )
+    else:
+        packed = some_summaries(known, where)
+    return replace(compared, summaries=packed, where=None)
