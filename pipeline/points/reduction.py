@@ -1,5 +1,15 @@
 """Driver: the task that reduces distances between points to distances between clusters."""
 
+# Why heights of average, weighted and ward depend on K and the limits in their last digits: which
+# of a cluster's distances are summed up here, which come from lists by the formula of Lance and
+# Williams, and which from the square, follows from these, and each way rounds otherwise (extremes
+# are not rounded at all, so single and complete do not). One rule for all heights would be to sum
+# each of them once more, over the members in their order, when the tree is known. But every pair
+# of points is in exactly one merge: that is another pass over all n (n - 1) / 2 distances, exact
+# ones, a quarter of the time of the whole tree. Means spare it (``summaries/``): there a height
+# takes two means. So the limits follow from the shape where there is memory enough, and so do the
+# digits.
+
 from __future__ import annotations
 
 from collections.abc import Iterator
