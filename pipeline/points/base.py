@@ -69,8 +69,17 @@ class Points(Protocol):
         """Bring points into memory, where they are not there already."""
         ...
 
-    def left(self, points: NDArray[np.int64]) -> Any:
-        """Prepare points at the left, no more than `edge`."""
+    def left(self, points: NDArray[np.int64], *, by_products: bool = False) -> Any:
+        """Prepare points at the left, no more than `edge`.
+
+        Parameters
+        ----------
+        points
+            Which.
+        by_products
+            Whether distances may be made of products, which rounds them otherwise: within 1e-14 of
+            themselves. Which are at the left must follow from the clusters alone then.
+        """
         ...
 
     def add(

@@ -33,6 +33,7 @@ from clustergrid.pipeline.points._bounds import (
     turn,
 )
 from clustergrid.pipeline.points._near_order import near_order
+from clustergrid.pipeline.points._products import ProductSide, add_products
 from clustergrid.pipeline.points._sieve import share_of_roundings
 from clustergrid.pipeline.points._squares import (
     HALF,
@@ -72,6 +73,12 @@ _STRIP_ROWS = 2048
 _FEW = 40
 """Up to so many points at the left it is those at the right that are put into panels."""
 
+_PRODUCT_FEATURES = 96
+"""From so many features on products and their roots take less time than differences."""
+
+_MANY_NEAR = 16
+"""A block of which one pair in so many lost digits is computed from differences."""
+
 _BOUNDS = 256
 """Points at the right that bounds are made of together."""
 
@@ -85,10 +92,11 @@ _LISTS_BYTES = 1500
 
 
 class _Left(NamedTuple):
-    """Points at the left: in panels, or few of them as they are."""
+    """Points at the left: in panels, or few of them as they are, or as one side of products."""
 
-    panels: NDArray[np.float64] | None
-    rows: NDArray[np.float64] | None
+    panels: NDArray[np.float64] | None = None
+    rows: NDArray[np.float64] | None = None
+    product: ProductSide | None = None
 
 
 class EuclideanPoints:
@@ -253,18 +261,18 @@ class EuclideanPoints:
         order = np.argsort(np.square(differences).sum(axis=1), kind="stable")
         return [self._spans[i] for i in order.tolist()]
 
-    def left(self, points: NDArray[np.int64]) -> _Left:
-        """Put points into panels; or gather them, where they are few."""
+    def left(self, points: NDArray[np.int64], *, by_products: bool = False) -> _Left:
+        """Put points into panels; or gather them, where they are few or have many features."""
         places = self._places[points]
         held = hold(self.reader, places)
         k = held.rows.shape[1]
         if len(points) <= _FEW:
             few = np.zeros((round_up(len(points), 4), k))
             few[: len(points)] = held.rows[held.where(places)]
-            return _Left(panels=None, rows=few)
-        panels = np.empty((-(-len(points) // LANES), k, LANES))
-        fill_panels(held.rows, held.where(places), panels)
-        return _Left(panels=panels, rows=None)
+            return _Left(rows=few)
+        if by_products and k >= _PRODUCT_FEATURES:
+            return _Left(product=ProductSide.of(held.rows, held.where(places)))
+        return _Left(panels=_panels(held.rows, held.where(places)))
 
     def add(
         self,
@@ -279,22 +287,28 @@ class EuclideanPoints:
         totals: NDArray[np.float64],
     ) -> None:
         """Reduce distances into totals; those of complete and single are squares."""
-        given = (
-            left_weights,
-            left_units,
-            held.rows,
-            held.where(self._places[points]),
-            right_weights,
-            right_units,
-            self.form,
-            method,
-            totals,
-        )
-        if left.panels is not None:
-            add_squares(left.panels, *given)
-        else:
-            assert left.rows is not None
-            add_few_squares(left.rows, *given)
+        where = held.where(self._places[points])
+        right = (held.rows, where, right_weights, right_units)
+        if left.rows is not None:
+            add_few_squares(left.rows, left_weights, left_units, *right, self.form, method, totals)
+            return
+        panels, product = left.panels, left.product
+        if product is not None:
+            squares, n_near = product.squares_to(held.rows, where)
+            if n_near * _MANY_NEAR <= squares.size:
+                add_products(
+                    squares,
+                    product.rows,
+                    product.places,
+                    left_weights,
+                    left_units,
+                    *right,
+                    self.form,
+                    totals,
+                )
+                return
+            panels = _panels(product.rows, product.places)
+        add_squares(panels, left_weights, left_units, *right, self.form, method, totals)
 
     def list_clusters(
         self, layout: Layout, method: int, n_neighbors: int, owners: NDArray[np.int64]
@@ -430,3 +444,9 @@ def _list_strip(
 ) -> tuple[slice, Neighbors]:
     points, sizes, method, n_neighbors = given
     return strip, points.list_strip(strip, sizes, method, n_neighbors)
+
+
+def _panels(rows: NDArray[Any], places: NDArray[np.int64]) -> NDArray[np.float64]:
+    panels = np.empty((-(-len(places) // LANES), rows.shape[1], LANES))
+    fill_panels(rows, places, panels)
+    return panels

@@ -258,7 +258,7 @@ class MetricPoints:
         close_lists(lists, n_neighbors, self.n - 1, 0, self.n)
         return lists
 
-    def left(self, points: NDArray[np.int64]) -> _Side:
+    def left(self, points: NDArray[np.int64], *, by_products: bool = False) -> _Side:
         """Bring points into memory."""
         return _Side(points, self.hold(points))
 

@@ -52,12 +52,15 @@ class Wanted:
         K, where lists are wanted; else distances are.
     square
         Where tasks that share this process's memory put distances, both ways, ``(m, m)`` by slot.
+    by_products
+        Whether sums may be of distances from products, which differ from single ones by roundings.
     """
 
     layout: Layout
     method: int
     n_neighbors: int | None = None
     square: NDArray[np.float64] | None = None
+    by_products: bool = False
 
 
 def reduce_strip(given: tuple[Points, Wanted], strip: Strip) -> tuple[Strip, Found]:
@@ -119,7 +122,7 @@ def _totals_by_group(
     sides = []
     for start in range(0, len(members), edge):
         some = members[start : start + edge]
-        left = points.left(layout.points[some])
+        left = points.left(layout.points[some], by_products=wanted.by_products)
         sides.append((left, layout.weights[some], units[start : start + edge]))
     nothing = nothing_yet.python(wanted.method)
     held = Window(points, layout, last=layout.starts[layout.groups[strip.last_group][1]])

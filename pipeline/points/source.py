@@ -36,6 +36,9 @@ __all__ = ["PointSource"]
 
 _STRIPS_A_THREAD = 4
 
+_MEANS = ("average", "weighted")
+"""Methods whose distances are means, in which the roundings of single ones do not matter."""
+
 
 class PointSource:
     """Cluster distances computed from rows whenever they are wanted; see `DistanceSource`.
@@ -126,7 +129,12 @@ class PointSource:
                 first = layout.groups[strip.first_group][0]
                 put_both_ways(found, strip.begin, first, layout.ranks, square)
 
-        wanted = Wanted(layout=layout, method=CODES[method], square=in_place)
+        wanted = Wanted(
+            layout=layout,
+            method=CODES[method],
+            square=in_place,
+            by_products=method in _MEANS,
+        )
         self._reduce(wanted, None, take, pause)
         return square
 
