@@ -107,6 +107,7 @@ class AxisNeeds:
                 n=self.n,
                 k=self.k,
                 itemsize=self.itemsize,
+                is_product=metric.product is not None,
                 is_called=metric.function is not None,
                 is_sparse=self.engine == "sparse",
                 is_boolean=self.is_boolean,

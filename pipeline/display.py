@@ -49,6 +49,8 @@ class Bars:
             if event.state == "started" and event.note:
                 self._console.print(f"{event.stage:<16} {event.note}", markup=False)
             self._open[event.stage] = self._display.add_task(event.stage, amount="", left="")
+        elif event.is_news:
+            self._console.print(f"{event.stage:<16} {event.note}", markup=False)
         task = self._open[event.stage]
         # The length of a stream is not known before its end.
         total = event.total or (1 if event.state == "finished" else None)
@@ -96,7 +98,7 @@ def _amount(event: Event) -> str:
         parts.append(f"{format_amount(event.rate, event.unit)}/s")
     if event.kept:
         parts.append(f"{event.kept:,} kept")
-    if event.note and event.state == "running":
+    if event.note and event.state == "running" and not event.is_news:
         parts.append(event.note)
     return ", ".join(parts)
 

@@ -56,7 +56,7 @@ class Event:
     seconds
         Since the stage started.
     seconds_left
-        At the rate of late; None where it is not known.
+        At the rate of late, or as the stage itself reckons; None where it is not known.
     peak_memory_bytes, peak_driver_bytes, peak_worker_bytes
         Most memory since the stage started: of all local processes, of this one, and of the
         largest of the others. 0 where it is not measured.
@@ -64,6 +64,8 @@ class Event:
         What else there is to say, in a few words. When a stage starts, what does its work, and why.
         Of a tree on its way: "rounds: 1,234 clusters left, height 3.21, 1.2 passes"
         (`clustergrid.pipeline.tree_progress.tree_note`).
+    is_news
+        Whether the note says what comes next and why, which is told at once and kept in sight.
     time
         Unix time of the event.
     """
@@ -82,12 +84,15 @@ class Event:
     peak_driver_bytes: int = 0
     peak_worker_bytes: int = 0
     note: str = ""
+    is_news: bool = False
     time: float
 
 
 Listener = Callable[[Event], None]
 Note = Callable[[], str]
 """Makes the note of an event; called when there is one."""
+SecondsLeft = Callable[[], float | None]
+"""Says how long a stage will take yet; called when there is an event."""
 
 
 class _Pace:
@@ -143,8 +148,14 @@ class Stage:
         self._started = self._told = time.monotonic()
         self._pace = _Pace(self._started)
         self._note: Note | None = None
+        self._seconds_left: SecondsLeft | None = None
 
-    def advance(self, amount: int = 1, note: Note | None = None) -> None:
+    def advance(
+        self,
+        amount: int = 1,
+        note: Note | None = None,
+        seconds_left: SecondsLeft | None = None,
+    ) -> None:
         """Say that so much more is done; listeners hear of it a few times a second.
 
         Parameters
@@ -154,10 +165,14 @@ class Stage:
         note
             What to call for the note of this and later events. It is called a few times a second
             however often the stage advances, so engines may say where they are at every step.
+        seconds_left
+            Likewise, for the seconds that are left, where the units that are done do not say.
         """
         self.done += amount
         if note is not None:
             self._note = note
+        if seconds_left is not None:
+            self._seconds_left = seconds_left
         if self._progress.is_resuming:
             self.kept += amount
         now = time.monotonic()
@@ -165,12 +180,15 @@ class Stage:
             self._told = now
             self.tell("running")
 
-    def tell(self, state: State, note: str = "") -> None:
+    def tell(self, state: State, note: str = "", *, is_news: bool = False) -> None:
         """Send an event to the listeners, with a note, or else that of how far the stage is."""
         seconds = time.monotonic() - self._started
         pace = self._pace.units_a_second(self._started + seconds, self.done - self.kept)
         left = max(0, self.total - self.done)
-        is_known = state == "running" and pace > 0 and self.total > 0
+        seconds_left = left / pace if pace > 0 and self.total > 0 else None
+        if self._seconds_left is not None:
+            seconds_left = self._seconds_left()
+        is_known = state == "running" and seconds_left is not None
         memory = MemoryPeak() if self._memory is None else self._memory.look()
         self._progress.tell(
             Event(
@@ -183,11 +201,12 @@ class Stage:
                 bytes=self.done * self._unit_bytes,
                 rate=_rounded((self.done - self.kept) / seconds if seconds > 0 else 0.0),
                 seconds=round(seconds, 3),
-                seconds_left=round(left / pace, 1) if is_known else None,
+                seconds_left=round(seconds_left or 0.0, 1) if is_known else None,
                 peak_memory_bytes=memory.total_bytes,
                 peak_driver_bytes=memory.driver_bytes,
                 peak_worker_bytes=memory.worker_bytes,
                 note=note if note or self._note is None else self._note(),
+                is_news=is_news,
                 time=round(time.time(), 3),
             )
         )
@@ -313,7 +332,7 @@ class JsonLines:
 
 
 class PlainLines:
-    """Prints a line when a stage starts and ends, and every few seconds between.
+    """Prints a line when a stage starts and ends, at news, and every few seconds between.
 
     Parameters
     ----------
@@ -330,7 +349,8 @@ class PlainLines:
 
     def __call__(self, event: Event) -> None:
         """Print the event, if it is time."""
-        if event.state == "running" and event.seconds - self._printed < self._every:
+        is_soon = event.seconds - self._printed < self._every
+        if event.state == "running" and is_soon and not event.is_news:
             return
         self._printed = event.seconds if event.state == "running" else 0.0
         print(f"{event.stage}: {_describe(event)}", file=self._stream, flush=True)
@@ -344,6 +364,8 @@ def _describe(event: Event) -> str:
         text = format_amount(event.total, event.unit) if event.total else "started"
         text += f", {event.kept:,} of them kept" if event.kept else ""
         return f"{text}; {event.note}" if event.note else text
+    if event.is_news:
+        return event.note
     if event.state != "running":
         return f"{event.state} in {event.seconds:.1f} s"
     parts = [format_amount(event.done, event.unit)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -162,10 +162,7 @@ def refuse_too_little_disk(
         - still[s.name]
         for s in plan.stages
     }
-    written, needed = 0, 0
-    for name in still:
-        written += still[name]
-        needed = max(needed, written + besides[name])
+    needed = _most_at_once(still, besides)
     if needed <= free_bytes:
         return
     enough = _rounded_up(needed)
@@ -175,34 +172,40 @@ def refuse_too_little_disk(
         f"the run still writes {format_bytes(enough)} to {path} ({format_bytes(share)} of "
         f"it in the stage {largest}), and {format_bytes(free_bytes)} are free there. Free that "
         "much, or name a directory on a file system that has it"
-        f"{_others(_disk_alternatives(plan, still), needed, free_bytes)}.",
+        f"{_others(_disk_alternatives(plan, still, besides), needed, free_bytes)}.",
         needed_bytes=enough,
         free_bytes=free_bytes,
         path=path,
     )
 
 
-def _disk_alternatives(plan: Plan, still: Mapping[str, int]) -> Iterable[Alternative]:
-    needed = sum(still.values())
-    halved = sum(
-        stage.disk_bytes // 2
-        for stage in plan.stages
-        if stage.name.startswith("distance") and stage.work.product_itemsize == 8
-    )
-    if halved:
-        # Tiles of another type replace all that are there.
-        whole = {s.name: s.disk_bytes for s in plan.stages if s.name.startswith("distance")}
-        yield Alternative(
-            change="dtype='float32'",
-            needed_bytes=max(0, sum({**still, **whole}.values()) - halved),
-        )
+def _most_at_once(still: Mapping[str, int], besides: Mapping[str, int]) -> int:
+    """Bytes that are there at most, of stages one after another, each with what goes at its end."""
+    written, needed = 0, 0
+    for name in still:
+        written += still[name]
+        needed = max(needed, written + besides[name])
+    return needed
+
+
+def _disk_alternatives(
+    plan: Plan, still: Mapping[str, int], besides: Mapping[str, int]
+) -> Iterable[Alternative]:
+    def without(names: Collection[str], **changed: int) -> int:
+        left = {name: size for name, size in {**still, **changed}.items() if name not in names}
+        return _most_at_once(left, besides)
+
+    distances = [s for s in plan.stages if s.name.startswith("distance")]
+    # Tiles of another type replace all that are there.
+    halves = {s.name: s.disk_bytes // 2 for s in distances if s.work.product_itemsize == 8}
+    if any(halves.values()):
+        whole = {s.name: s.disk_bytes for s in distances}
+        yield Alternative(change="dtype='float32'", needed_bytes=without((), **(whole | halves)))
     if still.get("ingest"):
         yield Alternative(
-            change="an input in Zarr, used where it is,", needed_bytes=needed - still["ingest"]
+            change="an input in Zarr, used where it is,", needed_bytes=without(["ingest"])
         )
-    for name in ("row", "col"):
-        if still.get(f"distance-{name}"):
-            yield Alternative(
-                change=f"{name}_cluster=False",
-                needed_bytes=needed - still[f"distance-{name}"] - still[f"linkage-{name}"],
-            )
+    for axis in ("row", "col"):
+        names = [name for name in still if name.endswith(f"-{axis}")]
+        if any(still[name] + besides[name] for name in names):
+            yield Alternative(change=f"{axis}_cluster=False", needed_bytes=without(names))

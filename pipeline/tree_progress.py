@@ -6,6 +6,7 @@ when its listeners are told, a few times a second.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -62,12 +63,76 @@ def tell_merges(stage: Stage) -> Report:
     return tell
 
 
+_NEXT = {
+    "rescan": "new lists, of clusters that others wait for",
+    "chain": "a chain of nearest neighbours on rows of distances, until a square fits",
+    "contraction": "the square of the distances between the clusters that are left",
+}
+_FEWEST_DONE = 0.02
+"""Share of a phase from which on its pace says something."""
+
+
+class _Clock:
+    """Reckons how long a tree by rounds will take yet, as far as that is known.
+
+    Of the phase that it is in what its pace says; and of the square that follows, whose distances
+    are a pass as the lists were, as long as these took. Whether lists will be made anew nobody
+    knows before.
+    """
+
+    def __init__(self) -> None:
+        self._phase, self._began = "", time.monotonic()
+        self._pass_seconds: float | None = None
+        self._share = 0.0
+
+    def enter(self, phase: str, share: float) -> bool:
+        """Note where the tree is; return whether that is another phase."""
+        self._share = share
+        if phase == self._phase:
+            return False
+        now = time.monotonic()
+        if self._phase == "lists":
+            self._pass_seconds = now - self._began
+        self._phase, self._began = phase, now
+        return True
+
+    def seconds_left(self) -> float | None:
+        """Say how many seconds are left; None where nobody knows."""
+        elapsed, share = time.monotonic() - self._began, self._share
+        is_paced = share >= _FEWEST_DONE
+        of_phase = elapsed * (1 - share) / share if is_paced else None
+        if self._phase == "lists":
+            return None if of_phase is None else of_phase + elapsed / share
+        if self._phase == "rounds":
+            return self._pass_seconds
+        if self._phase in ("contraction", "square"):
+            return of_phase if is_paced else self._pass_seconds
+        if of_phase is None or self._pass_seconds is None:
+            return None
+        return of_phase + self._pass_seconds
+
+
 def tell_reached(stage: Stage, n: int) -> Callable[[Reached], None]:
-    """Return what rounds of proved merges on `n` clusters call with where they are."""
+    """Return what rounds of proved merges on `n` clusters call with where they are.
+
+    Where lists make no more progress it tells what comes next, and why, as news.
+    """
+    clock = _Clock()
 
     def tell(reached: Reached) -> None:
         where = (reached.phase, reached.share, reached.passes)
         note = partial(tree_note, reached.clusters_left, reached.height, *where)
-        stage.advance(n - reached.clusters_left - stage.done, note)
+        is_other = clock.enter(reached.phase, reached.share)
+        stage.advance(n - reached.clusters_left - stage.done, note, clock.seconds_left)
+        if is_other and reached.phase in _NEXT:
+            stage.tell("running", _news(reached), is_news=True)
 
     return tell
+
+
+def _news(reached: Reached) -> str:
+    """Say what comes next, and why."""
+    return (
+        f"{reached.clusters_left:,} clusters left; next: {_NEXT[reached.phase]}, because "
+        f"{reached.why}"
+    )

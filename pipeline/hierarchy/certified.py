@@ -185,7 +185,7 @@ def _merge_to_limit(
             passes=0.0,
         )
     rounds = ProvedRounds(source, method, limits, start.sizes, report)
-    reason = _merge_by_rounds(rounds, limits)
+    reason = report.why = _merge_by_rounds(rounds, limits, report)
     proved = rounds.finish()
     chained = merge_by_chain(source, proved.clusters, method, limits=limits, report=report)
     slots = np.flatnonzero(proved.clusters.live)
@@ -206,15 +206,15 @@ def _merge_to_limit(
     )
 
 
-def _merge_by_rounds(rounds: ProvedRounds, limits: Limits) -> str:
+def _merge_by_rounds(rounds: ProvedRounds, limits: Limits, report: Report) -> str:
     """Merge and rescan until there is no more to gain; return why."""
-    reason = rounds.merge_while_rich()
+    reason = report.why = rounds.merge_while_rich()
     n_before = rounds.n_live
     reads_singly = limits.listing_bytes is None
     poor = _POOR_RESCAN if reads_singly else _POOR_PASS
     few = min(limits.most_clusters, limits.few_clusters or limits.most_clusters)
     while rounds.n_live > few and rounds.rescan():
-        reason = rounds.merge_while_rich()
+        reason = report.why = rounds.merge_while_rich()
         if rounds.n_live > (1 - poor) * n_before:
             return (
                 f"a rescan led from {n_before:,} to {rounds.n_live:,} clusters only, and {reason}"

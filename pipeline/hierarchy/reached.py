@@ -26,6 +26,9 @@ class Reached:
         no order, the greatest height so far.
     passes
         Distances between points that the source was asked for, in units of all there are.
+    why
+        Of ``"rescan"``, ``"chain"`` and ``"contraction"``: why rounds ended, in words that follow
+        "because".
     """
 
     phase: str
@@ -33,6 +36,7 @@ class Reached:
     clusters_left: int
     height: float
     passes: float
+    why: str = ""
 
 
 Progress: TypeAlias = Callable[[Reached], None]
@@ -54,6 +58,8 @@ class Report:
         As in `Reached`.
     distances
         Between points, that the source was asked for.
+    why
+        Why rounds ended, once they did.
     """
 
     def __init__(self, progress: Progress | None, n: int) -> None:
@@ -62,6 +68,7 @@ class Report:
         self.clusters_left = n
         self.height = 0.0
         self.distances = 0
+        self.why = ""
 
     @property
     def passes(self) -> float:
@@ -78,6 +85,7 @@ class Report:
                     clusters_left=self.clusters_left,
                     height=self.height,
                     passes=self.passes,
+                    why=self.why,
                 )
             )
 

@@ -127,7 +127,8 @@ def test_a_plan_takes_what_decides_the_memory_of_a_run(call, folder):
 
 def test_a_cluster_is_described(call, folder):
     lazy("big.npy", (120_000, 2_000))
-    size = ("--workers", 100, "--cores", 16, "--memory-per-worker", "64GB")
+    common = ("--memory-per-worker", "64GB", "--engine", "square")
+    size = ("--workers", 100, "--cores", 16, *common)
     told = planned(call("big.npy", *size, "--json"))
     resources = told["resources"]
     assert (resources["threads"], resources["worker_processes"]) == (1600, 100)
@@ -139,9 +140,7 @@ def test_a_cluster_is_described(call, folder):
     assert "of a cluster whose cores are like this machine's" in out
     # What the driver has is --memory.
     assert "may use 20 GB" in refusal(call("big.npy", *size, "--memory", "20GB"))
-    few = planned(
-        call("big.npy", "--workers", 1, "--cores", 2, "--memory-per-worker", "64GB", "--json")
-    )
+    few = planned(call("big.npy", "--workers", 1, "--cores", 2, *common, "--json"))
     assert few["seconds"] > told["seconds"]
 
 
@@ -167,29 +166,41 @@ def test_half_a_description_is_an_error_of_usage(call, folder, given, missing):
 
 def test_what_does_not_fit_is_refused_with_what_does(call, folder):
     lazy("big.npy", (30_000, 200), np.float64)
-    line = refusal(call("big.npy", "--memory", "5GB"))
+    square = ("--engine", "square")
+    line = refusal(call("big.npy", *square, "--memory", "5GB"))
     assert "--dtype float32 needs" in line
     assert "--no-row-cluster needs" in line
     enough = re.search(r"--memory '(.*?)' would do", line)[1]
-    assert call("big.npy", "--memory", enough)[0] == 0
-    for option in (["--dtype", "float32"], ["--no-row-cluster"]):
-        needs = re.search(rf"{' '.join(option)} needs ([\d.]+ .?B)", line)[1]
+    assert call("big.npy", *square, "--memory", enough)[0] == 0
+    others = {
+        "--dtype float32": (*square, "--dtype", "float32"),
+        "--no-row-cluster": (*square, "--no-row-cluster"),
+        "--engine data": ("--engine", "data"),
+    }
+    for change, options in others.items():
+        needs = re.search(rf"{change} needs ([\d.]+ .?B)", line)[1]
         assert parse_bytes(needs) < parse_bytes(enough)
-        assert call("big.npy", *option, "--memory", needs)[0] == 0
+        assert call("big.npy", *options, "--memory", needs)[0] == 0
     less = f"{parse_bytes(enough) * 9 // 10}"
-    assert "would do" in refusal(call("big.npy", "--memory", less))
+    assert "would do" in refusal(call("big.npy", *square, "--memory", less))
+    # By default it does not take the square.
+    assert call("big.npy", "--memory", "5GB")[0] == 0
 
 
 Usage = namedtuple("Usage", "total used free")
 
 
 def test_a_run_directory_without_room_is_refused(call, folder, monkeypatch):
-    lazy("big.npy", (20_000, 300))
-    free = GIGABYTE // 10
+    lazy("big.npy", (20_000, 100))
+    free = GIGABYTE // 20
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10 * free, 9 * free, free))
     line = refusal(call("big.npy", "-o", "runs/new"))
     assert "runs/new" in line
-    assert "100 MB are free there" in line
+    assert "50 MB are free there" in line
+    assert "in the stage linkage-row" in line  # of lists that are kept until the tree is finished
+    assert "--no-row-cluster needs" in line
+    line = refusal(call("big.npy", "-o", "runs/new", "--engine", "square"))
+    assert "in the stage distance-row" in line
     assert "--no-row-cluster needs" in line
     assert not Path("runs").exists()
     # Without a directory nobody knows which disk it will be.

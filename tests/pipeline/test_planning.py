@@ -157,7 +157,9 @@ def test_stages_are_in_the_order_of_the_data(spec, shape, way):
         # Of much memory, and more rows than so many, unless these take more than their square.
         itemsize = 4 if asked.dtype == "float32" else 8
         is_data = asked.engine == "data" or (
-            asked.engine is None and n > 8192 and 16 * k <= itemsize * n
+            asked.engine is None
+            and n > (8192 if k <= {4: 100, 8: 300}[itemsize] else 32_768)
+            and 16 * k <= itemsize * n
         )
         expected += [f"distance-{name}"] * (not (is_data and way["trees"]))
         expected += [f"linkage-{name}"] * way["trees"]

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clustergrid.pipeline import distance, passes, pdist
-from clustergrid.pipeline import stages as stages_module
+from clustergrid.pipeline import bound_matrix, distance, passes, pdist
 from clustergrid.pipeline.cli import main
 from clustergrid.storage.errors import DataValueError
 
@@ -66,7 +65,7 @@ def test_another_metric_after_a_kill(monkeypatch, tmp_path, values, first):
 def test_ranks_at_rest_are_those_in_memory(monkeypatch, tmp_path, values):
     expected = run(tmp_path, "memory", "spearman")
     stop_at_the_first_tile(monkeypatch, tmp_path, "run", "spearman")
-    monkeypatch.setattr(stages_module, "are_ranks_in_memory", lambda *args, **kwargs: False)
+    monkeypatch.setattr(bound_matrix, "are_ranks_in_memory", lambda *args, **kwargs: False)
     found = run(tmp_path, "run", "spearman")
     np.testing.assert_array_equal(found, expected)
     assert leftovers(tmp_path) == []
@@ -78,7 +77,7 @@ def test_a_long_covariance_is_kept(tmp_path, values):
 
 
 def test_ranks_do_not_stay_in_a_store(monkeypatch, tmp_path, values):
-    monkeypatch.setattr(stages_module, "are_ranks_in_memory", lambda *args, **kwargs: False)
+    monkeypatch.setattr(bound_matrix, "are_ranks_in_memory", lambda *args, **kwargs: False)
     values[7] = 1.0
     store = tmp_path / "distances.zarr"
     with pytest.raises(DataValueError, match="constant"):

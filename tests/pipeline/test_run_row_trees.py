@@ -162,9 +162,8 @@ def test_other_tiles_of_a_resumed_tree(fresh, finished, seen, always, told, monk
     real = RunStages._tree_from_rows
 
     def recut(self, axis, spec, given, planned, duplicates):
-        tiling = dataclasses.replace(planned.tiling(axis), tile_edge=1024)
-        stages = (dataclasses.replace(stage, tiling=tiling) for stage in planned.stages)
-        planned = dataclasses.replace(planned, stages=tuple(stages))
+        tiling = dataclasses.replace(planned.tiling, tile_edge=1024)
+        planned = dataclasses.replace(planned, tiling=tiling)
         return real(self, axis, spec, given, planned, duplicates)
 
     monkeypatch.setattr(RunStages, "_tree_from_rows", recut)

@@ -214,8 +214,21 @@ def test_what_is_chosen_depends_on_the_question_and_the_shape():
     assert chosen == {*ENGINES} - {"data", "tiles"}
 
 
+def test_the_square_is_made_where_it_is_faster():
+    """As measured, up to so many observations; of more it is too large."""
+    rows, square = ("data", "square"), ("square", "data")
+    for itemsize, features in ((8, 300), (4, 100)):
+        for n, of_many in ((8193, square), (32_768, square), (32_769, rows)):
+            assert engines(n=n, k=features, itemsize=itemsize) == rows
+            assert engines(n=n, k=features + 1, itemsize=itemsize) == of_many
+    for n, of_many in ((8193, square), (32_768, square), (32_769, rows)):
+        assert engines("ward", n, k=500) == engines(n=n, k=500, metric="correlation") == rows
+        assert engines("ward", n, k=501) == of_many
+        assert engines(n=n, metric="cityblock", is_product=False) == of_many
+
+
 def test_rows_that_take_more_than_their_square_are_not_chosen():
-    n = 20_000
+    n = 40_000
     for itemsize, widest in ((8, n // 2), (4, n // 4)):
         assert engines(n=n, k=widest, itemsize=itemsize) == ("data", "square")
         assert engines(n=n, k=widest + 1, itemsize=itemsize) == ("square", "data")
@@ -282,23 +295,6 @@ def test_few_rows_whose_square_does_not_fit_are_clustered_without():
     # As much as the rows need, not as the square does.
     assert refused.value.needed_bytes < 400_000_000 + square // 2
     assert made_from(rows_plan(n, refused.value.needed_bytes)) == "data"
-
-
-def test_rows_that_do_not_fit_where_their_square_does():
-    """Each worker holds all rows, and the driver alone the square."""
-    spec = RunSpec(row=AxisSpec(), column=AxisSpec(cluster=False))
-    few, many = (
-        Resources(
-            threads=8, memory_bytes=10**11, worker_processes=4, worker_memory_bytes=each * 10**9
-        )
-        for each in (2, 20)
-    )
-    found = [
-        plan_run(spec, (40_000, 5000), 4, resources, in_memory=False, ingest=False)
-        for resources in (few, many)
-    ]
-    assert [made_from(planned) for planned in found] == ["square", "data"]
-    assert "engine data does not fit the memory; engine square" in found[0].notes[0]
 
 
 def test_a_function_is_put_at_rest_and_read_where_its_square_does_not_fit():
