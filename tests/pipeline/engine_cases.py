@@ -1,0 +1,51 @@
+"""Every engine with what it can be given, and the methods that it serves."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.distance import pdist as scipy_pdist
+
+from clustergrid.pipeline import linkage, pdist
+from clustergrid.pipeline.hierarchy import METHODS, REDUCIBLE_METHODS
+
+__all__ = ["CASES", "EngineCase"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineCase:
+    """A tree by one engine, made of rows, of SciPy's vector of distances, or of tiles."""
+
+    engine: str
+    given: str
+    method: str
+
+    def __str__(self) -> str:
+        return f"{self.engine} of {self.given}, {self.method}"
+
+    @property
+    def takes_scipys_distances(self) -> bool:
+        """Whether distances are those of `scipy.spatial.distance.pdist` to the bit."""
+        return self.given == "vector"
+
+    def tree(self, points: np.ndarray) -> np.ndarray:
+        """Return the linkage matrix of points with Euclidean distances."""
+        if self.given == "rows":
+            return linkage(points, self.method, engine=self.engine)
+        distances = scipy_pdist(points) if self.given == "vector" else pdist(points)
+        return linkage(distances, self.method, engine=self.engine)
+
+
+_SERVED = {
+    ("square", "vector"): METHODS,
+    ("square", "rows"): METHODS,
+    ("square", "tiles"): METHODS,
+    ("condensed", "vector"): tuple(m for m in REDUCIBLE_METHODS if m != "single"),
+    ("tiles", "tiles"): REDUCIBLE_METHODS,
+    ("data", "rows"): METHODS,
+}
+
+CASES = [
+    EngineCase(engine=engine, given=given, method=method)
+    for (engine, given), methods in _SERVED.items()
+    for method in methods
+]
