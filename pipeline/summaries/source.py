@@ -43,6 +43,9 @@ __all__ = ["SummarySource"]
 _VALUES_A_PIECE = 2**24
 """Means' values that are compared exactly between two pauses."""
 
+_PREPARED = 16
+"""Comparisons that take as long as reading a cluster for them."""
+
 _LARGEST_EXPONENT = 400
 """Of a scale, whose square is a double."""
 
@@ -177,7 +180,8 @@ class SummarySource:
                 self._summaries, owners, slots, distances, part.start, part.stop
             ),
             told,
-            each=max(1, len(owners)),
+            # To put clusters side by side takes as long as to compare them with some.
+            each=_PREPARED + len(owners),
         )
         return distances
 

@@ -17,8 +17,9 @@ from clustergrid.pipeline.hierarchy.certified import Limits
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import Normalization, matrix_statistics
 from clustergrid.pipeline.operands import distance_input
+from clustergrid.pipeline.row_tree_plan import RowTreeMemory
 from clustergrid.pipeline.summaries import tree as summary_tree_module
-from clustergrid.pipeline.summaries.plan import summaries_serve, summary_tree_bytes
+from clustergrid.pipeline.summaries.plan import summaries_serve
 from clustergrid.pipeline.summaries.source import SummarySource
 from clustergrid.pipeline.summaries.tree import summary_tree
 from clustergrid.storage.errors import DataValueError
@@ -378,12 +379,14 @@ def test_progress_counts_rows_and_merges():
 def test_memory_is_what_was_said(method, metric):
     import tracemalloc
 
-    values = np.random.default_rng(16).normal(size=(8000, 40))
+    values = np.random.default_rng(16).normal(size=(30_000, 40))
     given = distances_of(values, metric)
-    most = 2500
+    memory = RowTreeMemory(n=30_000, k=40, way="summaries")
+    allowed = memory.least_bytes + 60_000_000
+    limits = memory.limits(allowed)
+    assert limits.most_clusters < 30_000 // 4
 
     def tree():
-        limits = Limits(most_clusters=most, n_neighbors=64)
         return summary_tree(
             given,
             method,
@@ -401,5 +404,5 @@ def test_memory_is_what_was_said(method, metric):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    said = summary_tree_bytes(8000, 40) + 21 * 8 * most**2 // 20
-    assert said / 3 < peak <= said + 5e6
+    said = memory.rows_bytes + memory.task_bytes + allowed
+    assert said / 3 < peak <= said
