@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from clustergrid.pipeline._jit import jit
 from clustergrid.pipeline.hierarchy._neighbors import Neighbors, Reach, keep_nearest, offer
-from clustergrid.pipeline.points._sieve import find_negative
 from clustergrid.pipeline.summaries._means import (
     AT_ONCE,
     Summaries,
     distance_between,
     squares_to_some,
 )
-from clustergrid.pipeline.summaries._operands import Operands, subtract_reach
+from clustergrid.pipeline.summaries._operands import TOGETHER, Operands, find_near
 
 __all__ = [
     "Found",
@@ -84,7 +83,7 @@ def find_pairs(
     Parameters
     ----------
     products, width
-        ``(q, w) float32``, w being a multiple of 64, and how many of them are products; destroyed.
+        ``(q, w) float32``, w being a multiple of 64, and how many of them are products.
     left, left_summaries, left_slots, first_row
         The clusters at the left, as operands, their summaries and slots; the first of them that is
         in the products. Their lists have the same numbers.
@@ -99,17 +98,26 @@ def find_pairs(
     """
     owners, ids, apart = found
     padded = products.shape[1]
-    signs = products.view(np.int64)
     reaches = right.reach[first_column : first_column + padded]
     inverses = right.inverses[first_column : first_column + padded]
     others = np.empty(padded + AT_ONCE, np.int64)
     squares = np.empty(AT_ONCE)
+    marks = np.empty(TOGETHER, np.uint8)
     n_rows = len(left_slots)
     for q in range(len(products)):
         p = first_row + q
-        subtract_reach(products[q], left.reach[p], left.inverses[p], reaches, inverses)
-        left_out = (0, p + 1) if is_diagonal else (0, 0)
-        count = find_negative(signs[q], width, first_column, left_out, others)
+        count = find_near(
+            products[q],
+            width,
+            left.reach[p],
+            left.inverses[p],
+            reaches,
+            inverses,
+            first_column,
+            p + 1 if is_diagonal else 0,
+            marks,
+            others,
+        )
         slot = left_slots[p]
         farthest = distances[p]
         for start in range(0, count, AT_ONCE):

@@ -7,7 +7,7 @@ centre and scaled so that ``f`` is one,
 
     (-2 a, 1, N_A) . (b, N_B, 1)  =  N_A + N_B - 2 a.b
 
-is more than ``max(T_A, T_B) (I_A + I_B)`` where neither is near to the other, with what follows
+is no less than ``max(T_A, T_B) (I_A + I_B)`` where neither is near to the other, with what follows
 from how far, t, the list of each still reaches:
 
 ===========  =====================  ===  ====================
@@ -17,12 +17,12 @@ averages     (1 - s) |b|^2 + c_B    1/2  (1+s) t
 ward         (1 - s) |b|^2          1/n  (1+s) t^2 / 2
 ===========  =====================  ===  ====================
 
-So one product serves the lists of both, and what is left of a tile when the latter is subtracted is
-looked at by its signs. Why that is right in single precision, with ``u = 2^-24``: rounding the k
-values of a and b changes ``2 a.b`` by at most ``2.01 u (|a|^2 + |b|^2)``. A sum of m = k + 2
-products, in any order, is within ``1.01 m u`` times the sum of their magnitudes (Higham 2002,
-section 3.1). With D for ``t``, of ward ``t^2 (1/n_A + 1/n_B) / 2``, and B no farther than t, that
-is at most ``2.03 (|a|^2 + |b|^2) + D``. N, I, T and what is made of them are rounded eight times.
+So one product serves the lists of both. Why that is right in single precision, with
+``u = 2^-24``: rounding the k values of a and b changes ``2 a.b`` by at most
+``2.01 u (|a|^2 + |b|^2)``. A sum of m = k + 2 products, in any order, is within ``1.01 m u`` times
+the sum of their magnitudes (Higham 2002, section 3.1). With D for ``t``, of ward
+``t^2 (1/n_A + 1/n_B) / 2``, and B no farther than t, that is at most
+``2.03 (|a|^2 + |b|^2) + D``. N, I, T and what is made of them are rounded eight times.
 All of that is less than
 
     s (|a|^2 + |b|^2) + s D,        s = (3.2 k + 24) u.
@@ -39,7 +39,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline._jit import inline, jit
-from clustergrid.pipeline.points._sieve import find_negative
 from clustergrid.pipeline.summaries._means import AT_ONCE, Summaries
 
 __all__ = [
@@ -47,12 +46,12 @@ __all__ = [
     "TOGETHER",
     "Operands",
     "fill_operands",
+    "find_near",
     "guess_reach",
     "longest",
     "mean_of",
     "open_operands",
     "set_reach",
-    "subtract_reach",
 ]
 
 TOGETHER = 64
@@ -62,6 +61,8 @@ EVERYTHING = 1e30
 """T of a list that takes everything."""
 
 _LANES = 8
+
+_WORD = 8
 
 _TINY = 1e-30
 
@@ -247,7 +248,7 @@ def guess_reach(
     Parameters
     ----------
     products
-        ``(q, w) float32``: with some of the sample, w being a multiple of 64; destroyed.
+        ``(q, w) float32``: with some of the sample, w being a multiple of 64.
     summaries, scale
         The clusters at the left, and the power of two that means are multiplied by.
     left, first_list, first_place
@@ -260,8 +261,8 @@ def guess_reach(
     guesses
         ``(clusters,)``: how far that is.
     """
-    signs = products.view(np.int64)
-    found = np.empty(products.shape[1] + AT_ONCE, np.int64)
+    found = np.empty(TOGETHER + AT_ONCE, np.int64)
+    marks = np.empty(TOGETHER, np.uint8)
     rank = least.shape[1]
     for q in range(len(products)):
         p = first_list + q
@@ -269,28 +270,23 @@ def guess_reach(
         inverse = left.inverses[p]
         own = first_place + q
         for start in range(0, len(sample), TOGETHER):
-            stop = start + TOGETHER
-            last = row[rank - 1]
-            if last >= np.float32(EVERYTHING):
-                for j in range(start, min(stop, len(sample))):
-                    if sample[j] != own:
-                        _insert(row, products[q, j] / (inverse + right.inverses[j]))
-                continue
-            subtract_reach(
-                products[q, start:stop],
-                last,
+            part = slice(start, start + TOGETHER)
+            count = find_near(
+                products[q, part],
+                len(sample) - start,
+                row[rank - 1],
                 inverse,
-                right.reach[start:stop],
-                right.inverses[start:stop],
+                right.reach[part],
+                right.inverses[part],
+                start,
+                0,
+                marks,
+                found,
             )
-            words = signs[q, start // 2 : stop // 2]
-            count = find_negative(words, len(sample) - start, start, (0, 0), found)
             for at in range(count):
                 j = found[at]
-                both = inverse + right.inverses[j]
                 if sample[j] != own:
-                    # What was subtracted comes back rounded, which a guess may be.
-                    _insert(row, products[q, j] / both + last)
+                    _insert(row, products[q, j] / (inverse + right.inverses[j]))
         most = max(np.float64(row[rank - 1]), 0.0)
         if summaries.is_ward:
             guesses[p] = summaries.factor * (np.sqrt(2.0 * most) / scale)
@@ -311,14 +307,55 @@ def _insert(ascending: NDArray[np.float32], value: np.float32) -> None:
 
 
 @inline
-def subtract_reach(
+def find_near(
     products: NDArray[np.float32],
+    width: int,
     reach: np.float32,
     inverse: np.float32,
     reaches: NDArray[np.float32],
     inverses: NDArray[np.float32],
-) -> None:
-    """Subtract, from products of a cluster with others, what none of them is if it is near."""
-    for j in range(len(products)):
-        most = reaches[j] if reaches[j] > reach else reach
-        products[j] -= most * (inverse + inverses[j])
+    first: int,
+    least_place: int,
+    marks: NDArray[np.uint8],
+    found: NDArray[np.int64],
+) -> int:
+    """Find the others that may be near to a cluster, or it to them; return how many are `found`.
+
+    Parameters
+    ----------
+    products, width
+        ``(w,)``: of the cluster with others, w being a multiple of 64; how many they are.
+    reach, inverse
+        T and I of the cluster.
+    reaches, inverses
+        ``(w,)``: those of the others.
+    first, least_place
+        The place of the first of them; those at lower ones than `least_place` are not wanted.
+    marks
+        ``(64,)``: scratch.
+    found
+        ``(at least w + 3,)``: gets their places. Behind them a few more are filled with `first`,
+        for those who look at four at a time.
+    """
+    words = marks.view(np.uint64)
+    n_found = 0
+    for start in range(0, len(products), TOGETHER):
+        some = products[start : start + TOGETHER]
+        some_reach = reaches[start : start + TOGETHER]
+        some_inverses = inverses[start : start + TOGETHER]
+        for j in range(TOGETHER):
+            most = some_reach[j] if some_reach[j] > reach else reach
+            marks[j] = some[j] < most * (inverse + some_inverses[j])
+        low = words[0] | words[1] | words[2] | words[3]
+        if low | words[4] | words[5] | words[6] | words[7] == 0:
+            continue
+        for word in range(TOGETHER // _WORD):
+            if words[word] == 0:
+                continue
+            for j in range(word * _WORD, (word + 1) * _WORD):
+                place = first + start + j
+                found[n_found] = place
+                n_found += (marks[j] != 0) & (place >= least_place) & (start + j < width)
+    for at in range(n_found, n_found + AT_ONCE - 1):
+        found[at] = first
+    return n_found
