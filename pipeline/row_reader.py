@@ -43,10 +43,11 @@ __all__ = [
     "reordered",
 ]
 
-CHUNK_VALUES = 2**17
-"""Values of a chunk at rest: some that lie together are read as fast as one alone."""
+CHUNK_VALUES = 2**16
+"""Values of a chunk at rest: of fewer, zarr takes as long; of single rows, more is read."""
 
-_LEAST_CHUNK_ROWS = 64
+_TOGETHER = 64
+"""Rows of products: chunks are multiples of so many, or parts of them."""
 
 
 class RowReader(Protocol):
@@ -348,8 +349,9 @@ def reordered(
 
 def _chunk_rows(n: int, k: int) -> int:
     """Rows of a chunk: few enough to be read for one, and whole products' worth of them."""
-    fair = CHUNK_VALUES // max(1, k) // _LEAST_CHUNK_ROWS * _LEAST_CHUNK_ROWS
-    return min(max(1, n), max(_LEAST_CHUNK_ROWS, fair))
+    fair = max(1, CHUNK_VALUES // max(1, k))
+    fair = fair // _TOGETHER * _TOGETHER or 1 << (fair.bit_length() - 1)
+    return min(max(1, n), fair)
 
 
 def in_units(parts: Iterable[NDArray[Any]], unit: int) -> Iterator[NDArray[Any]]:

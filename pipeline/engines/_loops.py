@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from types import FunctionType
 
 import numpy as np
@@ -55,9 +56,13 @@ class Loop:
         How many sums each pair has; all begin at zero.
     finish
         ``finish(accumulators, weight_sum, parameter)`` leaves distances in ``accumulators[0]``.
+    paired
+        As `kernel`, of rows and others one to one, with the same bits: ``(k, r)`` both, features
+        first, and ``(n_accumulators, 1, r)``.
     """
 
     kernel: Kernel
+    paired: Kernel
     n_accumulators: int = 1
     finish: Finish
 
@@ -262,6 +267,24 @@ def _walk_slowly(
                 totals[j] = _step(totals[j], x, y[j], weight, parameter)
 
 
+def _walk_paired(
+    left: np.ndarray,
+    right: np.ndarray,
+    weights: np.ndarray,
+    parameter: float,
+    accumulators: np.ndarray,
+) -> None:  # pragma: no cover - compiled
+    """Do as `_walk` for rows and others that lie side by side, ``(k, r)``."""
+    totals = accumulators[0, 0]
+    for near in range(0, len(totals), _PANEL_PAIRS):
+        far = min(near + _PANEL_PAIRS, len(totals))
+        for f in range(left.shape[0]):
+            weight = weights[f]
+            for j in range(near, far):
+                totals[j] = _step(totals[j], left[f, j], right[f, j], weight, parameter)
+
+
+@cache
 def _loop(template: Callable[..., None], step: Step) -> Kernel:
     """Compile a loop for a step: a copy of its code, to which `_step` means that one.
 
@@ -390,33 +413,31 @@ def _yule(accumulators: np.ndarray, weight_sum: float, parameter: float) -> None
     np.divide(2.0 * half, both * neither + half + (half == 0.0), out=both)
 
 
-_ADD_ABSOLUTE_DIFFERENCES = _loop(_walk, _absolute_difference)
-_COUNT_TRUTHS = _loops(_loop(_walk, _product), _loop(_walk, _left_only), _loop(_walk, _right_only))
+def _adding(*steps: Step, finish: Finish, template: Callable[..., None] = _walk) -> Loop:
+    """Make the loop of a metric that adds up so many things."""
+    return Loop(
+        kernel=_loops(*(_loop(template, step) for step in steps)),
+        paired=_loops(*(_loop(_walk_paired, step) for step in steps)),
+        n_accumulators=len(steps),
+        finish=finish,
+    )
 
 
 def _of_truths(finish: Finish) -> Loop:
-    return Loop(kernel=_COUNT_TRUTHS, n_accumulators=3, finish=finish)
+    return _adding(_product, _left_only, _right_only, finish=finish)
 
 
 LOOPS: dict[str, Loop] = {
-    "euclidean": Loop(kernel=_loop(_walk, _squared_difference), finish=_root),
-    "cityblock": Loop(kernel=_ADD_ABSOLUTE_DIFFERENCES, finish=_leave),
-    "chebyshev": Loop(kernel=_loop(_walk, _largest_difference), finish=_leave),
-    "minkowski": Loop(kernel=_loop(_walk_slowly, _difference_to_power), finish=_root_of_parameter),
-    "canberra": Loop(kernel=_loop(_walk, _canberra_term), finish=_leave),
-    "braycurtis": Loop(
-        kernel=_loops(_ADD_ABSOLUTE_DIFFERENCES, _loop(_walk, _absolute_sum)),
-        n_accumulators=2,
-        finish=_quotient,
-    ),
-    "jensenshannon": Loop(kernel=_loop(_walk_slowly, _divergence_term), finish=_root_of_half),
-    "hamming": Loop(kernel=_loop(_walk, _differs), finish=_share_of_weights),
+    "euclidean": _adding(_squared_difference, finish=_root),
+    "cityblock": _adding(_absolute_difference, finish=_leave),
+    "chebyshev": _adding(_largest_difference, finish=_leave),
+    "minkowski": _adding(_difference_to_power, finish=_root_of_parameter, template=_walk_slowly),
+    "canberra": _adding(_canberra_term, finish=_leave),
+    "braycurtis": _adding(_absolute_difference, _absolute_sum, finish=_quotient),
+    "jensenshannon": _adding(_divergence_term, finish=_root_of_half, template=_walk_slowly),
+    "hamming": _adding(_differs, finish=_share_of_weights),
     # SciPy takes numbers for truth values here.
-    "jaccard": Loop(
-        kernel=_loops(_loop(_walk, _only_one), _loop(_walk, _either)),
-        n_accumulators=2,
-        finish=_quotient_or_zero,
-    ),
+    "jaccard": _adding(_only_one, _either, finish=_quotient_or_zero),
     # Of rows of 0 and 1, with weights; without, counts of bits are much faster.
     "boolean dice": _of_truths(_dice),
     "boolean hamming": _of_truths(_hamming),
@@ -429,7 +450,7 @@ LOOPS: dict[str, Loop] = {
 """Loops by SciPy's names of the metrics; those of truth values are called ``boolean`` too."""
 
 _MINKOWSKI: dict[float, Loop] = {
-    p: Loop(kernel=_loop(_walk, step), finish=_root_of_parameter)
+    p: _adding(step, finish=_root_of_parameter)
     for p, step in (
         (0.5, _root_difference),
         (1.5, _difference_to_three_halves),

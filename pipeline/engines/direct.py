@@ -30,12 +30,46 @@ class Direct(BlockEngine):
 
     def operand(self, rows: slice, features: slice) -> np.ndarray:
         """Make of normalized values what the loop compares."""
-        values = self.given.values(rows, features)
+        return self._compared(self.given.values(rows, features), self.given.totals[rows])
+
+    def _compared(self, values: np.ndarray, totals: np.ndarray) -> np.ndarray:
         if self.given.metric.is_boolean:
             values = (values != 0).astype(np.float64)
         if self.given.metric.totals == "sum":
-            values = values / self.given.totals[rows, :1]
+            values = values / totals[:, :1]
         return values
+
+    def paired(
+        self, rows: np.ndarray, others: np.ndarray, totals: np.ndarray, other_totals: np.ndarray
+    ) -> np.ndarray:
+        """Compute the distances of some rows and others one to one, with the bits of any block.
+
+        Parameters
+        ----------
+        rows, others
+            ``(r, k)`` float64: values with all features.
+        totals, other_totals
+            ``(r, 2)`` of each.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(r,)`` float64.
+        """
+        accumulators = np.zeros((self._loop.n_accumulators, 1, len(rows)))
+        one, other = self._compared(rows, totals), self._compared(others, other_totals)
+        for block in slabs(one.shape[1], BLOCK_FEATURES):
+            end_if_stopped()
+            self._loop.paired(
+                np.ascontiguousarray(one[:, block].T),
+                np.ascontiguousarray(other[:, block].T),
+                self._weights[block],
+                self._parameter,
+                accumulators,
+            )
+        self._loop.finish(accumulators, float(self._weights.sum()), self._parameter)
+        distances: np.ndarray = accumulators[0, 0]
+        return distances
 
     def turned(self, operand: np.ndarray) -> np.ndarray:
         """Features first: neighbouring pairs share a vector register."""

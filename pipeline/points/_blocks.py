@@ -20,6 +20,8 @@ from clustergrid.pipeline.points._squares import join, of_square
 
 __all__ = [
     "add_block",
+    "add_corners",
+    "add_paired",
     "finish_pairs",
     "finish_totals",
     "offer_block",
@@ -50,6 +52,78 @@ def add_block(
         own = totals[left_units[i]]
         for unit in range(len(own)):
             own[unit] = join(method, own[unit], left_weights[i], sums[unit])
+
+
+@jit
+def add_corners(
+    block: NDArray[np.float64],
+    top: NDArray[np.int64],
+    left: NDArray[np.int64],
+    row_weights: NDArray[np.float64],
+    column_weights: NDArray[np.float64],
+    method: int,
+    totals: NDArray[np.float64],
+) -> None:
+    """Reduce corners of a block, one a pair of clusters, as `add_block` does.
+
+    Parameters
+    ----------
+    block
+        ``(h, w)``: the members of the first cluster of each pair, with those of the second of each.
+    top, left
+        Where the corner of each pair begins, and the last one ends, ``(p + 1,)``.
+    row_weights, column_weights
+        ``(h,)``, ``(w,)``.
+    method
+        How distances are reduced.
+    totals
+        ``(p,)``.
+    """
+    for pair in range(len(totals)):
+        total = nothing_yet(method)
+        for i in range(top[pair], top[pair + 1]):
+            more = nothing_yet(method)
+            for j in range(left[pair], left[pair + 1]):
+                more = add_pair(method, more, block[i, j], column_weights[j])
+            total = join(method, total, row_weights[i], more)
+        totals[pair] = total
+
+
+@jit
+def add_paired(
+    distances: NDArray[np.float64],
+    starts: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    method: int,
+    totals: NDArray[np.float64],
+) -> None:
+    """Reduce the distances of pairs of clusters as `add_block` does.
+
+    Parameters
+    ----------
+    distances
+        Pair after pair, those of each member of the first cluster, in their order.
+    starts, weights
+        Where the members of each cluster begin among all, and the weight of each member.
+    first, second
+        ``(p,)``: two clusters a pair.
+    method
+        How distances are reduced.
+    totals
+        ``(p,)``.
+    """
+    at = 0
+    for pair in range(len(totals)):
+        total = nothing_yet(method)
+        for i in range(starts[first[pair]], starts[first[pair] + 1]):
+            more = nothing_yet(method)
+            for j in range(starts[second[pair]], starts[second[pair] + 1]):
+                more = add_pair(method, more, distances[at], weights[j])
+                at += 1
+            total = join(method, total, weights[i], more)
+        totals[pair] = total
 
 
 @jit

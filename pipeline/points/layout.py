@@ -130,6 +130,35 @@ class Layout:
         before = np.cumsum(counts) - counts
         return np.arange(len(of)) + (self.starts[owners] - before)[of], of
 
+    def members_in_turn(
+        self, owners: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the places of the members of some clusters, and where those of each begin."""
+        members, _ = self.members(owners)
+        return members, np.concatenate([[0], np.cumsum(self.counts[owners])])
+
+    def members_of_pairs(
+        self, first: NDArray[np.int64], second: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the places of the members of pairs of clusters, each of one with all of the other.
+
+        Examples
+        --------
+        >>> from clustergrid.pipeline.hierarchy._clusters import join, open_clusters
+        >>> clusters = open_clusters(np.ones(4, np.int64), "complete")
+        >>> join(clusters, 1, 0, 3, 1.0)
+        >>> layout = Layout.of(clusters, 2)
+        >>> layout.points.tolist(), layout.members_of_pairs(np.array([0]), np.array([2]))
+        ([0, 3, 1, 2], (array([0, 1]), array([3, 3])))
+        """
+        counts = self.counts
+        widths = counts[second]
+        n_pairs = counts[first] * widths
+        of = np.repeat(np.arange(len(first)), n_pairs)
+        number = np.arange(len(of)) - (np.cumsum(n_pairs) - n_pairs)[of]
+        left = self.starts[first][of] + number // widths[of]
+        return left, self.starts[second][of] + number % widths[of]
+
     def points_between(self, first: int, last: int) -> int:
         """Count the points of some groups, the last one included."""
         return int(self.starts[self.groups[last][1]] - self.starts[self.groups[first][0]])
@@ -192,7 +221,9 @@ def _by_label(
     """Sort points by their labels, in the order of `slots`, and those of one label in `order`."""
     n = len(labels)
     places = np.empty(n, np.int64)
-    places[slots] = starts[:-1]
+    # A loop: an assignment of one array to some of another compiles for two seconds.
+    for rank in range(len(slots)):
+        places[slots[rank]] = starts[rank]
     points = np.empty(n, np.int64)
     for place in range(n):
         point = order[place]

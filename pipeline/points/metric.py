@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline.engines.base import UndefinedPairError
+from clustergrid.pipeline.engines.direct import Direct
 from clustergrid.pipeline.engines.given import DistanceInput
 from clustergrid.pipeline.errors import mark_lasting
 from clustergrid.pipeline.execution import Executor, end_if_stopped
@@ -28,7 +29,13 @@ from clustergrid.pipeline.hierarchy._neighbors import (
     open_reach,
 )
 from clustergrid.pipeline.normalize import Normalization
-from clustergrid.pipeline.points._blocks import add_block, offer_block, offer_listed
+from clustergrid.pipeline.points._blocks import (
+    add_block,
+    add_corners,
+    add_paired,
+    offer_block,
+    offer_listed,
+)
 from clustergrid.pipeline.points._squares import PLAIN
 from clustergrid.pipeline.points.base import Pause
 from clustergrid.pipeline.points.held import Held, hold, window_rows
@@ -45,6 +52,12 @@ __all__ = ["MetricPoints"]
 _PAIRS_AT_ONCE = 2**12
 """Distances of a block that is made for several pairs of clusters, most of which nobody wants: a
 block costs as much time as so many distances before the first is computed."""
+
+_FEW_PAIRS = 64
+"""Up to so many pairs of members, just the distances of a pair of clusters are computed."""
+
+_PAIRED_VALUES = 2**17
+"""Of the rows at each side of distances that are computed one to one together."""
 
 _PIECES_A_THREAD = 8
 
@@ -311,14 +324,51 @@ class MetricPoints:
     def reduce_pairs(
         self, layout: Layout, method: int, first: NDArray[np.int64], second: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """Reduce the distances of some pairs; those of small clusters share a block."""
-        totals = np.empty((len(first), 1))
-        counts = layout.counts
+        """Reduce the distances of some pairs: of small clusters many at once."""
+        totals = np.empty(len(first))
+        work = layout.counts[first] * layout.counts[second]
+        is_paired = work <= (_FEW_PAIRS if self._engine == "direct" else 0)
+        paired = np.flatnonzero(is_paired)
+        at_once = max(1, _PAIRED_VALUES // self.reader.shape[1])
+        parts = (np.cumsum(work[paired]) - 1) // at_once
+        for some in np.split(paired, np.flatnonzero(np.diff(parts)) + 1) if len(paired) else []:
+            end_if_stopped()
+            totals[some] = self._one_to_one(layout, method, first[some], second[some])
+        others = np.flatnonzero(~is_paired)
+        for part in self._blocks(layout, first[others], second[others]):
+            some = others[part]
+            totals[some] = self._together(layout, method, first[some], second[some])
+        return totals
+
+    def _one_to_one(
+        self, layout: Layout, method: int, first: NDArray[np.int64], second: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Compute just the distances that are wanted."""
+        left, right = layout.members_of_pairs(first, second)
+        left, right = layout.points[left], layout.points[right]
+        held = self.hold(np.concatenate([left, right]))
+        values = [_Side(points, held).values.astype(np.float64) for points in (left, right)]
+        kept = (left, right) if self._kept is None else (self._kept[left], self._kept[right])
+        totals = [self._given.totals[rows] for rows in kept]
+        distances = Direct(replace(self._given, engine="direct")).paired(*values, *totals)
+        undefined = np.flatnonzero(~np.isfinite(distances))
+        if len(undefined):
+            i, j = sorted((int(left[undefined[0]]), int(right[undefined[0]])))
+            raise self._undefined(i, j, distances[undefined[0]])
+        reduced = np.empty(len(first))
+        add_paired(distances, layout.starts, layout.weights, first, second, method, reduced)
+        return reduced
+
+    def _blocks(
+        self, layout: Layout, first: NDArray[np.int64], second: NDArray[np.int64]
+    ) -> Iterator[slice]:
+        """Cut pairs into such as share a block, or one."""
+        heights, widths = layout.counts[first].tolist(), layout.counts[second].tolist()
         start = 0
-        while start < len(first):
+        while start < len(heights):
             stop, height, width = start, 0, 0
-            while stop < len(first):
-                taller, wider = height + counts[first[stop]], width + counts[second[stop]]
+            while stop < len(heights):
+                taller, wider = height + heights[stop], width + widths[stop]
                 is_alone = stop == start
                 if not is_alone and (
                     self._engine == "function"
@@ -327,35 +377,38 @@ class MetricPoints:
                 ):
                     break
                 stop, height, width = stop + 1, taller, wider
-            totals[start:stop] = self._together(
-                layout, method, first[start:stop], second[start:stop]
-            )
+            yield slice(start, stop)
             start = stop
-        return totals[:, 0]
 
     def _together(
         self, layout: Layout, method: int, first: NDArray[np.int64], second: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        totals = np.full((len(first), 1), nothing_yet.python(method))
-        left, left_units = layout.members(first)
-        right, right_units = layout.members(second)
+        """Reduce pairs whose members make a block; those of one pair may make several."""
+        left, top = layout.members_in_turn(first)
+        right, columns = layout.members_in_turn(second)
+        totals = np.empty(len(first))
+        if max(len(left), len(right)) <= self.edge:
+            end_if_stopped()
+            block = self.block(layout.points[left], layout.points[right])
+            weights = layout.weights[left], layout.weights[right]
+            add_corners(block, top, columns, *weights, method, totals)
+            return totals
+        assert len(first) == 1
+        total = np.full((1, 1), nothing_yet.python(method))
         for rows in _edges(len(left), self.edge):
-            for columns in _edges(len(right), self.edge):
+            for part in _edges(len(right), self.edge):
                 end_if_stopped()
-                block = self.block(layout.points[left[rows]], layout.points[right[columns]])
-                for pair in range(len(first)):
-                    # Of a block of several pairs each has a corner of its own.
-                    i = np.flatnonzero(left_units[rows] == pair)
-                    j = np.flatnonzero(right_units[columns] == pair)
-                    add_block(
-                        np.ascontiguousarray(block[np.ix_(i, j)]),
-                        layout.weights[left[rows][i]],
-                        np.zeros(len(i), np.int64),
-                        layout.weights[right[columns][j]],
-                        np.zeros(len(j), np.int64),
-                        method,
-                        totals[pair : pair + 1],
-                    )
+                one, other = left[rows], right[part]
+                add_block(
+                    self.block(layout.points[one], layout.points[other]),
+                    layout.weights[one],
+                    np.zeros(len(one), np.int64),
+                    layout.weights[other],
+                    np.zeros(len(other), np.int64),
+                    method,
+                    total,
+                )
+        totals[:] = total[0]
         return totals
 
 

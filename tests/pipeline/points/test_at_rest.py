@@ -28,7 +28,7 @@ METRICS = (
 @pytest.fixture
 def small_windows(monkeypatch):
     """Let tasks hold few rows, of small chunks."""
-    monkeypatch.setattr(row_reader, "CHUNK_VALUES", 1)
+    monkeypatch.setattr(row_reader, "CHUNK_VALUES", 200)
     monkeypatch.setattr(held, "_WINDOW_VALUES", 1)
     monkeypatch.setattr(held, "_LEAST_WINDOW", 100)
 
