@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from clustergrid.pipeline.execution import Executor
-from clustergrid.pipeline.hierarchy._edges import Edges, add_edges
+from clustergrid.pipeline.hierarchy._edges import Edges, spanning_forest
 from clustergrid.pipeline.hierarchy._forest import tree_of_square, tree_of_tile
 from clustergrid.pipeline.hierarchy._path_bounds import Bounds, path_bounds
 from clustergrid.pipeline.monitor import Progress
@@ -224,7 +224,8 @@ class _Forest:
     def merge(self) -> None:
         """Merge what waits."""
         if self._n_waiting:
-            self.edges = add_edges(self.edges, Edges.joined(self._waiting), self.grid.n)
+            everything = Edges.joined([self.edges, *self._waiting])
+            self.edges = spanning_forest(everything, self.grid.n)
             self._waiting, self._n_waiting = [], 0
             self.__dict__.pop("bounds", None)
 

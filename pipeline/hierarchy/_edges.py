@@ -16,7 +16,7 @@ from clustergrid.pipeline._jit import jit
 from clustergrid.pipeline.hierarchy._union_find import find
 from clustergrid.pipeline.hierarchy.methods import Merges
 
-__all__ = ["Edges", "add_edges", "is_joining", "spanning_forest"]
+__all__ = ["Edges", "is_joining", "spanning_forest"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,30 +85,6 @@ def spanning_forest(edges: Edges, n: int) -> Edges:
     return edges[is_joining(edges.lower, edges.higher, n)]
 
 
-def add_edges(forest: Edges, edges: Edges, n: int) -> Edges:
-    """Return the minimum spanning forest of a sorted forest and other edges, sorted."""
-    edges = edges.sorted()
-    size = min(n - 1, len(forest) + len(edges))
-    merged = Edges(
-        lower=np.empty(size, np.int64),
-        higher=np.empty(size, np.int64),
-        weight=np.empty(size, forest.weight.dtype),
-    )
-    kept = _merge(
-        forest.lower,
-        forest.higher,
-        forest.weight,
-        edges.lower,
-        edges.higher,
-        edges.weight,
-        merged.lower,
-        merged.higher,
-        merged.weight,
-        n,
-    )
-    return merged[:kept]
-
-
 @jit
 def is_joining(lower: NDArray[np.int64], higher: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
     """Say which of some edges, in their order, join what those before them left apart."""
@@ -120,50 +96,4 @@ def is_joining(lower: NDArray[np.int64], higher: NDArray[np.int64], n: int) -> N
         if a != b:
             parent[a] = b
             kept[e] = True
-    return kept
-
-
-@jit
-def _merge(
-    lower: NDArray[np.int64],
-    higher: NDArray[np.int64],
-    weight: NDArray[Any],
-    other_lower: NDArray[np.int64],
-    other_higher: NDArray[np.int64],
-    other_weight: NDArray[Any],
-    out_lower: NDArray[np.int64],
-    out_higher: NDArray[np.int64],
-    out_weight: NDArray[Any],
-    n: int,
-) -> int:
-    """Kruskal over two sorted lists of edges; return how many are kept."""
-    parent = np.arange(n)
-    e, f, kept = 0, 0, 0
-    while (e < len(lower) or f < len(other_lower)) and kept < len(out_lower):
-        if e == len(lower):
-            is_first = False
-        elif f == len(other_lower):
-            is_first = True
-        else:
-            is_first = weight[e] < other_weight[f] or (
-                weight[e] == other_weight[f]
-                and (
-                    lower[e] < other_lower[f]
-                    or (lower[e] == other_lower[f] and higher[e] < other_higher[f])
-                )
-            )
-        if is_first:
-            i, j, w = lower[e], higher[e], weight[e]
-            e += 1
-        else:
-            i, j, w = other_lower[f], other_higher[f], other_weight[f]
-            f += 1
-        a = find(parent, i)
-        b = find(parent, j)
-        if a != b:
-            parent[a] = b
-            out_lower[kept] = i
-            out_higher[kept] = j
-            out_weight[kept] = w
-            kept += 1
     return kept

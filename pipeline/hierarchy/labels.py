@@ -49,10 +49,6 @@ class Duplicates:
             merges=Merges(first=self.duplicate_of, second=self.row, height=np.zeros(len(self.row))),
         )
 
-    def expand(self, merges: Merges) -> Merges:
-        """Return the merges of all n observations: the identical ones first, at height 0."""
-        return self.start.expand(merges)
-
 
 def linkage_matrix(
     merges: Merges, n: int, *, duplicates: Duplicates | None = None, monotonic: bool = True
@@ -84,7 +80,7 @@ def linkage_matrix(
         If there are not ``n - 1`` merges in all.
     """
     if duplicates is not None:
-        merges = duplicates.expand(merges)
+        merges = duplicates.start.expand(merges)
     if len(merges.height) != n - 1:
         raise ValueError(f"{n} observations take {n - 1} merges, got {len(merges.height)}")
     first, second, height = merges.first, merges.second, merges.height

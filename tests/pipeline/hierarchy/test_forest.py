@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 
-from clustergrid.pipeline.hierarchy._edges import Edges, add_edges, spanning_forest
+from clustergrid.pipeline.hierarchy._edges import Edges, spanning_forest
 from clustergrid.pipeline.hierarchy._forest import tree_of_square, tree_of_tile
 from clustergrid.pipeline.hierarchy._path_bounds import path_bounds
 
@@ -95,7 +95,7 @@ def test_edges_may_come_in_any_parts(tied):
     for n_parts in (2, 7):
         forest = Edges.none(np.float64)
         for part in np.array_split(rng.permutation(len(edges)), n_parts):
-            forest = add_edges(forest, edges[part], n)
+            forest = spanning_forest(Edges.joined([forest, edges[part]]), n)
         assert triples(forest) == triples(expected)
     weights = coo_array((edges.weight + 1, (edges.lower, edges.higher)), shape=(n, n))
     total = minimum_spanning_tree(weights).sum() - len(expected)
