@@ -1,6 +1,7 @@
 """Every engine with what it can be given, and the methods that it serves."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.spatial.distance import pdist as scipy_pdist
@@ -27,20 +28,25 @@ class EngineCase:
         """Whether distances are those of `scipy.spatial.distance.pdist` to the bit."""
         return self.given == "vector"
 
+    def of(self, points: np.ndarray) -> Any:
+        """Return what the engine is given of points with Euclidean distances."""
+        makes = {"rows": np.copy, "vector": scipy_pdist, "tiles": pdist}
+        return makes[self.given](points)
+
     def tree(self, points: np.ndarray) -> np.ndarray:
-        """Return the linkage matrix of points with Euclidean distances."""
-        if self.given == "rows":
-            return linkage(points, self.method, engine=self.engine)
-        distances = scipy_pdist(points) if self.given == "vector" else pdist(points)
-        return linkage(distances, self.method, engine=self.engine)
+        """Return the linkage matrix."""
+        return linkage(self.of(points), self.method, engine=self.engine)
 
 
 _SERVED = {
+    ("scipy", "vector"): METHODS,
+    ("scipy", "rows"): METHODS,
     ("square", "vector"): METHODS,
     ("square", "rows"): METHODS,
     ("square", "tiles"): METHODS,
     ("condensed", "vector"): tuple(m for m in REDUCIBLE_METHODS if m != "single"),
     ("tiles", "tiles"): REDUCIBLE_METHODS,
+    ("tiles", "rows"): REDUCIBLE_METHODS,
     ("data", "rows"): METHODS,
 }
 

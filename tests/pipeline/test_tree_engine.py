@@ -27,36 +27,6 @@ from tests.pipeline.runs import Log
 POINTS = np.random.default_rng(4).normal(size=(300, 6))
 VECTOR = scipy_pdist(POINTS)
 METHODS = ("single", "complete", "average", "weighted", "centroid", "median", "ward")
-OF_ROWS = [(method, "square") for method in METHODS] + [
-    ("average", "scipy"), ("weighted", "tiles"), *((method, "data") for method in METHODS)
-]  # fmt: skip
-OF_DISTANCES = [(method, "square") for method in METHODS] + [
-    ("ward", "scipy"), ("average", "condensed"), ("complete", "condensed"),
-    ("weighted", "condensed"), ("ward", "condensed"),
-]  # fmt: skip
-
-
-def agree(found, method):
-    expected = scipy_linkage(VECTOR, method)
-    np.testing.assert_allclose(found[:, 2], expected[:, 2], rtol=1e-10)
-    np.testing.assert_array_equal(found[:, [0, 1, 3]], expected[:, [0, 1, 3]])
-
-
-@pytest.mark.parametrize(("method", "engine"), OF_ROWS)
-def test_a_tree_of_rows_is_scipys(method, engine):
-    agree(linkage(POINTS, method, engine=engine), method)
-
-
-@pytest.mark.parametrize(("method", "engine"), OF_DISTANCES)
-def test_a_tree_of_distances_is_scipys(method, engine):
-    given = VECTOR.copy()
-    agree(linkage(given, method, engine=engine), method)
-    np.testing.assert_array_equal(given, VECTOR)
-
-
-@pytest.mark.parametrize("engine", ["scipy", "square", "tiles"])
-def test_a_tree_of_tiles_is_scipys(engine):
-    agree(linkage(pdist(POINTS), "average", engine=engine), "average")
 
 
 @pytest.mark.parametrize(
