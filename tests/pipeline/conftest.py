@@ -9,6 +9,7 @@ from distributed import Client, LocalCluster
 
 import clustergrid.pipeline.distance
 from clustergrid.pipeline import operands
+from clustergrid.pipeline.cli import main
 from clustergrid.pipeline.request import Cut
 from clustergrid.pipeline.run import run
 from tests.pipeline.runs import frame, request, table
@@ -39,6 +40,23 @@ def copied(finished, tmp_path):
     """A copy of the finished run, to be damaged."""
     shutil.copytree(finished.directory, tmp_path / "run")
     return dataclasses.replace(finished, directory=tmp_path / "run")
+
+
+@pytest.fixture
+def call(capfd):
+    """Run the command in this process: its status, standard output and standard error."""
+
+    def call(*arguments):
+        capfd.readouterr()
+        status = 0
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as leave:
+            status = leave.code
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    return call
 
 
 @pytest.fixture

@@ -7,12 +7,10 @@ import re
 import shutil
 import signal
 import stat
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 from scipy.cluster.hierarchy import linkage as scipy_linkage
@@ -20,14 +18,7 @@ from scipy.cluster.hierarchy import linkage as scipy_linkage
 import clustergrid.pipeline.run as run_module
 from clustergrid.pipeline.cli import main
 from clustergrid.pipeline.status import read_status
-
-SMALL = ["--figsize", "3", "3", "--dpi", "40"]
-COMMAND = [sys.executable, "-m", "clustergrid.pipeline.cli"]
-
-
-def frame(n=30, k=5, seed=0):
-    values = np.random.default_rng(seed).normal(size=(n, k)).round(6)
-    return pd.DataFrame(values, [f"g{i}" for i in range(n)], [f"s{i}" for i in range(k)])
+from tests.pipeline.commands import SMALL, frame
 
 
 @pytest.fixture
@@ -36,23 +27,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     frame().to_csv("a.csv")
     return tmp_path
-
-
-@pytest.fixture
-def call(capfd):
-    """Run the command in this process: its status, standard output and standard error."""
-
-    def call(*arguments):
-        capfd.readouterr()
-        status = 0
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as leave:
-            status = leave.code
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return call
 
 
 def assert_fails(answer, says, status=1):

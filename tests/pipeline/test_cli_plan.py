@@ -8,24 +8,19 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.cluster.hierarchy import linkage as scipy_linkage
 
 from clustergrid.pipeline import plan, survey
-from clustergrid.pipeline.cli import main
 from clustergrid.pipeline.planning import DescribedCluster
 from clustergrid.pipeline.sizes import parse_bytes
+from tests.pipeline.commands import frame
 
 GIGABYTE = 10**9
-
-
-def frame(n=30, k=5):
-    values = np.random.default_rng(0).normal(size=(n, k)).round(6)
-    return pd.DataFrame(values, [f"g{i}" for i in range(n)], [f"s{i}" for i in range(k)])
 
 
 @pytest.fixture
@@ -37,20 +32,9 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def call(capfd):
-    """Run the command in this process: its status, standard output and standard error."""
-
-    def call(*arguments):
-        capfd.readouterr()
-        status = 0
-        try:
-            main(["plan", *(str(argument) for argument in arguments)])
-        except SystemExit as leave:
-            status = leave.code
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return call
+def call(call):
+    """Plan in this process: its status, standard output and standard error."""
+    return partial(call, "plan")
 
 
 def planned(answer):

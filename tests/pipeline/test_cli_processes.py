@@ -7,7 +7,6 @@ import resource
 import select
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,7 @@ import pandas as pd
 import pytest
 
 from clustergrid.pipeline.status import read_status
-
-SMALL = ["--figsize", "3", "3", "--dpi", "40"]
-COMMAND = [sys.executable, "-m", "clustergrid.pipeline.cli"]
+from tests.pipeline.commands import COMMAND, SMALL
 
 
 @pytest.fixture

@@ -4,49 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clustergrid.pipeline.cli import main
 from clustergrid.storage.errors import RunDirectoryError
 from clustergrid.storage.links import refuse_links_out
 from clustergrid.storage.manifest import Entry, Manifest
 from clustergrid.storage.rundir import RunDirectory
+from tests.pipeline.commands import COMMAND, SMALL, assert_one_line, frame
 
 ROOT = Path(__file__).parents[2]
-SMALL = ["--figsize", "3", "3", "--dpi", "40"]
-COMMAND = [sys.executable, "-m", "clustergrid.pipeline.cli"]
-
-
-@pytest.fixture
-def call(capfd):
-    """Run the command in this process: its status, standard output and standard error."""
-
-    def call(*arguments):
-        capfd.readouterr()
-        status = 0
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as leave:
-            status = leave.code
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return call
-
-
-def frame(n=30, k=5):
-    values = np.random.default_rng(0).normal(size=(n, k)).round(6)
-    return pd.DataFrame(values, [f"g{i}" for i in range(n)], [f"s{i}" for i in range(k)])
 
 
 @pytest.fixture
@@ -60,13 +32,6 @@ def finished(call, tmp_path, monkeypatch):
 
 def run_again(call):
     return call("run", "m.csv", "-o", "run", *SMALL, "--row-k", 3)
-
-
-def assert_one_line(answer, says):
-    status, _, err = answer
-    assert status == 1, answer
-    assert "Traceback" not in err
-    assert re.search(says, err.splitlines()[-1]), err
 
 
 def sign(directory: Path, change) -> None:

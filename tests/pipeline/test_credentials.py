@@ -5,52 +5,17 @@ from __future__ import annotations
 import base64
 import http.server
 import json
-import re
-import sys
 import threading
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from clustergrid.pipeline.cli import main
 from clustergrid.storage.credentials import hide_credentials
 from clustergrid.storage.errors import StorageError
 from clustergrid.storage.readers.location import Location
+from tests.pipeline.commands import SMALL, assert_one_line, frame
 
 ROOT = Path(__file__).parents[2]
-SMALL = ["--figsize", "3", "3", "--dpi", "40"]
-COMMAND = [sys.executable, "-m", "clustergrid.pipeline.cli"]
-
-
-@pytest.fixture
-def call(capfd):
-    """Run the command in this process: its status, standard output and standard error."""
-
-    def call(*arguments):
-        capfd.readouterr()
-        status = 0
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as leave:
-            status = leave.code
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return call
-
-
-def frame(n=30, k=5):
-    values = np.random.default_rng(0).normal(size=(n, k)).round(6)
-    return pd.DataFrame(values, [f"g{i}" for i in range(n)], [f"s{i}" for i in range(k)])
-
-
-def assert_one_line(answer, says):
-    status, _, err = answer
-    assert status == 1, answer
-    assert "Traceback" not in err
-    assert re.search(says, err.splitlines()[-1]), err
 
 
 # Credentials

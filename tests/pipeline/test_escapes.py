@@ -60,23 +60,6 @@ def odd_frame():
     return frame.rename_axis(index="<b>rows</b>", columns="<i>columns</i>")
 
 
-@pytest.fixture
-def call(capfd):
-    """Run the command in this process: its status, standard output and standard error."""
-
-    def call(*arguments):
-        capfd.readouterr()
-        status = 0
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as leave:
-            status = leave.code
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return call
-
-
 # Text
 
 

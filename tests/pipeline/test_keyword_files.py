@@ -10,7 +10,6 @@ import pytest
 from scipy.cluster.hierarchy import linkage as scipy_linkage
 from scipy.spatial.distance import pdist as scipy_pdist
 
-from clustergrid.pipeline.cli import main
 from clustergrid.pipeline.keyword_files import parse_keywords
 from clustergrid.storage.errors import ClustergridError
 
@@ -24,22 +23,6 @@ def folder(tmp_path, monkeypatch):
     pd.DataFrame(VALUES).to_csv("a.csv")
     np.save("w.npy", np.arange(5.0))
     return tmp_path
-
-
-@pytest.fixture
-def call(capfd):
-    """Run the command in this process: its status, standard output and standard error."""
-
-    def call(*arguments):
-        capfd.readouterr()
-        status = 0
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as leave:
-            status = leave.code
-        return status, *capfd.readouterr()
-
-    return call
 
 
 @pytest.mark.parametrize(

@@ -11,49 +11,23 @@ import os
 import pickle
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import psutil
 import pytest
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.ioloop import IOLoop
 from tornado.websocket import websocket_connect
 
-from clustergrid.pipeline.cli import main
 from clustergrid.pipeline.cluster import connect
 from clustergrid.pipeline.request import ClusterChoice
 from clustergrid.pipeline.resources import Resources
 from clustergrid.storage.rundir import RunDirectory
+from tests.pipeline.commands import COMMAND, SMALL, assert_one_line, frame
 
 ROOT = Path(__file__).parents[2]
-SMALL = ["--figsize", "3", "3", "--dpi", "40"]
-COMMAND = [sys.executable, "-m", "clustergrid.pipeline.cli"]
-
-
-@pytest.fixture
-def call(capfd):
-    """Run the command in this process: its status, standard output and standard error."""
-
-    def call(*arguments):
-        capfd.readouterr()
-        status = 0
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as leave:
-            status = leave.code
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return call
-
-
-def frame(n=30, k=5):
-    values = np.random.default_rng(0).normal(size=(n, k)).round(6)
-    return pd.DataFrame(values, [f"g{i}" for i in range(n)], [f"s{i}" for i in range(k)])
 
 
 @pytest.fixture
@@ -63,13 +37,6 @@ def finished(call, tmp_path, monkeypatch):
     frame().to_csv("m.csv")
     assert call("run", "m.csv", "-o", "run", *SMALL, "--row-k", 3)[0] == 0
     return tmp_path / "run"
-
-
-def assert_one_line(answer, says):
-    status, _, err = answer
-    assert status == 1, answer
-    assert "Traceback" not in err
-    assert re.search(says, err.splitlines()[-1]), err
 
 
 # Ports

@@ -28,10 +28,10 @@ from clustergrid.pipeline.request import ClusterChoice
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.security import dashboard_origins, is_loopback
 from clustergrid.storage.errors import DataValueError, StorageError
+from tests.pipeline.commands import COMMAND
 
 ROOT = Path(__file__).parents[2]
 RESOURCES = Resources(memory_bytes=2 * 10**9, threads=2)
-COMMAND = [sys.executable, "-m", "clustergrid.pipeline.cli"]
 
 
 class Authority:
