@@ -24,6 +24,7 @@ from clustergrid.pipeline.summaries._operands import TOGETHER, Operands, find_ne
 __all__ = [
     "Found",
     "find_pairs",
+    "first_found",
     "open_found",
     "pack_lists",
     "take_found",
@@ -56,6 +57,11 @@ def open_found(n_entries: int) -> Found:
         ids=np.empty(n_entries + 1, np.int32),
         distances=np.empty(n_entries + 1),
     )
+
+
+def first_found(found: Found, count: int) -> Found:
+    """Return the first entries."""
+    return Found(found.owners[:count], found.ids[:count], found.distances[:count])
 
 
 @jit

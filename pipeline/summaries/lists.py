@@ -31,6 +31,7 @@ from clustergrid.pipeline.hierarchy._threads import in_threads
 from clustergrid.pipeline.summaries._lists import (
     Found,
     find_pairs,
+    first_found,
     open_found,
     pack_lists,
     take_found,
@@ -173,7 +174,7 @@ def near_lists(
         _over_lists(partial(tighten, lists, reach, n_neighbors), n_lists, threads)
     places = np.flatnonzero(lists.counts[rows] < min(n_neighbors, m - 1))
     if len(places):  # a guess was too low for them
-        others = near_lists(
+        remade = near_lists(
             compared.reordered(np.append(places, np.delete(np.arange(m), places))),
             np.arange(len(places)),
             n_neighbors,
@@ -182,7 +183,7 @@ def near_lists(
             pause=lambda _: pause(1.0),
             may_guess=False,
         )
-        replace_lists(lists, rows[places], others)
+        replace_lists(lists, rows[places], remade)
     _over_lists(partial(close_lists, lists, n_neighbors, m - 1), n_lists, threads)
     return lists
 
@@ -396,18 +397,18 @@ class _Tile:
                     count,
                 )
         if self._lists is None:
-            return Found(*(part[:count].copy() for part in self._buffer))
+            part = first_found(self._buffer, count)
+            return Found(part.owners.copy(), part.ids.copy(), part.distances.copy())
         self._list(count)
         found = open_found(int(self._lists.counts.sum()))
-        count = pack_lists(self._lists, found)
-        return Found(*(part[:count] for part in found))
+        return first_found(found, pack_lists(self._lists, found))
 
     def _list(self, count: int) -> None:
         """Empty the buffer into lists, and take nothing any more that is not nearer than these."""
         n_lists = len(self._reach.distance)
         if self._lists is None:
             self._lists = open_lists(n_lists, self._n_neighbors)
-        entries = Found(*(part[:count] for part in self._buffer))
+        entries = first_found(self._buffer, count)
         numbers = np.arange(n_lists)
         take_found(entries, numbers, self._n_neighbors, self._lists, self._reach)
         tighten(self._lists, self._reach, self._n_neighbors, 0, n_lists)
