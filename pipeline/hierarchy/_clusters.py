@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clustergrid.pipeline._jit import jit
+from clustergrid.pipeline._jit import inline, jit
 from clustergrid.pipeline.hierarchy._codes import AVERAGE, CODES, COMPLETE, SINGLE, WARD, WEIGHTED
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "open_clusters",
     "single_pair",
     "total_distance",
+    "ward_distance",
 ]
 
 
@@ -196,10 +197,20 @@ def total_distance(clusters: Clusters, method: int, a: int, b: int, total: float
     mean = float(total / (clusters.masses[a] * clusters.masses[b]))
     if method != WARD:
         return mean
-    squared = max(mean - clusters.spreads[a] - clusters.spreads[b], 0.0)
-    size_a = clusters.sizes[a]
-    size_b = clusters.sizes[b]
-    return float(np.sqrt(2.0 * squared * (size_a * size_b / (size_a + size_b))))
+    return ward_distance(
+        mean, clusters.spreads[a], clusters.spreads[b], clusters.sizes[a], clusters.sizes[b]
+    )
+
+
+@inline
+def ward_distance(
+    mean: float, spread_a: float, spread_b: float, size_a: float, size_b: float
+) -> float:
+    """Return ward's distance of two clusters from the mean squared one of their members."""
+    squared = max(mean - spread_a - spread_b, 0.0)
+    # Not `/`, whose check for zero would keep loops from being vectorized.
+    share = np.divide(size_a * size_b, size_a + size_b)
+    return float(np.sqrt(2.0 * squared * share))
 
 
 @jit

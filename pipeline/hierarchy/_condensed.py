@@ -7,7 +7,7 @@ row and column at once; only rescans of single clusters and distances of single 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,23 +15,21 @@ from numpy.typing import NDArray
 from clustergrid.pipeline._jit import jit
 from clustergrid.pipeline.hierarchy._clusters import (
     WARD,
-    Clusters,
-    add_pair,
     nothing_yet,
     single_pair,
     total_distance,
 )
-from clustergrid.pipeline.hierarchy._neighbors import (
-    Neighbors,
-    Reach,
-    close_lists,
-    keep_nearest,
-    offer_piece,
-)
+from clustergrid.pipeline.hierarchy._contraction import Reduction, finish_row, sum_all
+from clustergrid.pipeline.hierarchy._neighbors import Neighbors, Reach, offer_piece
+from clustergrid.pipeline.hierarchy._regions import nearest_of_rows
+from clustergrid.pipeline.hierarchy._sums import BLOCK, points_of, sum_pairs, together
 
 __all__ = [
+    "Blocks",
     "cluster_distances",
     "cluster_rows",
+    "cut_pairs",
+    "finish_distances",
     "guess_reach",
     "nearest_clusters",
     "offer_rectangle",
@@ -40,6 +38,36 @@ __all__ = [
 
 # Columns whose lists, two cache lines each where they grow, stay in the second-level cache.
 _PANEL = 2048
+
+
+class Blocks(NamedTuple):
+    """Pairs of clusters, cut into blocks of members of the first.
+
+    Parameters
+    ----------
+    pairs
+        ``(b,) int64``: of which pair each block is.
+    rows, columns
+        ``(b,) int64``: the slots of its clusters.
+    begins
+        ``(b,) int64``: the first of its `BLOCK` members, among those of the cluster in `rows`.
+    """
+
+    pairs: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    begins: NDArray[np.int64]
+
+
+def cut_pairs(
+    first: NDArray[np.int64], second: NDArray[np.int64], n_points: NDArray[np.int64]
+) -> Blocks:
+    """Cut pairs of clusters, whose slots are given with how many points each slot has."""
+    n_blocks = -(-n_points[first] // BLOCK)
+    pairs = np.repeat(np.arange(len(first)), n_blocks)
+    before = np.repeat(np.cumsum(n_blocks) - n_blocks, n_blocks)
+    begins = (np.arange(len(pairs)) - before) * BLOCK
+    return Blocks(pairs=pairs, rows=first[pairs], columns=second[pairs], begins=begins)
 
 
 @jit
@@ -151,129 +179,105 @@ def offer_weighed(
 
 @jit
 def cluster_distances(
-    condensed: NDArray[Any],
-    clusters: Clusters,
-    method: int,
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    distances: NDArray[np.float64],
+    reduction: Reduction,
+    blocks: Blocks,
+    totals: NDArray[np.float64],
     start: int,
     stop: int,
 ) -> None:
-    """Compute the distances of the pairs `start` to `stop` from those of their members."""
+    """Reduce the distances of the blocks `start` to `stop`, each to its total."""
+    condensed, clusters, members, method = reduction[:4]
     n = len(clusters.live)
-    for pair in range(start, stop):
-        total = nothing_yet(method)
-        i = first[pair]
-        while i >= 0:
-            j = second[pair]
-            weight = clusters.weights[i]
-            while j >= 0:
-                low = min(i, j)
-                distance = condensed[low * n - low * (low + 1) // 2 - low - 1 + max(i, j)]
-                total = add_pair(method, total, np.float64(distance), weight * clusters.weights[j])
-                j = clusters.next_member[j]
-            i = clusters.next_member[i]
-        distances[pair] = total_distance(clusters, method, first[pair], second[pair], total)
+    for block in range(start, stop):
+        rows = points_of(members, blocks.rows[block])
+        rows = rows[blocks.begins[block] : blocks.begins[block] + BLOCK]
+        columns = points_of(members, blocks.columns[block])
+        totals[block] = sum_pairs(condensed, n, rows, columns, clusters.weights, method)
 
 
 @jit
-def nearest_clusters(
-    condensed: NDArray[Any],
-    clusters: Clusters,
-    labels: NDArray[np.int64],
-    method: int,
-    n_neighbors: int,
-    owners: NDArray[np.int64],
-    lists: Neighbors,
-    start: int,
-    stop: int,
-) -> None:
-    """Make the lists of the owners `start` to `stop`, one a row of `lists`."""
-    slots = np.flatnonzero(clusters.live)
-    totals = np.empty(len(labels))
-    row = np.empty(len(slots))
-    ids = np.empty(len(slots), np.int32)
-    bounds = np.empty(len(slots))
-    exact = np.ones(len(slots), np.bool_)
-    for position in range(start, stop):
-        owner = int(owners[position])
-        _fill_row(condensed, clusters, labels, method, owner, slots, totals, row)
-        count = 0
-        for column in range(len(slots)):
-            if slots[column] != owner:
-                ids[count] = slots[column]
-                bounds[count] = row[column]
-                count += 1
-        kept = min(count, n_neighbors)
-        if count > kept:
-            keep_nearest(ids, bounds, exact, count, kept)
-        lists.ids[position, :kept] = ids[:kept]
-        lists.bounds[position, :kept] = bounds[:kept]
-        lists.counts[position] = kept
-        close_lists(lists, n_neighbors, count, position, position + 1)
+def finish_distances(
+    reduction: Reduction,
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    blocks: Blocks,
+    totals: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the distances of pairs of clusters, of the totals of their blocks."""
+    method = reduction.method
+    distances = np.full(len(first), nothing_yet(method))
+    for block in range(len(totals)):
+        pair = blocks.pairs[block]
+        distances[pair] = together(method, distances[pair], totals[block])
+    for pair in range(len(first)):
+        distances[pair] = total_distance(
+            reduction.clusters, method, first[pair], second[pair], distances[pair]
+        )
+    return distances
 
 
 @jit
 def cluster_rows(
-    condensed: NDArray[Any],
-    clusters: Clusters,
-    labels: NDArray[np.int64],
-    method: int,
+    reduction: Reduction,
     owners: NDArray[np.int64],
+    places: NDArray[np.int64],
     rows: NDArray[np.float64],
     start: int,
     stop: int,
 ) -> None:
-    """Make the rows of the owners `start` to `stop`, a live cluster a column."""
-    slots = np.flatnonzero(clusters.live)
-    totals = np.empty(len(labels))
-    for position in range(start, stop):
-        owner = int(owners[position])
-        _fill_row(condensed, clusters, labels, method, owner, slots, totals, rows[position])
+    """Make rows of distances of some owners, a live cluster a column.
+
+    Parameters
+    ----------
+    reduction
+        Of m clusters.
+    owners
+        Their slots.
+    places
+        Which owners.
+    rows
+        ``(len(owners), m)``.
+    start, stop
+        Which of `places`.
+    """
+    n = len(reduction.positions)
+    sums = np.empty(n)
+    some = np.empty(n)
+    for place in places[start:stop]:
+        _fill_row(reduction, owners[place], sums, rows[place], some)
+
+
+@jit
+def nearest_clusters(
+    reduction: Reduction,
+    n_neighbors: int,
+    owners: NDArray[np.int64],
+    places: NDArray[np.int64],
+    lists: Neighbors,
+    start: int,
+    stop: int,
+) -> None:
+    """Make the lists of some owners, one a row of `lists`; see `cluster_rows`."""
+    n = len(reduction.positions)
+    sums = np.empty(n)
+    some = np.empty(n)
+    row = np.empty((1, len(reduction.slots)))
+    for place in places[start:stop]:
+        owner = owners[place : place + 1]
+        _fill_row(reduction, owner[0], sums, row[0], some)
+        nearest_of_rows(row, owner, reduction.slots, n_neighbors, lists, place, 0, 1)
 
 
 @jit
 def _fill_row(
-    condensed: NDArray[Any],
-    clusters: Clusters,
-    labels: NDArray[np.int64],
-    method: int,
+    reduction: Reduction,
     owner: int,
-    slots: NDArray[np.int64],
-    totals: NDArray[np.float64],
+    sums: NDArray[np.float64],
     row: NDArray[np.float64],
+    some: NDArray[np.float64],
 ) -> None:
-    """Compute the distances of a cluster to those in `slots`; that to itself is infinite."""
-    totals[:] = nothing_yet(method)
-    i = owner
-    while i >= 0:
-        _add_row(condensed, clusters, labels, method, i, totals)
-        i = int(clusters.next_member[i])
-    for column in range(len(slots)):
-        other = int(slots[column])
-        row[column] = np.inf
-        if other != owner:
-            row[column] = total_distance(clusters, method, owner, other, totals[other])
-
-
-@jit
-def _add_row(
-    condensed: NDArray[Any],
-    clusters: Clusters,
-    labels: NDArray[np.int64],
-    method: int,
-    i: int,
-    totals: NDArray[np.float64],
-) -> None:
-    """Add the distances of point `i` to all others into the totals of their clusters."""
-    n = len(labels)
-    weight = clusters.weights[i]
-    # Above the diagonal a step down a column, and from there on one along the row.
-    at = i - 1
-    for j in range(n):
-        if j != i:
-            label = labels[j]
-            distance = np.float64(condensed[at])
-            totals[label] = add_pair(method, totals[label], distance, weight * clusters.weights[j])
-        at += n - j - 2 if j < i else 1
+    n = len(sums)
+    points = points_of(reduction.members, owner)
+    weights = reduction.clusters.weights
+    sum_all(reduction.condensed, n, points, weights, reduction.method, 0, n, sums, some)
+    finish_row(reduction, owner, sums, row, some)

@@ -1,80 +1,270 @@
-"""Kernel: the square of distances between clusters, from one pass over a condensed vector.
+"""Kernel: distances between clusters, from a condensed vector of those between their members.
 
-For each cluster its members' rows are read, contiguously, and every distance is added (or
-compared) into the total of its column's cluster: one vector of totals, which stays in the cache.
-That leaves, for clusters A and B, part of the total in (A, B) and the rest in (B, A), as the
-members of one or the other come first. A sweep in tiles brings them together.
+For each cluster its members' rows are read, contiguously, and added up; then the columns of the sum
+are brought together, cluster by cluster. Of the square that leaves, for clusters A and B, part of
+the total in (A, B) and the rest in (B, A), as the members of one or the other come first. A sweep
+in tiles brings them together.
+
+What a cluster of many members takes is cut by columns, of which each is a sum of its own.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clustergrid.pipeline._jit import jit
+from clustergrid.pipeline._jit import borrowing, jit
 from clustergrid.pipeline.hierarchy._clusters import (
+    CODES,
     COMPLETE,
     SINGLE,
+    WARD,
     Clusters,
     add_pair,
+    labels_of,
     nothing_yet,
     total_distance,
+    ward_distance,
+)
+from clustergrid.pipeline.hierarchy._sums import (
+    BLOCK,
+    PANEL,
+    Members,
+    add_distances,
+    add_sums,
+    gather_sums,
+    members_of,
+    nothing_in,
+    points_of,
+    together,
 )
 
-__all__ = ["finish_square", "reduce_rows"]
+__all__ = [
+    "Reduction",
+    "finish_row",
+    "finish_square",
+    "gather_row",
+    "open_reduction",
+    "reduce_rows",
+    "sum_after",
+    "sum_all",
+]
 
 _TILE = 32
 
 
-@jit
-def reduce_rows(
-    condensed: NDArray[Any],
-    clusters: Clusters,
-    method: int,
-    slots: NDArray[np.int64],
-    positions: NDArray[np.int32],
-    square: NDArray[Any],
-    start: int,
-    stop: int,
-) -> None:
-    """Reduce the rows of the members of clusters `start` to `stop` into rows of the square.
+class Reduction(NamedTuple):
+    """Clusters of n points, and what distances between them follow from.
 
     Parameters
     ----------
     condensed
-        ``(n (n - 1) / 2,)``.
-    clusters, method
-        The clusters of its n points, and how they are reduced.
+        ``(n (n - 1) / 2,)``: the distances between points.
+    clusters, members, method
+        Which points each cluster has, and how their distances are reduced.
     slots
-        ``(m,) int64``: the slots of the clusters, one a row of the square.
+        ``(m,) int64``: the slots of the live clusters.
     positions
-        ``(n,) int32``: the row of the square that each point belongs to.
+        ``(n,) uint32``: the place of each point's cluster in `slots`. Unsigned: a signed index
+        would be checked for being negative, in the innermost loop.
+    panel
+        Columns that are brought together one after another: all, where no cluster has so many.
+    """
+
+    condensed: NDArray[Any]
+    clusters: Clusters
+    members: Members
+    method: int
+    slots: NDArray[np.int64]
+    positions: NDArray[np.uint32]
+    panel: int
+
+
+def open_reduction(condensed: NDArray[Any], clusters: Clusters, method: str) -> Reduction:
+    """Return what distances between the live clusters follow from."""
+    slots = np.flatnonzero(clusters.live)
+    members = members_of(clusters)
+    n = len(clusters.live)
+    return Reduction(
+        condensed=condensed,
+        clusters=clusters,
+        members=members,
+        method=CODES[method],
+        slots=slots,
+        positions=np.searchsorted(slots, labels_of(clusters)).astype(np.uint32),
+        panel=PANEL if np.diff(members.starts).max() > PANEL else n,
+    )
+
+
+@borrowing
+def sum_after(
+    condensed: NDArray[Any],
+    n: int,
+    points: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    method: int,
+    left: int,
+    right: int,
+    sums: NDArray[np.float64],
+    some: NDArray[np.float64],
+) -> None:
+    """Add up the distances of a cluster's members to the points after each, some columns of them.
+
+    Parameters
+    ----------
+    condensed, n
+        ``(n (n - 1) / 2,)``, of n points.
+    points
+        The members, ascending.
+    weights, method
+        ``(n,)`` weights of the points in their clusters, and how distances are reduced.
+    left, right
+        Which columns.
+    sums
+        ``(n,)``: where the sums go.
+    some
+        ``(n,)``: scratch.
+    """
+    nothing_in(method, sums[left:right])
+    for begin in range(0, len(points), BLOCK):
+        of_block = sums if begin == 0 else some
+        if begin > 0:
+            nothing_in(method, some[left:right])
+        for i in points[begin : begin + BLOCK]:
+            start = max(left, i + 1)
+            if start >= right:
+                break
+            # Distance (i, j) is at shift + j.
+            shift = i * n - i * (i + 1) // 2 - i - 1
+            distances = condensed[shift + start : shift + right]
+            add_distances(method, distances, weights[i], of_block[start:right])
+        if begin > 0:
+            add_sums(method, some[left:right], sums[left:right])
+
+
+@borrowing
+def sum_all(
+    condensed: NDArray[Any],
+    n: int,
+    points: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    method: int,
+    left: int,
+    right: int,
+    sums: NDArray[np.float64],
+    some: NDArray[np.float64],
+) -> None:
+    """Add up the distances of a cluster's members to all points, of some columns.
+
+    The parameters are those of `sum_after`. Of each column's row, what is read for the members
+    that come after it lies far apart.
+    """
+    sum_after(condensed, n, points, weights, method, left, right, sums, some)
+    first = np.searchsorted(points, left, side="right")
+    for j in range(left, right):
+        if first < len(points) and points[first] == j:
+            first += 1
+        shift = j * n - j * (j + 1) // 2 - j - 1
+        for begin in range(first, len(points), BLOCK):
+            part = nothing_yet(method)
+            for i in points[begin : begin + BLOCK]:
+                part = add_pair(method, part, np.float64(condensed[shift + i]), weights[i])
+            sums[j] = together(method, sums[j], part)
+
+
+@borrowing
+def gather_row(
+    method: int,
+    sums: NDArray[np.float64],
+    positions: NDArray[np.uint32],
+    weights: NDArray[np.float64],
+    panel: int,
+    totals: NDArray[np.float64],
+    some: NDArray[np.float64],
+) -> None:
+    """Bring the columns of a row of sums together, a panel at a time.
+
+    Parameters
+    ----------
+    method
+        How.
+    sums, positions, weights
+        ``(w,)``: of each column, where its cluster is, and its weight there.
+    panel
+        Columns in it; all, where no cluster has many.
+    totals
+        ``(m,)``: where the totals of clusters go.
+    some
+        ``(m or more,)``: scratch.
+    """
+    nothing_in(method, totals)
+    for begin in range(0, len(sums), panel):
+        end = min(begin + panel, len(sums))
+        into = totals if begin == 0 else some[: len(totals)]
+        if begin > 0:
+            nothing_in(method, into)
+        gather_sums(method, sums[begin:end], positions[begin:end], weights[begin:end], into)
+        if begin > 0:
+            add_sums(method, into, totals)
+
+
+@jit
+def reduce_rows(
+    reduction: Reduction,
+    rows: NDArray[np.int64],
+    square: NDArray[np.float64],
+    start: int,
+    stop: int,
+) -> None:
+    """Reduce the rows of the members of some clusters into rows of the square.
+
+    Parameters
+    ----------
+    reduction
+        Of m clusters.
+    rows
+        Rows of the square.
     square
         ``(m, m)``: where the totals go, each in the row of the member that comes first.
     start, stop
-        Which rows.
+        Which of `rows`.
     """
-    n = len(positions)
+    condensed, clusters, members, method, slots, positions, panel = reduction
     weights = clusters.weights
-    totals = np.empty(len(slots))
-    for row in range(start, stop):
-        totals[:] = nothing_yet(method)
-        i = slots[row]
-        while i >= 0:
-            shift = i * n - i * (i + 1) // 2 - i - 1
-            distances = condensed[shift + i + 1 : shift + n]
-            where = positions[i + 1 :]
-            others = weights[i + 1 :]
-            weight = weights[i]
-            for j in range(len(distances)):
-                at = where[j]
-                totals[at] = add_pair(
-                    method, totals[at], np.float64(distances[j]), weight * others[j]
-                )
-            i = clusters.next_member[i]
-        square[row, :] = totals
+    n = len(positions)
+    sums = np.empty(n)
+    some = np.empty(n)
+    for row in rows[start:stop]:
+        points = points_of(members, slots[row])
+        first = points[0] + 1
+        sum_after(condensed, n, points, weights, method, first, n, sums, some)
+        gather_row(
+            method, sums[first:], positions[first:], weights[first:], panel, square[row], some
+        )
+
+
+@jit
+def finish_row(
+    reduction: Reduction,
+    owner: int,
+    sums: NDArray[np.float64],
+    row: NDArray[np.float64],
+    some: NDArray[np.float64],
+) -> None:
+    """Make the ``(m,)`` distances of a cluster of its sums with all points.
+
+    That to itself is infinite. `some` is scratch, ``(n,)``.
+    """
+    _, clusters, _, method, slots, positions, panel = reduction
+    gather_row(method, sums, positions, clusters.weights, panel, row, some)
+    for column in range(len(slots)):
+        other = slots[column]
+        total = row[column]
+        row[column] = np.inf
+        if other != owner:
+            row[column] = total_distance(clusters, method, owner, other, total)
 
 
 @jit
@@ -82,26 +272,54 @@ def finish_square(
     clusters: Clusters,
     method: int,
     slots: NDArray[np.int64],
-    square: NDArray[Any],
+    square: NDArray[np.float64],
     start: int,
     stop: int,
 ) -> None:
     """Make symmetric distances of the totals in rows `start` to `stop`, from the diagonal on."""
-    m = len(slots)
+    _finish_tiles(
+        method,
+        clusters.masses[slots],
+        clusters.spreads[slots],
+        clusters.sizes[slots],
+        square,
+        start,
+        stop,
+        np.empty((_TILE, _TILE)),
+    )
+
+
+@borrowing
+def _finish_tiles(
+    method: int,
+    masses: NDArray[np.float64],
+    spreads: NDArray[np.float64],
+    sizes: NDArray[np.float64],
+    square: NDArray[np.float64],
+    start: int,
+    stop: int,
+    below: NDArray[np.float64],
+) -> None:
+    m = len(square)
     for top in range(start, stop, _TILE):
         bottom = min(top + _TILE, stop)
         for left in range(top, m, _TILE):
             right = min(left + _TILE, m)
+            for j in range(left, right):
+                for i in range(top, bottom):
+                    below[i - top, j - left] = square[j, i]
             for i in range(top, bottom):
-                for j in range(max(left, i + 1), right):
-                    one = np.float64(square[i, j])
-                    other = np.float64(square[j, i])
-                    if method == COMPLETE:
-                        total = max(one, other)
-                    elif method == SINGLE:
-                        total = min(one, other)
-                    else:
-                        total = one + other
-                    distance = total_distance(clusters, method, slots[i], slots[j], total)
-                    square[i, j] = distance
-                    square[j, i] = distance
+                first = max(left, i + 1)
+                totals = square[i, first:right]
+                add_sums(method, below[i - top, first - left : right - left], totals)
+                if method not in (COMPLETE, SINGLE):
+                    for j in range(len(totals)):
+                        totals[j] = np.divide(totals[j], masses[i] * masses[first + j])
+                if method == WARD:
+                    for j in range(len(totals)):
+                        totals[j] = ward_distance(
+                            totals[j], spreads[i], spreads[first + j], sizes[i], sizes[first + j]
+                        )
+            for j in range(left, right):
+                for i in range(top, min(bottom, j)):
+                    square[j, i] = square[i, j]

@@ -18,15 +18,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clustergrid.pipeline._jit import jit
+from clustergrid.pipeline._jit import borrowing, jit
 from clustergrid.pipeline.hierarchy._clusters import (
-    COMPLETE,
-    SINGLE,
     Clusters,
     add_pair,
+    nothing_yet,
     total_distance,
 )
 from clustergrid.pipeline.hierarchy._neighbors import Neighbors, close_lists, keep_nearest
+from clustergrid.pipeline.hierarchy._sums import (
+    BLOCK,
+    Members,
+    add_distances,
+    add_sums,
+    gather_sums,
+    nothing_in,
+    points_of,
+    together,
+)
 
 __all__ = [
     "Members",
@@ -44,21 +53,6 @@ __all__ = [
 # Columns that are turned to rows together, and the rows of each that are read at once.
 _COLUMNS = 64
 _ROWS = 8
-
-
-class Members(NamedTuple):
-    """The points of each cluster, in their order.
-
-    Parameters
-    ----------
-    points
-        ``(n,) int64``: sorted by cluster, then by number.
-    starts
-        ``(n + 1,) int64``: where those of the cluster in each slot begin; one more for the end.
-    """
-
-    points: NDArray[np.int64]
-    starts: NDArray[np.int64]
 
 
 class Region(NamedTuple):
@@ -106,31 +100,97 @@ def reduce_to_square(
     start, stop
         Which rows, in the region's order.
     """
-    for place in range(start, stop):
-        row = region.order[place]
-        into = square[positions[region.top + row]]
-        _add_row(region, row, positions, weights, method, into)
+    of_row = positions[region.top : region.top + len(region.order)]
+    _reduce_runs(region, positions, weights, method, of_row, square, start, stop)
 
 
 @jit
-def _add_row(
+def _reduce_runs(
     region: Region,
-    row: int,
     positions: NDArray[np.int64],
     weights: NDArray[np.float64],
     method: int,
-    into: NDArray[np.float64],
+    of_row: NDArray[np.int64],
+    totals: NDArray[np.float64],
+    start: int,
+    stop: int,
 ) -> None:
-    """Add a row's distances to later points into the totals, ``(m,)``, of their clusters."""
-    point = region.top + row
-    first = max(0, point + 1 - region.left)
-    distances = region.distances[row, first:]
-    where = positions[region.left + first :]
-    others = weights[region.left + first :]
-    weight = weights[point]
-    for j in range(len(distances)):
-        at = where[j]
-        into[at] = add_pair(method, into[at], np.float64(distances[j]), weight * others[j])
+    """Take rows of a region into the totals that `of_row` says, if it does: -1 is for none.
+
+    Rows of one cluster follow one another in the region's order.
+    """
+    width = region.distances.shape[1]
+    sums = np.empty(width)
+    some = np.empty(max(width, totals.shape[1]))
+    end = start
+    for begin in range(start, stop):
+        if begin < end:
+            continue
+        into = of_row[region.order[begin]]
+        end = begin + 1
+        while end < stop and of_row[region.order[end]] == into:
+            end += 1
+        first = max(0, region.top + region.order[begin] + 1 - region.left)
+        if into < 0 or first >= width:
+            continue
+        _sum_rows(region, weights, method, begin, end, first, sums, some)
+        columns = slice(region.left + first, region.left + width)
+        _take(
+            *(method, sums[first:], positions[columns], weights[columns], totals[into]),
+            *(some, end - begin),
+        )
+
+
+@borrowing
+def _sum_rows(
+    region: Region,
+    weights: NDArray[np.float64],
+    method: int,
+    begin: int,
+    end: int,
+    first: int,
+    sums: NDArray[np.float64],
+    some: NDArray[np.float64],
+) -> None:
+    """Add up the rows `begin` to `end`, of the region's order, from column `first` on."""
+    width = len(sums)
+    nothing_in(method, sums[first:])
+    for block in range(begin, end, BLOCK):
+        of_block = sums if block == begin else some
+        if block > begin:
+            nothing_in(method, some[first:width])
+        for place in range(block, min(block + BLOCK, end)):
+            row = region.order[place]
+            point = region.top + row
+            start = max(first, point + 1 - region.left)
+            if start < width:
+                distances = region.distances[row, start:]
+                add_distances(method, distances, weights[point], of_block[start:width])
+        if block > begin:
+            add_sums(method, some[first:width], sums[first:])
+
+
+@borrowing
+def _take(
+    method: int,
+    sums: NDArray[np.float64],
+    positions: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    totals: NDArray[np.float64],
+    some: NDArray[np.float64],
+    n_added: int,
+) -> None:
+    """Bring columns together in a cluster's totals: of sums of many apart, lest these grow long.
+
+    Where `n_added` is one, as of most clusters, that would cost more than it is worth.
+    """
+    if n_added == 1:
+        gather_sums(method, sums, positions, weights, totals)
+        return
+    apart = some[: len(totals)]
+    nothing_in(method, apart)
+    gather_sums(method, sums, positions, weights, apart)
+    add_sums(method, apart, totals)
 
 
 @jit
@@ -155,11 +215,8 @@ def reduce_to_rows(
     rows
         ``(owners, m)``: the totals.
     """
-    for place in range(start, stop):
-        row = region.order[place]
-        owner = owner_of[region.top + row]
-        if owner >= 0:
-            _add_row(region, row, positions, weights, method, rows[owner])
+    of_row = owner_of[region.top : region.top + len(region.order)]
+    _reduce_runs(region, positions, weights, method, of_row, rows, start, stop)
 
 
 @jit
@@ -187,20 +244,32 @@ def reduce_columns_to_rows(
     """
     height = len(region.distances)
     turned = np.empty((_COLUMNS, height), region.distances.dtype)
-    chosen = np.empty(_COLUMNS, np.int64)
-    count = 0
-    for place in range(len(columns)):
-        if start <= owner_of[columns[place]] < stop:
-            chosen[count] = columns[place]
-            count += 1
-        if count == _COLUMNS or (count > 0 and place == len(columns) - 1):
-            _turn(region, chosen[:count], turned)
-            for k in range(count):
-                _add_column(
-                    *(region, chosen[k], turned[k], positions, weights, method),
-                    rows[owner_of[chosen[k]]],
-                )
-            count = 0
+    sums = np.empty(height)
+    some = np.empty(max(height, rows.shape[1]))
+    owners = owner_of[columns]
+    by_owner = np.argsort(owners, kind="mergesort")
+    columns, owners = columns[by_owner], owners[by_owner]
+    of_rows = slice(region.top, region.top + height)
+    end = np.searchsorted(owners, start)
+    for owner in range(start, stop):
+        begin, end = end, np.searchsorted(owners, owner, side="right")
+        if begin == end:
+            continue
+        nothing_in(method, sums)
+        for block in range(begin, end, _COLUMNS):
+            chosen = columns[block : min(block + _COLUMNS, end)]
+            _turn(region, chosen, turned)
+            nothing_in(method, some[:height])
+            for k in range(len(chosen)):
+                # Of a point, those before it.
+                n_earlier = max(0, min(height, chosen[k] - region.top))
+                distances = turned[k, :n_earlier]
+                add_distances(method, distances, weights[chosen[k]], some[:n_earlier])
+            add_sums(method, some[:height], sums)
+        _take(
+            *(method, sums, positions[of_rows], weights[of_rows], rows[owner]),
+            *(some, end - begin),
+        )
 
 
 @jit
@@ -213,26 +282,6 @@ def _turn(region: Region, columns: NDArray[np.int64], turned: NDArray[Any]) -> N
             column = columns[k] - region.left
             for row in range(top, bottom):
                 turned[k, row] = region.distances[row, column]
-
-
-@jit
-def _add_column(
-    region: Region,
-    point: int,
-    distances: NDArray[Any],
-    positions: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    method: int,
-    into: NDArray[np.float64],
-) -> None:
-    """Add a point's distances to earlier ones into the totals, ``(m,)``, of their clusters."""
-    n_earlier = max(0, min(len(distances), point - region.top))
-    where = positions[region.top : region.top + n_earlier]
-    others = weights[region.top : region.top + n_earlier]
-    weight = weights[point]
-    for i in range(n_earlier):
-        at = where[i]
-        into[at] = add_pair(method, into[at], np.float64(distances[i]), weight * others[i])
 
 
 @jit
@@ -299,8 +348,8 @@ def mark_tiles(
 ) -> None:
     """Mark the tiles on and above the diagonal that hold distances between pairs of clusters."""
     for pair in range(len(first)):
-        ones = _points(members, first[pair])
-        others = _points(members, second[pair])
+        ones = points_of(members, first[pair])
+        others = points_of(members, second[pair])
         last_row = -1
         for i in ones:
             row = i // tile_edge
@@ -313,11 +362,6 @@ def mark_tiles(
                 if column != last_column:
                     last_column = column
                     needed[min(row, column), max(row, column)] = True
-
-
-@jit
-def _points(members: Members, slot: int) -> NDArray[np.int64]:
-    return members.points[members.starts[slot] : members.starts[slot + 1]]
 
 
 @jit
@@ -334,8 +378,8 @@ def reduce_pairs(
 ) -> None:
     """Take what a region holds of the pairs `start` to `stop` into their two totals, ``(p, 2)``."""
     for pair in range(start, stop):
-        ones = _points(members, first[pair])
-        others = _points(members, second[pair])
+        ones = points_of(members, first[pair])
+        others = points_of(members, second[pair])
         totals[pair, 0] = _add_pairs(region, weights, method, ones, others, totals[pair, 0])
         totals[pair, 1] = _add_pairs(region, weights, method, others, ones, totals[pair, 1])
 
@@ -355,21 +399,18 @@ def _add_pairs(
     end = np.searchsorted(lower, region.top + height)
     left = np.searchsorted(higher, region.left)
     right = np.searchsorted(higher, region.left + width)
-    for i in lower[begin:end]:
-        for j in higher[left:right]:
-            if j > i:
-                distance = np.float64(region.distances[i - region.top, j - region.left])
-                total = add_pair(method, total, distance, weights[i] * weights[j])
+    for top in range(begin, end, BLOCK):
+        of_block = nothing_yet(method)
+        for i in lower[top : min(top + BLOCK, end)]:
+            for start in range(left, right, BLOCK):
+                part = nothing_yet(method)
+                for j in higher[start : min(start + BLOCK, right)]:
+                    if j > i:
+                        distance = np.float64(region.distances[i - region.top, j - region.left])
+                        part = add_pair(method, part, distance, weights[i] * weights[j])
+                of_block = together(method, of_block, part)
+        total = together(method, total, of_block)
     return total
-
-
-@jit
-def _together(method: int, one: float, other: float) -> float:
-    if method == COMPLETE:
-        return max(one, other)
-    if method == SINGLE:
-        return min(one, other)
-    return one + other
 
 
 @jit
@@ -383,7 +424,7 @@ def finish_pairs(
     """Return the distances of pairs of clusters, of their two totals."""
     distances = np.empty(len(first))
     for pair in range(len(first)):
-        total = _together(method, totals[pair, 0], totals[pair, 1])
+        total = together(method, totals[pair, 0], totals[pair, 1])
         low = min(first[pair], second[pair])
         high = max(first[pair], second[pair])
         distances[pair] = total_distance(clusters, method, low, high, total)

@@ -15,16 +15,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clustergrid.pipeline.hierarchy._clusters import CODES, Clusters, labels_of
+from clustergrid.pipeline.hierarchy._clusters import CODES, Clusters
 from clustergrid.pipeline.hierarchy._condensed import (
     cluster_distances,
     cluster_rows,
+    cut_pairs,
+    finish_distances,
     guess_reach,
     nearest_clusters,
     offer_rectangle,
     offer_weighed,
 )
-from clustergrid.pipeline.hierarchy._contraction import finish_square, reduce_rows
+from clustergrid.pipeline.hierarchy._contraction import (
+    Reduction,
+    finish_row,
+    finish_square,
+    gather_row,
+    open_reduction,
+    reduce_rows,
+    sum_after,
+    sum_all,
+)
 from clustergrid.pipeline.hierarchy._neighbors import (
     Neighbors,
     Reach,
@@ -33,7 +44,9 @@ from clustergrid.pipeline.hierarchy._neighbors import (
     open_reach,
     replace_lists,
 )
+from clustergrid.pipeline.hierarchy._regions import nearest_of_rows
 from clustergrid.pipeline.hierarchy._square import n_observations
+from clustergrid.pipeline.hierarchy._sums import BLOCK, points_of
 from clustergrid.pipeline.hierarchy._threads import in_threads
 from clustergrid.storage.errors import DataTypeError, DataValueError
 
@@ -43,6 +56,8 @@ __all__ = ["CondensedSource"]
 _PIECE = 25_000_000
 # A distance that is looked up alone misses the cache.
 _LOOKUP = 8
+# Of the rows of a cluster that are added up by columns: a few cache lines of each.
+_FEWEST_COLUMNS = 64
 # Points, in units of K, from which on lists start with a guess from one in so many points.
 _GUESSED_FROM = 20
 _SAMPLED = 20
@@ -173,25 +188,16 @@ class CondensedSource:
     ) -> Neighbors:
         """List the K nearest clusters of some clusters, one owner a row."""
         lists = open_lists(len(owners), n_neighbors)
-        labels = labels_of(clusters)
-        # Points, and so rows to read, in each owner.
-        n_points = np.bincount(labels, minlength=self.n)[owners]
-        pieces = _cut(n_points * self.n, _PIECE // _LOOKUP)
-        in_threads(
-            lambda piece: nearest_clusters(
-                self._condensed,
-                clusters,
-                labels,
-                CODES[method],
-                n_neighbors,
-                owners,
-                lists,
-                *piece,
-            ),
-            pieces,
-            threads=self._threads,
-            pause=_counting(pause, len(pieces)),
-        )
+        reduction = open_reduction(self._condensed, clusters, method)
+
+        def make(places: NDArray[np.int64], begin: int, end: int) -> None:
+            nearest_clusters(reduction, n_neighbors, owners, places, lists, begin, end)
+
+        def take(place: int, row: NDArray[np.float64]) -> None:
+            owner = owners[place : place + 1]
+            nearest_of_rows(row[None], owner, reduction.slots, n_neighbors, lists, place, 0, 1)
+
+        self._make_rows(reduction, owners, make, take, pause)
         return lists
 
     def distances(
@@ -203,18 +209,19 @@ class CondensedSource:
         pause: Callable[[float], None],
     ) -> NDArray[np.float64]:
         """Compute the distances of pairs of clusters, one a pair."""
-        distances = np.empty(len(first))
-        n_points = np.bincount(labels_of(clusters), minlength=self.n)
-        pieces = _cut(n_points[first] * n_points[second], _PIECE // _LOOKUP)
+        reduction = open_reduction(self._condensed, clusters, method)
+        n_points = np.diff(reduction.members.starts)
+        blocks = cut_pairs(first, second, n_points)
+        totals = np.empty(len(blocks.pairs))
+        n_rows = np.minimum(n_points[blocks.rows] - blocks.begins, BLOCK)
+        pieces = _cut(n_rows * n_points[blocks.columns], _PIECE // _LOOKUP)
         in_threads(
-            lambda piece: cluster_distances(
-                self._condensed, clusters, CODES[method], first, second, distances, *piece
-            ),
+            lambda piece: cluster_distances(reduction, blocks, totals, *piece),
             pieces,
             threads=self._threads,
             pause=_counting(pause, len(pieces)),
         )
-        return distances
+        return finish_distances(reduction, first, second, blocks, totals)
 
     def rows(
         self,
@@ -224,43 +231,100 @@ class CondensedSource:
         pause: Callable[[float], None],
     ) -> NDArray[np.float64]:
         """Compute the distances of some clusters to all live ones, one owner a row."""
-        rows = np.empty((len(owners), int(np.count_nonzero(clusters.live))))
-        labels = labels_of(clusters)
-        n_points = np.bincount(labels, minlength=self.n)[owners]
-        pieces = _cut(n_points * self.n, _PIECE // _LOOKUP)
-        in_threads(
-            lambda piece: cluster_rows(
-                self._condensed, clusters, labels, CODES[method], owners, rows, *piece
-            ),
-            pieces,
-            threads=self._threads,
-            pause=_counting(pause, len(pieces)),
-        )
+        reduction = open_reduction(self._condensed, clusters, method)
+        rows = np.empty((len(owners), len(reduction.slots)))
+
+        def make(places: NDArray[np.int64], begin: int, end: int) -> None:
+            cluster_rows(reduction, owners, places, rows, begin, end)
+
+        def take(place: int, row: NDArray[np.float64]) -> None:
+            rows[place] = row
+
+        self._make_rows(reduction, owners, make, take, pause)
         return rows
+
+    def _make_rows(
+        self,
+        reduction: Reduction,
+        owners: NDArray[np.int64],
+        make: Callable[[NDArray[np.int64], int, int], None],
+        take: Callable[[int, NDArray[np.float64]], None],
+        pause: Callable[[float], None],
+    ) -> None:
+        """Have a piece of the owners with few points made at a time; take the others' rows."""
+        most = _PIECE // _LOOKUP
+        work = np.diff(reduction.members.starts)[owners] * self.n
+        few, many = np.flatnonzero(work <= most), np.flatnonzero(work > most)
+        pieces = _cut(work[few], most)
+        by_columns = [self._columns(0, int(work[place]) // self.n, most) for place in many]
+        tell = _counting(pause, len(pieces) + sum(map(len, by_columns)))
+        for place, columns in zip(many, by_columns, strict=True):
+            owner = int(owners[place])
+            sums, some = self._add_up(sum_all, reduction, owner, columns, tell)
+            row = np.empty(len(reduction.slots))
+            finish_row(reduction, owner, sums, row, some)
+            take(place, row)
+        in_threads(lambda piece: make(few, *piece), pieces, threads=self._threads, pause=tell)
+
+    def _columns(self, first: int, n_points: int, most: int) -> list[tuple[int, int]]:
+        """Cut the columns from `first` on, of so many rows, into pieces of some work."""
+        width = max(_FEWEST_COLUMNS, most // n_points)
+        return [(left, min(left + width, self.n)) for left in range(first, self.n, width)]
+
+    def _add_up(
+        self,
+        kernel: Callable[..., None],
+        reduction: Reduction,
+        owner: int,
+        columns: list[tuple[int, int]],
+        pause: Callable[[], None],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Add up the distances of a cluster's members to points, some columns of them at a time.
+
+        Returns the sums and scratch, ``(n,)`` each.
+        """
+        points = points_of(reduction.members, owner)
+        given = (self._condensed, self.n, points, reduction.clusters.weights, reduction.method)
+        sums, some = np.empty(self.n), np.empty(self.n)
+        in_threads(
+            lambda piece: kernel(*given, *piece, sums, some),
+            columns,
+            threads=self._threads,
+            pause=pause,
+        )
+        return sums, some
 
     def square(
         self, clusters: Clusters, method: str, pause: Callable[[float], None]
     ) -> NDArray[np.float64]:
         """Make the ``(m, m)`` distances between all clusters, in one pass over the distances."""
-        slots = np.flatnonzero(clusters.live)
-        labels = labels_of(clusters)
-        positions = np.searchsorted(slots, labels).astype(np.int32)
+        reduction = open_reduction(self._condensed, clusters, method)
+        slots, positions = reduction.slots, reduction.positions
         square = np.empty((len(slots), len(slots)))
         # The first point's row is the longest.
         rows_left = np.arange(self.n, 0, -1)
         work = np.bincount(positions, weights=rows_left).astype(np.int64) + len(slots)
-        pieces = _cut(work, _PIECE // 2)
+        few, many = np.flatnonzero(work <= _PIECE), np.flatnonzero(work > _PIECE)
+        pieces = _cut(work[few], _PIECE // 2)
+        n_points = np.diff(reduction.members.starts)[slots]
+        by_columns = [self._columns(slots[row] + 1, n_points[row], _PIECE) for row in many]
+        tell = _counting(pause, len(pieces) + sum(map(len, by_columns)))
+        for row, columns in zip(many, by_columns, strict=True):
+            first = slots[row] + 1
+            sums, some = self._add_up(sum_after, reduction, int(slots[row]), columns, tell)
+            gather_row(
+                *(reduction.method, sums[first:], positions[first:]),
+                *(clusters.weights[first:], reduction.panel, square[row], some),
+            )
         in_threads(
-            lambda piece: reduce_rows(
-                self._condensed, clusters, CODES[method], slots, positions, square, *piece
-            ),
+            lambda piece: reduce_rows(reduction, few, square, *piece),
             pieces,
             threads=self._threads,
-            pause=_counting(pause, len(pieces)),
+            pause=tell,
         )
         pieces = _cut(np.arange(len(slots), 0, -1), _PIECE // 2)
         in_threads(
-            lambda piece: finish_square(clusters, CODES[method], slots, square, *piece),
+            lambda piece: finish_square(clusters, reduction.method, slots, square, *piece),
             pieces,
             threads=self._threads,
             pause=partial(pause, 1.0),
