@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from clustergrid.pipeline.distance import read_square
@@ -21,7 +19,8 @@ from clustergrid.pipeline.hierarchy import (
 from clustergrid.pipeline.hierarchy._square import n_observations
 from clustergrid.pipeline.hierarchy.certified import Limits, cluster_certified
 from clustergrid.pipeline.hierarchy.condensed import CondensedSource
-from clustergrid.pipeline.hierarchy.small import condensed_of
+from clustergrid.pipeline.hierarchy.proved import NegativeDistanceError
+from clustergrid.pipeline.hierarchy.small import condensed_of, scipy_bytes
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.ordering import order_leaves
 from clustergrid.pipeline.sizes import format_bytes
@@ -36,7 +35,6 @@ from clustergrid.pipeline.tree_engine import (
 )
 from clustergrid.pipeline.tree_progress import tell_merges, tell_reached
 from clustergrid.storage.condensed import CondensedDistances
-from clustergrid.storage.errors import DataValueError
 
 __all__ = ["condensed_tree", "merge_square", "tiles_tree"]
 
@@ -126,26 +124,33 @@ def condensed_tree(
     Raises
     ------
     DataValueError
-        No number of observations has that many distances, or one is not finite.
+        No number of observations has that many distances, or one is not finite; or, of ward with
+        ``engine="condensed"``, negative.
     MemoryLimitError
-        The square, or lists of near observations, do not fit.
+        The square, what SciPy takes, or lists of near observations, do not fit.
     """
     n = n_observations(condensed)
-    engine = condensed_engine(engine, method, n)
-    if engine == "square":
-        _refuse_large_square(n, condensed.itemsize, memory_bytes, False, method)
-    why = linkage_choice(engine, method, n * n * condensed.itemsize)
+    chosen = condensed_engine(engine, method, n)
+    _refuse_large(chosen, condensed, memory_bytes, method)
+    why = linkage_choice(chosen, method, n * n * condensed.itemsize)
     with progress.stage(name, total=max(1, n - 1), unit="merges", why=why) as stage:
-        if engine == "scipy":
-            return _scipy_tree(condensed, method)
-        if engine == "condensed":
-            merges = cluster_certified(
-                CondensedSource(condensed, threads=available_cores()),
-                method,
-                limits=_limits_beside(condensed.nbytes, n, memory_bytes),
-                progress=tell_reached(stage, n),
-            )
-        else:
+        if chosen == "scipy":
+            return small_linkage(condensed, method)
+        if chosen == "condensed":
+            try:
+                merges = cluster_certified(
+                    CondensedSource(condensed, threads=available_cores()),
+                    method,
+                    limits=_limits_beside(condensed.nbytes, n, memory_bytes),
+                    progress=tell_reached(stage, n),
+                )
+            except NegativeDistanceError:
+                if engine is not None:
+                    raise
+                # As SciPy takes them, in its order; which a square does.
+                chosen = "square"
+                _refuse_large(chosen, condensed, memory_bytes, method)
+        if chosen == "square":
             merges = cluster_condensed(
                 condensed, method, threads=available_cores(), progress=tell_merges(stage)
             )
@@ -217,6 +222,9 @@ def tiles_tree(
             name=name,
             why=tiles_choice(),
         )
+    square_bytes = n * n * itemsize
+    if chosen == "scipy":
+        _refuse_large_scipy(n, square_bytes, memory_bytes, is_copied=True)
     _refuse_large_square(n, itemsize, memory_bytes, optimal_ordering, method)
     square = read_square(distances, np.arange(n), progress=progress, name="read")
     condensed = condensed_of(square, square.dtype) if optimal_ordering else None
@@ -225,6 +233,26 @@ def tiles_tree(
     if condensed is None:
         return tree
     return order_leaves(tree, condensed, progress=progress, name="ordering")
+
+
+def _refuse_large(engine: str, condensed: np.ndarray, limit_bytes: int, method: str) -> None:
+    """Refuse what an engine takes beside a condensed matrix, where it does not fit."""
+    n = n_observations(condensed)
+    if engine == "square":
+        _refuse_large_square(n, condensed.itemsize, limit_bytes, False, method)
+    if engine == "scipy":
+        _refuse_large_scipy(n, 0, limit_bytes, is_copied=condensed.dtype != np.float64)
+
+
+def _refuse_large_scipy(n: int, held_bytes: int, limit_bytes: int, *, is_copied: bool) -> None:
+    needed = held_bytes + scipy_bytes(n, is_copied=is_copied)
+    if needed > limit_bytes:
+        raise MemoryLimitError(
+            f"SciPy's tree of {n:,} observations takes {format_bytes(needed)} of memory, and "
+            f"{format_bytes(limit_bytes)} may be used. Give that much, or leave engine out.",
+            needed_bytes=needed,
+            limit_bytes=limit_bytes,
+        )
 
 
 def _refuse_large_square(
@@ -245,12 +273,3 @@ def _refuse_large_square(
             needed_bytes=needed,
             limit_bytes=limit_bytes,
         )
-
-
-def _scipy_tree(condensed: np.ndarray, method: str) -> np.ndarray:
-    from scipy.cluster.hierarchy import linkage
-
-    if not np.isfinite(condensed).all():
-        raise DataValueError("The condensed distance matrix must contain only finite values.")
-    known: Any = method
-    return np.asarray(linkage(np.asarray(condensed, dtype=np.float64), known))

@@ -24,6 +24,7 @@ __all__ = [
     "close_lists",
     "keep_nearest",
     "least_bound",
+    "least_listed",
     "offer",
     "offer_piece",
     "open_lists",
@@ -254,6 +255,20 @@ def _swap(
     ids[i], ids[j] = ids[j], ids[i]
     bounds[i], bounds[j] = bounds[j], bounds[i]
     exact[i], exact[j] = exact[j], exact[i]
+
+
+@borrowing
+def least_listed(lists: Neighbors) -> tuple[float, int, int]:
+    """Return the least bound in all lists, whose it is, and of which other."""
+    least = np.inf
+    owner = other = -1
+    for i in range(len(lists.counts)):
+        for entry in range(lists.counts[i]):
+            if lists.bounds[i, entry] < least:
+                least = lists.bounds[i, entry]
+                owner = i
+                other = int(lists.ids[i, entry])
+    return least, owner, other
 
 
 @borrowing

@@ -42,7 +42,7 @@ class Searched:
         of every row.
     has_squares
         Whether the type also holds the squares of all distances, none of them rounded to zero or
-        to infinity.
+        to infinity, and in the same order, as none is negative.
     """
 
     square: NDArray[Any]
@@ -182,7 +182,7 @@ def _search_rows(
     """Find nearest neighbours.
 
     Returns whether all entries are finite but for the diagonal, and whether so are their squares,
-    none of which is zero where the entry is not.
+    none of which is zero where the entry is not, and none that of a negative entry.
     """
     n = len(square)
     lanes = np.empty(LANES, square.dtype)
@@ -198,7 +198,7 @@ def _search_rows(
             value = row[j]
             squared = value * value
             n_finite += np.abs(value) < np.inf
-            n_squares += (squared < np.inf) & ((squared >= smallest) | (value == 0))
+            n_squares += (squared < np.inf) & (((squared >= smallest) & (value > 0)) | (value == 0))
         is_finite &= n_finite == n - 1
         has_squares &= n_squares == n - 1
     return is_finite, has_squares

@@ -118,7 +118,8 @@ def cluster_certified(
     Raises
     ------
     DataValueError
-        If the method is another one, or a distance is not finite.
+        If the method is another one, or a distance is not finite, or, of ward, negative
+        (`NegativeDistanceError`).
     MemoryLimitError
         If a chain is needed, and there is no room for a few rows.
     """
@@ -188,6 +189,8 @@ def _merge_to_limit(
     reason = report.why = _merge_by_rounds(rounds, limits, report)
     proved = rounds.finish()
     chained = merge_by_chain(source, proved.clusters, method, limits=limits, report=report)
+    if len(chained.merges.height):
+        report.why = "the chain has left as many as fit"
     slots = np.flatnonzero(proved.clusters.live)
     return Certified(
         start=Start(

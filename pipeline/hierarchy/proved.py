@@ -18,15 +18,21 @@ from clustergrid.pipeline.hierarchy._certificates import (
     settle,
 )
 from clustergrid.pipeline.hierarchy._clusters import CODES, Clusters, costs_of, open_clusters
-from clustergrid.pipeline.hierarchy._neighbors import Neighbors, open_lists, replace_lists
+from clustergrid.pipeline.hierarchy._neighbors import (
+    Neighbors,
+    least_listed,
+    open_lists,
+    replace_lists,
+)
 from clustergrid.pipeline.hierarchy._threads import in_threads
 from clustergrid.pipeline.hierarchy._unions import Scratch, open_scratch, rewrite_lists, unite_lists
 from clustergrid.pipeline.hierarchy.limits import LISTED_BYTES, MOST_SCRATCHES, Limits
 from clustergrid.pipeline.hierarchy.methods import Merges
 from clustergrid.pipeline.hierarchy.reached import Report
 from clustergrid.pipeline.hierarchy.source import DistanceSource
+from clustergrid.storage.errors import DataValueError
 
-__all__ = ["Proved", "ProvedRounds"]
+__all__ = ["NegativeDistanceError", "Proved", "ProvedRounds"]
 
 # Of the live clusters: rounds that merge less are left to an engine that needs none.
 _POOR_ROUND = 0.005
@@ -38,6 +44,10 @@ _SLOTS_A_PIECE = 2048
 _LISTS_A_PIECE = 65_536
 # Pairs, for each point, that may be asked for at once: memory.
 _PAIRS_A_POINT = 4
+
+
+class NegativeDistanceError(DataValueError):
+    """A distance is negative, and the method goes by squares."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +86,11 @@ class ProvedRounds:
     ----------
     n_live
         How many clusters are left.
+
+    Raises
+    ------
+    NegativeDistanceError
+        If the method is ward, and a distance is.
     """
 
     def __init__(
@@ -107,6 +122,8 @@ class ProvedRounds:
             self._clusters, method, self._n_neighbors, partial(report, "lists")
         )
         report.distances += self._pass
+        if method == "ward":
+            _refuse_negative(self._lists)
         self._scratch: SimpleQueue[Scratch] = SimpleQueue()
         self._scratch_threads = min(limits.threads, MOST_SCRATCHES)
         for _ in range(self._scratch_threads):
@@ -300,6 +317,18 @@ class ProvedRounds:
 
     def _tell_rescan(self, done: int, total: int, share: float) -> None:
         self._report("rescan", (done + share) / total)
+
+
+def _refuse_negative(lists: Neighbors) -> None:
+    """Refuse distances whose squares, by which ward goes, are in another order."""
+    # Were one negative, the list of either point would have it.
+    least, one, other = least_listed(lists)
+    if least < 0:
+        raise NegativeDistanceError(
+            f"ward linkage takes Euclidean distances, and {least:g}, between points {one} and "
+            f"{other}, is negative: set to 0 what rounding made negative, or use engine='square', "
+            "which makes of them what SciPy makes"
+        )
 
 
 def _ranges(n: int, most: int) -> list[slice]:

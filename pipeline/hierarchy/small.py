@@ -7,26 +7,54 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["condensed_of", "small_linkage"]
+from clustergrid.storage.errors import DataValueError
+
+__all__ = ["condensed_of", "scipy_bytes", "small_linkage"]
 
 
-def small_linkage(square: NDArray[Any], method: str) -> NDArray[np.float64]:
-    """Return SciPy's linkage matrix of a symmetric matrix of distances.
+def small_linkage(distances: NDArray[Any], method: str) -> NDArray[np.float64]:
+    """Return SciPy's linkage matrix of distances.
 
-    For some thousand observations this takes a moment, and no compiler is loaded.
+    Of some thousand observations this takes a moment, and no compiler is loaded.
 
     Parameters
     ----------
-    square
-        ``(n, n)``, symmetric and finite.
+    distances
+        ``(n, n)``, symmetric, or ``(n (n - 1) / 2,)``.
     method
         One of `METHODS`.
+
+    Raises
+    ------
+    DataValueError
+        If a distance is not finite.
     """
     from scipy.cluster.hierarchy import linkage
 
+    condensed = condensed_of(distances) if distances.ndim == 2 else distances
+    if not np.isfinite(condensed).all():
+        raise DataValueError("The condensed distance matrix must contain only finite values.")
     known: Any = method
-    tree: NDArray[np.float64] = linkage(condensed_of(square), known)
+    tree: NDArray[np.float64] = linkage(np.asarray(condensed, np.float64), known)
     return tree
+
+
+def scipy_bytes(n: int, *, is_copied: bool) -> int:
+    """Say what SciPy takes beside the distances of n observations: a copy that it works on.
+
+    Parameters
+    ----------
+    n
+        Observations.
+    is_copied
+        Whether the distances have to become a condensed matrix of float64 first.
+
+    Examples
+    --------
+    >>> scipy_bytes(20_000, is_copied=True)
+    3199840000
+    """
+    return n * (n - 1) // 2 * 8 * (1 + is_copied)
 
 
 def condensed_of(square: NDArray[Any], dtype: Any = np.float64) -> NDArray[Any]:
