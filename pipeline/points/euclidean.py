@@ -308,6 +308,7 @@ class EuclideanPoints:
                 )
                 return
             panels = _panels(product.rows, product.places)
+        assert panels is not None
         add_squares(panels, left_weights, left_units, *right, self.form, method, totals)
 
     def list_clusters(

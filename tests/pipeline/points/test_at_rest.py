@@ -86,6 +86,13 @@ def test_every_answer_has_the_same_bits(small_windows, tmp_path, name):
     assert not (tmp_path / "points").exists()
 
 
+def test_products_of_many_features_have_the_same_bits(small_windows, tmp_path):
+    n = 400
+    here, rest = both_of(given_of(normal(n, 150)), tmp_path)
+    clusters = some_clusters(n, "average", n_merges=100)
+    assert_same_answers(here, rest, clusters, "average")
+
+
 @pytest.mark.parametrize("method", ["average", "weighted", "complete"])
 def test_clusters_larger_than_what_tasks_hold(small_windows, tmp_path, method):
     n = 1400
