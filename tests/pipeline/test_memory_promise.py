@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anndata
@@ -49,6 +49,7 @@ class Case:
     form: str = "npy"
     metric: str = "euclidean"
     method: str = "average"
+    engine: str | None = None
     cluster: str = "none"
     rows: bool = True
     columns: bool = True
@@ -56,7 +57,8 @@ class Case:
 
     def __str__(self):
         shape = "x".join(map(str, self.shape))
-        words = (shape, self.dtype, self.form, self.metric, self.method, self.cluster)
+        words = [shape, self.dtype, self.form, self.metric, self.method, self.cluster]
+        words += [self.engine] if self.engine else []
         return "-".join([*words, *(option.strip("-") for option in self.options)])
 
 
@@ -75,6 +77,12 @@ def write_input(case, folder):
     rng = np.random.default_rng(0)
     values = rng.standard_normal(case.shape).astype(case.dtype)
     values[: len(values) // 50] = values[0]  # some are identical
+    if case.metric == "precomputed":
+        points = values[:, :10].astype(np.float64)
+        squares = np.square(points).sum(axis=1)
+        products = squares[:, None] + squares - 2 * points @ points.T
+        np.fill_diagonal(products, 0.0)
+        values = np.sqrt(np.maximum(products, 0.0)).astype(case.dtype)
     if case.method == "ward" or case.form == "zarr-columns":
         values += np.arange(case.shape[1], dtype=case.dtype)
     path = folder / f"input.{case.form.split('-')[0]}"
@@ -112,7 +120,7 @@ def request_of(case, path, memory_bytes):
     return RunRequest(
         input=str(path),
         directory=Path("run"),
-        row=spec if case.rows else AxisSpec(cluster=False),
+        row=replace(spec, engine=case.engine) if case.rows else AxisSpec(cluster=False),
         column=spec if case.columns else AxisSpec(cluster=False),
         memory_bytes=memory_bytes,
         cluster=ClusterChoice(cluster=case.cluster),
@@ -155,6 +163,7 @@ def check(case, folder):
     command = [sys.executable, "-m", "clustergrid.pipeline.cli", "run", str(path), "-o", "run"]
     command += ["--memory", str(memory), "--cluster", case.cluster]
     command += ["--metric", case.metric, "--method", case.method, *case.options]
+    command += ["--row-engine", case.engine] if case.engine else []
     command += [] if case.rows else ["--no-row-cluster"]
     command += [] if case.columns else ["--no-col-cluster"]
     outside = watched(command, folder)
@@ -193,33 +202,77 @@ CASES = [
     Case(shape=(20_000, 300), form="csv", columns=False, rows=False),
     Case(shape=(100_000, 100), form="parquet", columns=False, rows=False),
     Case(shape=(30_000, 1500), form="zarr-columns", columns=False, rows=False),
-    Case(shape=(6000, 6000), form="zarr-large", dtype="float32", columns=False),
+    Case(engine="square", shape=(6000, 6000), form="zarr-large", dtype="float32", columns=False),
     # Sparse ones, compressed by rows and by columns.
-    Case(shape=(12_000, 4000), form="h5ad-csr", dtype="float32", columns=False),
-    Case(shape=(9000, 6000), form="h5ad-csc", metric="cosine", columns=False),
-    Case(shape=(8000, 8000), form="h5ad-csr", metric="jaccard", columns=False),
-    Case(shape=(9000, 5000), form="h5ad-csr", dtype="float32", cluster="local", columns=False),
+    Case(engine="square", shape=(12_000, 4000), form="h5ad-csr", dtype="float32", columns=False),
+    Case(engine="square", shape=(9000, 6000), form="h5ad-csc", metric="cosine", columns=False),
+    Case(engine="square", shape=(8000, 8000), form="h5ad-csr", metric="jaccard", columns=False),
+    Case(
+        engine="square",
+        shape=(9000, 5000),
+        form="h5ad-csr",
+        dtype="float32",
+        cluster="local",
+        columns=False,
+    ),
     # Engines of distances, on threads.
-    Case(shape=(8000, 300), metric="cityblock", method="complete"),
+    Case(engine="square", shape=(8000, 300), metric="cityblock", method="complete"),
     Case(shape=(6000, 500), metric="chebyshev", method="single", dtype="float32"),
-    Case(shape=(2500, 20_000), metric="correlation", dtype="float32", columns=False),
-    Case(shape=(5000, 2000), metric="cosine", method="weighted", form="zarr-squares"),
+    Case(
+        engine="square", shape=(2500, 20_000), metric="correlation", dtype="float32", columns=False
+    ),
+    Case(
+        engine="square", shape=(5000, 2000), metric="cosine", method="weighted", form="zarr-squares"
+    ),
     Case(shape=(1500, 80), metric="sqeuclidean"),
     # Engines of trees.
-    Case(shape=(5000, 100), method="ward", options=("--robust",)),
-    Case(shape=(5000, 100), method="centroid", dtype="float32", options=("--dpi", "600")),
-    Case(shape=(6000, 100), columns=False, options=("--optimal-ordering",)),
-    Case(shape=(7000, 50), dtype="float32", cluster="local", options=("--optimal-ordering",)),
-    Case(shape=(6000, 300), method="centroid", columns=False, options=("--optimal-ordering",)),
+    Case(engine="square", shape=(5000, 100), method="ward", options=("--robust",)),
+    Case(
+        engine="square",
+        shape=(5000, 100),
+        method="centroid",
+        dtype="float32",
+        options=("--dpi", "600"),
+    ),
+    Case(engine="square", shape=(6000, 100), columns=False, options=("--optimal-ordering",)),
+    Case(
+        engine="square",
+        shape=(7000, 50),
+        dtype="float32",
+        cluster="local",
+        options=("--optimal-ordering",),
+    ),
+    Case(
+        engine="square",
+        shape=(6000, 300),
+        method="centroid",
+        columns=False,
+        options=("--optimal-ordering",),
+    ),
     # Of rows, whose distances nobody keeps.
     Case(shape=(25_000, 100), method="single", columns=False),
     Case(shape=(16_000, 200), method="single", dtype="float32", cluster="local", columns=False),
     Case(shape=(20_000, 150), method="centroid", columns=False),
+    # ... by rounds of proved merges: by default of so many rows, in the least memory, with or
+    # without workers, from points of any metric and from means.
+    Case(shape=(20_000, 60), columns=False),
+    Case(shape=(16_000, 200), method="complete", columns=False, cluster="local"),
+    Case(shape=(15_000, 40), metric="cityblock", columns=False, engine="data"),
+    Case(shape=(20_000, 200), method="ward", dtype="float32", columns=False),
+    Case(shape=(12_000, 300), metric="correlation", columns=False, cluster="local"),
+    Case(shape=(12_000, 80), columns=False, options=("--optimal-ordering",)),
+    # Few, whose square does not fit.
+    Case(shape=(8000, 30), method="weighted", columns=False),
+    # Tiles that are read a few times, made by the run or given.
+    Case(shape=(12_000, 100), columns=False, engine="tiles"),
+    Case(shape=(9000, 9000), metric="precomputed", dtype="float32", columns=False),
     # Worker processes.
-    Case(shape=(9000, 400), cluster="local"),
-    Case(shape=(7000, 5000), cluster="local", dtype="float32", columns=False),
-    Case(shape=(6000, 300), cluster="local", method="median", options=("--robust",)),
-    Case(shape=(5500, 200), cluster="local", metric="cityblock", dtype="float32"),
+    Case(engine="square", shape=(9000, 400), cluster="local"),
+    Case(engine="square", shape=(7000, 5000), cluster="local", dtype="float32", columns=False),
+    Case(
+        engine="square", shape=(6000, 300), cluster="local", method="median", options=("--robust",)
+    ),
+    Case(engine="square", shape=(5500, 200), cluster="local", metric="cityblock", dtype="float32"),
 ]
 
 
