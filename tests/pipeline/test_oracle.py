@@ -35,7 +35,9 @@ def test_keywords_reach_scipy():
 def test_ranks():
     values = VALUES.round(1)
     found = plain_distances(get_metric("spearman"), values, values)
-    np.testing.assert_allclose(found, 1 - spearmanr(values, axis=1).statistic, atol=1e-12)
+    np.testing.assert_allclose(
+        found, 1 - spearmanr(values, axis=1).statistic, rtol=1e-12, atol=1e-15
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,7 @@ def test_features_that_both_have(name, expected):
     values = RNG.random((6, 30)).round(1)
     values[RNG.random(values.shape) < 0.3] = np.nan
     found = plain_distances(get_metric(name), values, values)
-    np.testing.assert_allclose(found, expected(values), atol=1e-12)
+    np.testing.assert_allclose(found, expected(values), rtol=1e-12, atol=1e-15)
 
 
 def test_equal_rows_have_a_jensenshannon_distance():

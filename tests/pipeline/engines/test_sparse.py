@@ -90,7 +90,7 @@ def test_agrees_with_scipy(metric, panels, monkeypatch):
     monkeypatch.setattr(sparse_products, "_prefers_panels", lambda *rows: panels)
     matrix = random_matrix(700, 1300, 0.05)
     found = distances(matrix, metric)
-    np.testing.assert_allclose(found, expected(matrix.toarray(), metric), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(found, expected(matrix.toarray(), metric), rtol=1e-10, atol=1e-15)
 
 
 @pytest.mark.parametrize(("z_score", "standard_scale"), NORMALIZATIONS)

@@ -425,7 +425,7 @@ def test_passes_list_the_nearest(n, k, m, tied, blur):
     join_lists(opened.labels, found, scan(halfway, n_panels))
     distances = squared_distances(places, query_rests, points, rests)
     by_scipy = cdist(places + query_rests, points + rests, "sqeuclidean") if k else 0
-    np.testing.assert_allclose(distances, by_scipy, atol=1e-12)
+    np.testing.assert_allclose(distances, by_scipy, rtol=1e-12, atol=1e-15)
     for q in range(m):
         asked = [
             i for i in range(queries.limits[q]) if ids[i] >= 0 and i not in queries.left_out[q]

@@ -64,7 +64,9 @@ def test_a_reduced_body_shows_the_means_of_its_cells() -> None:
     n_pixels = int(g.ax_heatmap.bbox.height + 1e-6)
     assert image.get_array().shape == (n_pixels, 150)
     rows, columns = image._Ay.astype(int), image._Ax.astype(int)
-    np.testing.assert_allclose(image.get_array(), _oracle(values, rows, columns), atol=1e-12)
+    np.testing.assert_allclose(
+        image.get_array(), _oracle(values, rows, columns), rtol=1e-12, atol=1e-15
+    )
     np.testing.assert_allclose(image.get_clim(), (np.nanmin(values), np.nanmax(values)))
     assert g.ax_heatmap.get_xlim() == (0, 150)
     assert g.ax_heatmap.get_ylim() == (2000, 0)

@@ -26,7 +26,7 @@ def read_heights(text):
         else:
             leaves[node] = sum((leaves[child] for child in node.descendants), ())
             first, second = (heights[child] + child.length for child in node.descendants)
-            assert first == pytest.approx(second, rel=1e-12, abs=1e-12)
+            assert first == pytest.approx(second, rel=1e-12, abs=0)
             heights[node] = first
             found[leaves[node]] = first
     return found
@@ -45,7 +45,7 @@ def assert_read_back(Z, text, labels):
     expected, found = clusters_of(Z, labels), read_heights(text)
     assert found.keys() == expected.keys()
     for leaves, height in found.items():
-        assert height == pytest.approx(expected[leaves], rel=1e-12, abs=1e-12)
+        assert height == pytest.approx(expected[leaves], rel=1e-12, abs=0)
 
 
 @settings(max_examples=40, deadline=None)
