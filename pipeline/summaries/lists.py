@@ -61,11 +61,11 @@ _COLUMNS = 512
 _RANGE = 2048
 """Clusters of a range, at most: they are about one centre."""
 
-_FEWEST_IN_A_RANGE = 1024
+_FEWEST_IN_A_RANGE = 512
 """Of many features: with fewer, making operands would take longer than their products."""
 
-_RANGE_VALUES = 2**22
-"""Of the operands of a range."""
+_RANGE_VALUES = 2**21
+"""Of the operands of a range; its means take five times as much memory."""
 
 _RANGES_A_TASK = 8
 """That one is compared with, at most."""

@@ -276,11 +276,8 @@ def _packed(compared: Compared) -> Compared:
     assert compared.where is not None
     where, known = compared.where, compared.summaries
     if not known.moved.any():
-        # Zeros that nobody looks at take no memory.
-        none = known._replace(offsets=known.offsets[:, :0])
-        packed = some_summaries(none, where)._replace(
-            offsets=np.zeros((len(where), known.rows.shape[1]))
-        )
-    else:
-        packed = some_summaries(known, where)
-    return replace(compared, summaries=packed, where=None)
+        # All offsets are zero, in any order, and nobody has touched their memory.
+        offsets = known.offsets[: len(where)]
+        packed = some_summaries(known._replace(offsets=known.offsets[:, :0]), where)
+        return replace(compared, summaries=packed._replace(offsets=offsets), where=None)
+    return replace(compared, summaries=some_summaries(known, where), where=None)

@@ -375,16 +375,17 @@ def test_progress_counts_rows_and_merges():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("n", "k"), [(30_000, 40), (6_000, 1_500)])
 @pytest.mark.parametrize(("method", "metric"), [("ward", "euclidean"), ("average", "correlation")])
-def test_memory_is_what_was_said(method, metric):
+def test_memory_is_what_was_said(method, metric, n, k):
     import tracemalloc
 
-    values = np.random.default_rng(16).normal(size=(30_000, 40))
+    values = np.random.default_rng(16).normal(size=(n, k))
     given = distances_of(values, metric)
-    memory = RowTreeMemory(n=30_000, k=40, way="summaries")
-    allowed = memory.least_bytes + 60_000_000
+    memory = RowTreeMemory(n=n, k=k, way="summaries")
+    allowed = memory.least_bytes + 10_000_000
     limits = memory.limits(allowed)
-    assert limits.most_clusters < 30_000 // 4
+    assert limits.most_clusters < n // 3
 
     def tree():
         return summary_tree(
