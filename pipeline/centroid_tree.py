@@ -12,11 +12,11 @@ from clustergrid.pipeline.execution import available_cores
 from clustergrid.pipeline.hierarchy import Duplicates, linkage_matrix
 from clustergrid.pipeline.hierarchy.centroids import cluster_points
 from clustergrid.pipeline.monitor import Progress
+from clustergrid.pipeline.row_reader import RowPass
 from clustergrid.pipeline.tiles import DistanceInput
 from clustergrid.pipeline.tree_engine import rows_choice
 from clustergrid.pipeline.tree_progress import tell_merges
 from clustergrid.storage.errors import DataValueError
-from clustergrid.storage.grid import pass_block, slabs
 
 __all__ = ["centroid_tree"]
 
@@ -87,13 +87,15 @@ def centroid_tree(
 def _points(given: DistanceInput, progress: Progress, name: str) -> np.ndarray:
     """Read all rows as Euclidean distances compare them, ``(n, k)`` float64."""
     n, k = given.source.shape
-    points = np.empty((n, k))
-    rows_at_once, features_at_once = pass_block((n, k), given.source.chunks)
     factors = None if given.weights is None else np.sqrt(given.weights)
+
+    def read(rows: slice, features: slice) -> np.ndarray:
+        block = given.values(rows, features)
+        return block if factors is None else block * factors[features]
+
+    points = np.empty((n, k))
+    values = RowPass(source=given.source, dtype=points.dtype, read=read)
     with progress.stage(name, total=n, unit="rows", unit_bytes=8 * k) as stage:
-        for rows in slabs(n, rows_at_once):
-            for features in slabs(k, features_at_once):
-                block = given.values(rows, features)
-                points[rows, features] = block if factors is None else block * factors[features]
-            stage.advance(rows.stop - rows.start)
+        for strip in values.strips(points):
+            stage.advance(len(strip.values))
     return points

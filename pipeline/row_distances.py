@@ -13,8 +13,9 @@ from clustergrid.pipeline.engines._centred import RowTerms
 from clustergrid.pipeline.engines.sparse import SparseInput
 from clustergrid.pipeline.hierarchy._threads import in_threads
 from clustergrid.pipeline.normalize import Normalization
+from clustergrid.pipeline.row_reader import RowPass
 from clustergrid.pipeline.tiles import DistanceInput, tile_distances
-from clustergrid.storage.grid import BLOCK_ROWS, pass_block, round_up, slabs
+from clustergrid.storage.grid import BLOCK_ROWS, round_up, slabs
 from clustergrid.storage.source import ArraySource, MatrixSource
 from clustergrid.storage.sparse import SparseArraySource, as_sparse, csr_parts
 
@@ -119,13 +120,7 @@ class RowDistances:
         source = self._given.source
         if isinstance(source, ArraySource):
             return source.array
-        n, k = source.shape
-        rows = np.empty((n, k), source.dtype)
-        rows_at_once, features_at_once = pass_block((n, k), source.chunks)
-        for some in slabs(n, rows_at_once):
-            for features in slabs(k, features_at_once):
-                rows[some, features] = source.read(some, features)
-        return rows
+        return RowPass(source=source, dtype=source.dtype).to_array()
 
 
 def _taken(values: np.ndarray | None, places: np.ndarray) -> np.ndarray | None:
