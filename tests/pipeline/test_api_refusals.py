@@ -137,7 +137,7 @@ def test_memory_is_refused_before_the_matrix_is_read():
         dask.config.set(scheduler=refuse),
         pytest.raises(MemoryLimitError, match="the stage linkage-row needs"),
     ):
-        linkage(xr.DataArray(lazy, dims=("gene", "sample")), memory="1GB")
+        linkage(xr.DataArray(lazy, dims=("gene", "sample")), memory="600MB")
 
 
 @pytest.mark.parametrize("method", ["single", "average"])

@@ -264,12 +264,17 @@ def test_measured_memory_is_what_the_plan_says(dtype, engine):
 
 def test_the_plan_has_the_stage_and_says_what_would_do_without():
     rows = np.zeros((9000, 30))
-    stages = {stage.name: stage for stage in plan(rows, optimal_ordering=True).stages}
+    planned = plan(rows, optimal_ordering=True, engine="square")
+    stages = {stage.name: stage for stage in planned.stages}
     assert list(stages).index("ordering-row") == list(stages).index("linkage-row") + 1
     assert "ordering-col" in stages
     ordering = stages["ordering-row"]
     assert ordering.footprint.driver_bytes - 400e6 > 10 * 9000**2 + 4 * 9000**2
     assert ordering.seconds > 0
+    # Of rows it asks for distances, and nobody keeps a copy of all.
+    of_rows = {stage.name: stage for stage in plan(rows, optimal_ordering=True).stages}
+    assert "distance-row" not in of_rows
+    assert of_rows["ordering-row"].peak_memory_bytes < ordering.peak_memory_bytes
     assert not [stage for stage in plan(rows).stages if stage.name.startswith("ordering")]
     with pytest.raises(MemoryLimitError, match=r"ordering-row.*optimal_ordering=False needs"):
         plan(rows, optimal_ordering=True, memory="1.3GB")
