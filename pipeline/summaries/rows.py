@@ -17,15 +17,16 @@ With weights, ``k`` is their sum.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from clustergrid.pipeline.engines.given import DistanceInput
 from clustergrid.pipeline.monitor import Progress
+from clustergrid.pipeline.row_reader import RowPass
 from clustergrid.pipeline.summaries.plan import summaries_serve
 from clustergrid.storage.errors import DataValueError
-from clustergrid.storage.grid import pass_block, slabs
 
 __all__ = ["SummaryRows", "read_summary_rows"]
 
@@ -95,32 +96,18 @@ def read_summary_rows(
         )
     n, k = given.source.shape
     rows = np.empty((n if kept is None else len(kept), k), _row_dtype(given))
-    rows_at_once, features_at_once = pass_block((n, k), given.source.chunks)
-    filled = 0
+    values = RowPass(
+        source=given.source, dtype=rows.dtype, read=partial(_compared, given), kept=kept
+    )
     with progress.stage(name, total=n, unit="rows", unit_bytes=8 * k) as stage:
-        for block in slabs(n, rows_at_once):
-            chosen = _kept_of(block, kept)
-            height = block.stop - block.start if chosen is None else len(chosen)
-            for features in slabs(k, features_at_once):
-                values = _compared(given, block, features)
-                part = values if chosen is None else values[chosen]
-                rows[filled : filled + height, features] = part
-            filled += height
-            stage.advance(block.stop - block.start)
+        for strip in values.strips(rows):
+            stage.advance(strip.of_matrix.stop - strip.of_matrix.start)
     if metric in _TRUTHS:
         return _truths(given, rows)
     constants = np.zeros(len(rows))
     if given.metric.is_unit:
         return SummaryRows(rows=rows, constants=constants, factor=0.5)
     return SummaryRows(rows=rows, constants=constants, unit=_scaled(rows, is_root=method == "ward"))
-
-
-def _kept_of(block: slice, kept: np.ndarray | None) -> np.ndarray | None:
-    """Return which rows of a block are kept; None: all."""
-    if kept is None:
-        return None
-    first, last = np.searchsorted(kept, (block.start, block.stop))
-    return np.asarray(kept[first:last] - block.start)
 
 
 def _row_dtype(given: DistanceInput) -> np.dtype[Any]:
