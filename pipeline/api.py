@@ -163,12 +163,16 @@ def linkage(
     engine
         What the tree is made from: ``"scipy"`` (SciPy itself), ``"square"`` (the square of the
         distances, in memory), ``"condensed"`` (a condensed matrix that is given, which is neither
-        copied nor changed), ``"tiles"`` (what `pdist` gave, at rest or in memory, which is read a
-        few times), ``"data"`` (the rows, without a matrix of distances; centroid and median of
-        Euclidean distances only). By default it follows from the method, the metric and the shape.
-        The last three need memory for lists of near observations, and go on in what there is. Where
-        distances tie, several trees are right, and engines may differ; that of single linkage is
-        the same to the bit from every engine of rows but ``"scipy"``.
+        copied nor changed), ``"tiles"`` (tiles of distances, at rest or in memory, which are read a
+        few times), ``"data"`` (the rows, without a matrix of distances; of centroid and median
+        those of Euclidean distances). By default it follows from the method, the metric and the
+        shape, as `clustergrid.pipeline.tree_engine.rows_engines` says: of more than 8,192 rows the
+        tree is made from these. Only where that does not fit the memory, another one that does
+        takes its place, and `plan` says so. The last three need memory for lists of near
+        observations, and go on in what there is. Heights of two engines agree to 1e-10 in double
+        precision; in single precision those of ``"square"`` are rounded to it. Where distances tie,
+        several trees are right, and engines may differ; that of single linkage is the same to the
+        bit from every engine of rows but ``"scipy"`` and ``"tiles"``.
     dtype, memory, store, client, progress
         As in `pdist`. Where `data` are distances, these are beside what `memory` counts; store and
         client are for rows.
@@ -185,7 +189,7 @@ def linkage(
     TypeError
         As in `pdist`.
     MemoryLimitError
-        The square of the distances does not fit the memory.
+        No engine, or not the one that was asked for, fits the memory.
 
     Examples
     --------

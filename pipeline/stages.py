@@ -182,7 +182,7 @@ class Stages(BoundMatrix):
             The method or metric is unknown or does not go with the other; there is one
             observation; values are not finite; a row has no distance under the metric.
         MemoryLimitError
-            The square of the distances does not fit the memory.
+            No engine, or not the one that was asked for, fits the memory.
         """
         spec = AxisSpec(
             method=method,
