@@ -76,9 +76,9 @@ class Kernel(Generic[P, R]):
             other = function.__globals__.get(name)
             if isinstance(other, Kernel):
                 function.__globals__[name] = other.compiled
-        compiled: Callable[P, R] = numba.njit(
-            cache=True, forceinline=self.is_inline, _nrt=not self.is_borrowing, **_OPTIONS
-        )(function)
+        # Numba's types do not know the last: whether its runtime counts references.
+        options = _OPTIONS | {"forceinline": self.is_inline, "_nrt": not self.is_borrowing}
+        compiled: Callable[P, R] = numba.njit(cache=True, **options)(function)
         _keep_apart(compiled, f"{_OPTIONS} {digest}")
         return compiled
 

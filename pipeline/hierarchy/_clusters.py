@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clustergrid.pipeline._jit import inline, jit
+from clustergrid.pipeline._jit import borrowing, inline, jit
 from clustergrid.pipeline.hierarchy._codes import AVERAGE, CODES, COMPLETE, SINGLE, WARD, WEIGHTED
 
 __all__ = [
@@ -139,7 +139,7 @@ def combine(
     return float(np.sqrt(max(squared, 0.0)))
 
 
-@jit
+@borrowing
 def join(clusters: Clusters, method: int, a: int, b: int, height: float) -> None:
     """Merge the cluster of slot `b` into that of slot `a`, below it, at their distance."""
     size_a = clusters.sizes[a]
@@ -189,7 +189,7 @@ def add_pair(method: int, total: float, distance: float, weight: float) -> float
     return total + weight * distance
 
 
-@jit
+@borrowing
 def total_distance(clusters: Clusters, method: int, a: int, b: int, total: float) -> float:
     """Return the distance of two clusters from the reduction over their pairs of members."""
     if method in (SINGLE, COMPLETE):

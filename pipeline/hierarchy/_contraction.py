@@ -23,7 +23,6 @@ from clustergrid.pipeline.hierarchy._clusters import (
     WARD,
     Clusters,
     add_pair,
-    labels_of,
     nothing_yet,
     total_distance,
     ward_distance,
@@ -84,17 +83,20 @@ class Reduction(NamedTuple):
 
 def open_reduction(condensed: NDArray[Any], clusters: Clusters, method: str) -> Reduction:
     """Return what distances between the live clusters follow from."""
-    slots = np.flatnonzero(clusters.live)
     members = members_of(clusters)
     n = len(clusters.live)
+    slots = np.flatnonzero(clusters.live)
+    n_points = np.diff(members.starts)[slots]
+    positions = np.empty(n, np.uint32)
+    positions[members.points] = np.repeat(np.arange(len(slots)), n_points)
     return Reduction(
         condensed=condensed,
         clusters=clusters,
         members=members,
         method=CODES[method],
         slots=slots,
-        positions=np.searchsorted(slots, labels_of(clusters)).astype(np.uint32),
-        panel=PANEL if np.diff(members.starts).max() > PANEL else n,
+        positions=positions,
+        panel=PANEL if n_points.max() > PANEL else n,
     )
 
 
@@ -285,7 +287,6 @@ def finish_square(
         square,
         start,
         stop,
-        np.empty((_TILE, _TILE)),
     )
 
 
@@ -298,28 +299,18 @@ def _finish_tiles(
     square: NDArray[np.float64],
     start: int,
     stop: int,
-    below: NDArray[np.float64],
 ) -> None:
     m = len(square)
     for top in range(start, stop, _TILE):
         bottom = min(top + _TILE, stop)
         for left in range(top, m, _TILE):
             right = min(left + _TILE, m)
-            for j in range(left, right):
-                for i in range(top, bottom):
-                    below[i - top, j - left] = square[j, i]
             for i in range(top, bottom):
-                first = max(left, i + 1)
-                totals = square[i, first:right]
-                add_sums(method, below[i - top, first - left : right - left], totals)
-                if method not in (COMPLETE, SINGLE):
-                    for j in range(len(totals)):
-                        totals[j] = np.divide(totals[j], masses[i] * masses[first + j])
-                if method == WARD:
-                    for j in range(len(totals)):
-                        totals[j] = ward_distance(
-                            totals[j], spreads[i], spreads[first + j], sizes[i], sizes[first + j]
-                        )
-            for j in range(left, right):
-                for i in range(top, min(bottom, j)):
-                    square[j, i] = square[i, j]
+                for j in range(max(left, i + 1), right):
+                    total = together(method, square[i, j], square[j, i])
+                    if method not in (COMPLETE, SINGLE):
+                        total = np.divide(total, masses[i] * masses[j])
+                    if method == WARD:
+                        total = ward_distance(total, spreads[i], spreads[j], sizes[i], sizes[j])
+                    square[i, j] = total
+                    square[j, i] = total

@@ -22,6 +22,7 @@ __all__ = [
     "Neighbors",
     "Reach",
     "close_lists",
+    "first_lists",
     "keep_nearest",
     "least_bound",
     "least_listed",
@@ -85,6 +86,17 @@ def open_lists(n_lists: int, n_neighbors: int) -> Neighbors:
         exact=np.empty((n_lists, room), np.bool_),
         counts=np.zeros(n_lists, np.int64),
         tau=np.full(n_lists, np.inf),
+    )
+
+
+def first_lists(lists: Neighbors, count: int) -> Neighbors:
+    """Return the first lists of some, without a copy."""
+    return Neighbors(
+        ids=lists.ids[:count],
+        bounds=lists.bounds[:count],
+        exact=lists.exact[:count],
+        counts=lists.counts[:count],
+        tau=lists.tau[:count],
     )
 
 

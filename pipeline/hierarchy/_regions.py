@@ -135,10 +135,8 @@ def _reduce_runs(
             continue
         _sum_rows(region, weights, method, begin, end, first, sums, some)
         columns = slice(region.left + first, region.left + width)
-        _take(
-            *(method, sums[first:], positions[columns], weights[columns], totals[into]),
-            *(some, end - begin),
-        )
+        where, others = positions[columns], weights[columns]
+        _take(method, sums[first:], where, others, totals[into], some, end - begin)
 
 
 @borrowing
@@ -266,10 +264,8 @@ def reduce_columns_to_rows(
                 distances = turned[k, :n_earlier]
                 add_distances(method, distances, weights[chosen[k]], some[:n_earlier])
             add_sums(method, some[:height], sums)
-        _take(
-            *(method, sums, positions[of_rows], weights[of_rows], rows[owner]),
-            *(some, end - begin),
-        )
+        where, others = positions[of_rows], weights[of_rows]
+        _take(method, sums, where, others, rows[owner], some, int(end - begin))
 
 
 @jit

@@ -64,11 +64,23 @@ class Members(NamedTuple):
     starts: NDArray[np.int64]
 
 
+@jit
 def members_of(clusters: Clusters) -> Members:
     """Return the points of each cluster."""
+    n = len(clusters.live)
     labels = labels_of(clusters)
-    points = np.argsort(labels, kind="stable")
-    return Members(points, np.searchsorted(labels[points], np.arange(len(labels) + 1)))
+    starts = np.zeros(n + 1, np.int64)
+    for label in labels:
+        starts[label + 1] += 1
+    for slot in range(n):
+        starts[slot + 1] += starts[slot]
+    ends = starts[:-1].copy()
+    points = np.empty(n, np.int64)
+    for point in range(n):
+        label = labels[point]
+        points[ends[label]] = point
+        ends[label] += 1
+    return Members(points, starts)
 
 
 @jit

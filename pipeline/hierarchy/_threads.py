@@ -29,18 +29,19 @@ def in_threads(
     pieces
         Of a few hundredths of a second each: none that has begun is broken off.
     threads
-        How many at once. With one, no thread is started.
+        How many at once. For one, or for one piece, no thread is started.
     pause
         Called in the caller's thread as pieces are done. What it raises, and Ctrl-C, ends the
         work after the pieces that are under way.
     """
     results: list[Result] = []
-    if threads == 1:
+    pieces = list(pieces)
+    if threads == 1 or len(pieces) < 2:
         for piece in pieces:
             results.append(function(piece))
             pause()
         return results
-    with ThreadPoolExecutor(threads, "clustergrid-linkage") as pool:
+    with ThreadPoolExecutor(min(threads, len(pieces)), "clustergrid-linkage") as pool:
         futures = [pool.submit(function, piece) for piece in pieces]
         try:
             for future in futures:

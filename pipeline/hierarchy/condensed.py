@@ -263,7 +263,7 @@ class CondensedSource:
             sums, some = self._add_up(sum_all, reduction, owner, columns, tell)
             row = np.empty(len(reduction.slots))
             finish_row(reduction, owner, sums, row, some)
-            take(place, row)
+            take(int(place), row)
         in_threads(lambda piece: make(few, *piece), pieces, threads=self._threads, pause=tell)
 
     def _columns(self, first: int, n_points: int, most: int) -> list[tuple[int, int]]:
@@ -307,14 +307,17 @@ class CondensedSource:
         few, many = np.flatnonzero(work <= _PIECE), np.flatnonzero(work > _PIECE)
         pieces = _cut(work[few], _PIECE // 2)
         n_points = np.diff(reduction.members.starts)[slots]
-        by_columns = [self._columns(slots[row] + 1, n_points[row], _PIECE) for row in many]
+        firsts = [int(slots[row]) + 1 for row in many]
+        by_columns = [
+            self._columns(first, int(n_points[row]), _PIECE)
+            for row, first in zip(many, firsts, strict=True)
+        ]
         tell = _counting(pause, len(pieces) + sum(map(len, by_columns)))
-        for row, columns in zip(many, by_columns, strict=True):
-            first = slots[row] + 1
+        for row, first, columns in zip(many, firsts, by_columns, strict=True):
             sums, some = self._add_up(sum_after, reduction, int(slots[row]), columns, tell)
+            where, weights = positions[first:], clusters.weights[first:]
             gather_row(
-                *(reduction.method, sums[first:], positions[first:]),
-                *(clusters.weights[first:], reduction.panel, square[row], some),
+                reduction.method, sums[first:], where, weights, reduction.panel, square[row], some
             )
         in_threads(
             lambda piece: reduce_rows(reduction, few, square, *piece),

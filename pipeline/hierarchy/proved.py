@@ -20,6 +20,7 @@ from clustergrid.pipeline.hierarchy._certificates import (
 from clustergrid.pipeline.hierarchy._clusters import CODES, Clusters, costs_of, open_clusters
 from clustergrid.pipeline.hierarchy._neighbors import (
     Neighbors,
+    first_lists,
     least_listed,
     open_lists,
     replace_lists,
@@ -151,7 +152,7 @@ class ProvedRounds:
             if len(first) == 0:
                 return "no two clusters are proved to be nearest to one another"
             n_before = self.n_live
-            self._merge(first, second, Neighbors(*(array[: len(first)] for array in united)))
+            self._merge(first, second, first_lists(united, len(first)))
             self._spent += n_before * self._n_neighbors
             if self._is_poor(len(first), n_before):
                 return f"a round merged {len(first):,} pairs of {n_before:,} clusters"
