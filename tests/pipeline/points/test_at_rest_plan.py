@@ -1,0 +1,43 @@
+"""Plans put rows at rest where they do not fit the memory, and say what that takes."""
+
+import pytest
+
+from clustergrid.pipeline.errors import MemoryLimitError
+from clustergrid.pipeline.planning import plan_run
+from clustergrid.pipeline.resources import Resources
+from clustergrid.pipeline.spec import AxisSpec, RunSpec
+
+N, K = 200_000, 2000
+ROWS_BYTES = 8 * N * K
+
+
+def tree_of(memory_bytes, method="average", metric="euclidean", **resources):
+    resources = Resources(memory_bytes=memory_bytes, threads=2, **resources)
+    axis = AxisSpec(method=method, metric=metric, engine="data")
+    spec = RunSpec(row=axis, column=AxisSpec(cluster=False))
+    planned = plan_run(spec, (N, K), 8, resources, in_memory=False, ingest=True)
+    assert planned.peak_memory_bytes <= memory_bytes
+    return planned.tree(0)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cityblock"])
+def test_rows_that_do_not_fit_are_at_rest(metric):
+    there, here = tree_of(3 * 10**9, metric=metric), tree_of(30 * 10**9, metric=metric)
+    assert there.rows_at_rest
+    assert not here.rows_at_rest
+    assert there.scratch_bytes == here.scratch_bytes + 2 * ROWS_BYTES
+    assert there.footprint.peak_bytes < ROWS_BYTES
+    assert here.footprint.peak_bytes > 2 * ROWS_BYTES
+
+
+def test_workers_share_rows_at_rest():
+    there = tree_of(12 * 10**9, worker_processes=2)
+    assert there.rows_at_rest
+    assert there.footprint.worker_bytes < ROWS_BYTES
+
+
+def test_what_is_too_little_even_so_is_refused():
+    with pytest.raises(MemoryLimitError) as error:
+        tree_of(2 * 10**8)
+    assert error.value.needed_bytes < ROWS_BYTES
+    assert tree_of(error.value.needed_bytes).rows_at_rest
