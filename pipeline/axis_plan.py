@@ -36,6 +36,8 @@ __all__ = ["AxisPlanner"]
 
 _MERGE_BYTES = 32
 
+_READ_AT_REST = "; rows do not fit the memory, and are read from a copy at rest"
+
 _CHECKPOINT_BYTES = 24
 """Of an edge of a forest that is at rest; two forests are, when one takes the place of another."""
 
@@ -143,13 +145,14 @@ class AxisPlanner(AxisNeeds):
         passes: Passes | None = None,
     ) -> StagePlan:
         spec, scratch = self.spec, rest_bytes + (0 if self.in_memory else scratch_bytes)
+        reason = rows_reason(
+            spec.method, spec.found_metric.name, is_boolean=self.is_boolean, passes=passes
+        )
         return StagePlan(
             name=f"linkage-{self.name}",
             engine=f"{spec.method}, {self.tree_engine}",
             made_from=self.tree_engine,
-            reason=rows_reason(
-                spec.method, spec.found_metric.name, is_boolean=self.is_boolean, passes=passes
-            ),
+            reason=reason + (_READ_AT_REST if rest_bytes else ""),
             tasks=tasks,
             bytes_read=bytes_read,
             bytes_written=scratch + self._linkage_bytes,

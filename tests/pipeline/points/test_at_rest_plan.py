@@ -25,6 +25,8 @@ def test_rows_that_do_not_fit_are_at_rest(metric):
     there, here = tree_of(3 * 10**9, metric=metric), tree_of(30 * 10**9, metric=metric)
     assert there.rows_at_rest
     assert not here.rows_at_rest
+    assert there.reason.endswith("and are read from a copy at rest")
+    assert "at rest" not in here.reason
     assert there.scratch_bytes == here.scratch_bytes + 2 * ROWS_BYTES
     assert there.footprint.peak_bytes < ROWS_BYTES
     assert here.footprint.peak_bytes > 2 * ROWS_BYTES
