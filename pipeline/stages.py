@@ -448,7 +448,8 @@ class Stages(BoundMatrix):
             n_stored=matrix.n_stored,
         )
         is_copied_now = self.is_copied and "source" not in self.__dict__
-        if self.store is None and (is_copied_now or spec.found_metric.ranks):
+        rests = spec.found_metric.ranks or any(stage.rows_at_rest for stage in planned.stages)
+        if self.store is None and (is_copied_now or rests):
             check_scratch(planned)
         return planned
 
