@@ -130,7 +130,6 @@ def near_lists(
     executor: Executor,
     threads: int,
     pause: Callable[[float], None],
-    may_guess: bool = True,
 ) -> Neighbors:
     """List the K nearest clusters of those that come first.
 
@@ -146,14 +145,40 @@ def near_lists(
         Where tasks run, and who is told the share that is done.
     threads
         Of this process.
-    may_guess
-        Whether lists may begin with a guess. Those that it leaves short are made again.
     """
+    m, n_lists = len(compared.slots), len(rows)
+    listed = partial(_listed, n_neighbors=n_neighbors, executor=executor, threads=threads)
+    guesses = m >= _GUESSED_FROM * n_neighbors
+    lists = listed(compared, rows, may_guess=guesses, pause=pause)
+    places = np.flatnonzero(lists.counts[rows] < min(n_neighbors, m - 1))
+    if len(places):  # a guess was too low for them
+        remade = listed(
+            compared.reordered(np.append(places, np.delete(np.arange(m), places))),
+            np.arange(len(places)),
+            may_guess=False,
+            pause=lambda _: pause(1.0),
+        )
+        replace_lists(lists, rows[places], remade)
+    _over_lists(partial(close_lists, lists, n_neighbors, m - 1), n_lists, threads)
+    return lists
+
+
+def _listed(
+    compared: Compared,
+    rows: NDArray[np.int64],
+    *,
+    n_neighbors: int,
+    executor: Executor,
+    threads: int,
+    may_guess: bool,
+    pause: Callable[[float], None],
+) -> Neighbors:
+    """List what is near; lists that begin with a guess may be short, none has a certificate."""
     m, n_lists = len(compared.slots), len(rows)
     ranges = _Ranges.of(compared, n_lists, threads=executor.threads)
     shared = executor.share(compared)
     lists, reach = open_lists(n_lists, n_neighbors), open_reach(n_lists, np.dtype(np.float64))
-    if may_guess and m >= _GUESSED_FROM * n_neighbors:
+    if may_guess:
         for part, guesses in executor.map(
             _guesses_of, (shared, n_neighbors), ranges.owners, name="near-guesses"
         ):
@@ -172,19 +197,6 @@ def near_lists(
             done += len(pairs.others)
             pause(done / ranges.n_pairs)
         _over_lists(partial(tighten, lists, reach, n_neighbors), n_lists, threads)
-    places = np.flatnonzero(lists.counts[rows] < min(n_neighbors, m - 1))
-    if len(places):  # a guess was too low for them
-        remade = near_lists(
-            compared.reordered(np.append(places, np.delete(np.arange(m), places))),
-            np.arange(len(places)),
-            n_neighbors,
-            executor=executor,
-            threads=threads,
-            pause=lambda _: pause(1.0),
-            may_guess=False,
-        )
-        replace_lists(lists, rows[places], remade)
-    _over_lists(partial(close_lists, lists, n_neighbors, m - 1), n_lists, threads)
     return lists
 
 
