@@ -15,7 +15,7 @@ import pytest
 import clustergrid.pipeline
 from clustergrid.pipeline import _ingredients
 from clustergrid.pipeline._ingredients import digest_of
-from clustergrid.pipeline._jit import Kernel, jit
+from clustergrid.pipeline._jit import Kernel, borrowing, jit
 
 CALLER = """
 from clustergrid.pipeline._jit import jit
@@ -140,6 +140,18 @@ def test_digests_are_of_what_is_named(monkeypatch):
     assert digest_of(called) == before
     monkeypatch.setattr(scaled, "is_inline", True)
     assert digest_of(called) != before
+    monkeypatch.undo()
+    monkeypatch.setattr(scaled, "is_borrowing", True)
+    assert digest_of(called) != before
+
+
+def test_kernels_that_borrow_count_no_references():
+    def last(values):
+        return values[-1]
+
+    assert borrowing(last).compiled.targetoptions["_nrt"] is False
+    assert jit(last).compiled.targetoptions["_nrt"] is True
+    assert borrowing(last)(np.array([1.0, 2.0])) == 2.0
 
 
 def test_digests_are_the_same_once_it_is_compiled():
