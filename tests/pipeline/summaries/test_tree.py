@@ -11,6 +11,7 @@ from scipy.cluster.hierarchy import cophenet, is_valid_linkage, linkage
 from scipy.spatial.distance import pdist
 from scipy.stats import rankdata
 
+from clustergrid.pipeline import row_reader
 from clustergrid.pipeline.duplicates import find_duplicates
 from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.hierarchy.certified import Limits
@@ -348,11 +349,9 @@ def test_others_have_no_summaries(method, metric):
 def test_features_may_come_in_slabs():
     values = np.random.default_rng(14).normal(size=(130, 50))
     expected = tree_of(values, "average", "correlation")
-    from clustergrid.pipeline.summaries import rows as summary_rows
-
     given = distances_of(values, "correlation")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(summary_rows, "pass_block", lambda shape, chunks: (17, 9))
+        patch.setattr(row_reader, "pass_block", lambda shape, chunks: (17, 9))
         Z = summary_tree(
             given,
             "average",
