@@ -117,7 +117,9 @@ def add_squares(
     k = rows.shape[1]
     others = np.zeros((n_right + (-n_right) % _AT_ONCE, k))
     for j in range(n_right):
-        others[j] = rows[places[j]]
+        # Value by value: to assign one array to another compiles for two seconds.
+        for f in range(k):
+            others[j, f] = rows[places[j], f]
     squares = np.empty(_AT_ONCE * LANES)
     sums = np.empty((totals.shape[1], LANES))
     for p in range(len(panels)):
