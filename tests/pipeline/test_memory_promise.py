@@ -263,8 +263,7 @@ CASES = [
     Case(shape=(12_000, 80), columns=False, options=("--optimal-ordering",)),
     # Few, whose square does not fit.
     Case(shape=(8000, 30), method="weighted", columns=False),
-    # Tiles that are read a few times, made by the run or given.
-    Case(shape=(12_000, 100), columns=False, engine="tiles"),
+    # Tiles that are read a few times, where they are.
     Case(shape=(9000, 9000), metric="precomputed", dtype="float32", columns=False),
     # Worker processes.
     Case(engine="square", shape=(9000, 400), cluster="local"),
