@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 from benchmarks.merge_checks import METHODS, check_merges
 
 N = 400
-VALUES = np.random.default_rng(0).normal(size=(N, 7))
+VALUES = np.random.default_rng(0).normal(size=(N, 30))
 ALL = np.arange(N - 1)
 CASES = [(method, "euclidean") for method in METHODS] + [
     *(("complete", metric) for metric in ("cityblock", "cosine")),
