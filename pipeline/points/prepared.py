@@ -42,6 +42,9 @@ __all__ = [
 _SKETCHED = 64
 """Features of a sketch. A tree of cuts is some twelve deep, and cuts the widest features."""
 
+_LEAST_WIDTH = 1e-140
+"""Of the values of a feature: squares of a billionth of it still have all their digits."""
+
 
 class ReadOnce:
     """An array that the first thread that wants it makes, in every process anew."""
@@ -231,7 +234,7 @@ class Extent:
         return float(np.sqrt(np.square(ways).sum()))
 
     def check(self, metric_name: str) -> None:
-        """Refuse rows whose squared distances may overflow.
+        """Refuse rows whose squared distances may overflow, or vanish.
 
         Raises
         ------
@@ -239,7 +242,13 @@ class Extent:
             They may.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            overflows = not np.isfinite(np.square(self.most - self.least).sum())
+            widths = self.most - self.least
+            overflows = not np.isfinite(np.square(widths).sum())
+        if 0.0 < widths.max() < _LEAST_WIDTH:
+            raise DataValueError(
+                f"squared {metric_name} distances vanish in float64, with values that differ by at "
+                f"most {widths.max():.3g}: scale the matrix"
+            )
         if overflows:
             largest = max(np.abs(self.least).max(), np.abs(self.most).max())
             raise DataValueError(

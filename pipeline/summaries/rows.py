@@ -36,7 +36,7 @@ _ORDINARY = 2.0**200
 """Values so large, or all below its inverse, are scaled, since their squares may be no doubles."""
 
 _LARGEST_EXPONENT = 500
-"""Of a scale, whose square is a double."""
+"""Of a scale whose square is a double; twice that of one that is not squared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +144,8 @@ def _scaled(rows: np.ndarray, *, is_root: bool) -> float:
     largest = max(float(rows.max(initial=0.0)), -float(rows.min(initial=0.0)))
     exponent = 0
     if largest > _ORDINARY or 0.0 < largest < 1.0 / _ORDINARY:
-        exponent = min(-int(np.frexp(largest)[1]), _LARGEST_EXPONENT)
+        most = 2 * _LARGEST_EXPONENT if is_root else _LARGEST_EXPONENT
+        exponent = min(-int(np.frexp(largest)[1]), most)
         np.ldexp(rows, exponent, out=rows)
     ranges = rows.max(axis=0).astype(np.float64) - rows.min(axis=0)
     with np.errstate(over="ignore"):

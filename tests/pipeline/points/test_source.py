@@ -325,6 +325,14 @@ def test_what_overflows_is_refused():
         source_of(given_of(values))
 
 
+def test_what_vanishes_is_refused():
+    values = np.array([[0.0], [1e-160], [2e-160]])
+    with pytest.raises(DataValueError, match=r"vanish in float64, .* at most 2e-160: scale"):
+        source_of(given_of(values))
+    # Not so what is identical.
+    assert source_of(given_of(np.ones((3, 2)))).n == 3
+
+
 @pytest.mark.parametrize("name", ["euclidean", "cityblock"])
 def test_interrupt_ends_the_work(name):
     _, given = case(name, 1600, 4)

@@ -311,7 +311,7 @@ def test_features_have_weights_and_are_normalized(method, metric):
     assert_tree(Z, scored, method, metric)
 
 
-@pytest.mark.parametrize("size", [1e-170, 1e-300, 1e160, 1e300])
+@pytest.mark.parametrize("size", [1e-170, 1e-300, 1e-307, 1e160, 1e300])
 def test_values_whose_squares_are_no_doubles(size):
     values = np.random.default_rng(12).normal(size=(80, 4))
     expected = linkage(pdist(values), "ward")
