@@ -227,6 +227,7 @@ class AxisNeeds:
             engine=self.tree_engine,
             method=self.spec.method,
             way=self.way,
+            threads=self.ground.resources.reading_threads,
         )
 
     def held_bytes(self, tile_edge: int) -> int:

@@ -249,7 +249,7 @@ def _refuse_large_scipy(n: int, held_bytes: int, limit_bytes: int, *, is_copied:
     if needed > limit_bytes:
         raise MemoryLimitError(
             f"SciPy's tree of {n:,} observations takes {format_bytes(needed)} of memory, and "
-            f"{format_bytes(limit_bytes)} may be used. Give that much, or leave engine out.",
+            f"{format_bytes(limit_bytes)} may be used. Give that much, or take engine='square'.",
             needed_bytes=needed,
             limit_bytes=limit_bytes,
         )

@@ -100,6 +100,7 @@ class StoredSource:
         self._listing_bytes = listing_bytes
         self._reader = RegionReader(distances, min(threads, readers or threads))
         self._listed_bytes = 0
+        self._is_compiled = False
         is_shared = executor.in_process or _travels(distances.tiles)
         self._executor = executor if is_shared else ThreadsExecutor(self._reader.threads)
 
@@ -142,8 +143,10 @@ class StoredSource:
                 *(clusters, method, n_neighbors, owners[part], lists, part.start),
                 pause=partial(_tell_part, pause, done, len(parts)),
             )
-            # Numba's compiler leaves cycles that hold what a kernel was first called with.
-            gc.collect()
+            if not self._is_compiled:
+                # Numba's compiler leaves cycles that hold what a kernel was first called with.
+                gc.collect()
+                self._is_compiled = True
         return lists
 
     def _list_owners(

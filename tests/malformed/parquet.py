@@ -144,7 +144,7 @@ CASES = [
             r"b\.parquet is not a readable Parquet file from row 0"),
     damaged("footer-altered", flipped_from(-300, -200), r"b\.parquet is not a readable Parquet"),
     Case(name="parquet-10^12-rows", input="b.parquet", write=metadata_that_lies,
-         says=r"b\.parquet is not a readable Parquet|the stage linkage-row needs \d+ EB"),
+         says=r"b\.parquet is not a readable Parquet|the stage linkage-row needs [\d.]+ PB"),
     Case(name="parquet-layer", input="b.parquet", options=("--layer", "x"), says="has no layers",
          write=lambda folder: frame().to_parquet(folder / "b.parquet")),
     Case(name="parquet-directory", input="b.parquet", says=r"b\.parquet is a directory",

@@ -156,7 +156,7 @@ def test_a_function_without_a_distance_is_refused(method):
 
 def test_a_tree_of_distances_keeps_to_the_memory():
     d = pdist(np.random.default_rng(0).normal(size=(400, 3)))
-    with pytest.raises(MemoryLimitError, match=r"square matrix of 400 observations takes 1.28 MB"):
+    with pytest.raises(MemoryLimitError, match=r"SciPy's tree of 400 observations takes 2.56 MB"):
         linkage(d, memory="1MB")
 
 

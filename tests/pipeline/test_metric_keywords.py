@@ -39,7 +39,14 @@ def test_a_plan_knows_what_keywords_and_booleans_do():
     values = np.zeros((20_000, 100), dtype=bool)
 
     def engine(metric, **keywords):
-        found = plan(values, metric=metric, col_cluster=False, metric_kws=keywords, memory="8GB")
+        found = plan(
+            values,
+            metric=metric,
+            col_cluster=False,
+            metric_kws=keywords,
+            memory="8GB",
+            engine="square",
+        )
         (stage,) = [stage for stage in found.stages if stage.name == "distance-row"]
         return stage.engine
 

@@ -187,3 +187,13 @@ def test_a_worker_with_fewer_threads_may_do():
     with pytest.raises(MemoryLimitError):
         planned(threads + 1)
     assert "dtype='float32' needs" in str(refused.value)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_driver_works_on_all_its_threads_on_lists(threads):
+    spec = RunSpec(column=AxisSpec(cluster=False))
+    resources = Resources(memory_bytes=8 * 10**9, threads=threads)
+    plan = plan_run(spec, (50_000, 4), 8, resources, in_memory=True, ingest=False)
+    limits = plan.limits(0)
+    assert limits is not None
+    assert limits.threads == threads

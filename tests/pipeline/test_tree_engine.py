@@ -142,7 +142,7 @@ def test_a_square_that_does_not_fit_names_the_rows(method):
 
 def test_tiles_whose_square_does_not_fit_name_the_rows():
     with pytest.raises(MemoryLimitError, match=r"engine='tiles', or the rows and engine='data'"):
-        linkage(pdist(POINTS), "single", memory="100kB")
+        linkage(pdist(POINTS), "single", engine="square", memory="100kB")
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_scipy_is_given_no_more_than_there_is(monkeypatch, dtype):
     Z = tree_of(distances, "average", engine="scipy", memory_bytes=least_bytes)
     np.testing.assert_array_equal(Z, expected)
     monkeypatch.setattr(small, "condensed_of", None)
-    with pytest.raises(MemoryLimitError, match=r"300 observations takes .* leave engine out"):
+    with pytest.raises(MemoryLimitError, match=r"300 observations takes .* engine='square'"):
         tree_of(distances, "average", engine="scipy", memory_bytes=least_bytes - 1)
     given = {"engine": "scipy", "optimal_ordering": False, "progress": Progress()}
     tiles = our_pdist(np.random.default_rng(0).random((n, 8)).astype(dtype))
