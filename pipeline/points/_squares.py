@@ -332,7 +332,8 @@ def pair_total(
     """Reduce the distances between the members of two clusters; see `add_pairs`.
 
     Those of `PAIR_EDGE` members of either are added up first: of large clusters a sum of single
-    distances would lose digits, and could not be made of pieces.
+    distances would lose digits, and could not be made of pieces. Within these it is `add_squares`
+    that is done, with its bits as long as the first cluster has no more members than that.
     """
     total = nothing_yet(method)
     squares = np.empty(_AT_ONCE)
@@ -343,6 +344,7 @@ def pair_total(
             part = nothing_yet(method)
             for i in range(top, bottom):
                 row = rows[places[i]]
+                more = nothing_yet(method)
                 for start in range(left, right, _AT_ONCE):
                     last = right - 1
                     some_squares(
@@ -358,7 +360,8 @@ def pair_total(
                         value = squares[j - start]
                         if method not in (COMPLETE, SINGLE):
                             value = of_square(value, form)
-                        part = add_pair(method, part, value, weights[i] * weights[j])
+                        more = add_pair(method, more, value, weights[j])
+                part = join(method, part, weights[i], more)
             total = join(method, total, 1.0, part)
     return total
 

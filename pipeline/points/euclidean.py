@@ -38,6 +38,7 @@ from clustergrid.pipeline.points._sieve import share_of_roundings
 from clustergrid.pipeline.points._squares import (
     HALF,
     LANES,
+    PAIR_EDGE,
     PLAIN,
     ROOT,
     add_few_squares,
@@ -120,7 +121,7 @@ class EuclideanPoints:
         Power of two that brings the rows near length one, about their mean.
     """
 
-    edge = 512
+    edge = PAIR_EDGE
 
     def __init__(
         self,

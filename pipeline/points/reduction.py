@@ -115,7 +115,11 @@ def join_parts(parts: list[NDArray[np.float64]], method: int) -> NDArray[np.floa
 def _totals_by_group(
     points: Points, wanted: Wanted, strip: Strip
 ) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Yield the first cluster of each group, and the totals of the owners with all of it."""
+    """Yield the first cluster of each group, and the totals of the owners with all of it.
+
+    Of a cluster larger than an edge they are joined of those with each edge of it: that is how the
+    totals of pairs of clusters are made, which may be asked for instead.
+    """
     layout, edge = wanted.layout, points.edge
     members, units = layout.members(strip.owners)
     members, units = members[strip.members], units[strip.members]
@@ -133,6 +137,7 @@ def _totals_by_group(
         for start in range(begin, end, edge):
             stop = min(start + edge, end)
             right = held.over(start, stop)
+            part = totals if start == begin else np.full(totals.shape, nothing)
             for side in sides:
                 end_if_stopped()
                 points.add(
@@ -142,8 +147,10 @@ def _totals_by_group(
                     layout.weights[start:stop],
                     of[start - begin : stop - begin],
                     wanted.method,
-                    totals,
+                    part,
                 )
+            if part is not totals:
+                totals = join_parts([totals, part], wanted.method)
         yield first, totals
 
 

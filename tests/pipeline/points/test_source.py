@@ -6,7 +6,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from clustergrid.pipeline.engines.base import UndefinedPairError
 from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
-from clustergrid.pipeline.hierarchy._clusters import open_clusters
+from clustergrid.pipeline.hierarchy._clusters import CODES, join, open_clusters
 from clustergrid.pipeline.hierarchy.condensed import CondensedSource
 from clustergrid.pipeline.points import euclidean, layout, pairs, reduction, strip_lists
 from clustergrid.pipeline.points.euclidean import EuclideanPoints
@@ -153,6 +153,41 @@ def test_where_bounds_say_too_little_all_distances_are_computed(monkeypatch):
     again.clear()
     source_of(given_of(normal(120, 9))).nearest_clusters(clusters, "average", 5, owners, ignore)
     assert sum(again) == 0
+
+
+@pytest.mark.parametrize("name", ["euclidean", "correlation", "weighted euclidean"])
+@pytest.mark.parametrize("method", METHODS)
+def test_lists_by_bounds_have_the_bits_of_all_distances(monkeypatch, name, method):
+    # Which owners bounds are enough for follows from roundings of products, whose shapes follow
+    # from the number of threads.
+    _, given = case(name, 400)
+    sizes = np.random.default_rng(3).integers(1, 9, 400)
+    clusters = some_clusters(400, method, n_merges=330, sizes=sizes)
+    slots = np.flatnonzero(clusters.live)
+    source = source_of(given)
+    # So many are compared exactly that nothing is left to be unsure of.
+    by_bounds = source.nearest_clusters(clusters, method, 60, slots, ignore)
+    monkeypatch.setattr(EuclideanPoints, "list_clusters", lambda *args: None)
+    compared = source.nearest_clusters(clusters, method, 60, slots, ignore)
+    assert_same_lists(compared, by_bounds, rtol=0)
+
+
+@pytest.mark.parametrize("method", [*METHODS, "ward"])
+def test_pairs_have_the_bits_of_rows(method):
+    n = 1300
+    clusters = some_clusters(n, method, n_merges=200)
+    live = np.flatnonzero(clusters.live)
+    for member in live[1:900]:  # more than an edge, and than two
+        join(clusters, CODES[method], live[0], member, 1.0)
+    for member in live[901:1000]:
+        join(clusters, CODES[method], live[900], member, 1.0)
+    slots = np.flatnonzero(clusters.live)
+    source = source_of(given_of(normal(n, 5)))
+    owners = slots[1:]
+    rows = source.rows(clusters, method, owners, ignore)
+    first, second = np.nonzero(np.isfinite(rows))
+    pairs = source.distances(clusters, method, owners[first], slots[second], ignore)
+    np.testing.assert_array_equal(pairs, rows[first, second])
 
 
 def test_a_list_knows_its_certificate():

@@ -229,3 +229,17 @@ def test_interrupt_ends_the_tree():
     progress = Progress(interrupt, interval_seconds=0)
     with pytest.raises(KeyboardInterrupt):
         tree_of(given_of(normal(900, 4)), "average", progress=progress)
+
+
+def test_heights_do_not_depend_on_threads_where_bounds_say_little():
+    # Nearly equal distances: of some owners bounds are enough, of others they are not.
+    rng = np.random.default_rng(24)
+    noise = 10 ** rng.uniform(-3.6, -3.0, 2)[0]
+    values = np.eye(700) + noise * rng.standard_normal((700, 700))
+    given = given_of(values)
+    one, *others = (
+        tree_of(given, "average", n_neighbors=24, most_clusters=30, executor=executor)
+        for executor in (SerialExecutor(), ThreadsExecutor(2), ThreadsExecutor(4))
+    )
+    for other in others:
+        np.testing.assert_array_equal(one, other)
