@@ -17,6 +17,7 @@ from clustergrid.pipeline.execution import Executor, available_cores
 from clustergrid.pipeline.metrics import Metric, get_metric
 from clustergrid.pipeline.normalize import AxisStatistics, MatrixStatistics, matrix_statistics
 from clustergrid.pipeline.passes import ResumedExecutor
+from clustergrid.pipeline.planning import StagePlan
 from clustergrid.pipeline.records import Records
 from clustergrid.pipeline.sparse_source import keep_columns
 from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec
@@ -225,13 +226,17 @@ class RunStages(Stages):
         self._directory.finish(stage, key, arrays=arrays)
         return open_condensed(group, path)
 
-    def _tree_records(self, axis: int, spec: AxisSpec, **parts: Any) -> Records | None:
-        """As in `Stages`, in the run directory."""
+    def _tree_records(self, axis: int, spec: AxisSpec, planned: StagePlan) -> Records | None:
+        """As in `Stages`, in the run directory.
+
+        Not of the memory, which may be what is free at the moment: its limits decide what is asked,
+        and each record knows the question that it answers.
+        """
         key = distance_key(self.key, axis, spec.found_metric, self.dtype)
         return Records(
             self._directory,
             f"linkage-{AXIS_NAMES[axis]}",
-            stage_key(distances=key, method=spec.method, **parts),
+            stage_key(distances=key, method=spec.method, made_from=planned.made_from),
         )
 
     def _precomputed(self, axis: int, tiling: Tiling) -> CondensedDistances:

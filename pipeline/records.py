@@ -12,7 +12,7 @@ there, and what is there and not noted is of no use to anybody and goes with the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -94,6 +94,13 @@ class Records:
             self._remove_unnoted()
         else:
             self._manifest.record(entry)
+
+    def remove(self, names: Collection[str]) -> None:
+        """Remove records that are of no use any more: their notes first."""
+        files = [self._file(name) for name in self.names if name in names]
+        self._manifest.forget(files)
+        for file in files:
+            self._directory.file(file).unlink(missing_ok=True)
 
     def _file(self, name: str) -> str:
         return f"pieces/{self._stage}-{self._key[:16]}/{name}.npz"

@@ -113,19 +113,15 @@ def resumable(source: DistanceSource, records: Records | None) -> DistanceSource
     source
         It has to give the same bits for the same question.
     records
-        Where answers are kept: of a key that names the limits of the rounds, too, which decide
-        what they ask. None: nowhere.
+        Where answers are kept, whatever the limits of the rounds that asked. None: nowhere.
     """
     if records is None:
         return source
-
-    def named(number: int, call: str) -> str:
-        return f"{number:06d}-{call}"
-
     return RecordedSource(
         source,
-        save=lambda number, call, arrays: records.write(named(number, call), arrays),
-        load=lambda number, call: records.read(named(number, call)),
+        save=lambda number, call, arrays: records.write(f"{number:06d}", arrays),
+        load=lambda number, call: records.read(f"{number:06d}"),
+        drop=lambda number: records.remove([name for name in records.names if int(name) >= number]),
     )
 
 

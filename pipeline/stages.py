@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -260,8 +259,6 @@ class Stages(BoundMatrix):
     ) -> np.ndarray:
         """Make a tree for which no distances are kept; its leaves are ordered by some, of rows."""
         assert planned.tiling is not None
-        # What rounds ask for depends on them.
-        parts = {} if planned.limits is None else asdict(replace(planned.limits, threads=1))
         linkage = tree_from_rows(
             given,
             spec.method,
@@ -272,7 +269,7 @@ class Stages(BoundMatrix):
             executor=self.executor,
             progress=self._progress,
             name=f"linkage-{AXIS_NAMES[axis]}",
-            records=self._tree_records(axis, spec, **parts),
+            records=self._tree_records(axis, spec, planned),
         )
         if not spec.optimal_ordering:
             return linkage
@@ -292,17 +289,12 @@ class Stages(BoundMatrix):
             progress=self._progress,
             name=f"linkage-{AXIS_NAMES[axis]}",
             why=tiles_choice(),
-            recorded=partial(
-                resumable, records=self._tree_records(axis, spec, tree_bytes=planned.tree_bytes)
-            ),
+            recorded=partial(resumable, records=self._tree_records(axis, spec, planned)),
         )
 
-    def _tree_records(self, axis: int, spec: AxisSpec, **parts: Any) -> Records | None:
-        """Where a tree that is made from rows keeps how far it came; a run directory does so.
-
-        What it keeps depends on its method, on what its distances depend on, and on the parts.
-        """
-        del axis, spec, parts
+    def _tree_records(self, axis: int, spec: AxisSpec, planned: StagePlan) -> Records | None:
+        """Where a tree that is made from rows or tiles keeps how far it came, as a run does."""
+        del axis, spec, planned
         return None
 
     @contextmanager

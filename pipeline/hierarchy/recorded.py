@@ -1,7 +1,8 @@
 """Kernel: a source whose answers are kept, so that a tree that was broken off can go on.
 
-The driver of rounds decides by what its source answers and by nothing else. Asked again, it
-asks for the same in the same order: answers that are at hand need not be computed.
+The driver of rounds decides by what its source answers and by its limits. Asked again, it asks for
+the same in the same order: answers that are at hand need not be computed. With other limits it asks
+for the same until these matter, which lists of all points, the dearest answer, come before.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from numpy.typing import NDArray
 from clustergrid.pipeline.hierarchy._clusters import Clusters
 from clustergrid.pipeline.hierarchy._neighbors import Neighbors, open_lists
 from clustergrid.pipeline.hierarchy.source import DistanceSource
-from clustergrid.storage.errors import IntegrityError
 
-__all__ = ["CALLS", "Arrays", "Load", "RecordedSource", "Save"]
+__all__ = ["CALLS", "Arrays", "Drop", "Load", "RecordedSource", "Save"]
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 Save: TypeAlias = Callable[[int, str, Arrays], None]
 """Called with the number of a call, counted from 1, its name, and its answer."""
 Load: TypeAlias = Callable[[int, str], Arrays | None]
 """Called with the number and the name of a call; returns what was saved, or None."""
+Drop: TypeAlias = Callable[[int], None]
+"""Called with the number of a call: what was saved of it, and of all after it, is to go."""
 
 CALLS = ("nearest_points", "nearest_clusters", "distances", "rows", "square")
 """The calls of a source whose answers can be kept."""
@@ -39,19 +41,14 @@ class RecordedSource:
     ----------
     source
         It has to give the same bits for the same question.
-    save, load
+    save, load, drop
         Where answers are kept. `save` is to return only when the answer is safe, and `load` to
-        give all of it or None. What they raise ends the call.
+        give all of it or None. An answer to another question, as an earlier run with other limits
+        may have asked it, is dropped with those after it. What they raise ends the call.
     kept
         The calls whose answers are, of `CALLS`. Others are passed on. Lists, rescans and single
         distances together take a few times the memory of lists. A chain's rows may come to more
         than all that: a row is up to n distances, and most clusters have one.
-
-    Raises
-    ------
-    IntegrityError
-        By a call for which there is an answer to another question: what was saved is of another
-        tree, or of other limits.
 
     Examples
     --------
@@ -62,6 +59,7 @@ class RecordedSource:
     ...     CondensedSource(np.array([1.0, 2.0, 3.0])),
     ...     save=lambda number, name, arrays: saved.update({(number, name): arrays}),
     ...     load=lambda number, name: saved.get((number, name)),
+    ...     drop=lambda number: saved.clear(),
     ... )
     >>> merges = cluster_certified(source, "average", limits=Limits(most_clusters=2))
     >>> list(saved)
@@ -74,6 +72,7 @@ class RecordedSource:
         *,
         save: Save,
         load: Load,
+        drop: Drop,
         kept: Collection[str] = ("nearest_points", "nearest_clusters", "distances"),
     ) -> None:
         unknown = set(kept) - set(CALLS)
@@ -82,6 +81,7 @@ class RecordedSource:
         self._source = source
         self._save = save
         self._load = load
+        self._drop = drop
         self._kept = frozenset(kept)
         self._number = 0
 
@@ -164,18 +164,15 @@ class RecordedSource:
         if name not in self._kept:
             return compute()
         self._number += 1
-        asked = _digest(question)
+        asked = _digest((name, *question))
         saved = self._load(self._number, name)
-        if saved is None:
-            answer = compute()
-            self._save(self._number, name, answer | {_ASKED: asked})
-            return answer
-        if _ASKED not in saved or not np.array_equal(saved[_ASKED], asked):
-            raise IntegrityError(
-                f"answer {self._number} of a source ({name}) was saved for another tree or other "
-                "limits: remove what was saved, and start again"
-            )
-        return saved
+        if saved is not None:
+            if _ASKED in saved and np.array_equal(saved[_ASKED], asked):
+                return saved
+            self._drop(self._number)
+        answer = compute()
+        self._save(self._number, name, answer | {_ASKED: asked})
+        return answer
 
 
 def _packed(lists: Neighbors) -> dict[str, NDArray[Any]]:
@@ -205,8 +202,8 @@ def _digest(question: tuple[Any, ...]) -> NDArray[np.uint8]:
     """Return what tells a question from others."""
     digest = hashlib.blake2b(digest_size=16)
     for part in question:
-        is_tree = isinstance(part, Clusters)
-        for array in (part.live, part.sizes, part.last_member) if is_tree else (part,):
+        # The whole of the clusters: sums over members follow the order in which these are chained.
+        for array in part if isinstance(part, Clusters) else (part,):
             is_array = isinstance(array, np.ndarray)
             data = np.ascontiguousarray(array).tobytes() if is_array else repr(array).encode()
             digest.update(len(data).to_bytes(8, "little"))

@@ -139,6 +139,19 @@ def test_a_full_disk_is_an_error_of_ours(directory, monkeypatch):
     assert files(directory) == []
 
 
+def test_some_are_removed_with_their_notes(directory):
+    records = Records(directory, STAGE, KEY)
+    for number in range(4):
+        records.write(str(number), arrays(number))
+    Records(directory, STAGE, "b" * 64).remove(["0"])
+    records.remove(["2", "3", "7"])
+    assert records.names == Records(directory, STAGE, KEY).names == ["0", "1"]
+    assert files(directory) == ["0.npz", "1.npz"]
+    assert damages(directory) == []
+    records.write("2", arrays(5))
+    assert_equal(Records(directory, STAGE, KEY).read("2"), arrays(5))
+
+
 def test_they_are_dropped_with_their_notes(directory):
     for stage in (STAGE, "linkage-col"):
         records = Records(directory, stage, KEY)

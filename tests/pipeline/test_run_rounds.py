@@ -8,7 +8,11 @@ from scipy.cluster.hierarchy import linkage as scipy_linkage
 from scipy.spatial.distance import pdist as scipy_pdist
 from scipy.spatial.distance import squareform
 
+from clustergrid.pipeline.errors import MemoryLimitError
+from clustergrid.pipeline.kept import RunStages
 from clustergrid.pipeline.points.source import PointSource
+from clustergrid.pipeline.prospect import prospective_plan
+from clustergrid.pipeline.request import ClusterChoice
 from clustergrid.pipeline.run import run
 from clustergrid.pipeline.spec import AxisSpec
 from clustergrid.pipeline.status import read_status
@@ -110,6 +114,51 @@ def test_a_stopped_tree_goes_on_from_its_lists(asked, many, told, tmp_path, monk
     assert len(calls) == 1
     assert results(asked.directory) == results(whole.directory)
     assert not list(asked.directory.glob("pieces/records-linkage-row-*/*"))
+
+
+def test_lists_outlive_a_change_of_memory(asked, many, told, tmp_path, monkeypatch):
+    """By default the memory is what is free at the moment: no two runs have the same."""
+    asked = dataclasses.replace(
+        asked, row=AxisSpec(engine="data"), cluster=ClusterChoice(cluster="none")
+    )
+    with pytest.raises(MemoryLimitError) as refused:
+        run(dataclasses.replace(asked, memory_bytes=1, directory=tmp_path / "none"))
+    # So little that the limits of the rounds follow it.
+    first, other = (
+        dataclasses.replace(asked, memory_bytes=refused.value.needed_bytes + more)
+        for more in (1_000_000, 9_000_123)
+    )
+    assert prospective_plan(first).tree(0).limits != prospective_plan(other).tree(0).limits
+    whole = dataclasses.replace(other, directory=tmp_path / "whole")
+    run(whole)
+    calls = listed(monkeypatch, PointSource)
+    with pytest.raises(KeyboardInterrupt):
+        run(first, stop_at("rounds"))
+    assert len(calls) == 1
+    run(other)
+    assert len(calls) == 1
+    assert results(other.directory) == results(whole.directory)
+
+
+def test_lists_of_tiles_outlive_a_change_of_memory(asked, many, told, tmp_path, monkeypatch):
+    asked = dataclasses.replace(asked, row=AxisSpec(engine="tiles"))
+    real, parts = RunStages._tree_from_tiles, [0.87, 1.0, 0.87]
+
+    def with_other_memory(self, axis, spec, distances, planned):
+        tree_bytes = round(parts.pop() * planned.tree_bytes)
+        planned = dataclasses.replace(planned, tree_bytes=tree_bytes)
+        return real(self, axis, spec, distances, planned)
+
+    monkeypatch.setattr(RunStages, "_tree_from_tiles", with_other_memory)
+    whole = dataclasses.replace(asked, directory=tmp_path / "whole")
+    run(whole)
+    calls = listed(monkeypatch, StoredSource)
+    with pytest.raises(KeyboardInterrupt):
+        run(asked, stop_at("rounds"))
+    assert len(calls) == 1
+    run(asked)
+    assert len(calls) == 1
+    assert results(asked.directory) == results(whole.directory)
 
 
 def test_a_tree_that_is_there_is_not_made_again_from_something_else(asked, many, monkeypatch):

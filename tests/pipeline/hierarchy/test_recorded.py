@@ -8,7 +8,6 @@ from clustergrid.pipeline.hierarchy import REDUCIBLE_METHODS
 from clustergrid.pipeline.hierarchy.certified import Limits, cluster_certified
 from clustergrid.pipeline.hierarchy.condensed import CondensedSource
 from clustergrid.pipeline.hierarchy.recorded import CALLS, RecordedSource
-from clustergrid.storage.errors import IntegrityError
 from tests.pipeline.hierarchy.kinds import KINDS
 
 LIMITS = Limits(most_clusters=20, n_neighbors=3, rows_bytes=8 * 300 * 20)
@@ -28,7 +27,11 @@ class Store:
         self.answers[number, name] = {key: array.copy() for key, array in arrays.items()}
 
     def load(self, number, name):
-        return self.answers.get((number, name))
+        found = [arrays for (n, _), arrays in self.answers.items() if n == number]
+        return found[0] if found else None
+
+    def drop(self, number):
+        self.answers = {key: arrays for key, arrays in self.answers.items() if key[0] < number}
 
 
 class Silent:
@@ -41,7 +44,7 @@ class Silent:
 
 
 def merges_of(source, store, method="average", kept=CALLS, limits=LIMITS):
-    recorded = RecordedSource(source, save=store.save, load=store.load, kept=kept)
+    recorded = RecordedSource(source, save=store.save, load=store.load, drop=store.drop, kept=kept)
     return cluster_certified(recorded, method, limits=limits)
 
 
@@ -91,15 +94,51 @@ def test_what_is_not_kept_is_passed_on(source):
     with pytest.raises(AssertionError, match="was called"):
         merges_of(Silent(), store, kept=kept)
     with pytest.raises(ValueError, match="kept must be some of "):
-        RecordedSource(source, save=store.save, load=store.load, kept=["rows", "all"])
+        merges_of(source, store, kept=["rows", "all"])
+
+
+def counted(source, monkeypatch):
+    """Names of the calls that a source gets."""
+    calls = []
+    for name in CALLS:
+        real = getattr(source, name)
+
+        def spy(*args, _name=name, _real=real):
+            calls.append(_name)
+            return _real(*args)
+
+        monkeypatch.setattr(source, name, spy)
+    return calls
 
 
 @pytest.mark.parametrize(
-    ("method", "n_neighbors"), [("complete", 3), ("average", 4)], ids=["method", "limits"]
+    ("method", "n_neighbors"), [("complete", 3), ("average", 4)], ids=["method", "lists"]
 )
-def test_answers_for_another_tree_are_refused(source, method, n_neighbors):
+def test_answers_for_another_tree_go(source, method, n_neighbors):
     store = Store()
     merges_of(source, store)
     limits = Limits(most_clusters=20, n_neighbors=n_neighbors, rows_bytes=48_000)
-    with pytest.raises(IntegrityError, match=r"answer 1 of a source \(nearest_points\)"):
-        merges_of(source, store, method, limits=limits)
+    expected = cluster_certified(source, method, limits=limits)
+    assert_same(merges_of(source, store, method, limits=limits), expected)
+    numbers = [number for number, _ in store.answers]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert_same(merges_of(Silent(), store, method, limits=limits), expected)
+
+
+@pytest.mark.parametrize("most_clusters", [5, 21, 60, 290])
+@pytest.mark.parametrize("method", ["average", "weighted", "ward"])
+def test_other_limits_use_what_is_the_same(source, method, most_clusters, monkeypatch):
+    store = Store()
+    merges_of(source, store, method)
+    limits = Limits(most_clusters=most_clusters, n_neighbors=3, rows_bytes=48_000)
+    expected = cluster_certified(source, method, limits=limits)
+    calls = counted(source, monkeypatch)
+    assert_same(merges_of(source, store, method, limits=limits), expected)
+    assert "nearest_points" not in calls
+    numbers = [number for number, _ in store.answers]
+    assert numbers == sorted(set(numbers))
+    # And those of a run that was killed after each of its answers.
+    for n_left in range(len(numbers)):
+        store.drop(n_left + 1)
+        merges_of(source, store, method)
+        assert_same(merges_of(source, store, method, limits=limits), expected)
