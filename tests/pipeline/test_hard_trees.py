@@ -167,7 +167,7 @@ HYPOTHESIS = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", FEW)
 @settings(max_examples=2, **HYPOTHESIS)
 @given(asked=st.builds(Asked, **ANYHOW), other=st.builds(Asked, **ANYHOW))
 def test_any_lists_memory_threads_and_edges(name, asked, other):
