@@ -293,7 +293,7 @@ class AxisNeeds:
 
     @property
     def row_memory(self) -> RowTreeMemory | None:
-        """What a tree by rounds takes; its rows are at rest where they do not fit the memory."""
+        """What a tree by rounds takes; its rows are at rest where that leaves a larger square."""
         memory, resources = self.work.row_tree, self.ground.resources
         if memory is None:
             return None
@@ -303,7 +303,19 @@ class AxisNeeds:
         limit = resources.worker_memory_bytes
         fits = needed.peak_bytes <= resources.memory_bytes
         fits &= limit is None or needed.worker_bytes <= limit
-        return memory if fits or needed.peak_bytes <= least.peak_bytes else memory.resting
+        if not fits:
+            return memory if needed.peak_bytes <= least.peak_bytes else memory.resting
+        # A chain that brings more clusters to a smaller square takes longer than to read rows.
+        here, there = (
+            each.limits(self.rounds_bytes(each)).most_clusters for each in (memory, memory.resting)
+        )
+        return memory if here >= there else memory.resting
+
+    def rounds_bytes(self, memory: RowTreeMemory) -> int:
+        """Return what rounds may use beside rows and tasks: what these leave, if it is of use."""
+        least = self.rounds_footprint(memory, memory.least_bytes)
+        left = self.ground.resources.memory_bytes - least.peak_bytes
+        return min(memory.useful_bytes, memory.least_bytes + max(0, left))
 
     @property
     def is_read_back(self) -> bool:

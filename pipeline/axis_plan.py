@@ -36,7 +36,7 @@ __all__ = ["AxisPlanner"]
 
 _MERGE_BYTES = 32
 
-_READ_AT_REST = "; rows do not fit the memory, and are read from a copy at rest"
+_READ_AT_REST = "; rows do not fit the memory beside all else, and are read from a copy at rest"
 
 _CHECKPOINT_BYTES = 24
 """Of an edge of a forest that is at rest; two forests are, when one takes the place of another."""
@@ -200,9 +200,7 @@ class AxisPlanner(AxisNeeds):
         """Plan lists of near rows, and a square of what they leave, as the memory allows."""
         memory = self.row_memory
         assert memory is not None
-        least = self.rounds_footprint(memory, memory.least_bytes)
-        left = self.ground.resources.memory_bytes - least.peak_bytes
-        used = min(memory.useful_bytes, memory.least_bytes + max(0, left))
+        used = self.rounds_bytes(memory)
         grid = self._grid(self.tiling())
         processes = max(1, self.ground.resources.worker_processes)
         limits = memory.limits(used)

@@ -32,6 +32,16 @@ def test_rows_that_do_not_fit_are_at_rest(metric):
     assert here.footprint.peak_bytes > 2 * ROWS_BYTES
 
 
+def test_more_memory_never_leaves_a_smaller_square():
+    trees = [tree_of(tenths * 10**8) for tenths in range(20, 200, 6)]
+    most_clusters = [tree.limits.most_clusters for tree in trees]
+    assert most_clusters == sorted(most_clusters)
+    assert most_clusters[-1] == N // 8
+    at_rest = [tree.rows_at_rest for tree in trees]
+    assert at_rest == sorted(at_rest, reverse=True)
+    assert trees[at_rest.index(False)].limits.most_clusters == N // 8
+
+
 def test_workers_share_rows_at_rest():
     there = tree_of(12 * 10**9, worker_processes=2)
     assert there.rows_at_rest
