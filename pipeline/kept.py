@@ -48,7 +48,7 @@ from clustergrid.storage.sparse import as_sparse
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["RunStages", "distance_key", "normalization_key"]
+__all__ = ["RunStages", "distance_key", "drop_scratch", "normalization_key"]
 
 
 _IMAGE = ("image", "image_row_edges", "image_column_edges")
@@ -87,6 +87,20 @@ def _noted_array(manifest: Manifest, prefix: str) -> str | None:
     """Name of the array of distances that a manifest holds."""
     names = (file.split("/")[1] for file in manifest.entries if file.startswith("arrays.zarr/"))
     return next((name for name in names if name.startswith(prefix)), None)
+
+
+def drop_scratch(directory: RunDirectory) -> None:
+    """Remove rows and ranks that were at rest for trees, which a killed run leaves behind.
+
+    Parameters
+    ----------
+    directory
+        The run directory, locked.
+    """
+    for kind in ("points", "ranks"):
+        for name in AXIS_NAMES:
+            for array in Path(directory.arrays).glob(f"{kind}-{name}*"):
+                shutil.rmtree(array, ignore_errors=True)
 
 
 class RunStages(Stages):

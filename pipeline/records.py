@@ -21,7 +21,7 @@ import numpy as np
 from clustergrid.storage.manifest import file_entry
 from clustergrid.storage.rundir import RunDirectory
 
-__all__ = ["Records", "drop_records"]
+__all__ = ["Records", "bytes_of_records", "drop_records"]
 
 _STAGE = "records-"
 
@@ -127,6 +127,11 @@ def drop_records(directory: RunDirectory, stage: str | None = None) -> None:
         manifest.unlink(missing_ok=True)
         for path in _files(directory, manifest.stem):
             path.unlink(missing_ok=True)
+
+
+def bytes_of_records(directory: RunDirectory, stage: str) -> int:
+    """Return the bytes of a stage's records, which are kept or go when it is finished."""
+    return sum(path.stat().st_size for path in _files(directory, f"{_STAGE}{stage}"))
 
 
 def _files(directory: RunDirectory, stage: str) -> Iterator[Path]:

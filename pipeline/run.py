@@ -38,7 +38,7 @@ from clustergrid.pipeline.intake import (
     refuse_overlap,
     verify_matrix,
 )
-from clustergrid.pipeline.kept import RunStages, distance_key, normalization_key
+from clustergrid.pipeline.kept import RunStages, distance_key, drop_scratch, normalization_key
 from clustergrid.pipeline.keyword_files import keep_keywords
 from clustergrid.pipeline.memory import MemorySampler
 from clustergrid.pipeline.monitor import JsonLines, Listener, Progress
@@ -135,10 +135,12 @@ def run(request: RunRequest, *listeners: Listener, notice: Notice | None = None)
             tell(directory.mended)
         progress = Progress(JsonLines(_new_log(directory)), *listeners, memory=memory)
         bind_input(directory, described)
+        drop_scratch(directory)  # before anything looks for room
         under_way = _Run(request, directory, progress, tell)
         files = under_way.finish()
         drop_records(directory)  # also those of a question that was given up
         drop_pieces(directory)
+        drop_scratch(directory)
         peak = memory.peak.total_bytes
         directory.update(finished=round(time.time(), 3), files=files, peak_memory_bytes=peak)
     return RunResult(

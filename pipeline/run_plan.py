@@ -19,6 +19,7 @@ from clustergrid.pipeline.calibration import calibrated
 from clustergrid.pipeline.execution import available_cores
 from clustergrid.pipeline.planned import Plan
 from clustergrid.pipeline.planning import Ingest, plan_run
+from clustergrid.pipeline.records import bytes_of_records
 from clustergrid.pipeline.refusal import refuse_too_little_disk
 from clustergrid.pipeline.request import ClusterChoice, RunRequest
 from clustergrid.pipeline.resources import Resources
@@ -235,6 +236,8 @@ def check_room(directory: RunDirectory, plan: Plan, finished_axes: Collection[in
         There is too little room; the message says how much would do.
     """
     kept = _kept_bytes(Path(directory.matrix), Path(directory.arrays))
+    for stage in (stage for stage in plan.stages if stage.name.startswith("linkage-")):
+        kept[stage.name] = min(stage.scratch_bytes, bytes_of_records(directory, stage.name))
     if "matrix" in directory.state["stages"]:
         kept["ingest"] = plan.peak_disk_bytes  # compressed, it is smaller than planned
     if "picture" in directory.state["stages"]:

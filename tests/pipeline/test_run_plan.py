@@ -19,14 +19,17 @@ from distributed import Client, LocalCluster
 
 from clustergrid.pipeline import calibration, linkage, plan
 from clustergrid.pipeline.errors import DiskSpaceError, MemoryLimitError
+from clustergrid.pipeline.planning import plan_run
 from clustergrid.pipeline.prospect import prospective_plan
+from clustergrid.pipeline.records import Records
 from clustergrid.pipeline.request import ClusterChoice, FigureOptions, RunRequest
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.run import run
-from clustergrid.pipeline.run_plan import existing_folder, is_small, starting_resources
+from clustergrid.pipeline.run_plan import check_room, existing_folder, is_small, starting_resources
 from clustergrid.pipeline.sizes import format_bytes
-from clustergrid.pipeline.spec import AxisSpec
+from clustergrid.pipeline.spec import AxisSpec, RunSpec
 from clustergrid.storage.rechunk import plan_copy
+from clustergrid.storage.rundir import RunDirectory
 
 FIGURE = FigureOptions(figsize_inches=(3, 3), dpi=40)
 HERE = Resources(memory_bytes=8 * 10**9, threads=8)
@@ -125,6 +128,56 @@ def test_a_run_that_goes_on_needs_room_for_the_rest(request_of, monkeypatch):
     give_room(monkeypatch, lost)
     run(request_of())
     assert list(arrays.glob("condensed_row*"))
+
+
+def test_rows_that_a_killed_run_left_take_no_room(request_of, monkeypatch):
+    """Also where the tree of which they were is not wanted any more."""
+    result = run(request_of())
+    arrays = result.directory / "arrays.zarr"
+    names = ("points-row", "points-row-read", "points-col-read", "ranks-row", "ranks-col")
+
+    def leave():
+        for name in names:
+            (arrays / name / "c").mkdir(parents=True)
+            (arrays / name / "c" / "0").write_bytes(bytes(10**6))
+
+    looked = []
+
+    def usage(path):
+        looked.append([name for name in names if (arrays / name).exists()])
+        return Usage(10**12, 0, 10**12)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    for row in (AxisSpec(cluster=False), AxisSpec(method="complete")):
+        leave()
+        run(request_of(row=row))
+        assert not any((arrays / name).exists() for name in names)
+    assert looked
+    assert not any(looked)
+    assert (arrays / "image").is_dir()
+
+
+def test_records_of_a_tree_are_room_that_it_has(tmp_path, monkeypatch):
+    axis = AxisSpec(engine="data")
+    spec = RunSpec(row=axis, column=AxisSpec(cluster=False))
+    planned = plan_run(spec, (5000, 4), 8, HERE, in_memory=False, ingest=False)
+    directory = RunDirectory(tmp_path / "run", create=True)
+    for n_values in (0, 100_000, 10**7):
+        records = Records(directory, "linkage-row", "a" * 64)
+        records.write("000001", {"ids": np.zeros(n_values)}, alone=True)
+        (file,) = directory.path.glob("pieces/*/*")
+        size = min(file.stat().st_size, planned.tree(0).scratch_bytes)
+        needed = max(planned.peak_disk_bytes - size, 0)
+        if n_values < 10**7:
+            assert needed == planned.peak_disk_bytes - file.stat().st_size
+            give_room(monkeypatch, needed - 1)
+            with pytest.raises(DiskSpaceError):
+                check_room(directory, planned, ())
+        else:
+            # What is more than was planned goes, and is no room before.
+            needed = planned.disk_bytes
+        give_room(monkeypatch, needed)
+        check_room(directory, planned, ())
 
 
 @pytest.fixture(scope="module")
