@@ -239,6 +239,7 @@ def cut_strips(
     *,
     n_wanted: int = 1,
     across: bool = False,
+    most_distances: int | None = None,
 ) -> list[Strip]:
     """Cut owners into strips, those with the most work first.
 
@@ -253,6 +254,9 @@ def cut_strips(
         How many strips are wanted at least, where there is work for as many.
     across
         Whether few owners may be in several strips, each with some of the groups.
+    most_distances
+        Of owners to clusters, in a strip of more than one group that is no part of a cluster; None:
+        however many.
 
     Examples
     --------
@@ -278,10 +282,13 @@ def cut_strips(
         n_points = int(counts[begin:end].sum())
         is_large = n_points > layout.edge
         cuts = list(slabs(n_points, layout.edge * PARTS_OF_EDGES))
-        for first in range(
-            number if of_all else 0, n_groups, n_groups if is_large else groups_each
-        ):
-            last = n_groups if is_large or of_all else min(first + groups_each, n_groups)
+        first = number if of_all else 0
+        if is_large:
+            some_groups = [(first, n_groups)]
+        else:
+            most = None if most_distances is None else most_distances // (end - begin)
+            some_groups = _runs_of_groups(layout, first, groups_each, most)
+        for first, last in some_groups:
             strips += [
                 Strip(
                     owners=owners[begin:end],
@@ -296,6 +303,22 @@ def cut_strips(
                 for part, members in enumerate(cuts)
             ]
     return sorted(strips, key=lambda strip: -strip.work)
+
+
+def _runs_of_groups(
+    layout: Layout, first: int, groups_each: int, most_clusters: int | None
+) -> list[tuple[int, int]]:
+    """Cut the groups from `first` on into runs: of so many groups and clusters, or of one group."""
+    runs = []
+    ends = np.array([last for _, last in layout.groups])
+    while first < len(ends):
+        last = min(first + groups_each, len(ends))
+        if most_clusters is not None:
+            most = layout.groups[first][0] + most_clusters
+            last = min(last, max(first + 1, int(np.searchsorted(ends, most, side="right"))))
+        runs.append((first, last))
+        first = last
+    return runs
 
 
 def _whole(counts: NDArray[np.int64], most: int) -> list[tuple[int, int]]:

@@ -62,6 +62,11 @@ class Wanted:
     square: NDArray[np.float64] | None = None
     by_products: bool = False
 
+    @property
+    def sends_distances(self) -> bool:
+        """Whether tasks send distances back, and not lists of few, nor nothing."""
+        return self.n_neighbors is None and self.square is None
+
 
 def reduce_strip(given: tuple[Points, Wanted], strip: Strip) -> tuple[Strip, Found]:
     """Reduce the distances of a strip's owners to the clusters of its groups.

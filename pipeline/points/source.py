@@ -36,6 +36,9 @@ __all__ = ["PointSource"]
 
 _STRIPS_A_THREAD = 4
 
+_MOST_DISTANCES = 2**20
+"""That a task sends back, 8 MB, which it holds twice while it puts them together."""
+
 _MEANS = ("average", "weighted")
 """Methods whose distances are means, in which the roundings of single ones do not matter."""
 
@@ -171,6 +174,7 @@ class PointSource:
             owners,
             n_wanted=_STRIPS_A_THREAD * self._executor.threads,
             across=wanted.n_neighbors is None,
+            most_distances=_MOST_DISTANCES if wanted.sends_distances else None,
         )
         total = sum(strip.work for strip in strips)
         parts: dict[int, dict[int, NDArray[np.float64]]] = {}

@@ -109,11 +109,21 @@ def test_cuts_hold_every_pair_of_clusters_once(n, n_merges, edge):
 
     upper = cluster_of[:, None] <= np.arange(m)
     np.testing.assert_array_equal(seen(cut_strips(layout))[upper], 1)
+    for most in (1, 40, 300):
+        strips = cut_strips(layout, most_distances=most)
+        np.testing.assert_array_equal(seen(strips)[upper], 1)
+        for strip in strips:
+            first, last = layout.groups[strip.first_group][0], layout.groups[strip.last_group][1]
+            is_few = len(strip.owners) * (last - first) <= most
+            assert is_few or strip.part is not None or strip.first_group == strip.last_group
     owners = np.random.default_rng(0).permutation(m)[: m // 2 + 1]
     of_owners = np.isin(cluster_of, owners)
     for n_wanted in (1, 4, 50):
-        for across in (False, True):
-            times = seen(cut_strips(layout, owners, n_wanted=n_wanted, across=across))
+        for across, most in ((False, None), (True, None), (True, 40)):
+            strips = cut_strips(
+                layout, owners, n_wanted=n_wanted, across=across, most_distances=most
+            )
+            times = seen(strips)
             assert (times[of_owners] == 1).all()
             assert (times[~of_owners] == 0).all()
 

@@ -262,6 +262,38 @@ def test_every_executor_gives_the_same_bits(client, name):
             np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.parametrize("method", ["average", "complete"])
+def test_tasks_that_share_no_memory_send_few_distances_each(monkeypatch, method):
+    n, k = 900, 110  # so many features that means are made of products
+    sent = []
+
+    class Elsewhere(ThreadsExecutor):
+        in_process = False
+
+        def map(self, *args, **kwargs):
+            for strip, found in super().map(*args, **kwargs):
+                sent.append(found.size)
+                yield strip, found
+
+    monkeypatch.setattr(EuclideanPoints, "edge", 64)
+    given, clusters = given_of(normal(n, k)), some_clusters(n, method, n_merges=300)
+    owners = np.flatnonzero(clusters.live)[:200]
+    answers, largest = [], []
+    for most in (2**20, 64 * 64):
+        monkeypatch.setattr("clustergrid.pipeline.points.source._MOST_DISTANCES", most)
+        there = source_of(given, Elsewhere(2))
+        square = there.square(clusters, method, ignore)
+        answers.append((square, there.rows(clusters, method, owners, ignore)))
+        largest.append(max(sent))
+        sent.clear()
+    assert largest[0] > 4 * 64 * 64
+    assert largest[1] <= 64 * 64
+    answers.append((source_of(given).square(clusters, method, ignore), answers[0][1]))
+    for square, rows in answers[1:]:
+        np.testing.assert_array_equal(square, answers[0][0])
+        np.testing.assert_array_equal(rows, answers[0][1])
+
+
 @pytest.mark.slow
 def test_worker_processes_read_the_rows_themselves(worker_process):
     _, given = case("euclidean", 1500, 5)
