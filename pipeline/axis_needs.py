@@ -342,7 +342,7 @@ class AxisNeeds:
     def tile_tree_footprint(self, tile_edge: int, used_bytes: int) -> Footprint:
         """Of a tree of tiles that uses so much beside these, where they are in memory."""
         held = self.work.distances_bytes(tile_edge) + used_bytes
-        return self.ground.footprint(held_bytes=held, task_bytes=0)
+        return self.tile_ground.footprint(held_bytes=held, task_bytes=0)
 
     @property
     def least_worker_bytes(self) -> int:

@@ -442,6 +442,20 @@ def test_what_a_refusal_says_is_enough_whatever_the_metric(n, k, memory, cores, 
     assert planned(error.needed_bytes).peak_memory_bytes <= error.needed_bytes
 
 
+@pytest.mark.parametrize("memory", [3 * 10**9, 32 * 10**8])
+def test_a_tree_of_tiles_has_what_ranks_in_memory_leave(memory):
+    def tree(metric):
+        resources = Resources(memory_bytes=memory, threads=2)
+        way = {"in_memory": True, "ingest": False}
+        found = plan_run(only_rows(metric, engine="tiles"), (20_000, 500), 8, resources, **way)
+        assert found.peak_memory_bytes <= memory
+        return found.tree(0)
+
+    ranks, values = tree("spearman"), tree("correlation")
+    assert ranks.tree_bytes == values.tree_bytes - 20_000 * 500 * 4
+    assert ranks.peak_memory_bytes == values.peak_memory_bytes == memory
+
+
 def test_ranks_that_a_tree_is_made_of_are_gone_afterwards():
     resources = Resources(memory_bytes=16 * 10**9, threads=2, worker_processes=2)
     way = {"in_memory": False, "ingest": True}
