@@ -22,7 +22,7 @@ from clustergrid.pipeline.planning import Plan, parse_bytes, plan_run
 from clustergrid.pipeline.precomputed import given_distances, stored_distances
 from clustergrid.pipeline.prospect import CLUSTER_NOTE, look_at
 from clustergrid.pipeline.resources import DescribedCluster
-from clustergrid.pipeline.run_plan import check_scratch, check_store, existing_folder
+from clustergrid.pipeline.run_plan import check_scratch, check_store, existing_folder, refuse_unseen
 from clustergrid.pipeline.spec import AxisSpec, RunSpec, distance_dtype
 from clustergrid.pipeline.square import PRECOMPUTED, is_precomputed
 from clustergrid.pipeline.tree_engine import check_engine
@@ -293,6 +293,9 @@ def plan(
         It would not fit the memory; the message says what would do.
     DiskSpaceError
         It would not fit the file system of the store; so does this message.
+    DataValueError
+        Rows or ranks would be at rest where the client's workers cannot read them: they are on
+        other machines, and there is no store.
 
     Examples
     --------
@@ -354,6 +357,8 @@ def plan(
     if folder is not None:
         check_store(folder, planned)
         folder = existing_folder(folder)
-    elif store is None and cluster is None and planned.peak_disk_bytes:
-        check_scratch(planned)
+    elif store is None and cluster is None:
+        refuse_unseen(planned)
+        if planned.peak_disk_bytes:
+            check_scratch(planned)
     return replace(calibrated(planned, folder, available_cores()), notes=tuple(notes))

@@ -23,7 +23,9 @@ from clustergrid.pipeline.records import bytes_of_records
 from clustergrid.pipeline.refusal import refuse_too_little_disk
 from clustergrid.pipeline.request import ClusterChoice, RunRequest
 from clustergrid.pipeline.resources import Resources
+from clustergrid.pipeline.sizes import format_bytes
 from clustergrid.pipeline.spec import AXIS_NAMES, RunSpec, distance_dtype
+from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.identity import chunks_in_place, matrix_source
 from clustergrid.storage.sparse import as_sparse
 
@@ -42,6 +44,7 @@ __all__ = [
     "is_small",
     "plan_of",
     "planned_matrix",
+    "refuse_unseen",
     "starting_resources",
 ]
 
@@ -280,6 +283,25 @@ def check_scratch(plan: Plan) -> None:
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
     refuse_too_little_disk(plan, free_bytes=free, kept_bytes={}, path=folder)
+
+
+def refuse_unseen(plan: Plan) -> None:
+    """Refuse a plan without a store whose rows or ranks are at rest where workers cannot read them.
+
+    Raises
+    ------
+    DataValueError
+        Workers are on other machines, which do not see a temporary directory of this one.
+    """
+    if not plan.resources.elsewhere:
+        return
+    for stage in plan.stages:
+        if stage.rows_at_rest or (stage.name.startswith("ranks-") and stage.scratch_bytes):
+            raise DataValueError(
+                f"the stage {stage.name} puts {format_bytes(stage.scratch_bytes)} into a temporary "
+                f"directory of this machine, {tempfile.gettempdir()}, and there are workers on "
+                "others: give store= a directory that the workers see"
+            )
 
 
 def _kept_bytes(matrix: Path, arrays: Path) -> dict[str, int]:

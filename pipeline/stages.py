@@ -60,7 +60,7 @@ from clustergrid.pipeline.precomputed import (
 from clustergrid.pipeline.records import Records
 from clustergrid.pipeline.row_distances import RowDistances
 from clustergrid.pipeline.row_trees import resumable, tree_from_rows
-from clustergrid.pipeline.run_plan import check_scratch, planned_matrix
+from clustergrid.pipeline.run_plan import check_scratch, planned_matrix, refuse_unseen
 from clustergrid.pipeline.spec import (
     AXIS_NAMES,
     AxisSpec,
@@ -441,8 +441,10 @@ class Stages(BoundMatrix):
         )
         is_copied_now = self.is_copied and "source" not in self.__dict__
         rests = spec.found_metric.ranks or any(stage.rows_at_rest for stage in planned.stages)
-        if self.store is None and (is_copied_now or rests):
-            check_scratch(planned)
+        if self.store is None:
+            refuse_unseen(planned)
+            if is_copied_now or rests:
+                check_scratch(planned)
         return planned
 
     def _about(self, axis: int, metric: Metric) -> DistanceDescription:

@@ -28,6 +28,7 @@ from clustergrid.pipeline.run import run
 from clustergrid.pipeline.run_plan import check_room, existing_folder, is_small, starting_resources
 from clustergrid.pipeline.sizes import format_bytes
 from clustergrid.pipeline.spec import AxisSpec, RunSpec
+from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.rechunk import plan_copy
 from clustergrid.storage.rundir import RunDirectory
 
@@ -255,6 +256,46 @@ def test_a_lazy_matrix_is_read_from_its_copy_and_that_needs_room(monkeypatch):
         plan(large, memory="8GB", col_cluster=False)
     with pytest.raises(DiskSpaceError):
         linkage(large, memory="8GB")
+
+
+@pytest.fixture
+def elsewhere(scheduler, monkeypatch):
+    """A client whose workers count as workers of other machines."""
+    monkeypatch.setattr("clustergrid.pipeline.execution._own_addresses", set)
+    with Client(scheduler, set_as_default=False) as client:
+        yield client
+
+
+def unreadable(shape):
+    def read(block):
+        raise AssertionError("values were read")
+
+    zeros = dask.array.zeros(shape, chunks=(4_000, shape[1]))
+    return xr.DataArray(zeros.map_blocks(read, dtype=float), dims=("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("metric", "memory", "stage"),
+    [("euclidean", "3GB", "linkage-row"), ("spearman", "40GB", "ranks-row")],
+)
+def test_what_workers_elsewhere_could_not_read_is_refused(
+    elsewhere, tmp_path, monkeypatch, metric, memory, stage
+):
+    matrix = unreadable((60_000, 4000))
+    given = {"metric": metric, "memory": memory, "client": elsewhere, "engine": "data"}
+    message = f"the stage {stage} puts .* into a temporary directory .* give store= a directory"
+    with pytest.raises(DataValueError, match=message):
+        linkage(matrix, **given)
+    with pytest.raises(DataValueError, match=message):
+        plan(matrix, col_cluster=False, **given)
+    give_room(monkeypatch, 10**12)
+    found = plan(matrix, col_cluster=False, store=tmp_path / "seen", **given)
+    assert found.resources.elsewhere
+    assert found.peak_disk_bytes > found.disk_bytes
+    monkeypatch.undo()
+    # Workers of this machine see its temporary directories.
+    give_room(monkeypatch, 10**12)
+    assert not plan(matrix, col_cluster=False, **given).resources.elsewhere
 
 
 def test_a_matrix_stored_by_columns_needs_room_for_two_copies(tmp_path, monkeypatch):
