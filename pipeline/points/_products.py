@@ -32,22 +32,26 @@ class ProductSide(NamedTuple):
         Rows, ``(any, k)``, and which of them the points are, ``(l,)``.
     centre
         ``(k,)``.
-    centred, lengths
-        The points about the centre, ``(l, k)``, and their squared lengths, ``(l,)``.
+    centred
+        The points about the centre, ``(l, k)``; None: they are put there whenever they are wanted.
+    lengths
+        Their squared lengths, ``(l,)``.
     """
 
     rows: NDArray[Any]
     places: NDArray[np.int64]
     centre: NDArray[np.float64]
-    centred: NDArray[np.float64]
+    centred: NDArray[np.float64] | None
     lengths: NDArray[np.float64]
 
     @classmethod
-    def of(cls, rows: NDArray[Any], places: NDArray[np.int64]) -> ProductSide:
-        """Put some rows about their mean."""
+    def of(
+        cls, rows: NDArray[Any], places: NDArray[np.int64], *, keeps: bool = True
+    ) -> ProductSide:
+        """Put some rows about their mean, and keep them there or not."""
         centre = rows[places].mean(axis=0, dtype=np.float64)
         centred, lengths = _about(rows, places, centre)
-        return cls(rows, places, centre, centred, lengths)
+        return cls(rows, places, centre, centred if keeps else None, lengths)
 
     def squares_to(
         self, rows: NDArray[Any], places: NDArray[np.int64]
@@ -62,7 +66,10 @@ class ProductSide(NamedTuple):
             How many did.
         """
         centred, lengths = _about(rows, places, self.centre)
-        squares = np.matmul(centred, self.centred.T)
+        own = self.centred
+        if own is None:
+            own, _ = _about(self.rows, self.places, self.centre)
+        squares = np.matmul(centred, own.T)
         return squares, _make_squares(squares, self.lengths, lengths)
 
 

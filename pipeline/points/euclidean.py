@@ -272,7 +272,9 @@ class EuclideanPoints:
             few[: len(points)] = held.rows[held.where(places)]
             return _Left(rows=few)
         if by_products and k >= _PRODUCT_FEATURES:
-            return _Left(product=ProductSide.of(held.rows, held.where(places)))
+            # Rows of an array cost nothing to keep; others would be kept beside copies of them.
+            side = ProductSide.of(held.rows, held.where(places), keeps=self.reader.in_memory)
+            return _Left(product=side)
         return _Left(panels=_panels(held.rows, held.where(places)))
 
     def add(
@@ -325,6 +327,7 @@ class EuclideanPoints:
         held = self.hold(layout.points[members])
         where = held.where(self._places[layout.points[members]])
         bound_operands(held.rows, where, self._centre, self.scale, share, True, left)
+        del held
         starts = np.searchsorted(of, np.arange(len(owners) + 1))
         n_kept = n_neighbors + max(_MORE, n_neighbors // 4)
         bounds = open_lists(len(owners), n_kept)
@@ -348,6 +351,7 @@ class EuclideanPoints:
                 held = window.over(part.start, part.stop)
                 where = held.where(self._places[layout.points[part]])
                 bound_operands(held.rows, where, self._centre, self.scale, share, False, right)
+                del held  # before others are read: two do not fit
                 np.matmul(right[:n], left.T, out=products[:n])
                 add_bounds(products[:n], layout.weights[part], units[some], form, method, sums)
             # Roundings of both sums, of their terms and of the weights.
@@ -370,7 +374,7 @@ class EuclideanPoints:
                 reach,
             )
         close_lists(bounds, n_kept, len(layout) - 1, 0, len(owners))
-        del held, window
+        del window
         n_bounds = bounds.counts
         is_bound = np.arange(bounds.ids.shape[1]) < n_bounds[:, None]
         totals = np.empty(int(n_bounds.sum()))

@@ -71,9 +71,12 @@ class Window:
         self._held: Any = None
 
     def over(self, start: int, stop: int) -> Any:
-        """Return what holds the members from `start` to `stop`; ranges have to ascend."""
+        """Return what holds the members from `start` to `stop`; ranges have to ascend.
+
+        Callers forget what they were given before they ask for more: two do not fit.
+        """
         if stop > self._stop:
-            self._held = None  # two do not fit
+            self._held = None
             self._stop = max(stop, min(start + self._points.window, self._last))
             self._held = self._points.hold(self._layout.points[start : self._stop])
         return self._held

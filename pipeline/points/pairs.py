@@ -94,6 +94,7 @@ class Pairs:
             of_part = np.empty(len(part.numbers))
             given.add(part.first, part.second, of_part, run)
             found[part.numbers] = of_part
+            del rows, given  # before others are read: two do not fit
             yield
         join_parts_of_pairs(found, parts.pairs, method, totals)
 

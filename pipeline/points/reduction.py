@@ -154,6 +154,7 @@ def _totals_by_group(
                     wanted.method,
                     part,
                 )
+            del right  # before others are read: two do not fit
             if part is not totals:
                 totals = join_parts([totals, part], wanted.method)
         yield first, totals

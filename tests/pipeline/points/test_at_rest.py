@@ -1,6 +1,7 @@
 """Rows at rest give the bits that rows in memory give, whatever tasks may hold of them."""
 
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -91,6 +92,38 @@ def test_products_of_many_features_have_the_same_bits(small_windows, tmp_path):
     here, rest = both_of(given_of(normal(n, 150)), tmp_path)
     clusters = some_clusters(n, "average", n_merges=100)
     assert_same_answers(here, rest, clusters, "average")
+
+
+@pytest.mark.parametrize("name", ["euclidean", "cityblock"])
+def test_rows_are_forgotten_before_others_are_read(small_windows, monkeypatch, tmp_path, name):
+    monkeypatch.setattr(row_reader, "CHUNK_VALUES", 6400)
+    n = 600
+    _, given = case(name, n, 100)
+    _, rest = both_of(given, tmp_path)
+    clusters = some_clusters(n, "average", n_merges=300)
+    slots = np.flatnonzero(clusters.live)
+    windows, n_alive = [], []
+    of_window = held.Window.over
+    take = RowsAtRest.take
+
+    def over(window, start, stop):
+        before = window._stop
+        found = of_window(window, start, stop)
+        if window._stop != before:
+            windows.append(weakref.ref(found.rows))
+        return found
+
+    def taken(rows, places):
+        n_alive.append(sum(window() is not None for window in windows))
+        return take(rows, places)
+
+    monkeypatch.setattr(held.Window, "over", over)
+    monkeypatch.setattr(RowsAtRest, "take", taken)
+    rest.square(clusters, "average", ignore)
+    rest.rows(clusters, "average", slots[:3], ignore)
+    rest.nearest_clusters(clusters, "average", 5, slots, ignore)
+    assert len(windows) > 10
+    assert max(n_alive) == 0
 
 
 @pytest.mark.parametrize("method", ["average", "weighted", "complete"])

@@ -71,6 +71,18 @@ def test_single_squares_keep_their_digits(kind):
     np.testing.assert_allclose(squares[far], exact[far], rtol=1e-13, atol=0)
 
 
+@pytest.mark.parametrize("kind", MAKE)
+def test_points_that_are_not_kept_about_their_mean_have_the_same_squares(kind):
+    rows = MAKE[kind](120, K)
+    left, right = np.arange(10, 80), np.arange(120)
+    kept, not_kept = (ProductSide.of(rows, left, keeps=keeps) for keeps in (True, False))
+    assert not_kept.centred is None
+    for one, other in zip(
+        kept.squares_to(rows, right), not_kept.squares_to(rows, right), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("method", ["average", "weighted"])
 def test_a_square_has_the_same_bits_on_any_executor(method):
     values = near_duplicates(300, K)
