@@ -19,6 +19,7 @@ from clustergrid.pipeline.metrics import (
     engine_for,
 )
 from clustergrid.pipeline.rank_plan import rank_matrix
+from clustergrid.pipeline.refusal import rounded_up
 from clustergrid.pipeline.row_tree_plan import RowTreeMemory, way_from_rows
 from clustergrid.pipeline.sparseness import prefers_stored
 from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec
@@ -270,7 +271,8 @@ class AxisNeeds:
         ranks, least = self.ranks, self.least_bytes
         if ranks is None or ranks.in_memory or least <= self.ground.resources.memory_bytes:
             return self
-        resources = replace(self.ground.resources, memory_bytes=least)
+        # As much as a refusal says would do: it may be enough for ranks where the least is not.
+        resources = replace(self.ground.resources, memory_bytes=rounded_up(least))
         return replace(self, ground=replace(self.ground, resources=resources))
 
     @property

@@ -19,6 +19,7 @@ __all__ = [
     "refuse_small_workers",
     "refuse_too_little_disk",
     "refuse_too_little_memory",
+    "rounded_up",
 ]
 
 
@@ -66,7 +67,7 @@ def refuse_too_little_memory(
     stage = max(needed, key=lambda name: needed[name])
     if needed[stage] <= limit:
         return
-    enough = _rounded_up(needed[stage])
+    enough = rounded_up(needed[stage])
     reason = f": {holding[stage]}" if holding.get(stage) else ""
     raise MemoryLimitError(
         f"the stage {stage} needs {format_bytes(enough)}{_with(resources)}, and the run may use "
@@ -100,7 +101,7 @@ def refuse_small_workers(
     stage = max(needed, key=lambda name: needed[name])
     if limit is None or needed[stage] <= limit:
         return
-    enough, threads = _rounded_up(needed[stage]), resources.threads_per_worker
+    enough, threads = rounded_up(needed[stage]), resources.threads_per_worker
     raise MemoryLimitError(
         f"the stage {stage} needs {format_bytes(enough)} in a worker, and there is one of "
         f"{format_bytes(limit)} with {threads} thread{'s' if threads > 1 else ''}. Workers of "
@@ -120,8 +121,8 @@ def _with(resources: Resources) -> str:
 def _others(alternatives: Iterable[Alternative], needed_bytes: int, limit_bytes: int) -> str:
     """List what needs less, and whether it is little enough."""
     told = [
-        f"{other.change} needs {format_bytes(_rounded_up(other.needed_bytes))}"
-        f" ({'that fits' if _rounded_up(other.needed_bytes) <= limit_bytes else 'still too much'})"
+        f"{other.change} needs {format_bytes(rounded_up(other.needed_bytes))}"
+        f" ({'that fits' if rounded_up(other.needed_bytes) <= limit_bytes else 'still too much'})"
         for other in alternatives
         # What saves next to nothing is no alternative.
         if other.needed_bytes < 0.99 * needed_bytes
@@ -129,7 +130,7 @@ def _others(alternatives: Iterable[Alternative], needed_bytes: int, limit_bytes:
     return "; or: " + ", ".join(told) if told else ""
 
 
-def _rounded_up(size: int) -> int:
+def rounded_up(size: int) -> int:
     """Round up to the three digits that a message shows."""
     return round_up(size, 10 ** max(0, len(str(size)) - 3))
 
@@ -165,7 +166,7 @@ def refuse_too_little_disk(
     needed = _most_at_once(still, besides)
     if needed <= free_bytes:
         return
-    enough = _rounded_up(needed)
+    enough = rounded_up(needed)
     largest = max(still, key=lambda name: still[name] + besides[name])
     share = still[largest] + besides[largest]
     raise DiskSpaceError(

@@ -9,7 +9,7 @@ import dask.array
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clustergrid.pipeline import plan
@@ -428,6 +428,10 @@ def test_ranks_stay_in_memory_where_they_are_small_beside_it():
 @given(
     st.integers(2, 60_000), st.integers(1, 60_000), st.integers(10**8, 10**11), threads,
     st.sampled_from(["spearman", "mahalanobis", "cityblock", "nan_spearman"]), ways,
+)  # fmt: skip
+@example(
+    # What is enough with ranks at rest, rounded up, lets them stay in memory.
+    57_207, 8_627, 10**8, 16, "spearman", {"in_memory": False, "ingest": False, "trees": True},
 )  # fmt: skip
 def test_what_a_refusal_says_is_enough_whatever_the_metric(n, k, memory, cores, metric, way):
     def planned(memory_bytes):
