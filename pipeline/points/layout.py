@@ -22,7 +22,7 @@ from clustergrid.storage.grid import round_up, slabs
 
 __all__ = ["PARTS_OF_EDGES", "Layout", "Strip", "cut_strips"]
 
-PARTS_OF_EDGES = 8
+PARTS_OF_EDGES = 4
 """Edges of the points of a part of a large cluster."""
 
 _PANEL = 64

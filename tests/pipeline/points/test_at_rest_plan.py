@@ -4,7 +4,11 @@ import pytest
 
 from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.planning import plan_run
+from clustergrid.pipeline.points.euclidean import EuclideanPoints
+from clustergrid.pipeline.points.held import _LEAST_WINDOW, _WINDOW_VALUES
+from clustergrid.pipeline.points.layout import PARTS_OF_EDGES
 from clustergrid.pipeline.resources import Resources
+from clustergrid.pipeline.row_tree_plan import RowTreeMemory
 from clustergrid.pipeline.spec import AxisSpec, RunSpec
 
 N, K = 200_000, 2000
@@ -40,6 +44,17 @@ def test_more_memory_never_leaves_a_smaller_square():
     at_rest = [tree.rows_at_rest for tree in trees]
     assert at_rest == sorted(at_rest, reverse=True)
     assert trees[at_rest.index(False)].limits.most_clusters == N // 8
+
+
+@pytest.mark.parametrize("k", [50, 200, 1000, 2000, 5000, 100_000])
+def test_parts_of_large_clusters_fit_what_a_task_is_reckoned_with(k):
+    edge = EuclideanPoints.edge
+    n_rows = PARTS_OF_EDGES * edge
+    # At the right an edge as it is gathered, and an edge at the left about its mean.
+    there = n_rows + max(_LEAST_WINDOW, _WINDOW_VALUES // k) + 2 * edge
+    memory = RowTreeMemory(n=10**6, k=k, way="points")
+    assert 8 * k * there <= memory.resting.task_bytes
+    assert 8 * k * (n_rows + 2 * edge) <= memory.task_bytes
 
 
 def test_workers_share_rows_at_rest():
