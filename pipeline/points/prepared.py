@@ -42,8 +42,8 @@ __all__ = [
 _SKETCHED = 64
 """Features of a sketch. A tree of cuts is some twelve deep, and cuts the widest features."""
 
-_LEAST_WIDTH = 1e-140
-"""Of the values of a feature: squares of a billionth of it still have all their digits."""
+_LEAST_WIDTH = 1e-152
+"""Of the values of a feature: squares of a hundredth of it still have all their digits."""
 
 
 class ReadOnce:

@@ -208,7 +208,9 @@ class Shelf:
 
     def recorded(self, kept):
         def record(source):
-            return RecordedSource(source, save=self._save, load=self._load, kept=kept)
+            return RecordedSource(
+                source, save=self._save, load=self._load, drop=self._drop, kept=kept
+            )
 
         return record
 
@@ -221,6 +223,9 @@ class Shelf:
 
     def _load(self, number, name):
         return self.answers.get((number, name))
+
+    def _drop(self, number):
+        raise AssertionError(f"answer {number} was dropped: the same source asked something else")
 
 
 def normal(n, k, seed=0):

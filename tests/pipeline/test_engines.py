@@ -33,7 +33,17 @@ def test_heights_and_clades_are_scipys(case, kind):
 # Which of equals are merged first may change heights further up: every merge is checked as it is.
 @pytest.mark.parametrize("kind", TIED)
 def test_every_merge_among_ties_is_a_minimum(case, kind):
-    for n in (2, 3, 40, 130):
+    assert_minima(case, kind, (2, 3, 40))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", TIED)
+def test_every_merge_among_more_ties_is_a_minimum(case, kind):
+    assert_minima(case, kind, (130, 300))
+
+
+def assert_minima(case, kind, numbers):
+    for n in numbers:
         points = TIED[kind](np.random.default_rng(n), n)
         condensed = scipy_pdist(points)
         Z = case.tree(points)
@@ -43,6 +53,7 @@ def test_every_merge_among_ties_is_a_minimum(case, kind):
             assert_scipys(Z, condensed, "single", untied=False, same_distances=same)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", UNTIED)
 def test_order_of_rows_does_not_matter(case, kind):
     points = KINDS[kind](np.random.default_rng(1), 150)
