@@ -133,6 +133,7 @@ def bits_of_limits(case):
     return case.source == "summaries" or (case.method in ("single", "complete") and not is_lopsided)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_no_two_distances_are_equal(name):
     case = case_of(name)
@@ -165,13 +166,6 @@ HYPOTHESIS = {
     "derandomize": True,
     "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 }
-
-
-@pytest.mark.parametrize("name", FEW)
-@settings(max_examples=2, **HYPOTHESIS)
-@given(asked=st.builds(Asked, **ANYHOW), other=st.builds(Asked, **ANYHOW))
-def test_any_lists_memory_threads_and_edges(name, asked, other):
-    assert_any_gives_the_tree(name, asked, other)
 
 
 @pytest.mark.slow
@@ -324,6 +318,7 @@ def hard_case(kind, method, metric, n):
     return RowCase(method=method, metric=metric, values=values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "metric"), BY)
 @pytest.mark.parametrize("kind", HARD)
 def test_hard_data_in_the_least_memory(kind, method, metric):
