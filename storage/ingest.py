@@ -25,7 +25,7 @@ from clustergrid.storage.grid import slabs
 from clustergrid.storage.identity import RECORD, labels_along, stored_record
 from clustergrid.storage.labels import write_labels
 from clustergrid.storage.manifest import Manifest, chunk_entry, chunk_file, metadata_entry
-from clustergrid.storage.readers.base import Stream
+from clustergrid.storage.readers.base import Stream, working_dtype
 from clustergrid.storage.readers.chunking import storage_chunks
 from clustergrid.storage.readers.labels import dimension_names, plain_labels
 from clustergrid.storage.readers.lazy import lazy_blocks, zarr_arrays_read
@@ -139,10 +139,11 @@ def ingest_stream(
         A part of the input cannot be read, or there are no rows.
     """
     # The number of rows is not known before the end: the array grows, a row of chunks at a time.
-    chunks = storage_chunks((2**40, stream.n_columns), stream.dtype.itemsize)
+    dtype = working_dtype(stream.dtype)
+    chunks = storage_chunks((2**40, stream.n_columns), dtype.itemsize)
     names = (stream.row_name, getattr(stream.column_labels, "name", None))
     target = _Target(store, path, dimension_names(*names, stream.dims), manifest)
-    target.create((0, stream.n_columns), stream.dtype, chunks, name=stream.name)
+    target.create((0, stream.n_columns), dtype, chunks, name=stream.name)
     writer = _RowWriter(target, progress)
     labels: list[pd.Index] = []
     for index, block in stream.blocks():

@@ -18,7 +18,7 @@ import xarray
 
 from clustergrid.storage.condensed import CondensedDistances
 from clustergrid.storage.errors import DataTypeError, DataValueError
-from clustergrid.storage.readers.base import RowBlock, Stream
+from clustergrid.storage.readers.base import RowBlock, Stream, working_dtype
 from clustergrid.storage.readers.chunking import SMALL_BYTES, SMALL_SPARSE_BYTES, block_rows
 from clustergrid.storage.readers.frame import check_number_dtype, frame_values
 from clustergrid.storage.readers.labels import plain_labels
@@ -355,9 +355,8 @@ def _pivot(data: Any, pivot_kws: Mapping[str, Any]) -> pd.DataFrame:
 
 def _finish(matrix: xarray.DataArray) -> xarray.DataArray:
     """Widen half floats and turn foreign byte orders, which nothing downstream knows."""
-    if matrix.dtype == np.float16:
-        return matrix.astype(np.float32)
-    return matrix if matrix.dtype.isnative else matrix.astype(matrix.dtype.newbyteorder("="))
+    dtype = working_dtype(matrix.dtype)
+    return matrix if matrix.dtype == dtype else matrix.astype(dtype)
 
 
 def _check_shape(shape: tuple[Any, ...], what: str) -> None:

@@ -27,6 +27,7 @@ __all__ = [
 
 MAX_NAMED = 5
 """How many rows or columns an error names."""
+_MOST_LABEL_CHARACTERS = 200
 
 
 def is_table(data: object) -> bool:
@@ -167,15 +168,25 @@ def index_label(index: pd.Index) -> Hashable:
 
 
 def index_tick_labels(index: pd.Index) -> Sequence[Any]:
-    """Labels of an index as tick labels; the levels of a MultiIndex are joined by hyphens."""
+    """Labels of an index as tick labels; the levels of a MultiIndex are joined by hyphens.
+
+    A label of more than 200 characters is shortened: a figure would be as wide as the longest.
+    """
     if isinstance(index, pd.MultiIndex):
-        return [drawable("-".join(_text(level) for level in entry)) for entry in index]
+        return [_shown("-".join(_text(level) for level in entry)) for entry in index]
     labels = index.to_numpy()
     text = [label for label in labels if isinstance(label, str)]
+    longest = max(map(len, text), default=0)
     # One look at all of them: there may be millions, and next to none is odd.
-    if drawable(together := "".join(text)) == together:
+    if longest <= _MOST_LABEL_CHARACTERS and drawable(together := "".join(text)) == together:
         return labels  # type: ignore[return-value]
-    return [drawable(label) if isinstance(label, str) else label for label in labels]
+    return [_shown(label) if isinstance(label, str) else label for label in labels]
+
+
+def _shown(label: str) -> str:
+    if len(label) > _MOST_LABEL_CHARACTERS:
+        label = f"{label[: _MOST_LABEL_CHARACTERS - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return drawable(label)
 
 
 def _text(value: object) -> str:

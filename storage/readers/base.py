@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-__all__ = ["BlockReader", "RandomAccess", "RowBlock", "Stream"]
+__all__ = ["BlockReader", "RandomAccess", "RowBlock", "Stream", "working_dtype"]
 
 RowBlock = tuple[pd.Index | None, np.ndarray]
 """Labels of some consecutive rows, where the format has labels, and their values."""
@@ -97,3 +97,14 @@ class Stream:
     dims: tuple[str, str] = ("row", "column")
     name: str | None = None
     compressed: Any = None
+
+
+def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Type that values of a file's type are opened and kept as: nothing later knows all of them.
+
+    Examples
+    --------
+    >>> working_dtype(np.dtype("float16")), working_dtype(np.dtype(">i4")).isnative
+    (dtype('float32'), True)
+    """
+    return np.dtype(np.float32) if dtype == np.float16 else dtype.newbyteorder("=")

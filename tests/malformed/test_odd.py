@@ -48,7 +48,9 @@ def test_clustered(case, folder, capfd):
     main(["run", case.input, "-o", "run", "--figsize", "3", "3", "--dpi", "40", *case.options])
     out, err = capfd.readouterr()
     assert out.startswith("finished in")
-    assert ("clustergrid: warning" in err) == bool(case.warns), err
+    # A long label leaves no room in so small a figure, which matplotlib says.
+    warnings_told = err.count("clustergrid: warning") - err.count("Tight layout not applied")
+    assert bool(warnings_told) == bool(case.warns), err
     assert read_status(Path("run")).state == "finished"
     order = Path("run/order_row.txt").read_text(encoding="utf-8").splitlines()
     assert len(order) == len(case.rows)

@@ -230,3 +230,14 @@ def test_streams_of_any_blocks(tmp_path_factory, lengths, rows):
     np.testing.assert_array_equal(found.to_numpy(), values)
     assert found["gene"].to_numpy().tolist() == labels.tolist()
     assert stored_record(store)["input"] == {"a": 1}
+
+
+@pytest.mark.parametrize("dtype", ["float16", ">f8"])
+def test_a_stream_is_kept_as_it_will_be_opened(tmp_path, dtype):
+    """Else the copy would be taken for one that needs another copy."""
+    values = np.arange(6, dtype=dtype).reshape(2, 3)
+    stream = Stream(blocks=lambda: iter([(None, values)]), n_columns=3, dtype=values.dtype)
+    source = ingest_stream(stream, tmp_path / "a.zarr")
+    matrix = open_matrix(tmp_path / "a.zarr")
+    assert source.dtype == matrix.dtype == {"float16": np.float32}.get(dtype, np.float64)
+    np.testing.assert_array_equal(matrix.to_numpy(), values)

@@ -204,3 +204,11 @@ def test_global_layout_settings_do_not_move_the_color_bar(table: pd.DataFrame) -
             g = clustermap(table)
             g.figure.canvas.draw()
             np.testing.assert_allclose(g.ax_cbar.get_position().bounds, CBAR)
+
+
+def test_a_label_as_long_as_a_book_is_shortened(table: pd.DataFrame) -> None:
+    longest = "g" * 100_000
+    g = clustermap(table.iloc[:3].set_axis(["a", longest, "c"]), yticklabels=1, figsize=(40, 5))
+    texts = {text.get_text() for text in g.ax_heatmap.get_yticklabels()}
+    assert texts == {"a", "c", "g" * 199 + "…"}
+    assert longest in g.data2d.index
