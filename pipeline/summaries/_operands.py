@@ -66,6 +66,9 @@ _WORD = 8
 
 _TINY = 1e-30
 
+_LOST = 2.01
+"""Shares of the norms that a product may be too low by: taken from them, and lost in it."""
+
 _MOVES = 1e-22
 """Share of the squared ways to a mean that their roundings may add."""
 
@@ -257,17 +260,21 @@ def guess_reach(
         ``(at most w,) int64``: places, and their operands.
     least
         ``(clusters, rank) float32``: ascending, the least T so far within which clusters of the
-        sample are, to which these are added; at first `EVERYTHING`.
+        sample are, whatever was rounded, to which these are added; at first `EVERYTHING`.
     guesses
         ``(clusters,)``: how far that is.
     """
     found = np.empty(TOGETHER + AT_ONCE, np.int64)
     marks = np.empty(TOGETHER, np.uint8)
     rank = least.shape[1]
+    k = summaries.rows.shape[1]
+    # Of tight clusters this is more than how far their members are apart, and they would be at 0.
+    lost = np.float32(_LOST * _share_of_roundings(k))
     for q in range(len(products)):
         p = first_list + q
         row = least[p]
         inverse = left.inverses[p]
+        norm = left.values[p, k + 1]
         own = first_place + q
         for start in range(0, len(sample), TOGETHER):
             part = slice(start, start + TOGETHER)
@@ -286,7 +293,8 @@ def guess_reach(
             for at in range(count):
                 j = found[at]
                 if sample[j] != own:
-                    _insert(row, products[q, j] / (inverse + right.inverses[j]))
+                    most_apart = products[q, j] + lost * (norm + right.values[j, k])
+                    _insert(row, most_apart / (inverse + right.inverses[j]))
         most = max(np.float64(row[rank - 1]), 0.0)
         if summaries.is_ward:
             guesses[p] = summaries.factor * (np.sqrt(2.0 * most) / scale)

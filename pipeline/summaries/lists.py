@@ -151,14 +151,16 @@ def near_lists(
     guesses = m >= _GUESSED_FROM * n_neighbors
     lists = listed(compared, rows, may_guess=guesses, pause=pause)
     places = np.flatnonzero(lists.counts[rows] < min(n_neighbors, m - 1))
-    if len(places):  # a guess was too low for them
+    # A guess was too low for them. There is room for half as many lists as all beside these.
+    for part in slabs(len(places), max(1, n_lists // 2)):
+        some = places[part]
         remade = listed(
-            compared.reordered(np.append(places, np.delete(np.arange(m), places))),
-            np.arange(len(places)),
+            compared.reordered(np.append(some, np.delete(np.arange(m), some))),
+            np.arange(len(some)),
             may_guess=False,
             pause=lambda _: pause(1.0),
         )
-        replace_lists(lists, rows[places], remade)
+        replace_lists(lists, rows[some], remade)
     _over_lists(partial(close_lists, lists, n_neighbors, m - 1), n_lists, threads)
     return lists
 

@@ -140,6 +140,45 @@ def test_lists_are_the_nearest_by_distance_and_slot(monkeypatch, kind, method, e
                 assert lists.tau[row] == reach
 
 
+def remade_lists(monkeypatch, points, method):
+    """The K nearest of points, and how many lists were begun at a time."""
+    begun = []
+    listed = summary_lists._listed
+
+    def counted(compared, rows, **options):
+        begun.append(len(rows))
+        return listed(compared, rows, **options)
+
+    monkeypatch.setattr(summary_lists, "_listed", counted)
+    clusters = open_clusters(np.ones(len(points), np.int64), method)
+    return source_of(points, method).nearest_points(clusters, method, 7, no_pause), begun
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_guesses_know_of_roundings_that_are_larger_than_distances(monkeypatch, method):
+    # Tight clusters far from one another, a few of them in a range.
+    rng = np.random.default_rng(11)
+    centres = rng.normal(size=(20, 8))
+    points = centres[rng.integers(0, 20, 3000)] + 1e-4 * rng.normal(size=(3000, 8))
+    lists, begun = remade_lists(monkeypatch, points, method)
+    assert begun[0] == 3000
+    assert sum(begun[1:]) < 30
+    distances = np.sort(square_of(points, method), axis=1)[:, 1:8]
+    np.testing.assert_allclose(np.sort(lists.bounds[:, :7]), distances, rtol=1e-10)
+
+
+def test_lists_are_remade_for_half_of_the_points_at_a_time(monkeypatch):
+    def too_low(self, n_neighbors):
+        return np.zeros(len(self.slots))
+
+    monkeypatch.setattr(summary_lists._Left, "guesses", too_low)
+    points = np.random.default_rng(12).normal(size=(401, 3))
+    lists, begun = remade_lists(monkeypatch, points, "average")
+    assert begun == [401, 200, 200, 1]
+    distances = np.sort(square_of(points, "average"), axis=1)[:, 1:8]
+    np.testing.assert_allclose(np.sort(lists.bounds[:, :7]), distances, rtol=1e-10)
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("buffered", [2**19, 2 * 16 * 64])  # the last: full after every product
 def test_lists_of_points_at_equal_distances(monkeypatch, method, buffered):
