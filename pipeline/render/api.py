@@ -11,6 +11,8 @@ from clustergrid.pipeline.render.layout import Ratio
 
 __all__ = ["clustermap"]
 
+DEFAULT_FIGSIZE = (10, 10)
+
 
 def clustermap(
     data: Any,
@@ -20,7 +22,7 @@ def clustermap(
     metric: str | Callable[..., float] = "euclidean",
     z_score: int | None = None,
     standard_scale: int | None = None,
-    figsize: tuple[float, float] | None = (10, 10),
+    figsize: tuple[float, float] | None = DEFAULT_FIGSIZE,
     cbar_kws: Mapping[str, Any] | None = None,
     row_cluster: bool = True,
     col_cluster: bool = True,
@@ -49,6 +51,13 @@ def clustermap(
     engine: str | None = None,
     row_engine: str | None = None,
     col_engine: str | None = None,
+    row_annotations: Any = None,
+    col_annotations: Any = None,
+    annotation_palettes: Mapping[str, Any] | None = None,
+    annotation_legend: bool = True,
+    row_mark: Any = None,
+    col_mark: Any = None,
+    figure: Any = None,
     **kwargs: Any,
 ) -> ClusterGrid:
     """Draw a matrix as a heatmap with its rows and columns clustered.
@@ -121,9 +130,28 @@ def clustermap(
         method and the size.
     row_engine, col_engine
         An engine for one axis only; `engine` otherwise.
+    row_annotations, col_annotations
+        What is known of the rows, the columns: a Series, a DataFrame (a strip a column), or titles
+        mapped to values, to `Strip`, or to tracks: `Bars`, `Points`, `Boxes`. Categories, booleans,
+        numbers and dates become strips with colours and legends of their own. Series and DataFrames
+        are matched with the data by index; what has no value is hatched. Where a pixel holds many
+        rows, categories show the most frequent (of equally frequent ones the first in the legend),
+        numbers, bars and points their mean, and boxes all values.
+    annotation_palettes
+        Colours by title: of categories a mapping, a list or a colormap; of numbers a colormap.
+    annotation_legend
+        Whether annotations get legends, to the right of the figure, which grows.
+    row_mark, col_mark
+        Rows and columns to name in place of tick labels, with lines that lead to them: labels,
+        positions (where labels are no integers), or a bool for each.
+    figure
+        A matplotlib Figure or SubFigure to draw into, in place of a new one; `figsize` is then its
+        own, legends take their room from the body, and `savefig` saves the whole page.
     **kwargs
         For the heatmap: vmin, vmax, cmap, center, robust, annot, fmt, annot_kws, linewidths,
-        linecolor, cbar, xticklabels, yticklabels; others go to the artist of the cells.
+        linecolor, cbar, xticklabels, yticklabels, and ``aggregate``: what a pixel shows that holds
+        several cells, their ``"mean"``, ``"min"``, ``"max"``, ``"median"`` or, with its sign, the
+        one of largest magnitude (``"max_abs"``). Others go to the artist of the cells.
 
     Returns
     -------
@@ -155,13 +183,21 @@ def clustermap(
         pivot_kws=pivot_kws,
         z_score=z_score,
         standard_scale=standard_scale,
-        figsize=figsize,
+        # What nobody gave is no contradiction of a figure that is there.
+        figsize=None if figure is not None and figsize is DEFAULT_FIGSIZE else figsize,
         row_colors=row_colors,
         col_colors=col_colors,
         mask=mask,
         dendrogram_ratio=dendrogram_ratio,
         colors_ratio=colors_ratio,
         cbar_pos=cbar_pos,
+        row_annotations=row_annotations,
+        col_annotations=col_annotations,
+        annotation_palettes=annotation_palettes,
+        annotation_legend=annotation_legend,
+        row_mark=row_mark,
+        col_mark=col_mark,
+        figure=figure,
         dtype=dtype,
         memory=memory,
         store=store,
@@ -193,7 +229,5 @@ def clustermap(
         )
     except BaseException:
         # Half a picture would be shown by the next plt.show(), and kept in memory.
-        import matplotlib.pyplot as plt
-
-        plt.close(grid.figure)
+        grid.discard()
         raise

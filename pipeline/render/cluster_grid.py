@@ -14,11 +14,13 @@ import pandas as pd
 
 from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.render import tables
+from clustergrid.pipeline.render.annotation_panels import AnnotationPanels
 from clustergrid.pipeline.render.body import (
     MESH_CELLS,
     FittedImage,
     draw_mesh,
     fits_pixels,
+    pixel_shape,
     set_cell_limits,
 )
 from clustergrid.pipeline.render.colormaps import get_colormap
@@ -38,6 +40,7 @@ from clustergrid.pipeline.render.heatmap import (
     draw_color_bar,
     refuse_axes,
 )
+from clustergrid.pipeline.render.labels import BodyLabels
 from clustergrid.pipeline.render.layout import (
     DEFAULT_COLORS_RATIO,
     DEFAULT_DENDROGRAM_RATIO,
@@ -46,13 +49,9 @@ from clustergrid.pipeline.render.layout import (
     ratio_pair,
 )
 from clustergrid.pipeline.render.matrix import Metric, open_drawn
+from clustergrid.pipeline.render.slices import Slices
 from clustergrid.pipeline.render.strips import Strips
-from clustergrid.pipeline.render.ticks import (
-    check_tick_labels,
-    choose_ticks,
-    hide_spines,
-    write_tick_labels,
-)
+from clustergrid.pipeline.render.ticks import hide_spines
 from clustergrid.pipeline.spec import AxisSpec, RunSpec
 from clustergrid.pipeline.tree.validity import check_linkage
 
@@ -91,6 +90,10 @@ class ClusterGrid(FigureGrid):
         Proportions of the figure, one number or a (row, column) pair.
     cbar_pos
         ``(left, bottom, width, height)`` of the colour bar; None for no colour bar.
+    row_annotations, col_annotations, annotation_palettes, annotation_legend, row_mark, col_mark
+        What stands beside rows and columns, and which of them are marked, as in `clustermap`.
+    figure
+        A Figure or SubFigure to draw into.
     stages
         Stages that are open already, whose matrix is drawn; `data` may then be None.
     dtype, memory, store, client, progress
@@ -124,6 +127,13 @@ class ClusterGrid(FigureGrid):
         colors_ratio: Ratio = None,
         cbar_pos: Sequence[float] | None = None,
         *,
+        row_annotations: Any = None,
+        col_annotations: Any = None,
+        annotation_palettes: Keywords = None,
+        annotation_legend: bool = True,
+        row_mark: Any = None,
+        col_mark: Any = None,
+        figure: Any = None,
         stages: Stages | None = None,
         dtype: Any = None,
         memory: Any = None,
@@ -156,16 +166,29 @@ class ClusterGrid(FigureGrid):
         )
         trees = ratio_pair(dendrogram_ratio, DEFAULT_DENDROGRAM_RATIO, "dendrogram_ratio")
         strips = ratio_pair(colors_ratio, DEFAULT_COLORS_RATIO, "colors_ratio")
+        self._labels = BodyLabels(self._matrix, row_mark, col_mark)
+        self._panels = AnnotationPanels(
+            row_annotations, col_annotations, annotation_palettes, annotation_legend, self._matrix
+        )
+        widths = self.dim_ratios(self.row_colors, trees[ROWS], strips[ROWS])
+        heights = self.dim_ratios(self.col_colors, trees[COLUMNS], strips[COLUMNS])
         super().__init__(
             figsize=figsize,
-            width_ratios=self.dim_ratios(self.row_colors, trees[ROWS], strips[ROWS]),
-            height_ratios=self.dim_ratios(self.col_colors, trees[COLUMNS], strips[COLUMNS]),
+            widths=self._panels.between(ROWS, widths, strips[ROWS]),
+            heights=self._panels.between(COLUMNS, heights, strips[COLUMNS]),
             cbar_pos=cbar_pos,
+            figure=figure,
         )
         self.dendrogram_row: DendrogramPlotter | None = None
         self.dendrogram_col: DendrogramPlotter | None = None
         self._orders: tuple[np.ndarray, np.ndarray] | None = None
         self._cached: dict[str, Any] = {}
+
+    @property
+    def _slices(self) -> tuple[Slices, Slices]:
+        """Where the leaves of rows and columns stand."""
+        n_rows, n_columns = self._matrix.shape
+        return Slices.whole(n_rows), Slices.whole(n_columns)
 
     @property
     def stages(self) -> Stages:
@@ -284,9 +307,9 @@ class ClusterGrid(FigureGrid):
             annotation_values(options.annot, self._matrix.shape)
         if options.cmap is not None:
             get_colormap(options.cmap)
-        n_rows, n_columns = self._matrix.shape
-        check_tick_labels(options.yticklabels, n_rows, "yticklabels")
-        check_tick_labels(options.xticklabels, n_columns, "xticklabels")
+        body = pixel_shape(self.ax_heatmap, self._matrix.shape, self._dpi)
+        self._matrix.refuse_image(options.aggregate, body)
+        self._labels.check(options)
 
     def _leaf_order(self, tree: DendrogramPlotter | None, axis: int) -> np.ndarray:
         return np.arange(self._matrix.shape[axis]) if tree is None else tree.leaf_order
@@ -362,7 +385,7 @@ class ClusterGrid(FigureGrid):
     def plot_colors(
         self, xind: Sequence[int] | np.ndarray, yind: Sequence[int] | np.ndarray, **kws: Any
     ) -> None:
-        """Draw the colours beside rows and columns, in leaf order.
+        """Draw the colours and the annotations beside rows and columns, in leaf order.
 
         Parameters
         ----------
@@ -383,6 +406,12 @@ class ClusterGrid(FigureGrid):
             if image is not None:
                 self._images.append(image)
             strips.write_labels(ax, labels or [])
+        for axis, axes, order in (
+            (ROWS, self.ax_row_annotations, yind),
+            (COLUMNS, self.ax_col_annotations, xind),
+        ):
+            slices = self._slices[axis]
+            self._images += self._panels.draw(axis, axes, np.asarray(order), slices, self._dpi)
 
     def plot_matrix(
         self,
@@ -407,8 +436,10 @@ class ClusterGrid(FigureGrid):
         annotations = self._annotations(options, orders)
         self._orders = orders
         self._cached.clear()
-        self._label_body(options, orders)
+        set_cell_limits(self.ax_heatmap, self._matrix.shape)
+        self._images += self._labels.write(self.ax_heatmap, options, orders, self._slices)
         self.tight_layout()
+        self._panels.hang_legends(self)
         # Only now is it known how many pixels the body has.
         mappable = self._draw_body(options, orders, annotations)
         bar_kws = dict(colorbar_kws or {})
@@ -432,26 +463,6 @@ class ClusterGrid(FigureGrid):
         in_order: np.ndarray = values[rows][:, columns]
         return in_order
 
-    def _label_body(self, options: HeatmapOptions, orders: tuple[np.ndarray, np.ndarray]) -> None:
-        """Set the limits of the body's axes, its tick labels and axis labels."""
-        ax, matrix = self.ax_heatmap, self._matrix
-        hide_spines(ax)
-        set_cell_limits(ax, matrix.shape)
-        xticks, xlabels = choose_ticks(
-            ax.xaxis, options.xticklabels, matrix.index(COLUMNS), orders[COLUMNS]
-        )
-        yticks, ylabels = choose_ticks(
-            ax.yaxis, options.yticklabels, matrix.index(ROWS), orders[ROWS]
-        )
-        ax.set(xticks=xticks, yticks=yticks)
-        write_tick_labels(ax, xlabels, ylabels)
-        ax.set(xlabel=matrix.axis_label(COLUMNS), ylabel=matrix.axis_label(ROWS))
-        rotation = ax.get_yticklabels()[0].get_rotation() if len(yticks) else None
-        ax.yaxis.set_ticks_position("right")
-        ax.yaxis.set_label_position("right")
-        for text in ax.get_yticklabels():
-            text.set_rotation(rotation)  # type: ignore[arg-type]
-
     def _draw_body(
         self,
         options: HeatmapOptions,
@@ -474,7 +485,7 @@ class ClusterGrid(FigureGrid):
         image = FittedImage(
             ax,
             matrix.shape,
-            lambda pixel_shape: matrix.pixels(*orders, pixel_shape),
+            lambda pixel_shape: matrix.pixels(*orders, pixel_shape, options.aggregate),
             dpi=self._dpi,
             scale=scale,
             limits=lambda: matrix.limits(robust=False),

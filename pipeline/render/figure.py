@@ -6,90 +6,146 @@ Axes are laid out with matplotlib's tight layout, which measures text and draws 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 import matplotlib as mpl
 from matplotlib.gridspec import GridSpec
 
-from clustergrid.pipeline.render.body import FittedImage
-from clustergrid.pipeline.render.legends import LegendColumns, legend_entries
+from clustergrid.pipeline.render.legends import (
+    BarLegend,
+    Hanging,
+    LegendColumns,
+    TextLegend,
+    legend_entries,
+)
+from clustergrid.pipeline.render.region import own_region, region_in
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
     from matplotlib.legend import Legend
 
-__all__ = ["FigureGrid"]
+    from clustergrid.pipeline.render.palettes import NumberScale
+
+__all__ = ["AxesRatios", "FigureGrid", "Fitted"]
 
 LAYOUT_PAD = 0.02
 """Space between axes, as a fraction of the font size."""
+TEXT_IS_TEXT = {"pdf.fonttype": 42, "svg.fonttype": "none"}
+"""Fonts are embedded whole and text is text: it can be searched, and edited."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class Fitted(Protocol):
+    """What is made for a number of pixels, and made again where the figure is saved with more."""
+
+    def fit(self, dpi: float) -> None:
+        """Make it for this resolution, unless it is."""
+
+    def snapshot(self) -> Callable[[], None]:
+        """Remember it as it is; the function returned brings it back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AxesRatios:
+    """Proportions of the figure along one of its sides, from the tree to the body.
+
+    Attributes
+    ----------
+    ratios
+        Tree, strips of given colours if any, annotations, body.
+    annotations
+        Titles of the annotations.
+    """
+
+    ratios: Sequence[float]
+    annotations: tuple[str, ...] = ()
+
+    @property
+    def has_colors(self) -> bool:
+        """Whether there are strips of given colours."""
+        return len(self.ratios) - len(self.annotations) > 2
+
+    @property
+    def first_annotation(self) -> int:
+        """Place of the first annotation in `ratios`."""
+        return len(self.ratios) - 1 - len(self.annotations)
+
+
 class FigureGrid:
-    """A figure with axes for trees, colour strips, body and colour bar.
+    """A figure with axes for trees, colour strips, annotations, body and colour bar.
 
     Parameters
     ----------
     figsize
         Width and height in inches.
-    width_ratios, height_ratios
-        Proportions of the columns and rows of the grid: tree, strips if any, body.
+    widths, heights
+        Proportions of the columns and rows of the grid.
     cbar_pos
         ``(left, bottom, width, height)`` of the colour bar in the figure; None for no colour bar.
+    figure
+        A Figure or SubFigure to draw into; None for a new one.
     """
 
     def __init__(
         self,
         *,
         figsize: tuple[float, float] | None,
-        width_ratios: Sequence[float],
-        height_ratios: Sequence[float],
+        widths: AxesRatios,
+        heights: AxesRatios,
         cbar_pos: Sequence[float] | None,
+        figure: Figure | SubFigure | None = None,
     ) -> None:
-        # pyplot knows the figure, as users of seaborn expect: plt.show() shows it and plt.close()
-        # closes it. No layout engine: one would move the colour bar at every draw.
-        import matplotlib.pyplot as plt
-
-        self._figure: Figure = plt.figure(figsize=figsize, layout="none")
+        self._region = own_region(figsize) if figure is None else region_in(figure, figsize)
+        self._figure: Any = self._region.figure
         self.gs = GridSpec(
-            len(height_ratios),
-            len(width_ratios),
-            width_ratios=list(width_ratios),
-            height_ratios=list(height_ratios),
+            len(heights.ratios),
+            len(widths.ratios),
+            width_ratios=list(widths.ratios),
+            height_ratios=list(heights.ratios),
         )
-        self.ax_row_dendrogram: Axes = self._figure.add_subplot(self.gs[-1, 0])
-        self.ax_col_dendrogram: Axes = self._figure.add_subplot(self.gs[0, -1])
+        self.ax_row_dendrogram = self._add_axes(-1, 0)
+        self.ax_col_dendrogram = self._add_axes(0, -1)
         self.ax_row_dendrogram.set_axis_off()
         self.ax_col_dendrogram.set_axis_off()
-        self.ax_row_colors: Axes | None = None
-        self.ax_col_colors: Axes | None = None
-        if len(width_ratios) > 2:
-            self.ax_row_colors = self._figure.add_subplot(self.gs[-1, 1])
-        if len(height_ratios) > 2:
-            self.ax_col_colors = self._figure.add_subplot(self.gs[1, -1])
-        self.ax_heatmap: Axes = self._figure.add_subplot(self.gs[-1, -1])
+        self.ax_row_colors = self._add_axes(-1, 1) if widths.has_colors else None
+        self.ax_col_colors = self._add_axes(1, -1) if heights.has_colors else None
+        self.ax_row_annotations = {
+            title: self._add_axes(-1, place)
+            for place, title in enumerate(widths.annotations, widths.first_annotation)
+        }
+        self.ax_col_annotations = {
+            title: self._add_axes(place, -1)
+            for place, title in enumerate(heights.annotations, heights.first_annotation)
+        }
+        self.ax_heatmap = self._add_axes(-1, -1)
         # The colour bar takes part in the layout in the corner, then moves to its place.
-        self.ax_cbar: Axes | None = None
-        if cbar_pos is not None:
-            self.ax_cbar = self._figure.add_subplot(self.gs[0, 0])
+        self.ax_cbar = self._add_axes(0, 0) if cbar_pos is not None else None
         self.cax = self.ax_cbar
         self.cbar_pos = cbar_pos
         self.legend: Legend | None = None
+        self._legend_top = self.ax_heatmap
         self._legends = LegendColumns()
-        self._width_used = 1.0
-        self._images: list[FittedImage] = []
+        # Of all grids of a page, so that any of them saves it with what is fitted to its pixels.
+        root = self._figure.figure
+        self._images: list[Fitted] = root.__dict__.setdefault("_clustergrid_fitted", [])
+
+    def _add_axes(self, row: int, column: int) -> Axes:
+        ax: Axes = self._figure.add_subplot(self.gs[row, column])
+        self._region.axes.append(ax)
+        return ax
 
     @property
-    def fig(self) -> Figure:
+    def fig(self) -> Any:
         """The figure, under its old name."""
         return self._figure
 
     @property
-    def figure(self) -> Figure:
-        """The figure."""
+    def figure(self) -> Any:
+        """The Figure, or the SubFigure that was given."""
         return self._figure
 
     @property
@@ -107,7 +163,7 @@ class FigureGrid:
     def tick_params(self, axis: str = "both", **kwargs: Any) -> Self:
         """Change ticks and tick labels of every axes; see `matplotlib.axes.Axes.tick_params`."""
         for ax in self._figure.axes:
-            ax.tick_params(axis=axis, **kwargs)  # type: ignore[arg-type]
+            ax.tick_params(axis=axis, **kwargs)
         return self
 
     def apply(
@@ -131,19 +187,13 @@ class FigureGrid:
         """
         kwargs.setdefault("h_pad", LAYOUT_PAD)
         kwargs.setdefault("w_pad", LAYOUT_PAD)
-        if self._width_used < 1:  # beside a legend
-            kwargs.setdefault("rect", (0, 0, self._width_used, 1))
-        # From the same start, so that laying out twice is laying out once.
-        sides = ("left", "right", "bottom", "top", "wspace", "hspace")
-        defaults: Mapping[str, Any] = mpl.rcParams  # type: ignore[assignment]
-        start = {side: float(defaults[f"figure.subplot.{side}"]) for side in sides}
-        self._figure.subplots_adjust(**start)
         if self.ax_cbar is not None:  # its tick labels must not push the other axes about
             self.ax_cbar.set_axis_off()
-        self._figure.tight_layout(**kwargs)
+        self._region.tight_layout(**kwargs)
         if self.ax_cbar is not None and self.cbar_pos is not None:
             self.ax_cbar.set_axis_on()
             self.ax_cbar.set_position(tuple(self.cbar_pos))  # type: ignore[arg-type]
+        self._hang_legends()
         for image in self._images:
             image.fit(self._dpi)
         return self
@@ -158,6 +208,7 @@ class FigureGrid:
 
         Unless a place is given, the legend stands to the right of the body, under those drawn
         before. The figure grows to make room; everything that is in it keeps its size and place.
+        In a figure that was given the body becomes narrower instead.
 
         Parameters
         ----------
@@ -168,38 +219,66 @@ class FigureGrid:
         **kwargs
             For `matplotlib.figure.Figure.legend`; `loc` or `bbox_to_anchor` places it yourself.
         """
+        self.legend = self.hang_legend(legend_data, title, **kwargs)
+        return self
+
+    def hang_legend(
+        self, legend_data: Mapping[Any, Any] | Sequence[Any], title: str | None, **kwargs: Any
+    ) -> Legend:
+        """Draw a legend as `add_legend` does; `legend` stays what the user added last."""
         handles, labels = legend_entries(legend_data)
         is_placed = "loc" in kwargs or "bbox_to_anchor" in kwargs
         if not is_placed:
             kwargs |= {"loc": "upper left", "borderaxespad": 0}
         kwargs.setdefault("frameon", False)
         kwargs.setdefault("alignment", "left")
-        self.legend = self._figure.legend(handles, labels, title=title, **kwargs)
+        legend: Legend = self._figure.legend(handles, labels, title=title, **kwargs)
         if not is_placed:
-            top = self.ax_heatmap.get_position().y1
-            self._widen(self._legends.add(self._figure, self.legend, top))
-            self._legends.hang(self._figure)
-        return self
+            self._hang(TextLegend(self._figure, legend))
+        return legend
 
-    def _widen(self, new_width: float) -> None:
-        """Add space at the right of the figure; everything in it keeps its size and place."""
-        width, height = self._figure.get_size_inches()
-        factor = width / new_width
-        pars = self._figure.subplotpars
-        left, right = pars.left * factor, pars.right * factor
-        self._figure.set_size_inches(new_width, height)
-        # Spaces between axes are fractions of their widths, so they scale by themselves.
-        self._figure.subplots_adjust(left=left, right=right)
-        self._width_used *= factor
+    def hang_legends_from(self, ax: Axes) -> None:
+        """Let the columns of legends begin at the top of an axes; it is the body's at first."""
+        self._legend_top = ax
+        self._hang_legends()
+
+    def hang_bar(self, title: str, scale: NumberScale) -> None:
+        """Draw the colour bar of an annotation among the legends."""
+        self._hang(BarLegend(self._figure, title, scale))
+
+    def _hang(self, item: Hanging) -> None:
+        """Put a legend into the columns at the right, and make room for it."""
+        before = self._legends.width_inches
+        _, height = self._region.get_size_inches()
+        self._legends.add(item, height * self._legend_top.get_position().y1)
+        more = self._legends.width_inches - before
+        if more <= 0:
+            self._hang_legends()
+            return
+        factor = self._region.make_room(more)
+        if not self._region.is_own:
+            self.tight_layout()
+            return
         if self.ax_cbar is not None and self.cbar_pos is not None:
             x, y, bar_width, bar_height = self.cbar_pos
             self.cbar_pos = (x * factor, y, bar_width * factor, bar_height)
             self.ax_cbar.set_position(self.cbar_pos)
+        self._hang_legends()
+
+    def _hang_legends(self) -> None:
+        size = self._region.get_size_inches()
+        start = size[0] * self._region.width_used
+        self._legends.hang(size, start, self._legend_top.get_position().y1)
+
+    def discard(self) -> None:
+        """Close the figure, or take everything out of one that was given."""
+        self._region.discard()
 
     def savefig(self, *args: Any, **kwargs: Any) -> None:
         """Save the picture, cut to what is drawn (``bbox_inches="tight"``) unless told otherwise.
 
-        A body of more cells than pixels is made again for the resolution of the file.
+        A body of more cells than pixels is made again for the resolution of the file. In PDF and
+        SVG text stays text, in its font. Of a subfigure the whole page is saved.
 
         Parameters
         ----------
@@ -215,7 +294,8 @@ class FigureGrid:
         try:
             for image in self._images:
                 image.fit(float(dpi))
-            self._figure.savefig(*args, **kwargs)
+            with mpl.rc_context(TEXT_IS_TEXT):  # type: ignore[arg-type]
+                self._figure.figure.savefig(*args, **kwargs)
         finally:
             for restore in restores:
                 restore()

@@ -1,19 +1,25 @@
-"""Driver: legends to the right of a cluster map, one under the other."""
+"""Driver: legends and colour bars of annotations, in columns to the right of a cluster map."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from clustergrid.pipeline.render.layout import POINTS_PER_INCH
 from clustergrid.storage.errors import DataTypeError
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
     from matplotlib.legend import Legend
 
-__all__ = ["LegendColumns", "legend_entries"]
+    from clustergrid.pipeline.render.palettes import NumberScale
+
+__all__ = ["BarLegend", "LegendColumns", "TextLegend", "legend_entries"]
 
 RIGHT_MARGIN_INCHES = 0.1
+BAR_INCHES = (0.17, 0.9)
+"""Width and height of the colour bar of an annotation."""
+DATE_TICKS = 4
 
 
 def legend_entries(
@@ -50,40 +56,159 @@ def legend_entries(
     return handles, [str(label) for label in legend_data]
 
 
+class Hanging(Protocol):
+    """What hangs in a column by its upper left corner."""
+
+    def size_inches(self) -> tuple[float, float]:
+        """Width and height."""
+
+    def move(self, left: float, top: float) -> None:
+        """Hang it up at fractions of the figure."""
+
+
+class TextLegend:
+    """A legend of matplotlib's in a figure or subfigure."""
+
+    def __init__(self, figure: Figure | SubFigure, legend: Legend) -> None:
+        self._figure = figure
+        self.legend = legend
+
+    def size_inches(self) -> tuple[float, float]:
+        """Width and height."""
+        box, dpi = self.legend.get_window_extent(), self._figure.dpi
+        return box.width / dpi, box.height / dpi
+
+    def move(self, left: float, top: float) -> None:
+        """Hang it up at fractions of the figure."""
+        # By this transform it also follows when the figure is cut to what is drawn in it.
+        self.legend.set_bbox_to_anchor((left, top), self._figure.transSubfigure)
+
+
+class BarLegend:
+    """A small colour bar under a title, with dates at its ticks if it is of dates.
+
+    Parameters
+    ----------
+    figure
+        Where it is drawn.
+    title
+        Written above it.
+    scale
+        Its colours.
+    """
+
+    def __init__(self, figure: Figure | SubFigure, title: str, scale: NumberScale) -> None:
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import Normalize
+
+        self._figure = figure
+        self.ax = figure.add_axes((0, 0, 0.1, 0.1), label=f"legend of {title}")
+        self.move(0, 1, offset=(0.0, 0.0))
+        norm = Normalize(scale.vmin, scale.vmax)
+        bar = figure.colorbar(ScalarMappable(norm, scale.colormap), self.ax)
+        bar.outline.set_linewidth(0)
+        self.ax.set_title(title, loc="left", fontsize=_title_size(), pad=4, parse_math=False)
+        if scale.is_date:
+            _tick_dates(self.ax)
+        whole, solid = self.ax.get_tightbbox(), self.ax.get_window_extent()
+        assert whole is not None
+        dpi, pad = figure.dpi, _legend_pad_inches()
+        self._size = whole.width / dpi + 2 * pad, whole.height / dpi + 2 * pad
+        self._offset = (solid.x0 - whole.x0) / dpi + pad, (whole.y1 - solid.y1) / dpi + pad
+
+    def size_inches(self) -> tuple[float, float]:
+        """Width and height, the title and the tick labels included."""
+        return self._size
+
+    def move(self, left: float, top: float, *, offset: tuple[float, float] | None = None) -> None:
+        """Hang it up at fractions of the figure."""
+        right_of, below = self._offset if offset is None else offset
+        box, dpi = self._figure.bbox, self._figure.dpi
+        width, height = box.width / dpi, box.height / dpi
+        bar_width, bar_height = BAR_INCHES
+        self.ax.set_position(
+            (
+                left + right_of / width,
+                top - (below + bar_height) / height,
+                bar_width / width,
+                bar_height / height,
+            )
+        )
+
+
+def _legend_pad_inches() -> float:
+    """Space inside a legend's frame, so that titles of both kinds stand below one another."""
+    import matplotlib as mpl
+    from matplotlib.font_manager import FontProperties
+
+    size = FontProperties(size=mpl.rcParams["legend.fontsize"]).get_size_in_points()
+    return float(mpl.rcParams["legend.borderpad"] * size / POINTS_PER_INCH)
+
+
+def _title_size() -> Any:
+    import matplotlib as mpl
+
+    size = mpl.rcParams["legend.title_fontsize"]
+    return mpl.rcParams["legend.fontsize"] if size is None else size
+
+
+def _tick_dates(ax: Any) -> None:
+    from matplotlib import dates
+
+    untyped: Any = dates
+    locator = untyped.AutoDateLocator(minticks=2, maxticks=DATE_TICKS)
+    ax.yaxis.set_major_locator(locator)
+    # The offset that it writes beside an axis would be nobody's: every tick is a whole date.
+    whole = ["%Y", "%Y-%m", "%Y-%m-%d", "%Y-%m-%d %H:%M", "%H:%M", "%H:%M:%S"]
+    ax.yaxis.set_major_formatter(
+        untyped.ConciseDateFormatter(locator, formats=whole, zero_formats=whole, show_offset=False)
+    )
+
+
 class LegendColumns:
-    """Columns of legends; the first starts where the figure ended, the next beside it."""
+    """Columns of legends; the first starts where the axes end, the next beside it."""
 
     def __init__(self) -> None:
-        self._placed: list[tuple[Legend, float, float]] = []  # left in inches, top as a fraction
-        self._left_inches = 0.0
-        self._width_inches = 0.0
-        self._bottom = 0.0
+        self._placed: list[tuple[Hanging, float, float]] = []  # left and drop, in inches
+        self._left = 0.0
+        self._width = 0.0
+        self._drop = 0.0
 
-    def add(self, figure: Figure, legend: Legend, top: float) -> float:
-        """Find the place of one more legend, and the width in inches the figure must have.
+    @property
+    def width_inches(self) -> float:
+        """Width of all columns and the margin at their right; 0 without any."""
+        return self._left + self._width + RIGHT_MARGIN_INCHES if self._placed else 0.0
+
+    def add(self, item: Hanging, room_inches: float) -> None:
+        """Find the place of one more legend.
 
         Parameters
         ----------
-        figure
-            The figure, as wide as it is.
-        legend
-            The legend, to be hung up by its upper left corner.
+        item
+            The legend.
+        room_inches
+            How far columns reach down.
+        """
+        width, height = item.size_inches()
+        if self._placed and self._drop + height > room_inches:
+            self._left += self._width
+            self._width = self._drop = 0.0
+        self._placed.append((item, self._left, self._drop))
+        self._drop += height
+        self._width = max(self._width, width)
+
+    def hang(self, size_inches: tuple[float, float], start_inches: float, top: float) -> None:
+        """Bring every legend to its place in a figure whose size may have changed.
+
+        Parameters
+        ----------
+        size_inches
+            Width and height of the figure.
+        start_inches
+            Where the first column starts.
         top
             Where columns start, as a fraction of the figure's height.
         """
-        figure_width, figure_height = figure.get_size_inches()
-        box = legend.get_window_extent()
-        width, height = box.width / figure.dpi, box.height / figure.dpi / figure_height
-        if not self._placed or self._bottom < height:
-            self._left_inches, self._width_inches, self._bottom = figure_width, 0.0, top
-        self._placed.append((legend, self._left_inches, self._bottom))
-        self._bottom -= height
-        self._width_inches = max(self._width_inches, width)
-        right = self._left_inches + self._width_inches + RIGHT_MARGIN_INCHES
-        return float(max(figure_width, right))
-
-    def hang(self, figure: Figure) -> None:
-        """Bring every legend to its place in a figure whose width may have changed."""
-        figure_width, _ = figure.get_size_inches()
-        for legend, left_inches, top in self._placed:
-            legend.set_bbox_to_anchor((left_inches / figure_width, top))
+        width, height = size_inches
+        for item, left, drop in self._placed:
+            item.move((start_inches + left) / width, top - drop / height)

@@ -1,0 +1,95 @@
+"""Driver: what is written beside annotations - their titles, and the small axes of tracks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clustergrid.pipeline.escapes import drawable
+from clustergrid.pipeline.render.layout import POINTS_PER_INCH
+from clustergrid.pipeline.render.ticks import hide_spines
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["name_strip", "name_track", "tick_track"]
+
+LINE_SPACING = 1.15
+"""Height of a line of text over its font size."""
+LEAST_POINTS = 4.0
+SMALL_TICKS = 0.8
+"""Font size of the axis of a track over that of other tick labels."""
+MOST_STEPS = 2
+NEAR_END = 0.15
+"""Share of an axis from whose end a tick label is written inwards, not over the next annotation."""
+
+
+def name_strip(ax: Axes, axis: int, title: str) -> None:
+    """Write the title below a strip of rows (axis 0), to the right of one of columns."""
+    hide_spines(ax)
+    ax.tick_params(length=0)
+    if axis == 0:
+        ax.set(xticks=[0.5], yticks=[])
+        (text,) = ax.set_xticklabels([drawable(title)], rotation=90)
+    else:
+        ax.set(xticks=[], yticks=[0.5])
+        ax.yaxis.tick_right()
+        (text,) = ax.set_yticklabels([drawable(title)], rotation=0, va="center")
+    # No higher than the strip, beside which there may be another.
+    box = ax.get_window_extent()
+    points = (box.height if axis else box.width) / ax.figure.dpi * POINTS_PER_INCH
+    text.set_fontsize(max(LEAST_POINTS, min(float(text.get_fontsize()), points / LINE_SPACING)))
+
+
+def name_track(ax: Axes, axis: int, title: str) -> None:
+    """Write the title below a track of rows (axis 0), to the right of one of columns."""
+    for side, spine in ax.spines.items():
+        spine.set_linewidth(0.6)
+        spine.set_visible(side == ("right" if axis else "bottom"))
+    (ax.xaxis if axis else ax.yaxis).set_ticks([])
+    if axis:
+        ax.yaxis.tick_right()
+        ax.yaxis.set_label_position("right")
+        ax.set_ylabel(drawable(title), rotation=0, ha="left", va="center", labelpad=3)
+    else:
+        ax.set_xlabel(drawable(title), rotation=90, labelpad=3)
+
+
+def tick_track(ax: Axes, axis: int, low: float, high: float) -> None:
+    """Put a few ticks at the small axis of a track; their labels stay within its ends.
+
+    Parameters
+    ----------
+    ax
+        The track, whose limits are set.
+    axis
+        0: of rows, its small axis lies below it; 1: of columns, it stands at its right.
+    low, high
+        Limits of the small axis.
+    """
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+    small = ax.yaxis if axis else ax.xaxis
+    ticks = np.asarray(MaxNLocator(nbins=MOST_STEPS, min_n_ticks=2).tick_values(low, high))
+    ticks = ticks[(ticks >= low) & (ticks <= high)]
+    formatter = ScalarFormatter(useOffset=False)
+    formatter.set_axis(small)
+    small.set_ticks(list(ticks), labels=formatter.format_ticks(list(ticks)))
+    size = SMALL_TICKS * float(_label_size("ytick" if axis else "xtick"))
+    small.set_tick_params(labelsize=size, length=2, width=0.6, pad=1.5)
+    if not axis:
+        small.set_tick_params(labelrotation=90)
+    ends = ("bottom", "top") if axis else ("left", "right")
+    for tick, text in zip(ticks, small.get_ticklabels(), strict=True):
+        share = (tick - low) / (high - low)
+        at = ends[0] if share < NEAR_END else ends[1] if share > 1 - NEAR_END else "center"
+        text.set(va=at) if axis else text.set(ha=at)
+
+
+def _label_size(name: str) -> float:
+    import matplotlib as mpl
+    from matplotlib.font_manager import FontProperties
+
+    defaults: Any = mpl.rcParams
+    return float(FontProperties(size=defaults[f"{name}.labelsize"]).get_size_in_points())
