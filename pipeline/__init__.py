@@ -23,7 +23,7 @@ from clustergrid.pipeline.accessor import ClustergridAccessor
 
 if TYPE_CHECKING:
     from clustergrid.pipeline.api import linkage, pdist, plan
-    from clustergrid.pipeline.render import ClusterGrid, clustermap
+    from clustergrid.pipeline.render import Bars, Boxes, ClusterGrid, Points, Strip, clustermap
     from clustergrid.pipeline.tree.cophenetic import cophenetic_correlation, cophenetic_distances
     from clustergrid.pipeline.tree.cuts import cut
     from clustergrid.pipeline.tree.inconsistencies import inconsistency
@@ -33,8 +33,12 @@ if TYPE_CHECKING:
     from clustergrid.pipeline.tree.validity import check_linkage, is_monotonic
 
 __all__ = [
+    "Bars",
+    "Boxes",
     "ClusterGrid",
     "ClustergridAccessor",
+    "Points",
+    "Strip",
     "check_linkage",
     "clustermap",
     "cophenetic_correlation",
@@ -52,6 +56,10 @@ __all__ = [
 ]
 
 _HOME = {
+    "Bars": "clustergrid.pipeline.render",
+    "Boxes": "clustergrid.pipeline.render",
+    "Points": "clustergrid.pipeline.render",
+    "Strip": "clustergrid.pipeline.render",
     "ClusterGrid": "clustergrid.pipeline.render",
     "clustermap": "clustergrid.pipeline.render",
     "linkage": "clustergrid.pipeline.api",

@@ -1,15 +1,26 @@
 """The picture: a ClusterGrid drawn with matplotlib, for matrices of any size.
 
 ``api.py`` is the function `clustermap`, ``cluster_grid.py`` the object it returns. A picture is a
-figure (``figure.py``, ``legends.py``) around a matrix (``matrix.py``): the trees
-(``dendrogram.py``), the strips of colours (``strips.py``), the cells (``body.py``,
-``heatmap.py``) and their labels (``ticks.py``). Plain arithmetic is in ``layout.py``,
-``tables.py``, ``colors.py`` and ``colormaps.py``. Nothing is computed here:
+figure (``figure.py``, ``region.py``, ``legends.py``) around a matrix (``matrix.py``): the trees
+(``dendrogram.py``), the strips of colours (``strips.py``), annotations (``annotations.py``,
+``palettes.py``, ``annotation_panels.py``, ``tracks.py``), the cells (``body.py``, ``heatmap.py``)
+and their labels (``labels.py``, ``ticks.py``, ``marks.py``). Plain arithmetic is in ``layout.py``,
+``slices.py``, ``grouped.py``, ``tables.py``, ``colors.py`` and ``colormaps.py``. Nothing is
+computed here:
 every question about the matrix goes to `clustergrid.pipeline.stages`.
 """
 
+from clustergrid.pipeline.render.annotations import Bars, Boxes, Points, Strip
 from clustergrid.pipeline.render.api import clustermap
 from clustergrid.pipeline.render.cluster_grid import ClusterGrid
 from clustergrid.pipeline.render.colormaps import get_colormap
 
-__all__ = ["ClusterGrid", "clustermap", "get_colormap"]
+__all__ = [
+    "Bars",
+    "Boxes",
+    "ClusterGrid",
+    "Points",
+    "Strip",
+    "clustermap",
+    "get_colormap",
+]

@@ -124,11 +124,9 @@ class AnnotationPanels:
             ax = axes[annotation.title]
             scale = self._scales.get(annotation.title)
             scale = scale if isinstance(annotation.kind, Strip) else None
+            name = name_track if scale is None else name_strip
+            name(ax, axis, annotation.title)
             drawn.append(FittedAnnotation(ax, annotation, along, scale, dpi))
-            if scale is not None:
-                name_strip(ax, axis, annotation.title)
-            else:
-                name_track(ax, axis, annotation.title)
         return drawn
 
     def hang_legends(self, grid: FigureGrid) -> None:
