@@ -8,6 +8,7 @@ from typing import Any
 from clustergrid.pipeline.render.cluster_grid import ClusterGrid
 from clustergrid.pipeline.render.heatmap import refuse_axes
 from clustergrid.pipeline.render.layout import Ratio
+from clustergrid.pipeline.render.tree_style import TreeStyle
 
 __all__ = ["clustermap"]
 
@@ -58,6 +59,9 @@ def clustermap(
     row_mark: Any = None,
     col_mark: Any = None,
     figure: Any = None,
+    tree_style: TreeStyle | Mapping[str, Any] | None = None,
+    row_tree_style: TreeStyle | Mapping[str, Any] | None = None,
+    col_tree_style: TreeStyle | Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> ClusterGrid:
     """Draw a matrix as a heatmap with its rows and columns clustered.
@@ -147,6 +151,13 @@ def clustermap(
     figure
         A matplotlib Figure or SubFigure to draw into, in place of a new one; `figsize` is then its
         own, legends take their room from the body, and `savefig` saves the whole page.
+    tree_style
+        Colours of a tree's clusters and the scale of its heights: a `TreeStyle`, or a dict of what
+        it has. ``{"k": 4}`` colours four clusters, ``{"color_threshold": 2.5}`` what merges below a
+        height, as SciPy does; ``palette`` and ``above_color`` are the colours; ``scale`` is
+        ``"linear"``, ``"log"`` or ``"sqrt"``; ``axis=True`` writes heights beside the tree.
+    row_tree_style, col_tree_style
+        For one axis only, in place of `tree_style`.
     **kwargs
         For the heatmap: vmin, vmax, cmap, center, robust, annot, fmt, annot_kws, linewidths,
         linecolor, cbar, xticklabels, yticklabels, and ``aggregate``: what a pixel shows that holds
@@ -225,6 +236,9 @@ def clustermap(
             engine=engine,
             row_engine=row_engine,
             col_engine=col_engine,
+            tree_style=tree_style,
+            row_tree_style=row_tree_style,
+            col_tree_style=col_tree_style,
             **kwargs,
         )
     except BaseException:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 import pandas as pd
 
-from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.render import tables
 from clustergrid.pipeline.render.annotation_panels import AnnotationPanels
 from clustergrid.pipeline.render.body import (
@@ -51,7 +50,9 @@ from clustergrid.pipeline.render.layout import (
 from clustergrid.pipeline.render.matrix import Metric, open_drawn
 from clustergrid.pipeline.render.slices import Slices
 from clustergrid.pipeline.render.strips import Strips
+from clustergrid.pipeline.render.summary import ClusterSummary
 from clustergrid.pipeline.render.ticks import hide_spines
+from clustergrid.pipeline.render.tree_options import TREE_KEYWORDS, TreeOptions
 from clustergrid.pipeline.spec import AxisSpec, RunSpec
 from clustergrid.pipeline.tree.validity import check_linkage
 
@@ -68,7 +69,7 @@ ROWS, COLUMNS = 0, 1
 Keywords: TypeAlias = Mapping[str, Any] | None
 
 
-class ClusterGrid(FigureGrid):
+class ClusterGrid(ClusterSummary, FigureGrid):
     """A matrix drawn as a heatmap, rows and columns in leaf order, with the trees beside it.
 
     Parameters
@@ -255,18 +256,6 @@ class ClusterGrid(FigureGrid):
         row_linkage: Any,
         col_linkage: Any,
         tree_kws: Mapping[str, Any] | None,
-        *,
-        row_metric: Metric | None = None,
-        row_method: str | None = None,
-        col_metric: Metric | None = None,
-        col_method: str | None = None,
-        optimal_ordering: bool = False,
-        metric_kws: Keywords = None,
-        row_metric_kws: Keywords = None,
-        col_metric_kws: Keywords = None,
-        engine: str | None = None,
-        row_engine: str | None = None,
-        col_engine: str | None = None,
         **kws: Any,
     ) -> Self:
         """Cluster, and draw everything; the parameters are those of `clustermap`."""
@@ -274,6 +263,7 @@ class ClusterGrid(FigureGrid):
         if kws.pop("square", False):
             # Equal scales on both axes of the body can't be had in a grid of axes.
             warnings.warn("``square=True`` ignored in clustermap", UserWarning, stacklevel=2)
+        trees = {name: kws.pop(name) for name in TREE_KEYWORDS if name in kws}
         self._refuse(HeatmapOptions.from_keywords(kws))
         self.plot_dendrograms(
             row_cluster,
@@ -283,17 +273,7 @@ class ClusterGrid(FigureGrid):
             row_linkage=row_linkage,
             col_linkage=col_linkage,
             tree_kws=tree_kws,
-            row_metric=row_metric,
-            row_method=row_method,
-            col_metric=col_metric,
-            col_method=col_method,
-            optimal_ordering=optimal_ordering,
-            metric_kws=metric_kws,
-            row_metric_kws=row_metric_kws,
-            col_metric_kws=col_metric_kws,
-            engine=engine,
-            row_engine=row_engine,
-            col_engine=col_engine,
+            **trees,
         )
         yind = self._leaf_order(self.dendrogram_row, ROWS)
         xind = self._leaf_order(self.dendrogram_col, COLUMNS)
@@ -323,33 +303,16 @@ class ClusterGrid(FigureGrid):
         row_linkage: Any,
         col_linkage: Any,
         tree_kws: Mapping[str, Any] | None,
-        *,
-        row_metric: Metric | None = None,
-        row_method: str | None = None,
-        col_metric: Metric | None = None,
-        col_method: str | None = None,
-        optimal_ordering: bool = False,
-        metric_kws: Keywords = None,
-        row_metric_kws: Keywords = None,
-        col_metric_kws: Keywords = None,
-        engine: str | None = None,
-        row_engine: str | None = None,
-        col_engine: str | None = None,
+        **kws: Any,
     ) -> None:
-        """Make the trees of the axes that are clustered, and draw them."""
-        metrics = (row_metric or metric, col_metric or metric)
-        methods = (row_method or method, col_method or method)
-        engines = (row_engine or engine, col_engine or engine)
+        """Make the trees of the axes that are clustered, and draw them.
+
+        Parameters are those of `clustermap`, `kws` those of trees that seaborn does not have.
+        """
+        options = TreeOptions(**kws)
 
         def spec(axis: int) -> AxisSpec:
-            own = col_metric_kws if axis else row_metric_kws
-            return AxisSpec(
-                method=methods[axis],
-                metric=metrics[axis],
-                metric_kws=MetricKeywords.from_mapping(metric_kws if own is None else own),
-                optimal_ordering=optimal_ordering,
-                engine=engines[axis],
-            )
+            return options.spec(axis, metric, method)
 
         # Both axes before either is clustered. Where a tree is given, nothing else need be right.
         none = AxisSpec(cluster=False)
@@ -358,6 +321,9 @@ class ClusterGrid(FigureGrid):
             column=spec(COLUMNS) if col_cluster and col_linkage is None else none,
         )
         specs.check_features(self._matrix.shape)
+        self._specs = specs
+        for axis, is_clustered in enumerate((row_cluster, col_cluster)):
+            options.style(axis).check(self._matrix.shape[axis] if is_clustered else None)
 
         def tree(axis: int, given: Any) -> DendrogramPlotter:
             return DendrogramPlotter(
@@ -365,9 +331,10 @@ class ClusterGrid(FigureGrid):
                 axis=axis,
                 compute_linkage=lambda: self._matrix.linkage(axis, spec(axis)),
                 linkage=given,
-                metric=metrics[axis],
-                method=methods[axis],
+                metric=options.metric(axis, metric),
+                method=options.method(axis, method),
                 rotate=axis == ROWS,
+                style=options.style(axis),
             )
 
         if col_cluster and col_linkage is not None:  # before the rows are clustered

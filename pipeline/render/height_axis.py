@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["scale_keywords", "show_heights"]
 
 _MOST_TICKS = 4
+_DECADES = 100.0
 _FONT_SIZE = "small"
 
 
@@ -33,17 +34,27 @@ def show_heights(ax: Axes, on_its_side: bool, scale: str) -> None:
 
     There the body's own tick labels take room already, and the trees stay beside it.
     """
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
+    from matplotlib.ticker import (
+        LogFormatterSciNotation,
+        LogLocator,
+        MaxNLocator,
+        NullFormatter,
+        NullLocator,
+        ScalarFormatter,
+    )
 
     ax.set_axis_on()
     ax.patch.set_visible(False)
     axis, other = (ax.xaxis, ax.yaxis) if on_its_side else (ax.yaxis, ax.xaxis)
-    axis.set_major_locator(
-        LogLocator(numticks=_MOST_TICKS) if scale == "log" else MaxNLocator(_MOST_TICKS)
-    )
+    low, high = sorted(axis.get_view_interval())
+    if scale == "log" and high / low >= _DECADES:
+        axis.set_major_locator(LogLocator(numticks=_MOST_TICKS))
+        axis.set_major_formatter(LogFormatterSciNotation())
+    else:  # there may be no power of ten in less than two decades
+        axis.set_major_locator(MaxNLocator(_MOST_TICKS))
+        axis.set_major_formatter(ScalarFormatter())
     axis.set_minor_locator(NullLocator())
-    if scale == "log":
-        axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_formatter(NullFormatter())
     if on_its_side:
         ax.xaxis.set_ticks_position("bottom")
     else:

@@ -116,18 +116,22 @@ class TreeStyle:
         """Whether clusters have colours."""
         return self.color_threshold is not None or self.k is not None
 
-    def above(self, Z: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """``(n - 1,)``: which merges are above the cut.
+    def check(self, n: int | None) -> None:
+        """Refuse what cannot be done with a tree of n leaves; None where there is no tree.
 
         Raises
         ------
         DataValueError
             `k` is more than there are leaves.
         """
+        if self.k is not None and n is not None and self.k > n:
+            raise DataValueError(f"k is {self.k} clusters to colour, of a tree of {n} leaves")
+
+    def above(self, Z: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """``(n - 1,)``: which merges are above the cut."""
         n = len(Z) + 1
         if self.k is not None:
-            if self.k > n:
-                raise DataValueError(f"k is {self.k} clusters of a tree of {n} leaves")
+            self.check(n)
             return np.arange(n - 1) >= n - self.k
         assert self.color_threshold is not None
         # As SciPy does it.
