@@ -27,8 +27,11 @@ All of that is less than
 
     s (|a|^2 + |b|^2) + s D,        s = (3.2 k + 24) u.
 
-Means are scaled to lengths of no more than four, so nothing overflows, and `tiny` is more than all
-products that underflow.
+Means are scaled, so that those at the left mostly have a length of about one, and `tiny` is more
+than all products that underflow. None overflows, because what is too long, as rows in which a
+number stands for none, is replaced: at the left by what is near to everything; at the right, where
+``|b|^2 + c_B > 2^88``, by the centre with `_BEYOND` for N, which is less than ``|a - b|^2 + c_B``
+of those at the left, ``|a|^2`` being no more than ``2^80``.
 """
 
 from __future__ import annotations
@@ -48,17 +51,20 @@ __all__ = [
     "fill_operands",
     "find_near",
     "guess_reach",
-    "longest",
     "mean_of",
     "open_operands",
     "set_reach",
+    "squared_lengths",
 ]
 
 TOGETHER = 64
 """Products that are looked at together: tiles have room for whole multiples."""
 
-EVERYTHING = 1e30
-"""T of a list that takes everything."""
+EVERYTHING = 1e37
+"""T of a list that takes everything, also from clusters of 1e9 observations."""
+
+_MOST_LEFT, _MOST_RIGHT, _BEYOND = 2.0**80, 2.0**88, 2.0**85
+"""Of squared lengths."""
 
 _LANES = 8
 
@@ -107,18 +113,20 @@ def _share_of_roundings(n_features: int) -> float:
 
 
 @jit
-def longest(summaries: Summaries, centre: NDArray[np.float64]) -> float:
-    """Return the greatest length of a row about a centre, constants included."""
-    rows, constants = summaries.rows, summaries.constants
+def squared_lengths(
+    summaries: Summaries, centre: NDArray[np.float64], squares: NDArray[np.float64]
+) -> None:
+    """Compute the squared lengths of means about a centre, ``(n,)``, constants included."""
+    rows, offsets = summaries.rows, summaries.offsets
     n, k = rows.shape
-    most = 0.0
     for i in range(n):
-        total = constants[i] / summaries.factor
+        total = 0.0 if summaries.is_ward else summaries.scalars[i] / summaries.factor
         for f in range(k):
             difference = np.float64(rows[i, f]) - centre[f]
+            if summaries.moved[i]:
+                difference += offsets[i, f]
             total += difference * difference
-        most = max(most, total)
-    return float(np.sqrt(most))
+        squares[i] = total
 
 
 @jit
@@ -174,14 +182,19 @@ def fill_operands(
                 way[f] += offset
                 moves += offset * offset
         squares = _sum_of_squares(way, sums)
-        for f in range(k):
-            operands.values[i, f] = factor * np.float32(way[f])
         norm = (1.0 - share) * squares - _MOVES * (squares + moves)
         inverse = 0.5
         if summaries.is_ward:
             inverse = 1.0 / summaries.sizes[i]
         else:
             norm += summaries.scalars[i] / summaries.factor * (scale * scale)
+        most = _MOST_LEFT if is_left else _MOST_RIGHT
+        # Infinite ones, and what is no number, are too long as well.
+        is_short = norm <= most and squares <= most
+        for f in range(k):
+            operands.values[i, f] = factor * np.float32(way[f]) if is_short else 0.0
+        if not is_short:
+            norm = -EVERYTHING if is_left else _BEYOND
         operands.values[i, k] = np.float32(1.0 if is_left else norm)
         operands.values[i, k + 1] = np.float32(norm if is_left else 1.0)
         operands.inverses[i] = np.float32(inverse)
@@ -292,11 +305,15 @@ def guess_reach(
             )
             for at in range(count):
                 j = found[at]
-                if sample[j] != own:
+                # Of those that are too long nothing is known.
+                is_known = norm > -0.5 * EVERYTHING and right.values[j, k] != _BEYOND
+                if is_known and sample[j] != own:
                     most_apart = products[q, j] + lost * (norm + right.values[j, k])
                     _insert(row, most_apart / (inverse + right.inverses[j]))
         most = max(np.float64(row[rank - 1]), 0.0)
-        if summaries.is_ward:
+        if row[rank - 1] >= np.float32(EVERYTHING):
+            guesses[p] = np.inf
+        elif summaries.is_ward:
             guesses[p] = summaries.factor * (np.sqrt(2.0 * most) / scale)
         else:
             guesses[p] = summaries.factor * (most / (scale * scale))

@@ -47,10 +47,11 @@ from clustergrid.pipeline.summaries._operands import (
     mean_of,
     open_operands,
     set_reach,
+    squared_lengths,
 )
 from clustergrid.storage.grid import round_up, slabs
 
-__all__ = ["OWNERS", "Compared", "near_lists"]
+__all__ = ["OWNERS", "Compared", "largest_scale", "near_lists"]
 
 OWNERS = 256
 """Rows of a product."""
@@ -81,6 +82,12 @@ _SAMPLED = 16
 
 _LARGEST_SAMPLE = 2**14
 
+_LARGEST_EXPONENT = 400
+"""Of a scale, whose square is a double."""
+
+_SMALLER_EXPONENT = 24
+"""Of how much smaller than all clusters a range of them may be, to be scaled to length one."""
+
 _GUESSED_FROM = 20
 """Clusters, in units of K, from which on lists begin with a guess."""
 
@@ -99,14 +106,14 @@ class Compared:
         ``(m,) int64``: the slot of each, by which it is listed.
     where
         ``(m,) int64``: where it is in the summaries; None where they are in this order.
-    scale
-        Power of two that means are multiplied by.
+    largest_scale
+        Power of two that means are multiplied by, at most; see `largest_scale`.
     """
 
     summaries: Summaries
     slots: NDArray[np.int64]
     where: NDArray[np.int64] | None
-    scale: float
+    largest_scale: float
 
     def range(self, places: slice) -> Summaries:
         """Return the clusters of a range, one behind another."""
@@ -276,21 +283,46 @@ def _middle_of(compared: Compared, part: slice) -> NDArray[np.float64]:
     return mean_of(compared.some(np.arange(part.start, part.stop, step)))
 
 
+def largest_scale(summaries: Summaries) -> float:
+    """Return the largest scale for operands of ranges of clusters, of a sample of all of these.
+
+    Others would be too long about a range that is smaller yet.
+    """
+    return float(np.ldexp(_of_most(summaries)[1], _SMALLER_EXPONENT))
+
+
+def _of_most(summaries: Summaries) -> tuple[NDArray[np.float64], float]:
+    """Return about where most of some clusters are, and the scale that makes them of length one.
+
+    A few may be anywhere: numbers as 1e37 stand for none in matrices of others.
+    """
+    squares = np.empty(len(summaries.rows))
+    squared_lengths(summaries, mean_of(summaries), squares)
+    near = np.flatnonzero(squares <= np.median(squares))
+    centre = mean_of(some_summaries(summaries, near))
+    squared_lengths(summaries, centre, squares)
+    usual = float(np.median(squares)) or float(squares.max())
+    exponent = -int(np.frexp(np.sqrt(usual))[1])
+    limited = min(max(exponent, -_LARGEST_EXPONENT), _LARGEST_EXPONENT)
+    return centre, float(np.ldexp(1.0, limited))
+
+
 class _Left:
-    """A range of clusters at the left of products, about their mean."""
+    """A range of clusters at the left of products, about where most of them are."""
 
     def __init__(self, compared: Compared, part: slice) -> None:
         self._compared, self.part = compared, part
         self.summaries = compared.range(part)
         self.slots = compared.slots[part]
-        self._centre = mean_of(self.summaries)
+        self._centre, scale = _of_most(self.summaries)
+        self.scale = min(scale, compared.largest_scale)
         self.operands = self._operands(self.summaries, is_left=True)
         self._scratch = np.empty(OWNERS * _COLUMNS, np.float32)
 
     def _operands(self, summaries: Summaries, *, is_left: bool) -> Operands:
         n, k = summaries.rows.shape
         operands = open_operands(n, k)
-        fill_operands(summaries, self._centre, self._compared.scale, is_left, operands)
+        fill_operands(summaries, self._centre, self.scale, is_left, operands)
         return operands
 
     def right(self, summaries: Summaries) -> Operands:
@@ -322,7 +354,7 @@ class _Left:
                 guess_reach(
                     self.products(rows, right, slice(0, len(some))),
                     self.summaries,
-                    self._compared.scale,
+                    self.scale,
                     self.operands,
                     rows.start,
                     self.part.start + rows.start,
@@ -380,7 +412,7 @@ class _Tile:
         """Let operands know how far lists reach."""
         first = 0
         for operands in (self._left.operands, self._right):
-            set_reach(self._summaries, self._compared.scale, operands, self._reach.distance, first)
+            set_reach(self._summaries, self._left.scale, operands, self._reach.distance, first)
             first += len(operands.values)
 
     def find(self) -> Found:

@@ -33,8 +33,7 @@ from clustergrid.pipeline.summaries._means import (
     take_members,
     trace_heights,
 )
-from clustergrid.pipeline.summaries._operands import longest
-from clustergrid.pipeline.summaries.lists import OWNERS, Compared, near_lists
+from clustergrid.pipeline.summaries.lists import OWNERS, Compared, largest_scale, near_lists
 from clustergrid.pipeline.summaries.rows import SummaryRows
 from clustergrid.storage.grid import slabs
 
@@ -46,8 +45,8 @@ _VALUES_A_PIECE = 2**24
 _PREPARED = 16
 """Comparisons that take as long as reading a cluster for them."""
 
-_LARGEST_EXPONENT = 400
-"""Of a scale, whose square is a double."""
+_SAMPLED = 4096
+"""Rows that tell how far most of all are apart."""
 
 
 class SummarySource:
@@ -80,10 +79,8 @@ class SummarySource:
             points.rows, points.constants, factor=points.factor, is_ward=is_ward
         )
         self._order = near_order(points.rows, OWNERS)
-        centre = points.rows.mean(axis=0, dtype=np.float64)
-        exponent = -int(np.frexp(longest(self._summaries, centre))[1])
-        limited = min(max(exponent, -_LARGEST_EXPONENT), _LARGEST_EXPONENT)
-        self._scale = float(np.ldexp(1.0, limited))
+        sample = self._order[:: -(-self.n // _SAMPLED)]
+        self._scale = largest_scale(some_summaries(self._summaries, sample))
 
     def nearest_points(
         self, clusters: Clusters, method: str, n_neighbors: int, pause: Callable[[float], None]
@@ -139,7 +136,9 @@ class SummarySource:
     ) -> Compared:
         """Put what is known of some clusters in an order."""
         self._take(clusters, method, slots, pause)
-        return Compared(summaries=self._summaries, slots=slots, where=slots, scale=self._scale)
+        return Compared(
+            summaries=self._summaries, slots=slots, where=slots, largest_scale=self._scale
+        )
 
     def distances(
         self,

@@ -179,6 +179,34 @@ def test_lists_are_remade_for_half_of_the_points_at_a_time(monkeypatch):
     np.testing.assert_allclose(np.sort(lists.bounds[:, :7]), distances, rtol=1e-10)
 
 
+@pytest.mark.parametrize("method", ["average", "ward"])
+@pytest.mark.parametrize(("value", "cells"), [(1e17, 1), (1e37, 1), (-9.96921e36, 40), (0.0, 0)])
+def test_products_say_what_is_not_near_beside_values_that_stand_for_none(method, value, cells):
+    rng = np.random.default_rng(13)
+    n, k = 1200, 20
+    points = rng.normal(size=(n, k))
+    points[rng.integers(0, n, cells), rng.integers(0, k, cells)] = value
+    source, clusters = source_of(points, method), open_clusters(np.ones(n, np.int64), method)
+    square = source.square(clusters, method, no_pause)
+    np.fill_diagonal(square, np.inf)
+    reach = np.sort(square, axis=1)[:, 9]
+    compared = source._compared(clusters, method, np.arange(n), lambda: None)
+    left = summary_lists._Left(compared, slice(0, n))
+    right = left.right(left.summaries)
+    for operands in (left.operands, right):
+        summary_lists.set_reach(left.summaries, left.scale, operands, reach, 0)
+    products = left.operands.values @ right.values.T
+    reaches, inverses = left.operands.reach[:n], right.inverses[:n]
+    most = np.maximum(reaches[:, None], reaches) * (inverses[:, None] + inverses)
+    near = products < most
+    assert near[square <= np.maximum(reach[:, None], reach)].all()
+    assert near.mean() < 0.03 + 2 * cells / n
+    # Nor do guesses reach far.
+    guesses = left.guesses(9)
+    is_far = np.abs(points).max(axis=1) > 1e6
+    assert (guesses[~is_far] < 2 * square[np.isfinite(square) & (square < 1e6)].max()).all()
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("buffered", [2**19, 2 * 16 * 64])  # the last: full after every product
 def test_lists_of_points_at_equal_distances(monkeypatch, method, buffered):
