@@ -1,29 +1,44 @@
 """Driver: the picture's pixels from one pass over the matrix, in any row and column order.
 
-Every value is added to the pixel that its row's and column's places in the clustered matrix fall
+Every value goes into the pixel that its row's and column's places in the clustered matrix fall
 into, so the reordered matrix is never made. A pixel is a rectangle of whole cells, and its value
-their mean. With a pixel for every cell, the image is the reordered matrix itself.
+their mean, their least or greatest, the one of largest magnitude, or their median. With a pixel for
+every cell, the image is the reordered matrix itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from clustergrid.pipeline._jit import jit
-from clustergrid.pipeline.execution import Executor
-from clustergrid.pipeline.footprint import MOST_PARTIAL_IMAGES
+from clustergrid.pipeline.cells import Cells
+from clustergrid.pipeline.execution import Executor, end_if_stopped
+from clustergrid.pipeline.image_plan import (
+    ROW_BLOCK,
+    ImageWork,
+    MedianWork,
+    check_aggregate,
+    column_blocks,
+)
 from clustergrid.pipeline.monitor import Progress
-from clustergrid.pipeline.normalize import MatrixStatistics, Normalization
-from clustergrid.storage.grid import READ_BLOCK, round_up, slabs
-from clustergrid.storage.source import ArraySource, MatrixSource
+from clustergrid.pipeline.pixels import (
+    REDUCTIONS,
+    Block,
+    Columns,
+    Image,
+    Reduction,
+    dense_image,
+    medians,
+)
+from clustergrid.storage.grid import slabs
 
-__all__ = ["Cells", "ReducedImage", "pixel_edges", "reduce_image", "value_limits"]
+__all__ = ["Cells", "ReducedImage", "pixel_edges", "reduce_image"]
 
-_BLOCK = READ_BLOCK
-_HISTOGRAM_BINS = 2**16
-_SMALL_CELLS = 2**18
+_ANY_MEMORY_BYTES = 2**62
+_NOTHING = np.empty(0)
+_UNMASKED = np.empty((0, 0), bool)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,7 +48,7 @@ class ReducedImage:
     Attributes
     ----------
     values
-        ``(p, q)`` float64: the mean of each pixel's cells, NaN where there is none to show.
+        ``(p, q)`` float64: what each pixel shows of its cells, NaN where there is none to show.
     row_edges, column_edges
         ``(p + 1,)`` and ``(q + 1,)`` int64: pixel ``(a, b)`` covers the cells
         ``[row_edges[a], row_edges[a + 1]) x [column_edges[b], column_edges[b + 1])``.
@@ -42,23 +57,6 @@ class ReducedImage:
     values: np.ndarray
     row_edges: np.ndarray
     column_edges: np.ndarray
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Cells:
-    """The cells to show: normalized values, without the masked ones."""
-
-    source: MatrixSource
-    normalization: Normalization
-    mask: MatrixSource | None = None
-
-    def values(self, rows: slice, columns: slice) -> np.ndarray:
-        """Return a block in float64, NaN where masked."""
-        block = self.source.read(rows, columns)
-        values = self.normalization.apply(block, rows, columns)
-        if self.mask is None:
-            return values
-        return np.where(self.mask.read(rows, columns), np.nan, values)
 
 
 def pixel_edges(cells: int, pixels: int) -> np.ndarray:
@@ -75,61 +73,6 @@ def pixel_edges(cells: int, pixels: int) -> np.ndarray:
     return -(-np.arange(pixels + 1, dtype=np.int64) * cells // pixels)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Scatter:
-    cells: Cells
-    row_pixel: np.ndarray
-    column_pixel: np.ndarray
-    shape: tuple[int, int]
-
-
-@jit
-def _scatter(
-    values: np.ndarray,
-    row_pixel: np.ndarray,
-    column_pixel: np.ndarray,
-    total: np.ndarray,
-    count: np.ndarray,
-) -> None:  # pragma: no cover - compiled
-    """Add every value that is not NaN to its pixel."""
-    for i in range(values.shape[0]):
-        pixel_total = total[row_pixel[i]]
-        pixel_count = count[row_pixel[i]]
-        for j in range(values.shape[1]):
-            value = values[i, j]
-            if value == value:
-                pixel_total[column_pixel[j]] += value
-                pixel_count[column_pixel[j]] += 1
-
-
-def _scatter_small(
-    values: np.ndarray,
-    row_pixel: np.ndarray,
-    column_pixel: np.ndarray,
-    total: np.ndarray,
-    count: np.ndarray,
-) -> None:
-    """Do the same with NumPy, which needs no compiler, and some memory a value."""
-    shown = ~np.isnan(values)
-    pixel = (row_pixel[:, None] * total.shape[1] + column_pixel[None, :])[shown]
-    count += np.bincount(pixel, minlength=count.size).reshape(count.shape)
-    np.add.at(total.reshape(-1), pixel, values[shown])
-
-
-def _partial_image(work: _Scatter, rows: slice) -> tuple[slice, np.ndarray, np.ndarray]:
-    total = np.zeros(work.shape)
-    count = np.zeros(work.shape, dtype=np.int64)
-    n_columns = work.cells.source.shape[1]
-    for part in slabs(rows.stop - rows.start, _BLOCK):
-        block_rows = slice(rows.start + part.start, rows.start + part.stop)
-        for columns in slabs(n_columns, _BLOCK):
-            values = work.cells.values(block_rows, columns)
-            # Both add the same values in the same order.
-            scatter = _scatter if values.size > _SMALL_CELLS else _scatter_small
-            scatter(values, work.row_pixel[block_rows], work.column_pixel[columns], total, count)
-    return rows, total, count
-
-
 def reduce_image(
     cells: Cells,
     row_order: np.ndarray,
@@ -138,6 +81,8 @@ def reduce_image(
     *,
     executor: Executor,
     progress: Progress,
+    aggregate: str = "mean",
+    median_task_bytes: int = _ANY_MEMORY_BYTES,
 ) -> ReducedImage:
     """Reduce the clustered matrix to an image.
 
@@ -151,149 +96,243 @@ def reduce_image(
         Pixels wanted; an axis with fewer cells gets a pixel a cell.
     executor, progress
         Where the pass runs, and who is told, as stage ``"downsample"``. The image does not depend
-        on the executor: partial images are added in their order.
+        on the executor.
+    aggregate
+        What a pixel shows of its cells, of `clustergrid.pipeline.image_plan.AGGREGATES`. NaN and
+        masked cells are left out of all.
+    median_task_bytes
+        What the cells of medians may take in one task.
+
+    Raises
+    ------
+    DataValueError
+        There is no such aggregate.
+    MemoryLimitError
+        The cells of medians do not fit.
     """
-    n, k = cells.source.shape
-    row_edges, column_edges = pixel_edges(n, shape[0]), pixel_edges(k, shape[1])
-    total = np.zeros((len(row_edges) - 1, len(column_edges) - 1))
-    count = np.zeros(total.shape, dtype=np.int64)
-    work = _Scatter(
-        cells=cells,
-        row_pixel=_pixel_of(row_order, row_edges),
-        column_pixel=_pixel_of(column_order, column_edges),
-        shape=(total.shape[0], total.shape[1]),
+    check_aggregate(aggregate)
+    edges = tuple(map(pixel_edges, cells.shape, shape))
+    row_edges, column_edges = edges
+    orders = (np.asarray(row_order), np.asarray(column_order))
+    work = ImageWork(
+        shape=cells.shape,
+        pixels=(len(row_edges) - 1, len(column_edges) - 1),
+        aggregate=aggregate,
     )
-    step = round_up(-(-n // MOST_PARTIAL_IMAGES), _BLOCK)
-    waiting: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    due = 0
-    row_bytes = k * cells.source.dtype.itemsize
-    with progress.stage("downsample", total=n, unit="rows", unit_bytes=row_bytes) as stage:
-        for rows, part_total, part_count in executor.map(
-            _partial_image, executor.share(work), slabs(n, step), name="downsample"
-        ):
-            waiting[rows.start // step] = (part_total, part_count)
-            while due in waiting:
-                part_total, part_count = waiting.pop(due)
-                total += part_total
-                count += part_count
-                due += 1
-            stage.advance(rows.stop - rows.start)
-    with np.errstate(invalid="ignore"):
-        values = total / np.where(count > 0, count, np.nan)
+    if work.is_small:
+        with progress.stage("downsample", total=1, unit="blocks"):
+            everything = cells.everything()[np.ix_(*orders)]
+            values = dense_image(everything, row_edges, column_edges, aggregate)
+    elif aggregate == "median":
+        median_work = MedianWork(
+            shape=work.shape,
+            pixels=work.pixels,
+            cell_bytes=4 if cells.are_single else 8,
+            task_bytes=median_task_bytes,
+            threads=executor.threads,
+        )
+        values = _medians(cells, orders, edges, median_work, executor, progress)
+    else:
+        values = _reduced(cells, orders, edges, work, executor, progress)
     return ReducedImage(values=values, row_edges=row_edges, column_edges=column_edges)
 
 
 def _pixel_of(order: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Pixel of each original row: the pixel of its place in the order."""
     pixel = np.empty(len(order), dtype=np.int64)
-    pixel[np.asarray(order)] = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
+    pixel[order] = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
     return pixel
 
 
-def value_limits(
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Pass:
+    """What every task of a pass reads."""
+
+    cells: Cells
+    work: ImageWork
+    row_pixel: np.ndarray
+    columns: list[Columns]
+    most_cells: int
+
+    @property
+    def reduction(self) -> Reduction:
+        return REDUCTIONS[self.work.aggregate]
+
+
+def _reduced(
     cells: Cells,
-    statistics: MatrixStatistics,
-    *,
-    robust: bool,
+    orders: tuple[np.ndarray, ...],
+    edges: tuple[np.ndarray, ...],
+    work: ImageWork,
     executor: Executor,
     progress: Progress,
-) -> tuple[float, float]:
-    """Least and greatest value to show, or the 2nd and 98th percentile.
-
-    In memory the percentiles are NumPy's. Otherwise they come from a histogram of 65,536 bins
-    over the range, so each is off by at most that part of the range. Infinities are left out.
-
-    Returns
-    -------
-    tuple of float
-        NaN where there is nothing to show.
-    """
-    needs_pass = cells.mask is not None or bool(statistics.rows.infinite.any())
-    if isinstance(cells.source, ArraySource) and (robust or needs_pass):
-        values = cells.values(slice(0, cells.source.shape[0]), slice(0, cells.source.shape[1]))
-        values = values[np.isfinite(values)]
-        if not values.size:
-            return np.nan, np.nan
-        if robust:
-            low, high = np.percentile(values, [2, 98])
-            return float(low), float(high)
-        return float(values.min()), float(values.max())
-    if not needs_pass:
-        low, high = _limits_from_statistics(cells.normalization, statistics)
-    else:
-        low, high = _limits_from_pass(cells, executor, progress)
-    if robust and low < high:
-        return _robust_limits(cells, low, high, executor, progress)
-    return low, high
-
-
-def _limits_from_statistics(
-    normalization: Normalization, statistics: MatrixStatistics
-) -> tuple[float, float]:
-    axis = normalization.axis or 0
-    along = statistics.axis(axis)
-    low, high = along.minimum, along.maximum
-    if normalization.axis is not None:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            low = (low - normalization.shift) / normalization.scale
-            high = (high - normalization.shift) / normalization.scale
-    low, high = low[np.isfinite(low)], high[np.isfinite(high)]
-    if not len(low) or not len(high):
-        return np.nan, np.nan
-    return float(low.min()), float(high.max())
-
-
-def _extremes(cells: Cells, rows: slice) -> tuple[float, float]:
-    low, high = np.inf, -np.inf
-    for columns in slabs(cells.source.shape[1], _BLOCK):
-        values = cells.values(rows, columns)
-        finite = np.isfinite(values)
-        low = min(low, float(np.min(values, initial=np.inf, where=finite)))
-        high = max(high, float(np.max(values, initial=-np.inf, where=finite)))
-    return low, high
-
-
-def _limits_from_pass(cells: Cells, executor: Executor, progress: Progress) -> tuple[float, float]:
-    n, k = cells.source.shape
-    low, high = np.inf, -np.inf
-    row_bytes = k * cells.source.dtype.itemsize
-    with progress.stage("limits", total=n, unit="rows", unit_bytes=row_bytes) as stage:
-        for part in executor.map(_extremes, executor.share(cells), slabs(n, _BLOCK), name="limits"):
-            low, high = min(low, part[0]), max(high, part[1])
-            stage.advance(min(_BLOCK, n - stage.done))
-    return (low, high) if low <= high else (np.nan, np.nan)
-
-
-@dataclass(frozen=True, slots=True)
-class _Histogram:
-    cells: Cells
-    edges: np.ndarray
-
-    def of(self, rows: slice) -> np.ndarray:
-        counts = np.zeros(len(self.edges) - 1, dtype=np.int64)
-        for columns in slabs(self.cells.source.shape[1], _BLOCK):
-            values = self.cells.values(rows, columns)
-            counts += np.histogram(values[np.isfinite(values)], bins=self.edges)[0]
-        return counts
-
-
-def _robust_limits(
-    cells: Cells, low: float, high: float, executor: Executor, progress: Progress
-) -> tuple[float, float]:
-    edges = np.linspace(low, high, _HISTOGRAM_BINS + 1)
-    counts = np.zeros(_HISTOGRAM_BINS, dtype=np.int64)
-    n, k = cells.source.shape
-    row_bytes = k * cells.source.dtype.itemsize
-    with progress.stage("quantiles", total=n, unit="rows", unit_bytes=row_bytes) as stage:
-        for part in executor.map(
-            _Histogram.of,
-            executor.share(_Histogram(cells, edges)),
-            slabs(n, _BLOCK),
-            name="quantiles",
+) -> np.ndarray:
+    """Reduce bands of rows to images, and these group by group to one."""
+    column_pixel = _pixel_of(orders[1], edges[1])
+    per_pixel = [np.diff(each) for each in edges]
+    shared = _Pass(
+        cells=cells,
+        work=work,
+        row_pixel=_pixel_of(orders[0], edges[0]),
+        columns=[Columns.of(column_pixel[block]) for block in column_blocks(cells.shape[1])],
+        most_cells=int(per_pixel[0].max()) * int(per_pixel[1].max()),
+    )
+    merge = shared.reduction.merge
+    waiting: dict[int, Image] = {}
+    image: Image | None = None
+    due = 0
+    with progress.stage(
+        "downsample", total=cells.shape[0], unit="rows", unit_bytes=cells.row_bytes
+    ) as stage:
+        for position, partial in executor.merge_groups(
+            _band_image,
+            merge,
+            executor.share(shared),
+            work.groups,
+            name="downsample",
+            on_item=lambda rows: stage.advance(rows.stop - rows.start),
         ):
-            counts += part
-            stage.advance(min(_BLOCK, n - stage.done))
-    cumulative = np.concatenate([[0], np.cumsum(counts)])
-    wanted = np.array([0.02, 0.98]) * (cumulative[-1] - 1) + 0.5
-    below, above = np.interp(wanted, cumulative, edges)
-    return float(below), float(above)
+            waiting[position] = partial
+            while due in waiting:
+                if image is None:
+                    image = tuple(map(_writable, waiting.pop(due)))
+                else:
+                    merge(image, waiting.pop(due))
+                due += 1
+    assert image is not None
+    return shared.reduction.finish(image, np.outer(*per_pixel))
+
+
+def _writable(array: np.ndarray) -> np.ndarray:
+    """Return an array that can be written to: those that come from workers cannot."""
+    return array if array.flags.writeable else array.copy()
+
+
+def _band_image(work: _Pass, rows: slice) -> Image:
+    """Take a band of rows into an image."""
+    reduction = work.reduction
+    image = reduction.begin(work.work.pixels, work.most_cells)
+    line = np.empty(max(len(columns.order) for columns in work.columns))
+    for block in _blocks(work, rows):
+        reduction.kernel(block, line, *image)
+    return image
+
+
+def _blocks(work: _Pass, rows: slice) -> Iterator[Block]:
+    """Read a band, and cut it into blocks: of the first rows all columns, then of the next."""
+    cells = work.cells
+    at_once = work.work.read_at_once(cells.source.chunks, cells.source.dtype.itemsize)
+    for down in slabs(rows.stop - rows.start, at_once[0]):
+        read_rows = slice(rows.start + down.start, rows.start + down.stop)
+        for across in slabs(cells.shape[1], at_once[1]):
+            end_if_stopped()
+            yield from _cut(work, read_rows, across)
+
+
+def _cut(work: _Pass, rows: slice, across: slice) -> Iterator[Block]:
+    """Read a region, and cut it into blocks."""
+    cells = work.cells
+    values = cells.source.read(rows, across)
+    hidden = None if cells.mask is None else cells.mask.read(rows, across)
+    inside = [
+        (columns, block)
+        for columns, block in zip(work.columns, column_blocks(cells.shape[1]), strict=True)
+        if across.start <= block.start < across.stop
+    ]
+    for part in slabs(rows.stop - rows.start, ROW_BLOCK):
+        block_rows = slice(rows.start + part.start, rows.start + part.stop)
+        for columns, block in inside:
+            there = slice(block.start - across.start, block.stop - across.start)
+            mask = _UNMASKED if hidden is None else _contiguous(hidden[part, there], np.bool_)
+            yield Block(
+                _working(values[part, there]),
+                mask,
+                work.row_pixel[block_rows],
+                *columns,
+                *_normalization(cells, block_rows, block),
+            )
+
+
+def _working(values: np.ndarray) -> np.ndarray:
+    """Values as the kernels take them, in the precision that holds them; mostly no copy."""
+    return _contiguous(values, np.float32 if values.dtype == np.float32 else np.float64)
+
+
+def _contiguous(values: np.ndarray, dtype: type) -> np.ndarray:
+    """Rows one after another, in an array that can be written to: one machine code for all."""
+    return np.require(values, dtype, ["C", "W"])
+
+
+def _normalization(cells: Cells, rows: slice, columns: slice) -> tuple[int, np.ndarray, np.ndarray]:
+    """Axis, shift and scale of a block; axis -1 where values stay."""
+    given = cells.normalization
+    if given.axis is None or given.shift is None or given.scale is None:
+        return -1, _NOTHING, _NOTHING
+    part = rows if given.axis == 0 else columns
+    return given.axis, _working(given.shift[part]), _working(given.scale[part])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _MedianPass:
+    """What every task of medians reads."""
+
+    cells: Cells
+    place: np.ndarray
+    row_edges: np.ndarray
+    columns: Columns
+    most_cells: int
+    at_once: tuple[int, int]
+
+
+def _medians(
+    cells: Cells,
+    orders: tuple[np.ndarray, ...],
+    edges: tuple[np.ndarray, ...],
+    work: MedianWork,
+    executor: Executor,
+    progress: Progress,
+) -> np.ndarray:
+    """Medians band by band of pixel rows; each band reads the matrix, and holds its own cells."""
+    place = np.empty(len(orders[0]), np.int64)
+    place[orders[0]] = np.arange(len(place))
+    reading = ImageWork(shape=work.shape, pixels=work.pixels)
+    shared = _MedianPass(
+        cells=cells,
+        place=place,
+        row_edges=edges[0],
+        columns=Columns.of(_pixel_of(orders[1], edges[1])),
+        most_cells=int(np.diff(edges[0]).max()) * int(np.diff(edges[1]).max()),
+        at_once=reading.read_at_once(cells.source.chunks, cells.source.dtype.itemsize),
+    )
+    image = np.empty(work.pixels)
+    n = cells.shape[0]
+    total = n * len(work.bands)
+    with progress.stage("downsample", total=total, unit="rows", unit_bytes=cells.row_bytes) as told:
+        for band, values in executor.map(
+            _band_medians, executor.share(shared), work.bands, name="downsample"
+        ):
+            image[band] = values
+            told.advance(n)
+    return image
+
+
+def _band_medians(work: _MedianPass, band: slice) -> tuple[slice, np.ndarray]:
+    """Bring the rows of some rows of pixels together, and take their medians."""
+    cells, edges = work.cells, work.row_edges[band.start : band.stop + 1]
+    n, k = cells.shape
+    held = np.empty((int(edges[-1] - edges[0]), k), np.float32 if cells.are_single else np.float64)
+    for rows in slabs(n, work.at_once[0]):
+        places = work.place[rows] - edges[0]
+        wanted = np.flatnonzero((places >= 0) & (places < len(held)))
+        if not len(wanted):
+            continue
+        for columns in slabs(k, work.at_once[1]):
+            end_if_stopped()
+            if cells.are_single and cells.mask is None:
+                values = cells.source.read(rows, columns)
+            else:
+                values = cells.values(rows, columns)
+            held[places[wanted], columns] = values[wanted]
+    out = np.full((len(edges) - 1, len(work.columns.pixels)), np.nan)
+    medians(held, edges - edges[0], work.columns, np.empty(work.most_cells), out)
+    return band, out

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     CancelledError,
@@ -22,14 +22,16 @@ from concurrent.futures import (
 )
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from clustergrid.pipeline._blas import single_blas_thread
 from clustergrid.pipeline._malloc import release_memory
 from clustergrid.pipeline.cgroup import control_group_free_bytes
 from clustergrid.pipeline.errors import is_lasting
 from clustergrid.pipeline.footprint import WORKER_BYTES
+from clustergrid.pipeline.grouped import Merge, OnItem, merge_in_process, merge_on_workers
 from clustergrid.pipeline.resources import Resources
+from clustergrid.pipeline.window import Window
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DaskExecutor",
     "Executor",
+    "Failure",
     "SerialExecutor",
     "ThreadsExecutor",
     "active_client",
@@ -107,34 +110,45 @@ class Executor(Protocol):
         """
         ...
 
+    def merge_groups(
+        self,
+        function: Callable[[Shared, Item], Result],
+        merge: Merge,
+        shared: Shared,
+        groups: Sequence[Sequence[Item]],
+        *,
+        name: str,
+        on_item: OnItem,
+    ) -> Iterator[tuple[int, Result]]:
+        """Yield of every group, in any order, its number and the results of its items merged.
 
-class _Window(Generic[Item]):
-    """Items in their order, of which few are under way.
-
-    None is taken before all but the latest `size` of those before it are finished: whoever needs
-    results in their order holds no more of them than that.
-    """
-
-    def __init__(self, items: Iterable[Item], size: int) -> None:
-        self._remaining = enumerate(items)
-        self._size = size
-        self._taken = 0
-        self._under_way: set[int] = set()
-
-    def take(self) -> list[tuple[int, Item]]:
-        """Return the items, with their positions, that may start now."""
-        oldest = min(self._under_way, default=self._taken)
-        taken = list(itertools.islice(self._remaining, oldest + self._size - self._taken))
-        self._taken += len(taken)
-        self._under_way.update(position for position, _ in taken)
-        return taken
-
-    def finish(self, position: int) -> None:
-        """Note that an item's result was taken."""
-        self._under_way.discard(position)
+        Results are tuples of arrays. They are merged in the order of the items, where the tasks
+        run; `on_item` is called with every item that is done.
+        """
+        ...
 
 
-class SerialExecutor:
+class _InProcess:
+    """What executors share whose tasks run in this process."""
+
+    def merge_groups(
+        self,
+        function: Callable[[Shared, Item], Result],
+        merge: Merge,
+        shared: Shared,
+        groups: Sequence[Sequence[Item]],
+        *,
+        name: str,
+        on_item: OnItem,
+    ) -> Iterator[tuple[int, Result]]:
+        """Merge results in this thread, as they come."""
+        executor: Any = self
+        return merge_in_process(
+            executor, function, merge, shared, groups, name=name, on_item=on_item
+        )
+
+
+class SerialExecutor(_InProcess):
     """A plain loop: the oracle of the others."""
 
     threads = 1
@@ -163,7 +177,7 @@ class SerialExecutor:
                 yield function(shared, item)
 
 
-class ThreadsExecutor:
+class ThreadsExecutor(_InProcess):
     """Threads of this process; no scheduler is started.
 
     Parameters
@@ -194,7 +208,7 @@ class ThreadsExecutor:
         name: str,
     ) -> Iterator[Result]:
         """Keep two items a thread under way."""
-        window, stopped = _Window(items, 2 * self.threads), threading.Event()
+        window, stopped = Window(items, 2 * self.threads), threading.Event()
         threads = ThreadPoolExecutor(
             self.threads, f"clustergrid-{name}", initializer=_begin_thread, initargs=(stopped,)
         )
@@ -235,7 +249,7 @@ class DaskExecutor:
 
     def __init__(self, client: Client, *, retries: int = 2) -> None:
         self.client = client
-        self._retries = retries
+        self.retries = retries
         self._run = os.urandom(4).hex()
         self._maps = itertools.count()
 
@@ -275,29 +289,66 @@ class DaskExecutor:
         """Keep a few items a thread under way; results come back as they are ready."""
         from distributed import as_completed
 
-        wave = f"{name}-{self._run}-{next(self._maps)}"
-        window = _Window(items, 4 * self.threads)
+        wave = self.next_wave(name)
+        window = Window(items, 4 * self.threads)
 
         def submit(position: int, item: Item) -> Any:
-            return self.client.submit(
-                _call, function, shared, item, key=(wave, position), retries=self._retries
-            )
+            return self.submit(function, shared, item, key=(wave, position))
 
         # Without its loop, it would look for a current client, which this one need not be.
         running = as_completed([submit(*pair) for pair in window.take()], loop=self.client.loop)
         try:
             for future in running:
-                found = future.result()
-                if isinstance(found, _Failure):
-                    raise found.error from _TaskError(found.traceback)
-                yield found
+                yield self.result_of(future)
                 window.finish(future.key[1])
                 future.release()
                 for pair in window.take():
                     running.add(submit(*pair))
         finally:
             self.client.cancel(list(running.futures))
-        # The next stage may need other amounts, and the memory of the driver.
+        self.release_memory()
+
+    def merge_groups(
+        self,
+        function: Callable[[Shared, Item], Result],
+        merge: Merge,
+        shared: Shared,
+        groups: Sequence[Sequence[Item]],
+        *,
+        name: str,
+        on_item: OnItem,
+    ) -> Iterator[tuple[int, Result]]:
+        """Merge results on the workers; those of groups come back as they are ready."""
+        return merge_on_workers(self, function, merge, shared, groups, name=name, on_item=on_item)
+
+    def next_wave(self, name: str) -> str:
+        """Name the tasks of one pass, unlike those of all others."""
+        return f"{name}-{self._run}-{next(self._maps)}"
+
+    def submit(
+        self,
+        function: Callable[[Shared, Item], Result],
+        shared: Shared,
+        item: Item,
+        *,
+        key: tuple[Any, ...],
+        priority: int = 0,
+    ) -> Any:
+        """Submit a task; `result_of` its future gives what it returned."""
+        return self.client.submit(
+            _call, function, shared, item, key=key, priority=priority, retries=self.retries
+        )
+
+    @staticmethod
+    def result_of(future: Any) -> Any:
+        """Return what a finished task returned, or raise what it raised."""
+        found = future.result()
+        if isinstance(found, Failure):
+            raise found.error from _TaskError(found.traceback)
+        return found
+
+    def release_memory(self) -> None:
+        """Give memory back: the next stage may need other amounts, and that of the driver."""
         self.client.run(release_memory, on_error="ignore")
         release_memory()
 
@@ -345,7 +396,7 @@ def _identity(value: Shared) -> Shared:
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
+class Failure:
     """What a task gives back in place of a result, so that Dask does not try again."""
 
     error: Exception
@@ -358,7 +409,7 @@ class _TaskError(Exception):
 
 def _call(
     function: Callable[[Shared, Item], Result], shared: Shared, item: Item
-) -> Result | _Failure:
+) -> Result | Failure:
     with single_blas_thread():
         try:
             return function(shared, item)
@@ -367,7 +418,7 @@ def _call(
                 raise
             where = "".join(traceback.format_exception(error))
             # Its frames hold the task's arrays, for as long as somebody has the result.
-            return _Failure(error.with_traceback(None), f"\n{where}")
+            return Failure(error.with_traceback(None), f"\n{where}")
 
 
 def _travels(error: Exception) -> bool:

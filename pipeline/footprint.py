@@ -39,11 +39,9 @@ __all__ = [
     "Ground",
     "centroid_tree_bytes",
     "distance_footprint",
-    "downsample_footprint",
     "ingest_footprint",
     "linkage_footprint",
     "ordering_footprint",
-    "picture_footprint",
     "rank_footprint",
     "statistics_footprint",
     "worker_memory_limit",
@@ -79,16 +77,6 @@ _COVARIANCE_BYTES = 48
 """Of every pair of features: their covariance, its inverse, and what finds the root of that."""
 _LABEL_BYTES = 300
 """A label as text, in an index and on its way into a file."""
-_PIXEL_BYTES = 16
-"""A pixel's sum and the number of its cells."""
-_DRAWN_PIXEL_BYTES = 100
-"""A pixel of the figure: its value, masked, normalized, as a colour, and in matplotlib's canvas."""
-MOST_PARTIAL_IMAGES = 64
-"""Parts that the rows are cut into for the picture."""
-_LEAF_BYTES = 1_000
-"""Of the picture: the coordinates and path of a leaf's part of a dendrogram."""
-_PICTURE_BYTES = 100_000_000
-"""Of the picture: matplotlib and its fonts."""
 _SMALL_PAIR_BYTES = 16
 """Of every pair, where SciPy makes the tree: two condensed vectors."""
 
@@ -378,21 +366,6 @@ def linkage_footprint(ground: Ground, work: AxisWork, tile_edge: int) -> Footpri
 def ordering_footprint(ground: Ground, work: AxisWork) -> Footprint:
     """Of the leaves' order: distances, kept for it or asked for, and the shortest paths."""
     return ground.footprint(held_bytes=work.ordering_held_bytes, task_bytes=0)
-
-
-def downsample_footprint(ground: Ground, pixels: int) -> Footprint:
-    """Of the picture's pass: blocks, and images of parts of the rows that wait for their turn."""
-    image = _PIXEL_BYTES * min(pixels, ground.matrix.values)
-    waiting = min(4 * ground.resources.threads, MOST_PARTIAL_IMAGES)
-    return ground.footprint(
-        held_bytes=(waiting + 3) * image, task_bytes=_block_task_bytes(ground) + image
-    )
-
-
-def picture_footprint(ground: Ground, leaves: int, pixels: int) -> Footprint:
-    """Of the figure: matplotlib, the image in a few forms, a path of every leaf."""
-    held = _PICTURE_BYTES + _DRAWN_PIXEL_BYTES * pixels + _LEAF_BYTES * leaves
-    return ground.footprint(held_bytes=held, task_bytes=0)
 
 
 def _block_task_bytes(ground: Ground) -> int:

@@ -176,7 +176,7 @@ class RunStages(Stages):
         )
 
     def _keep_arrays(
-        self, stage: str, key: str, paths: Sequence[str], values: Sequence[np.ndarray]
+        self, stage: str, key: str, paths: Sequence[str], values: Sequence[np.ndarray], **facts: Any
     ) -> None:
         """Put a stage's small arrays at rest, a chunk each."""
         group = self._directory.arrays
@@ -188,7 +188,9 @@ class RunStages(Stages):
             write_array(group, path, array)
             manifest.record(*stored_entries(group, path))
         manifest.record(metadata_entry(group))
-        self._directory.finish(stage, key, arrays=[("arrays.zarr", path) for path in paths])
+        self._directory.finish(
+            stage, key, arrays=[("arrays.zarr", path) for path in paths], **facts
+        )
 
     def _kept_arrays(self, stage: str, key: str, paths: Sequence[str]) -> list[np.ndarray] | None:
         if not self._directory.is_finished(stage, key):
@@ -354,7 +356,7 @@ class RunStages(Stages):
         if mask is not None:
             return super().limits(robust=robust, mask=mask)
         stage = "limits-robust" if robust else "limits"
-        key = stage_key(matrix=self.key, stage=stage)
+        key = stage_key(matrix=self.key, stage=stage, way="bits" if robust else "extremes")
         if self._directory.is_finished(stage, key):
             low, high = self._directory.state["stages"][stage]["limits"]
         else:
@@ -370,17 +372,26 @@ class RunStages(Stages):
         column_order: np.ndarray,
         shape: tuple[int, int],
         mask: Any = None,
+        aggregate: str = "mean",
     ) -> ReducedImage:
         """As in `Stages`; kept where there is no mask."""
         if mask is not None:
-            return super().reduced_image(row_order, column_order, shape, mask)
+            return super().reduced_image(row_order, column_order, shape, mask, aggregate)
         orders = array_digest(*(np.asarray(order, np.int64) for order in (row_order, column_order)))
-        key = stage_key(matrix=self.key, stage="image", shape=list(shape), orders=orders)
+        key = stage_key(
+            matrix=self.key, stage="image", shape=list(shape), orders=orders, aggregate=aggregate
+        )
         kept = self._kept_arrays("image", key, _IMAGE)
         if kept is not None:
             self._progress.kept("downsample")
             values, row_edges, column_edges = kept
             return ReducedImage(values=values, row_edges=row_edges, column_edges=column_edges)
-        image = super().reduced_image(row_order, column_order, shape)
-        self._keep_arrays("image", key, _IMAGE, [image.values, image.row_edges, image.column_edges])
+        image = super().reduced_image(row_order, column_order, shape, aggregate=aggregate)
+        self._keep_arrays(
+            "image",
+            key,
+            _IMAGE,
+            [image.values, image.row_edges, image.column_edges],
+            aggregate=aggregate,
+        )
         return image

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from clustergrid.pipeline.hierarchy.methods import METHODS
+from clustergrid.pipeline.image_plan import AGGREGATES
 from clustergrid.pipeline.keyword_files import GivenKeywords, parse_keywords
 from clustergrid.pipeline.metrics import METRICS, check_metric
 from clustergrid.pipeline.request import (
@@ -187,6 +188,8 @@ figure_options = _apply(
     click.option("--vmax", type=float, help="Value of the colormap's last colour."),
     click.option("--center", type=float, help="Value of the colormap's middle."),
     click.option("--robust", is_flag=True, help="Colours from the 2nd to 98th percentile."),
+    click.option("--aggregate", type=click.Choice(AGGREGATES), default="mean", show_default=True,
+                 help="What a pixel shows of its cells; max_abs: that of largest magnitude."),
     click.option("--cbar-label", help="Text beside the colour bar."),
     click.option("--legend", multiple=True, callback=_legend, metavar="LABEL=COLOUR",
                  help="An entry of the legend of the colour strips; may be given again."),
@@ -258,6 +261,8 @@ def make_figure(options: dict[str, Any]) -> FigureOptions:
     }
     if options["robust"]:
         heatmap["robust"] = True
+    if options["aggregate"] != "mean":
+        heatmap["aggregate"] = options["aggregate"]
     for name, keyword in (("row_labels", "yticklabels"), ("col_labels", "xticklabels")):
         if not options[name]:
             heatmap[keyword] = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from clustergrid.pipeline.execution import Executor
+from clustergrid.pipeline.grouped import Merge, OnItem
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.storage.errors import StorageError
 from clustergrid.storage.rundir import RunDirectory
@@ -150,16 +151,59 @@ class ResumedExecutor:
         name: str,
     ) -> Iterator[Result]:
         """Yield the results that are there, then compute the others and keep them."""
+        pieces = self._pieces(name, items)
+
+        def compute(missing: list[int]) -> Iterator[tuple[int, Result]]:
+            numbered = [(position, pieces[position].item) for position in missing]
+            return self._executor.map(partial(_numbered, function), shared, numbered, name=name)
+
+        for _, result in self._through(pieces, compute):
+            yield result
+
+    def merge_groups(
+        self,
+        function: Callable[[Shared, Item], Result],
+        merge: Merge,
+        shared: Shared,
+        groups: Sequence[Sequence[Item]],
+        *,
+        name: str,
+        on_item: OnItem,
+    ) -> Iterator[tuple[int, Result]]:
+        """Yield the groups that are there, then compute the others and keep them."""
+        pieces = self._pieces(name, groups)
+        computed: set[int] = set()
+
+        def compute(missing: list[int]) -> Iterator[tuple[int, Result]]:
+            computed.update(missing)
+            some = [groups[position] for position in missing]
+            for number, result in self._executor.merge_groups(
+                function, merge, shared, some, name=name, on_item=on_item
+            ):
+                yield missing[number], result
+
+        for position, result in self._through(pieces, compute):
+            for item in () if position in computed else groups[position]:
+                on_item(item)
+            yield position, result
+
+    def _pieces(self, name: str, items: Iterable[Any]) -> list[_Piece]:
         folder = f"pieces/{name}-{self._key[:16]}"
-        pieces = [_Piece(f"{folder}/{p}.npz", self._key, item) for p, item in enumerate(items)]
+        return [_Piece(f"{folder}/{p}.npz", self._key, item) for p, item in enumerate(items)]
+
+    def _through(
+        self,
+        pieces: list[_Piece],
+        compute: Callable[[list[int]], Iterator[tuple[int, Any]]],
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield positions and results: in the order of the pieces those that are there."""
         # Looked at now, and read when it is their turn: whoever puts results in order holds those
         # that came too early.
         is_kept = [self._load(piece) is not None for piece in pieces]
-        missing = [(p, piece.item) for p, piece in enumerate(pieces) if not is_kept[p]]
         done = [False] * len(pieces)
         due = 0
         started = time.monotonic()
-        results = self._executor.map(partial(_numbered, function), shared, missing, name=name)
+        results = compute([position for position in range(len(pieces)) if not is_kept[position]])
         while due < len(pieces):
             if done[due]:
                 due += 1
@@ -169,14 +213,14 @@ class ResumedExecutor:
                 if kept is None:
                     raise StorageError(f"{pieces[due].name} changed while it was used: run again")
                 self._progress.is_resuming = True
-                yield kept[0]
+                yield due, kept[0]
                 self._progress.is_resuming = False
             else:
                 position, result = next(results)
                 done[position] = True
                 if time.monotonic() - started > QUICK_SECONDS:
                     self._save(pieces[position], result)
-                yield result
+                yield position, result
 
     def _save(self, piece: _Piece, result: Any) -> None:
         packed: Any = {"identity": np.array(piece.identity), **pack(result)}

@@ -23,10 +23,13 @@ from clustergrid.pipeline.estimate import (
 )
 from clustergrid.pipeline.footprint import (
     Ground,
-    downsample_footprint,
     ingest_footprint,
-    picture_footprint,
     statistics_footprint,
+)
+from clustergrid.pipeline.picture_memory import (
+    downsample_footprint,
+    image_tasks,
+    picture_footprint,
 )
 from clustergrid.pipeline.planned import Plan, StagePlan
 from clustergrid.pipeline.refusal import (
@@ -80,6 +83,7 @@ def plan_run(
     matrix_bytes_held: int | None = None,
     pictures: int = 1,
     pixels: int = DEFAULT_PIXELS,
+    aggregate: str = "mean",
     chunks: tuple[int, int] | None = None,
     source_chunks: tuple[int, int] | None = None,
     is_boolean: bool = False,
@@ -108,6 +112,8 @@ def plan_run(
         Files that the picture is drawn into; 0: it is not, nor is its pass over the matrix made.
     pixels
         Of the figure.
+    aggregate
+        What a pixel shows of its cells, of `clustergrid.pipeline.image_plan.AGGREGATES`.
     chunks
         Rows and columns of a chunk, where tasks read the matrix as it is stored; None: as a copy
         of it has them.
@@ -137,6 +143,7 @@ def plan_run(
         matrix_bytes_held=matrix_bytes_held,
         pictures=pictures,
         pixels=pixels,
+        aggregate=aggregate,
         chunks=chunks,
         source_chunks=source_chunks,
         is_boolean=is_boolean,
@@ -169,6 +176,7 @@ class _Planner:
     matrix_bytes_held: int
     pictures: int
     pixels: int
+    aggregate: str
     chunks: tuple[int, int] | None
     source_chunks: tuple[int, int] | None
     is_boolean: bool
@@ -255,16 +263,7 @@ class _Planner:
     def after(self) -> Iterator[StagePlan]:
         if not self.pictures:
             return
-        n, k = self.shape
-        yield StagePlan(
-            name="downsample",
-            engine="one pass",
-            reason="every value is added to its pixel; nothing reordered is written",
-            tasks=min(64, -(-n // READ_BLOCK)),
-            bytes_read=self.stored_bytes,
-            footprint=downsample_footprint(self.ground, self.pixels),
-            work=downsample_work(n * k, self.stored_bytes),
-        )
+        yield self._downsample()
         leaves = sum(axis.n for axis in self.axes())
         yield StagePlan(
             name="picture",
@@ -274,6 +273,23 @@ class _Planner:
             bytes_written=0 if self.in_memory else self.pictures * _PICTURE_BYTES,
             footprint=picture_footprint(self.ground, leaves, self.pixels),
             work=picture_work(leaves, self.pictures),
+        )
+
+    def _downsample(self) -> StagePlan:
+        n, k = self.shape
+        are_single = self.itemsize == 4 and not self.is_normalized
+        tasks, reads = image_tasks(self.ground, self.pixels, self.aggregate, are_single=are_single)
+        what = {"mean": "added to", "median": "held for"}.get(self.aggregate, "compared with")
+        return StagePlan(
+            name="downsample",
+            engine="one pass" if reads == 1 else f"{reads} passes",
+            reason=f"every value is {what} its pixel; nothing reordered is written",
+            tasks=tasks,
+            bytes_read=reads * self.stored_bytes,
+            footprint=downsample_footprint(
+                self.ground, self.pixels, self.aggregate, are_single=are_single
+            ),
+            work=downsample_work(reads * n * k, reads * self.stored_bytes),
         )
 
     def axes(self) -> list[AxisPlanner]:

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from clustergrid.pipeline.image_plan import check_aggregate
 from clustergrid.pipeline.spec import AxisSpec, RunSpec, check_normalization
 from clustergrid.storage.errors import DataValueError
 
@@ -104,7 +105,7 @@ class FigureOptions:
     formats
         Suffixes of the files to write: png, pdf, svg.
     heatmap
-        Keywords of the heatmap: cmap, vmin, vmax, center, robust, xticklabels, ...
+        Keywords of the heatmap: cmap, vmin, vmax, center, robust, aggregate, xticklabels, ...
     cbar_label
         Written beside the colour bar.
     legends
@@ -132,6 +133,12 @@ class FigureOptions:
         low, high = limits["vmin"], limits["vmax"]
         if low is not None and high is not None and low >= high:
             raise DataValueError(f"vmin must be below vmax, got {low} and {high}")
+        check_aggregate(self.aggregate)
+
+    @property
+    def aggregate(self) -> str:
+        """What a pixel shows of its cells."""
+        return str(self.heatmap.get("aggregate", "mean"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -209,6 +209,7 @@ def plan_of(
         in_memory=False,
         ingest=matrix.ingest,
         pictures=len(request.figure.formats),
+        aggregate=request.figure.aggregate,
         pixels=round(prod(request.figure.figsize_inches) * request.figure.dpi**2),
         chunks=matrix.chunks,
         source_chunks=matrix.source_chunks,

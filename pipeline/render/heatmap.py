@@ -45,6 +45,7 @@ class HeatmapOptions:
     cbar: bool | None = None
     xticklabels: Any = "auto"
     yticklabels: Any = "auto"
+    aggregate: str = "mean"
     edges: Mapping[str, Any] = field(default_factory=dict)
     artist: Mapping[str, Any] = field(default_factory=dict)
 

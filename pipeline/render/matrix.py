@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from clustergrid.pipeline.escapes import drawable
+from clustergrid.pipeline.image_plan import check_aggregate
 from clustergrid.pipeline.render.body import Pixels
 from clustergrid.pipeline.render.tables import (
     format_table,
@@ -62,11 +63,23 @@ class _ComputedMatrix:
         """Least and greatest shown value, or the 2nd and 98th percentiles."""
         return self.stages.limits(robust=robust, mask=self.shown_mask)
 
+    def refuse_image(self, aggregate: str, shape: tuple[int, int]) -> None:
+        """Refuse an image that cannot be made, before anything is computed."""
+        check_aggregate(aggregate)
+        if aggregate == "median":  # of which the memory has to be known
+            self.stages.refuse_image(aggregate, shape)
+
     def pixels(
-        self, row_order: np.ndarray, column_order: np.ndarray, shape: tuple[int, int]
+        self,
+        row_order: np.ndarray,
+        column_order: np.ndarray,
+        shape: tuple[int, int],
+        aggregate: str = "mean",
     ) -> Pixels:
-        """Means of cells in leaf order, for a number of pixel rows and columns."""
-        image = self.stages.reduced_image(row_order, column_order, shape, mask=self.shown_mask)
+        """Aggregate the cells in leaf order, for a number of pixel rows and columns."""
+        image = self.stages.reduced_image(
+            row_order, column_order, shape, mask=self.shown_mask, aggregate=aggregate
+        )
         return image.values, image.row_edges, image.column_edges
 
 
