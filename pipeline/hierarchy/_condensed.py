@@ -21,7 +21,7 @@ from clustergrid.pipeline.hierarchy._clusters import (
 )
 from clustergrid.pipeline.hierarchy._contraction import Reduction, finish_row, sum_all
 from clustergrid.pipeline.hierarchy._neighbors import Neighbors, Reach, offer_piece
-from clustergrid.pipeline.hierarchy._regions import nearest_of_rows
+from clustergrid.pipeline.hierarchy._regions import list_row, open_entries
 from clustergrid.pipeline.hierarchy._sums import BLOCK, points_of, sum_pairs, together
 
 __all__ = [
@@ -261,11 +261,12 @@ def nearest_clusters(
     n = len(reduction.positions)
     sums = np.empty(n)
     some = np.empty(n)
-    row = np.empty((1, len(reduction.slots)))
+    row = np.empty(len(reduction.slots))
+    entries = open_entries(len(row))
     for place in places[start:stop]:
-        owner = owners[place : place + 1]
-        _fill_row(reduction, owner[0], sums, row[0], some)
-        nearest_of_rows(row, owner, reduction.slots, n_neighbors, lists, place, 0, 1)
+        owner = owners[place]
+        _fill_row(reduction, owner, sums, row, some)
+        list_row(row, owner, reduction.slots, n_neighbors, lists, place, entries)
 
 
 @jit

@@ -42,8 +42,10 @@ __all__ = [
     "Region",
     "finish_pairs",
     "finish_rows",
+    "list_row",
     "mark_tiles",
     "nearest_of_rows",
+    "open_entries",
     "reduce_columns_to_rows",
     "reduce_pairs",
     "reduce_to_rows",
@@ -53,6 +55,14 @@ __all__ = [
 # Columns that are turned to rows together, and the rows of each that are read at once.
 _COLUMNS = 64
 _ROWS = 8
+
+
+class Entries(NamedTuple):
+    """Of a row of distances: which clusters, how far, and that this is exact; ``(m,)`` each."""
+
+    ids: NDArray[np.int32]
+    bounds: NDArray[np.float64]
+    exact: NDArray[np.bool_]
 
 
 class Region(NamedTuple):
@@ -314,24 +324,44 @@ def nearest_of_rows(
     stop: int,
 ) -> None:
     """List the K nearest clusters of the owners `start` to `stop`, from `first_list` on."""
-    ids = np.empty(len(slots), np.int32)
-    bounds = np.empty(len(slots))
-    exact = np.ones(len(slots), np.bool_)
+    entries = open_entries(len(slots))
     for owner in range(start, stop):
-        count = 0
-        for column in range(len(slots)):
-            if slots[column] != owners[owner]:
-                ids[count] = slots[column]
-                bounds[count] = rows[owner, column]
-                count += 1
-        kept = min(count, n_neighbors)
-        if count > kept:
-            keep_nearest(ids, bounds, exact, count, kept)
-        to = first_list + owner
-        lists.ids[to, :kept] = ids[:kept]
-        lists.bounds[to, :kept] = bounds[:kept]
-        lists.counts[to] = kept
-        close_lists(lists, n_neighbors, count, to, to + 1)
+        list_row(rows[owner], owners[owner], slots, n_neighbors, lists, first_list + owner, entries)
+
+
+@jit
+def open_entries(n_clusters: int) -> Entries:
+    """Return room for the distances of a row and whose they are."""
+    return Entries(
+        np.empty(n_clusters, np.int32), np.empty(n_clusters), np.ones(n_clusters, np.bool_)
+    )
+
+
+@jit
+def list_row(
+    row: NDArray[np.float64],
+    owner: int,
+    slots: NDArray[np.int64],
+    n_neighbors: int,
+    lists: Neighbors,
+    to: int,
+    entries: Entries,
+) -> None:
+    """Make list number `to` of the distances of a cluster to all; `entries` is scratch."""
+    ids, bounds, exact = entries
+    count = 0
+    for column in range(len(slots)):
+        if slots[column] != owner:
+            ids[count] = slots[column]
+            bounds[count] = row[column]
+            count += 1
+    kept = min(count, n_neighbors)
+    if count > kept:
+        keep_nearest(ids, bounds, exact, count, kept)
+    lists.ids[to, :kept] = ids[:kept]
+    lists.bounds[to, :kept] = bounds[:kept]
+    lists.counts[to] = kept
+    close_lists(lists, n_neighbors, count, to, to + 1)
 
 
 @jit

@@ -94,16 +94,18 @@ class _Held:
             return square
         order = np.argsort(leaves)
         starts = range(0, len(leaves), _ROWS_A_PIECE)
-        for work in (
-            partial(_read_rows, self.values, self.n, self.is_square, leaves[order], order, square),
-            # All have to be read before the first is turned.
-            partial(_turn_rows, self.is_square, leaves, square),
-        ):
+        read = partial(
+            _read_rows, self.values, self.n, self.is_square, leaves[order], order, square
+        )
+        # All have to be read before the first is turned.
+        for done, work in enumerate((read, partial(_turn_rows, self.is_square, leaves, square))):
             worked = map(work, starts) if pool is None else pool.map(work, starts)
             for start, are_finite in zip(starts, worked, strict=True):
                 if not are_finite:
                     raise _not_finite()
-                advance(_entries(start, min(start + _ROWS_A_PIECE, len(leaves))) // 2)
+                # Half for either; of an odd number the second half is the larger.
+                n_entries = _entries(start, min(start + _ROWS_A_PIECE, len(leaves)))
+                advance((n_entries + done) // 2)
         return square
 
     def pairs(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.float64]:

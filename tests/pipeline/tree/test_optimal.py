@@ -338,3 +338,21 @@ def choose_whole_of(Z):
     """How many merges of a tree are asked instead of squared."""
     start, size = places(Z)
     return (~_reach.choose_whole(Z, size, _min_plus.joins_of(Z, start, size).steps)[0]).sum()
+
+
+@pytest.mark.parametrize("given_as", ["condensed", "square", "function"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_all_entries_are_told_once(monkeypatch, compiled, given_as):
+    if compiled:
+        monkeypatch.setattr(_distances, "MOST_LEAVES_WITHOUT_COMPILER", 0)
+    for n in (5, 129, 301):  # their triangles, and pieces of these, have odd numbers of entries
+        square = squareform(np.random.default_rng(n).random(n * (n - 1) // 2))
+        forms = {
+            "condensed": squareform(square),
+            "square": square,
+            "function": lambda rows, columns, square=square: square[np.ix_(rows, columns)],
+        }
+        told = []
+        source = _distances.source_of(forms[given_as], n)
+        source.square(np.random.default_rng(0).permutation(n), None, told.append)
+        assert sum(told) == n * (n + 1) // 2
