@@ -19,7 +19,8 @@ __all__ = ["BarLegend", "LegendColumns", "TextLegend", "legend_entries"]
 RIGHT_MARGIN_INCHES = 0.1
 BAR_INCHES = (0.17, 0.9)
 """Width and height of the colour bar of an annotation."""
-DATE_TICKS = 4
+DATE_TICKS = 5
+"""With fewer the locator finds no interval of some spans, e.g. of 20 months."""
 
 
 def legend_entries(
