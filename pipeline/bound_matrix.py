@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import weakref
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,6 +90,25 @@ class BoundMatrix:
         self.store = store
         self._z_score, self._standard_scale = z_score, standard_scale
         self._progress = progress or Progress()
+
+    @property
+    def progress(self) -> Progress:
+        """Who is told."""
+        return self._progress
+
+    @property
+    def steps(self) -> dict[str, int | None]:
+        """How the matrix is normalized, as in seaborn."""
+        return {"z_score": self._z_score, "standard_scale": self._standard_scale}
+
+    @property
+    def stored_matrix(self) -> StoredMatrix:
+        """What a plan has to know of the matrix as tasks read it."""
+        return StoredMatrix(
+            shape=self.shape,
+            itemsize=self.matrix.dtype.itemsize,
+            in_memory=bool(self.matrix_bytes_held),
+        )
 
     @property
     def in_memory(self) -> bool:
@@ -224,7 +245,7 @@ class BoundMatrix:
         Parameters
         ----------
         robust
-            Percentiles: exact up to 4 million values, else within 0.01 % of the values in rank.
+            Percentiles: exact up to two million values, else within 0.01 % of the values in rank.
         mask
             ``(n, k)`` bool array or DataArray: cells to leave out.
         """
@@ -243,6 +264,7 @@ class BoundMatrix:
         shape: tuple[int, int],
         mask: Any = None,
         aggregate: str = "mean",
+        edges: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> ReducedImage:
         """Image of the clustered, normalized matrix in at most `shape` pixels, from one pass.
 
@@ -256,6 +278,9 @@ class BoundMatrix:
             ``(n, k)`` bool array or DataArray, in the order of the data: cells to leave out.
         aggregate
             What a pixel shows of its cells, of `clustergrid.pipeline.image_plan.AGGREGATES`.
+        edges
+            First cell of every pixel row and column, and the end, in place of equal pixels: `shape`
+            of them.
 
         Raises
         ------
@@ -268,7 +293,7 @@ class BoundMatrix:
         rows, columns = np.asarray(row_order, np.int64), np.asarray(column_order, np.int64)
         executor = self.executor
         if mask is None:
-            orders = array_digest(rows, columns)
+            orders = array_digest(rows, columns, *(edges or ()))
             asked = {"shape": list(shape), "orders": orders, "aggregate": aggregate}
             executor = self._pass_executor("downsample", **asked)
         return reduce_image(
@@ -280,6 +305,7 @@ class BoundMatrix:
             progress=self._progress,
             aggregate=aggregate,
             median_task_bytes=self._median_work(shape).task_bytes,
+            edges=edges,
         )
 
     def refuse_image(self, aggregate: str, shape: tuple[int, int]) -> None:
@@ -301,15 +327,12 @@ class BoundMatrix:
 
     def _median_work(self, shape: tuple[int, int]) -> MedianWork:
         """Say what medians would hold, and what there is for them."""
-        matrix = StoredMatrix(
-            shape=self.shape,
-            itemsize=self.matrix.dtype.itemsize,
-            in_memory=bool(self.matrix_bytes_held),
-        )
         ground = Ground(
-            resources=self.resources, matrix=matrix, matrix_bytes_held=self.matrix_bytes_held
+            resources=self.resources,
+            matrix=self.stored_matrix,
+            matrix_bytes_held=self.matrix_bytes_held,
         )
-        is_normalized = self._z_score is not None or self._standard_scale is not None
+        is_normalized = any(axis is not None for axis in self.steps.values())
         are_single = self.matrix.dtype == np.float32 and not is_normalized
         return median_work(ground, shape, are_single=are_single)
 
@@ -327,3 +350,38 @@ class BoundMatrix:
         return reordered_matrix(
             self.matrix, np.asarray(row_order), np.asarray(column_order), self.normalization
         )
+
+    def write_reordered(
+        self,
+        path: str | os.PathLike[str],
+        row_order: np.ndarray,
+        column_order: np.ndarray,
+        *,
+        pyramid: bool = False,
+    ) -> Path:
+        """Write the normalized matrix in clustered order to a Zarr store, out of core.
+
+        Two passes within the memory, whatever the orders are. A call that was killed goes on when
+        it is made again.
+
+        Parameters
+        ----------
+        path
+            Of the store, which must not be there yet, on a local or shared file system. xarray
+            opens it; its labels are in the new order.
+        row_order, column_order
+            ``(n,)`` and ``(k,)`` int: which row (column) stands where.
+        pyramid
+            Whether to add levels of lower resolution (`clustergrid.storage.pyramid`).
+
+        Raises
+        ------
+        StorageError
+            An OSError: there is something under that name, or it cannot be written.
+        MemoryLimitError
+            A chunk does not fit the memory.
+        """
+        from clustergrid.pipeline.reordered_store import write_store
+
+        orders = np.asarray(row_order, np.int64), np.asarray(column_order, np.int64)
+        return write_store(self, path, orders, pyramid=pyramid)

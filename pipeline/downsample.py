@@ -83,6 +83,7 @@ def reduce_image(
     progress: Progress,
     aggregate: str = "mean",
     median_task_bytes: int = _ANY_MEMORY_BYTES,
+    edges: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> ReducedImage:
     """Reduce the clustered matrix to an image.
 
@@ -102,6 +103,8 @@ def reduce_image(
         masked cells are left out of all.
     median_task_bytes
         What the cells of medians may take in one task.
+    edges
+        First cell of every pixel row and column, and the end, in place of equal pixels.
 
     Raises
     ------
@@ -111,7 +114,8 @@ def reduce_image(
         The cells of medians do not fit.
     """
     check_aggregate(aggregate)
-    edges = tuple(map(pixel_edges, cells.shape, shape))
+    if edges is None:
+        edges = pixel_edges(cells.shape[0], shape[0]), pixel_edges(cells.shape[1], shape[1])
     row_edges, column_edges = edges
     orders = (np.asarray(row_order), np.asarray(column_order))
     work = ImageWork(
@@ -131,6 +135,7 @@ def reduce_image(
             task_bytes=median_task_bytes,
             threads=executor.threads,
         )
+        median_work.check()
         values = _medians(cells, orders, edges, median_work, executor, progress)
     else:
         values = _reduced(cells, orders, edges, work, executor, progress)

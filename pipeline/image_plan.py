@@ -18,6 +18,7 @@ from clustergrid.storage.grid import round_up, slabs
 
 __all__ = [
     "AGGREGATES",
+    "EXACT_CELLS",
     "ROW_BLOCK",
     "SMALL_CELLS",
     "ImageWork",
@@ -37,6 +38,9 @@ _COLUMN_BLOCK = 8192
 
 SMALL_CELLS = 2**18
 """Of a matrix that is reduced as a whole, without compiled code."""
+
+EXACT_CELLS = 2**21
+"""Of a matrix whose percentiles are NumPy's, of all values at once."""
 
 _CELLS_A_PIXEL = 16
 """Of a band, at least: putting partial images together is a small part of the work then."""
@@ -152,18 +156,28 @@ class ImageWork:
             return ROW_BLOCK, round_up(min(chunks[1], k), _COLUMN_BLOCK)
         return max(1, _READ_CELLS // (height * k)) * height, k
 
-    def driver_images(self, threads: int) -> int:
-        """Partial images that the driver holds at once, of those that workers put together."""
-        return 2 + self.groups_under_way(threads)
-
     def groups_under_way(self, threads: int) -> int:
         """Count the groups whose bands may be worked on at once."""
-        return 1 + -(-2 * threads // self.bands_a_group)
+        return min(len(self.groups), 1 + -(-2 * threads // self.bands_a_group))
 
-    def worker_images(self, threads: int) -> int:
-        """Partial images that wait on the workers, all together, besides those being made."""
-        under_way = self.groups_under_way(threads) * (self.bands_a_group + 1) + 1
-        return min(under_way, self.n_bands + len(self.groups))
+    def images_in_process(self, threads: int) -> int:
+        """Count the images that are there at once, where tasks share the driver's process.
+
+        Those of bands that are worked on or wait for their turn, of groups that are not whole or
+        wait for theirs, and the one that comes of them.
+        """
+        return min(2 * threads, self.n_bands) + 2 * self.groups_under_way(threads) + 1
+
+    def images_of_driver(self, threads: int) -> int:
+        """Count the images that the driver holds, of groups that workers put together."""
+        return 2 + self.groups_under_way(threads)
+
+    def images_of_worker(self, threads: int, threads_per_worker: int) -> int:
+        """Count the images on a worker: made, waiting for the others of their group, and merged."""
+        under_way = self.groups_under_way(threads) * self.bands_a_group
+        of_thread = 1 + -(-under_way // threads)
+        most = under_way + self.groups_under_way(threads) + 1
+        return min(threads_per_worker * of_thread + self.bands_a_group + 1, most)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +209,7 @@ class MedianWork:
 
     @property
     def bands(self) -> list[slice]:
-        """Rows of pixels, band by band; each reads the matrix once.
+        """Rows of pixels, band by band, whether they fit or not; each reads the matrix once.
 
         Examples
         --------
@@ -204,16 +218,15 @@ class MedianWork:
         ... )
         >>> [(band.start, band.stop) for band in work.bands]
         [(0, 25), (25, 50), (50, 75), (75, 100)]
-
-        Raises
-        ------
-        MemoryLimitError
-            The cells do not fit the memory.
         """
-        self.check()
         fit = self.task_bytes // self.pixel_row_bytes
         shared = -(-self.pixels[0] // min(self.threads, _MOST_MEDIAN_READS))
-        return list(slabs(self.pixels[0], max(1, min(fit, shared))))
+        return list(slabs(self.pixels[0], max(self._least_rows, min(fit, shared))))
+
+    @property
+    def _least_rows(self) -> int:
+        """Rows of pixels in a band, of as many bands as there may be."""
+        return -(-self.pixels[0] // _MOST_MEDIAN_READS)
 
     @property
     def held_bytes(self) -> int:
@@ -229,8 +242,7 @@ class MedianWork:
         MemoryLimitError
             A MemoryError that says how much they take, and how much there is.
         """
-        rows_a_band = -(-self.pixels[0] // _MOST_MEDIAN_READS)
-        needed = rows_a_band * self.pixel_row_bytes
+        needed = self._least_rows * self.pixel_row_bytes
         if needed > self.task_bytes:
             cells = self.shape[0] * self.shape[1] * self.cell_bytes
             raise MemoryLimitError(

@@ -373,11 +373,13 @@ class RunStages(Stages):
         shape: tuple[int, int],
         mask: Any = None,
         aggregate: str = "mean",
+        edges: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> ReducedImage:
         """As in `Stages`; kept where there is no mask."""
         if mask is not None:
-            return super().reduced_image(row_order, column_order, shape, mask, aggregate)
-        orders = array_digest(*(np.asarray(order, np.int64) for order in (row_order, column_order)))
+            return super().reduced_image(row_order, column_order, shape, mask, aggregate, edges)
+        decisive = (row_order, column_order, *(edges or ()))
+        orders = array_digest(*(np.asarray(each, np.int64) for each in decisive))
         key = stage_key(
             matrix=self.key, stage="image", shape=list(shape), orders=orders, aggregate=aggregate
         )
@@ -386,7 +388,9 @@ class RunStages(Stages):
             self._progress.kept("downsample")
             values, row_edges, column_edges = kept
             return ReducedImage(values=values, row_edges=row_edges, column_edges=column_edges)
-        image = super().reduced_image(row_order, column_order, shape, aggregate=aggregate)
+        image = super().reduced_image(
+            row_order, column_order, shape, aggregate=aggregate, edges=edges
+        )
         self._keep_arrays(
             "image",
             key,

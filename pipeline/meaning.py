@@ -14,11 +14,13 @@ import numpy as np
 from clustergrid.pipeline.escapes import escape_label
 from clustergrid.pipeline.kept import RunStages, distance_key
 from clustergrid.pipeline.keyword_files import stored_keywords
+from clustergrid.pipeline.meaning_reordered import wrong_levels, wrong_rows
 from clustergrid.pipeline.metrics import Metric, get_metric
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, normalized_statistics
 from clustergrid.pipeline.oracle import plain_distances
 from clustergrid.pipeline.outputs import cluster_lines, stored_linkage
+from clustergrid.pipeline.pixels import dense_image
 from clustergrid.pipeline.spec import AXIS_NAMES
 from clustergrid.pipeline.square import is_precomputed
 from clustergrid.pipeline.stored_run import open_stored_stages
@@ -148,6 +150,20 @@ class Meaning:
                 )
         if "image" in self.directory.state["stages"]:
             yield Check(name="image", file="arrays.zarr/image", stage="image", find=self._image)
+        if "reordered" in self.directory.state["stages"]:
+            yield Check(
+                name="reordered matrix",
+                file="reordered.zarr/matrix",
+                stage="reordered",
+                find=self._reordered,
+            )
+        if "pyramid" in self.directory.state["stages"]:
+            yield Check(
+                name="pyramid",
+                file="reordered.zarr/pyramid",
+                stage="pyramid",
+                find=partial(wrong_levels, self.directory, self.random),
+            )
 
     @cached_property
     def stages(self) -> RunStages:
@@ -410,8 +426,16 @@ class Meaning:
                 yield _wrong(file=f"linkage_{name}.npy", what=what, stage=f"linkage-{name}")
                 return
 
+    def _reordered(self) -> Iterator[Damage]:
+        """Compare some rows of the reordered matrix with those of the matrix."""
+        row_order, column_order = (self._leaves(axis) for axis in (0, 1))
+        if row_order is not None and column_order is not None:
+            orders = row_order, column_order
+            yield from wrong_rows(self.directory, self.stages, orders, self.random)
+
     def _image(self) -> Iterator[Damage]:
-        """Compare some rows of pixels with the means of the cells that they cover."""
+        """Compare some rows of pixels with what the cells that they cover are together."""
+        aggregate = self.directory.state["stages"]["image"].get("aggregate", "mean")
         group = self.directory.arrays
         values, row_edges, column_edges = (
             np.asarray(open_array(group, path)[:])
@@ -426,15 +450,11 @@ class Meaning:
                 continue  # a pixel of very many rows, that lie anywhere in the matrix
             cells = np.concatenate([self._rows(0, slice(row, row + 1)) for row in map(int, rows)])
             cells = cells[:, orders[1]]
-            shown = ~np.isnan(cells)
-            starts = column_edges[:-1]
-            total = np.add.reduceat(np.where(shown, cells, 0.0).sum(axis=0), starts)
-            count = np.add.reduceat(shown.sum(axis=0), starts)
-            expected = total / np.where(count > 0, count, np.nan)
+            expected = dense_image(cells, np.array([0, len(cells)]), column_edges, aggregate)[0]
             scale = float(np.nanmax(np.abs(cells), initial=0.0))
             if not np.allclose(
                 values[pixel], expected, rtol=1e-7, atol=1e-9 * scale, equal_nan=True
             ):
-                what = f"row {pixel} of its pixels is not the mean of the matrix's cells"
+                what = f"row {pixel} of its pixels is not the {aggregate} of the matrix's cells"
                 yield _wrong(file="arrays.zarr/image", what=what, stage="image")
                 return

@@ -8,10 +8,21 @@ from __future__ import annotations
 from math import isqrt
 
 from clustergrid.pipeline.footprint import Footprint, Ground
-from clustergrid.pipeline.image_plan import SMALL_CELLS, ImageWork, MedianWork
-from clustergrid.pipeline.tile_memory import with_slack
+from clustergrid.pipeline.image_plan import EXACT_CELLS, SMALL_CELLS, ImageWork, MedianWork
+from clustergrid.pipeline.reorder_plan import ReorderPlan
+from clustergrid.pipeline.tile_memory import StoredMatrix, with_slack
+from clustergrid.storage.pyramid_plan import TILE, region_cells
 
-__all__ = ["downsample_footprint", "image_tasks", "median_work", "picture_footprint"]
+__all__ = [
+    "downsample_footprint",
+    "image_tasks",
+    "median_work",
+    "picture_footprint",
+    "pyramid_footprint",
+    "reorder_footprint",
+    "reorder_plan",
+    "reorder_task_bytes",
+]
 
 _DRAWN_PIXEL_BYTES = 100
 """A pixel of the figure: its value, masked, normalized, as a colour, and in matplotlib's canvas."""
@@ -20,47 +31,40 @@ _LEAF_BYTES = 1_000
 _PICTURE_BYTES = 100_000_000
 """Of the picture: matplotlib and its fonts."""
 
+_LEVEL_BYTES = 32
+"""Of a cell of a pyramid: three values and a count."""
+_STRIP_BYTES = 2**25
+"""Of cells that are put together at once, and what comes on the way."""
+_EXACT_BYTES = 32
+"""Of a value whose percentile is taken with all others: read, in float64, finite, and sorted."""
+
 
 def downsample_footprint(
     ground: Ground, pixels: int, aggregate: str = "mean", *, are_single: bool = False
 ) -> Footprint:
-    """Of the picture's pass: what is read, and images of parts of the rows that wait to be merged.
-
-    Raises
-    ------
-    MemoryLimitError
-        The cells of medians do not fit.
-    """
+    """Of the picture's passes: what is read, images of parts of the rows, and all values if few."""
     if ground.matrix.values <= SMALL_CELLS:
         return ground.footprint(held_bytes=0, task_bytes=8 * 10 * SMALL_CELLS)
-    reading = _reading_bytes(ground)
+    reading, exact = _reading_bytes(ground), _EXACT_BYTES * min(ground.matrix.values, EXACT_CELLS)
     if aggregate == "median":
         work = median_work(ground, _image_shape(ground, pixels), are_single=are_single)
-        return ground.footprint(held_bytes=8 * pixels, task_bytes=reading + work.held_bytes)
+        return ground.footprint(held_bytes=exact + 8 * pixels, task_bytes=reading + work.held_bytes)
     image = _image_work(ground, pixels, aggregate)
-    threads = ground.resources.threads
-    here, waiting = image.driver_images(threads), image.worker_images(threads)
-    if not ground.resources.worker_processes:
-        return ground.footprint(
-            held_bytes=(here + waiting) * image.image_bytes, task_bytes=reading + image.image_bytes
-        )
-    # What waits may all be on one worker.
-    in_a_task = -(-waiting // ground.resources.threads_per_worker) + 1
+    threads, of_worker = ground.resources.threads, ground.resources.threads_per_worker
+    if not of_worker:
+        held = exact + image.images_in_process(threads) * image.image_bytes
+        return ground.footprint(held_bytes=held, task_bytes=reading)
+    images = -(-image.images_of_worker(threads, of_worker) // of_worker)
     return ground.footprint(
-        held_bytes=here * image.image_bytes, task_bytes=reading + in_a_task * image.image_bytes
+        held_bytes=exact + image.images_of_driver(threads) * image.image_bytes,
+        task_bytes=reading + images * image.image_bytes,
     )
 
 
 def image_tasks(
     ground: Ground, pixels: int, aggregate: str, *, are_single: bool = False
 ) -> tuple[int, int]:
-    """Tasks of the picture's pass, and how often the matrix is read.
-
-    Raises
-    ------
-    MemoryLimitError
-        The cells of medians do not fit.
-    """
+    """Tasks of the picture's pass, and how often the matrix is read."""
     if ground.matrix.values <= SMALL_CELLS:
         return 1, 1
     if aggregate != "median":
@@ -82,7 +86,8 @@ def median_work(ground: Ground, pixels: tuple[int, int], *, are_single: bool = F
         Whether single precision holds every cell.
     """
     resources, matrix = ground.resources, ground.matrix
-    least = ground.footprint(held_bytes=0, task_bytes=_reading_bytes(ground)).peak_bytes
+    held = _EXACT_BYTES * min(matrix.values, EXACT_CELLS) + 8 * pixels[0] * pixels[1]
+    least = ground.footprint(held_bytes=held, task_bytes=_reading_bytes(ground)).peak_bytes
     task_bytes = max(0, resources.memory_bytes - least) // max(1, resources.local_threads)
     if resources.task_bytes is not None:
         of_worker = max(0, resources.task_bytes - _reading_bytes(ground))
@@ -95,6 +100,55 @@ def median_work(ground: Ground, pixels: tuple[int, int], *, are_single: bool = F
         task_bytes=task_bytes,
         threads=resources.threads,
     )
+
+
+def reorder_task_bytes(ground: Ground) -> int:
+    """Say what a task has for blocks of the matrix that is written in another order."""
+    resources = ground.resources
+    places = 16 * sum(ground.matrix.shape)
+    least = ground.footprint(held_bytes=places, task_bytes=0).peak_bytes
+    task_bytes = max(0, resources.memory_bytes - least) // max(1, resources.local_threads)
+    if resources.task_bytes is None:
+        return task_bytes
+    return resources.task_bytes if resources.elsewhere else min(task_bytes, resources.task_bytes)
+
+
+def reorder_plan(ground: Ground, itemsize: int) -> ReorderPlan:
+    """Cut the work of writing the matrix in another order.
+
+    Parameters
+    ----------
+    ground
+        What is there in every stage.
+    itemsize
+        Bytes of a value that is written.
+    """
+    return ReorderPlan(
+        shape=ground.matrix.shape,
+        itemsize=itemsize,
+        source_chunks=ground.matrix.read_chunks,
+        task_bytes=reorder_task_bytes(ground),
+    )
+
+
+def reorder_footprint(ground: Ground, itemsize: int) -> Footprint:
+    """Of the matrix as it is written in another order: a block, or a region, a task."""
+    task = reorder_plan(ground, itemsize).needed_bytes
+    return ground.footprint(held_bytes=16 * sum(ground.matrix.shape), task_bytes=task)
+
+
+def pyramid_footprint(ground: Ground, itemsize: int) -> Footprint:
+    """Of the pyramid: cells of the matrix, or of four arrays, and what becomes of them."""
+    shape = ground.matrix.shape
+    matrix = StoredMatrix(shape=shape, itemsize=itemsize)
+    rows = min(shape[0], 2 * TILE)
+    across = max(1, region_cells(1, itemsize) // TILE**2) * TILE
+    columns = min(shape[1], 2 * across)
+    first = rows * columns * itemsize + matrix.decoded_bytes(rows, columns)
+    # A tile of higher levels is made of four arrays of 2 x 2 tiles, which are its chunks.
+    others = 2 * 4 * TILE**2 * _LEVEL_BYTES
+    made = rows * columns // 4 * _LEVEL_BYTES + _STRIP_BYTES
+    return ground.footprint(held_bytes=0, task_bytes=with_slack(max(first, others) + made))
 
 
 def _image_shape(ground: Ground, pixels: int) -> tuple[int, int]:

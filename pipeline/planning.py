@@ -37,6 +37,7 @@ from clustergrid.pipeline.refusal import (
     refuse_small_workers,
     refuse_too_little_memory,
 )
+from clustergrid.pipeline.reordered_plan import reordered_stages
 from clustergrid.pipeline.resources import DescribedCluster, Resources
 from clustergrid.pipeline.sizes import format_bytes, parse_bytes
 from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec, RunSpec
@@ -69,6 +70,8 @@ _PICTURE_BYTES = 5_000_000
 """Of one file with its figure, and the performance reports beside it."""
 
 Ingest = bool | Literal["text"]
+Reordered = Literal["matrix", "pyramid"]
+"""Written in clustered order: the matrix, or also levels of lower resolution."""
 
 
 def plan_run(
@@ -84,6 +87,7 @@ def plan_run(
     pictures: int = 1,
     pixels: int = DEFAULT_PIXELS,
     aggregate: str = "mean",
+    reordered: Reordered | None = None,
     chunks: tuple[int, int] | None = None,
     source_chunks: tuple[int, int] | None = None,
     is_boolean: bool = False,
@@ -114,6 +118,8 @@ def plan_run(
         Of the figure.
     aggregate
         What a pixel shows of its cells, of `clustergrid.pipeline.image_plan.AGGREGATES`.
+    reordered
+        Whether the matrix is also written in clustered order, and its pyramid.
     chunks
         Rows and columns of a chunk, where tasks read the matrix as it is stored; None: as a copy
         of it has them.
@@ -144,6 +150,7 @@ def plan_run(
         pictures=pictures,
         pixels=pixels,
         aggregate=aggregate,
+        reordered=reordered,
         chunks=chunks,
         source_chunks=source_chunks,
         is_boolean=is_boolean,
@@ -177,6 +184,7 @@ class _Planner:
     pictures: int
     pixels: int
     aggregate: str
+    reordered: Reordered | None
     chunks: tuple[int, int] | None
     source_chunks: tuple[int, int] | None
     is_boolean: bool
@@ -261,8 +269,17 @@ class _Planner:
             yield from axis.stages()
 
     def after(self) -> Iterator[StagePlan]:
-        if not self.pictures:
-            return
+        if self.pictures:
+            yield from self._picture()
+        if self.reordered is not None:
+            yield from reordered_stages(
+                self.ground,
+                self.stored_bytes,
+                self.reordered_itemsize,
+                pyramid=self.reordered == "pyramid",
+            )
+
+    def _picture(self) -> Iterator[StagePlan]:
         yield self._downsample()
         leaves = sum(axis.n for axis in self.axes())
         yield StagePlan(
@@ -311,6 +328,11 @@ class _Planner:
         ]
 
     @property
+    def reordered_itemsize(self) -> int:
+        """Bytes of a value that is written in clustered order."""
+        return 8 if self.is_normalized else self.itemsize
+
+    @property
     def is_normalized(self) -> bool:
         return self.spec.z_score is not None or self.spec.standard_scale is not None
 
@@ -357,6 +379,10 @@ class _Planner:
             others["one thread (taskset -c 0)"] = replace(self, resources=fewer)
         if resources.local_workers:
             others["cluster='none'"] = replace(self, resources=alone)
+        if self.pictures and self.aggregate == "median":
+            others["aggregate='mean'"] = replace(self, aggregate="mean")
+        if self.reordered is not None:
+            others["no reordered matrix"] = replace(self, reordered=None)
         if any(axis.spec.optimal_ordering for axis in self.axes()):
             others["optimal_ordering=False"] = self._with_axes(optimal_ordering=False)
         no_tree = AxisSpec(cluster=False)

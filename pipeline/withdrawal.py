@@ -18,7 +18,7 @@ from clustergrid.storage.verify import Damage
 
 __all__ = ["withdraw"]
 
-_SHOWN = ("outputs", "image")
+_SHOWN = ("outputs", "image", "pyramid", "reordered")
 _TREES = tuple(f"linkage-{axis}" for axis in AXIS_NAMES)
 _DISTANCES = tuple(f"distance-{axis}" for axis in AXIS_NAMES)
 
@@ -27,6 +27,7 @@ _MADE_FROM: dict[str, tuple[str, ...]] = {
     "statistics": (*_SHOWN, "limits", "limits-robust", *_TREES, *_DISTANCES),
     **{stage: (*_SHOWN, tree) for stage, tree in zip(_DISTANCES, _TREES, strict=True)},
     **dict.fromkeys(_TREES, _SHOWN),
+    "reordered": ("pyramid",),
 }
 """What is made from the result of a stage besides pictures, the last first."""
 

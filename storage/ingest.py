@@ -34,7 +34,7 @@ from clustergrid.storage.rechunk import CopyPlan, plan_copy
 from clustergrid.storage.regions import COUNTS, KEY, add_counts, count_values, write_regions
 from clustergrid.storage.source import ZarrSource
 
-__all__ = ["ingest", "ingest_stream"]
+__all__ = ["Target", "ingest", "ingest_stream"]
 
 Progress = Callable[[int, int], None]
 """Called with the blocks that are written and their number (0 if it is not known)."""
@@ -95,7 +95,7 @@ def ingest(
     chunks = chunks or storage_chunks(shape, matrix.dtype.itemsize)
     labels = tuple(labels_along(matrix, dim) for dim in matrix.dims)
     dims = dimension_names(matrix.dims[0], matrix.dims[1], _DIMS)
-    target = _Target(store, path, dims, manifest)
+    target = Target(store, path, dims, manifest)
     if matrix.chunks is not None and (target.store, path) in zarr_arrays_read(matrix.data):
         raise DataValueError(
             f"the matrix is read from {path!r} in {target.store}, which would be replaced while it "
@@ -142,7 +142,7 @@ def ingest_stream(
     dtype = working_dtype(stream.dtype)
     chunks = storage_chunks((2**40, stream.n_columns), dtype.itemsize)
     names = (stream.row_name, getattr(stream.column_labels, "name", None))
-    target = _Target(store, path, dimension_names(*names, stream.dims), manifest)
+    target = Target(store, path, dimension_names(*names, stream.dims), manifest)
     target.create((0, stream.n_columns), dtype, chunks, name=stream.name)
     writer = _RowWriter(target, progress)
     labels: list[pd.Index] = []
@@ -158,7 +158,7 @@ def ingest_stream(
     return target.source
 
 
-class _Target:
+class Target:
     """The group that is being written: its arrays, its record and its manifest."""
 
     def __init__(
@@ -339,7 +339,7 @@ def _naming(store: str) -> Iterator[None]:
 class _RowWriter:
     """Gathers blocks of rows, and writes them a row of chunks at a time."""
 
-    def __init__(self, target: _Target, progress: Progress | None) -> None:
+    def __init__(self, target: Target, progress: Progress | None) -> None:
         self.written = 0
         self._target = target
         self._array = open_array(target.store, target.path, mode="r+")
@@ -378,7 +378,7 @@ def _chunks_of(array: Any) -> list[Chunk]:
     return list(itertools.product(*map(range, chunk_grid(array))))
 
 
-def _write_array(values: np.ndarray, target: _Target, progress: Progress | None) -> None:
+def _write_array(values: np.ndarray, target: Target, progress: Progress | None) -> None:
     """Write an array that is in memory, a chunk at a time."""
     array = open_array(target.store, target.path, mode="r+")
     places = _chunks_of(array)
@@ -394,11 +394,11 @@ def _write_array(values: np.ndarray, target: _Target, progress: Progress | None)
             progress(done, len(places))
 
 
-def _write_lazy(values: Any, target: _Target, memory_bytes: int, progress: Progress | None) -> None:
+def _write_lazy(values: Any, target: Target, memory_bytes: int, progress: Progress | None) -> None:
     """Write a Dask array through the caller's scheduler, within a memory."""
     array = open_array(target.store, target.path)
     total = len(_chunks_of(array))
-    between = _Target(target.store, f"{target.path}_between", target.dims, target.manifest)
+    between = Target(target.store, f"{target.path}_between", target.dims, target.manifest)
     if len(target.finished) == total:
         between.remove()
         return
@@ -416,7 +416,7 @@ def _write_lazy(values: Any, target: _Target, memory_bytes: int, progress: Progr
     kept = len(target.finished) + len(between.finished)
     done = itertools.count(kept + 1)
 
-    def note(where: _Target, chunk: Chunk, counts: Any) -> None:
+    def note(where: Target, chunk: Chunk, counts: Any) -> None:
         where.note(chunk, counts)
         if progress is not None:
             progress(next(done), total)

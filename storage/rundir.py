@@ -11,6 +11,7 @@
         pieces/             results of parts of a pass, or of a tree, that is not finished
         matrix.zarr/        the matrix with its labels, where the input is not used in place
         arrays.zarr/        condensed distances, statistics, image
+        reordered.zarr/     the matrix in clustered order, where it was asked for
         linkage_row.npy  order_row.txt  clusters_row.tsv  (and _col)
         figure.png
         report/             one performance report a stage
@@ -70,11 +71,14 @@ matrix.zarr      the matrix and its labels, which xarray opens. It is not here i
 arrays.zarr      Zarr arrays: the condensed distance matrices (packed tiles of the upper triangle;
                  run.json says which array is of which stage), the statistics of rows and columns,
                  the reduced image of the clustered matrix
+reordered.zarr   the matrix in clustered order, normalized, with its labels, where it was asked for;
+                 pyramid/1, 2, ... in it are its levels of lower resolution
 linkage_*.npy    trees of rows and columns in SciPy's convention, float64 (n - 1, 4)
 order_*.txt      labels in leaf order, one a line (backslash and line ends escaped as in C)
 clusters_*.tsv   label, place in the leaf order, cluster; where a cut was asked for. Labels as in
                  order_*.txt, and ' before what a spreadsheet would compute
 *_colors.tsv     colours of the strips beside rows and columns
+*_annotations.tsv  what is known of rows and columns, from which other strips are made
 metric_kws_*.npz keywords of the metric that are arrays (w, V, VI), where there were any
 figure.*         the picture
 report/          Dask performance reports, one a stage, where the run used a cluster

@@ -30,7 +30,7 @@ def limits(cells, *, robust, executor=None, progress=None):
 @pytest.fixture
 def counted(monkeypatch):
     """Count the bits of small matrices too."""
-    monkeypatch.setattr(limits_module, "_SMALL_CELLS", 0)
+    monkeypatch.setattr(limits_module, "EXACT_CELLS", 0)
 
 
 def assert_ranks(found, values):
@@ -65,7 +65,7 @@ def test_limits(monkeypatch, tmp_path, client, name, axis, masked):
     exact = (shown.min(), shown.max())
     percentiles = tuple(np.percentile(shown, [2, 98]))
     for small in (True, False):
-        monkeypatch.setattr(limits_module, "_SMALL_CELLS", 10**9 if small else 0)
+        monkeypatch.setattr(limits_module, "EXACT_CELLS", 10**9 if small else 0)
         for cells in (in_memory, at_rest):
             assert limits(cells, robust=False) == exact
             found = limits(cells, robust=True)
@@ -155,7 +155,7 @@ def test_one_value_of_a_billion_does_not_move_the_others(tmp_path, counted):
 @pytest.mark.parametrize("all_masked", [False, True])
 @pytest.mark.parametrize("small", [False, True])
 def test_nothing_to_show_has_no_limits(monkeypatch, tmp_path, all_masked, at_rest, robust, small):
-    monkeypatch.setattr(limits_module, "_SMALL_CELLS", 100 if small else 0)
+    monkeypatch.setattr(limits_module, "EXACT_CELLS", 100 if small else 0)
     values = np.ones((4, 3)) if all_masked else np.full((4, 3), np.nan)
     mask = np.ones((4, 3), bool) if all_masked else None
     if at_rest:
@@ -167,7 +167,7 @@ def test_nothing_to_show_has_no_limits(monkeypatch, tmp_path, all_masked, at_res
 @pytest.mark.parametrize("robust", [False, True])
 @pytest.mark.parametrize("small", [False, True])
 def test_one_value_everywhere(monkeypatch, tmp_path, robust, small):
-    monkeypatch.setattr(limits_module, "_SMALL_CELLS", 100 if small else 0)
+    monkeypatch.setattr(limits_module, "EXACT_CELLS", 100 if small else 0)
     for values in (np.full((5, 4), 3.5), stored(tmp_path, np.full((5, 4), 3.5))):
         assert limits(cells_of(values), robust=robust) == (3.5, 3.5)
 
@@ -176,7 +176,7 @@ def test_one_value_everywhere(monkeypatch, tmp_path, robust, small):
 @pytest.mark.parametrize("at_rest", [False, True])
 @pytest.mark.parametrize("small", [False, True])
 def test_infinities_do_not_hide_other_limits(monkeypatch, tmp_path, at_rest, masked, small):
-    monkeypatch.setattr(limits_module, "_SMALL_CELLS", 100 if small else 0)
+    monkeypatch.setattr(limits_module, "EXACT_CELLS", 100 if small else 0)
     values = np.arange(20.0).reshape(4, 5)
     values[0, 1], values[3, 3] = -np.inf, np.inf
     mask = np.zeros(values.shape, bool)

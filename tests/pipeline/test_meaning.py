@@ -68,7 +68,7 @@ def test_means_are_as_near_as_their_values_are_large(tmp_path, scale):
 
 
 def test_metadata_of_a_copy_that_was_killed_may_be_newer_than_its_note(tmp_path, monkeypatch):
-    real, noted = clustergrid.storage.ingest._Target.note, []
+    real, noted = clustergrid.storage.ingest.Target.note, []
 
     def note(self, *given):
         real(self, *given)
@@ -79,7 +79,7 @@ def test_metadata_of_a_copy_that_was_killed_may_be_newer_than_its_note(tmp_path,
     asked = request(table(tmp_path), tmp_path / "run")
     with monkeypatch.context() as patched:
         patched.setattr(clustergrid.storage.ingest, "storage_chunks", lambda shape, size: (10, 6))
-        patched.setattr(clustergrid.storage.ingest._Target, "note", note)
+        patched.setattr(clustergrid.storage.ingest.Target, "note", note)
         with pytest.raises(Killed):
             run(asked)
     metadata = asked.directory / "matrix.zarr" / "matrix" / "zarr.json"

@@ -36,7 +36,7 @@ PART_OF = {
     **{f"duplicates-{axis}": f"linkage-{axis}" for axis in ("row", "col")},
     **{f"read-{axis}": f"linkage-{axis}" for axis in ("row", "col")},
     **{f"linkage-{axis}-rows": f"linkage-{axis}" for axis in ("row", "col")},
-    **dict.fromkeys(("limits", "quantiles"), "downsample"),
+    **dict.fromkeys(("limits", "quantiles", *(f"quantiles-{i}" for i in (2, 3, 4))), "downsample"),
 }
 
 

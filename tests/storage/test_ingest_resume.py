@@ -140,7 +140,7 @@ def test_killed_before_a_new_array_is_noted_a_copy_goes_on(tmp_path, monkeypatch
 def test_killed_as_it_was_finished_a_copy_is_not_read_again(tmp_path, monkeypatch):
     reader, matrix = column_chunks()
     with monkeypatch.context() as patch:
-        patch.setattr(ingest_module._Target, "finish", killed)
+        patch.setattr(ingest_module.Target, "finish", killed)
         with pytest.raises(KilledError):
             ingest(matrix, tmp_path / "m.zarr", **COPY, manifest=resumed(tmp_path))
     reader.cells = 0
