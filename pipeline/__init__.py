@@ -23,7 +23,15 @@ from clustergrid.pipeline.accessor import ClustergridAccessor
 
 if TYPE_CHECKING:
     from clustergrid.pipeline.api import linkage, pdist, plan
-    from clustergrid.pipeline.render import Bars, Boxes, ClusterGrid, Points, Strip, clustermap
+    from clustergrid.pipeline.render import (
+        Bars,
+        Boxes,
+        ClusterGrid,
+        Points,
+        Strip,
+        TreeStyle,
+        clustermap,
+    )
     from clustergrid.pipeline.tree.cophenetic import cophenetic_correlation, cophenetic_distances
     from clustergrid.pipeline.tree.cuts import cut
     from clustergrid.pipeline.tree.inconsistencies import inconsistency
@@ -39,6 +47,7 @@ __all__ = [
     "ClustergridAccessor",
     "Points",
     "Strip",
+    "TreeStyle",
     "check_linkage",
     "clustermap",
     "cophenetic_correlation",
@@ -60,6 +69,7 @@ _HOME = {
     "Boxes": "clustergrid.pipeline.render",
     "Points": "clustergrid.pipeline.render",
     "Strip": "clustergrid.pipeline.render",
+    "TreeStyle": "clustergrid.pipeline.render",
     "ClusterGrid": "clustergrid.pipeline.render",
     "clustermap": "clustergrid.pipeline.render",
     "linkage": "clustergrid.pipeline.api",

@@ -62,6 +62,10 @@ def clustermap(
     tree_style: TreeStyle | Mapping[str, Any] | None = None,
     row_tree_style: TreeStyle | Mapping[str, Any] | None = None,
     col_tree_style: TreeStyle | Mapping[str, Any] | None = None,
+    row_split: Any = None,
+    col_split: Any = None,
+    split_gap: float | Sequence[float] | None = None,
+    cluster_slices: bool | Sequence[bool] = True,
     **kwargs: Any,
 ) -> ClusterGrid:
     """Draw a matrix as a heatmap with its rows and columns clustered.
@@ -158,6 +162,22 @@ def clustermap(
         ``"linear"``, ``"log"`` or ``"sqrt"``; ``axis=True`` writes heights beside the tree.
     row_tree_style, col_tree_style
         For one axis only, in place of `tree_style`.
+    row_split, col_split
+        Split the rows, the columns into slices with gaps between them and titles. A whole number:
+        the tree is cut into so many; ``{"height": h}``: it is cut there. Or categories, one for
+        each row: a list, or a Series, which is matched by index and must name every row. Then each
+        slice is clustered by itself, and the slices by the means of their rows, by the same method
+        and metric; their tree stands on the highest of those within slices, above a dashed line,
+        and all together are ``dendrogram_row.linkage``. A category of one row is a slice without a
+        tree; rows whose category is missing are the last slice, called "missing". Rows that are not
+        clustered stay in their order within slices.
+    split_gap
+        Width of a gap as a fraction of the body, 0.01 unless there are many; one number or a
+        (row, column) pair.
+    cluster_slices
+        Whether there is a tree over slices of categories; else they stand in the order in which
+        their categories first come up, or in that of a pandas Categorical. One bool or a
+        (row, column) pair.
     **kwargs
         For the heatmap: vmin, vmax, cmap, center, robust, annot, fmt, annot_kws, linewidths,
         linecolor, cbar, xticklabels, yticklabels, and ``aggregate``: what a pixel shows that holds
@@ -239,6 +259,10 @@ def clustermap(
             tree_style=tree_style,
             row_tree_style=row_tree_style,
             col_tree_style=col_tree_style,
+            row_split=row_split,
+            col_split=col_split,
+            split_gap=split_gap,
+            cluster_slices=cluster_slices,
             **kwargs,
         )
     except BaseException:

@@ -14,29 +14,38 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from clustergrid.pipeline.render.layout import pixels
+from clustergrid.pipeline.render.slices import Slices
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import QuadMesh
     from matplotlib.colors import Colormap, Normalize
     from matplotlib.image import PcolorImage
+    from numpy.typing import NDArray
 
 __all__ = [
     "MESH_CELLS",
+    "AxisSlices",
     "ColorScale",
     "FittedImage",
-    "Pixels",
+    "PixelEdges",
     "draw_mesh",
     "fits_pixels",
-    "pixel_shape",
+    "pixel_edges_of",
     "set_cell_limits",
 ]
 
 MESH_CELLS = 200_000
 """Most cells that are drawn one by one."""
 
-Pixels: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Values (p, q) or colours (p, q, 3), and the first cell of every pixel row and column."""
+AxisSlices: TypeAlias = tuple[Slices, Slices]
+"""Where rows and columns stand."""
+
+PixelEdges: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.int64]]"
+"""First row and column of every pixel, and the end; no pixel is of two slices."""
+
+_COVER_ORDER = 1.5
+"""Above the cells, below what is written into them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,27 +64,31 @@ class ColorScale:
         return {"cmap": self.cmap, "vmin": self.vmin, "vmax": self.vmax}
 
 
-def set_cell_limits(ax: Axes, shape: tuple[int, int]) -> None:
+def set_cell_limits(ax: Axes, slices: AxisSlices) -> None:
     """Let an axes span the cells of a matrix, first row on top."""
-    n_rows, n_columns = shape
-    ax.set(xlim=(0, n_columns), ylim=(n_rows, 0))
+    rows, columns = slices
+    ax.set(xlim=(0, columns.length), ylim=(rows.length, 0))
 
 
-def pixel_shape(ax: Axes, shape: tuple[int, int], dpi: float) -> tuple[int, int]:
-    """Rows and columns of a matrix that an axes can show: cells, but no more than its pixels."""
+def pixel_edges_of(ax: Axes, slices: AxisSlices, dpi: float) -> PixelEdges:
+    """Cut rows and columns into no more pixels than an axes has."""
     figure = ax.figure
     box = ax.get_window_extent()
+    rows, columns = slices
     height, width = box.height / figure.dpi, box.width / figure.dpi
-    return min(shape[0], pixels(height, dpi)), min(shape[1], pixels(width, dpi))
+    return rows.pixel_edges(pixels(height, dpi)), columns.pixel_edges(pixels(width, dpi))
 
 
-def fits_pixels(ax: Axes, shape: tuple[int, int], dpi: float) -> bool:
+def fits_pixels(ax: Axes, slices: AxisSlices, dpi: float) -> bool:
     """Whether every row and every column of a matrix gets a pixel."""
-    return pixel_shape(ax, shape, dpi) == shape
+    edges = pixel_edges_of(ax, slices, dpi)
+    return all(len(each) - 1 == along.n for each, along in zip(edges, slices, strict=True))
 
 
-def draw_mesh(ax: Axes, values: np.ndarray, scale: ColorScale, kws: Mapping[str, Any]) -> QuadMesh:
-    """Draw every cell of a (masked) array, as seaborn does.
+def draw_mesh(
+    ax: Axes, values: np.ndarray, scale: ColorScale, kws: Mapping[str, Any], slices: AxisSlices
+) -> QuadMesh:
+    """Draw every cell of a (masked) array, as seaborn does, with empty ones at the gaps.
 
     Parameters
     ----------
@@ -87,10 +100,43 @@ def draw_mesh(ax: Axes, values: np.ndarray, scale: ColorScale, kws: Mapping[str,
         Colours.
     kws
         Keywords of pcolormesh.
+    slices
+        Where rows and columns stand.
     """
-    mesh = ax.pcolormesh(values, **scale.keywords(), **kws)
-    set_cell_limits(ax, (values.shape[0], values.shape[1]))
+    rows, columns = slices
+    set_cell_limits(ax, slices)
+    if rows.count == columns.count == 1:
+        return ax.pcolormesh(values, **scale.keywords(), **kws)
+    edges = np.arange(rows.n + 1), np.arange(columns.n + 1)
+    mesh = ax.pcolormesh(
+        columns.cell_edges(edges[1]),
+        rows.cell_edges(edges[0]),
+        _with_gaps(np.ma.asarray(values), edges, slices),
+        **scale.keywords(),
+        **kws,
+    )
+    _cover_gaps(ax, slices, scale, has_lines=bool(np.any(mesh.get_linewidth())))
     return mesh
+
+
+def _with_gaps(values: np.ndarray, edges: PixelEdges, slices: AxisSlices) -> np.ma.MaskedArray:
+    """Put masked rows and columns at the gaps of (masked) values or colours."""
+    mask, filled = np.ma.getmaskarray(values), np.ma.getdata(values)
+    for axis, along in enumerate(slices):
+        filled = along.with_gaps(filled, edges[axis], axis, 0)
+        mask = along.with_gaps(mask, edges[axis], axis, True)
+    return np.ma.masked_array(filled, mask)
+
+
+def _cover_gaps(ax: Axes, slices: AxisSlices, scale: ColorScale, *, has_lines: bool) -> None:
+    """Hide what empty cells show, where they show anything: a colour of missing values, lines."""
+    if not has_lines and scale.cmap.get_bad()[3] == 0:
+        return
+    for span, along in ((ax.axhspan, slices[0]), (ax.axvspan, slices[1])):
+        for begin, end in zip(along.stops[:-1], along.starts[1:], strict=True):
+            cover = span(begin, end, facecolor=ax.get_facecolor(), edgecolor="none", linewidth=0)
+            cover.set_zorder(_COVER_ORDER)
+    set_cell_limits(ax, slices)
 
 
 class FittedImage:
@@ -100,10 +146,11 @@ class FittedImage:
     ----------
     ax
         Where to draw.
-    shape
-        Rows and columns of the matrix.
+    slices
+        Where rows and columns of the matrix stand.
     reduce
-        Makes the image for a number of pixel rows and columns.
+        Makes values ``(p, q)`` or colours ``(p, q, 3)`` of pixels that begin at given rows and
+        columns.
     dpi
         Resolution to make the image for.
     scale
@@ -118,8 +165,8 @@ class FittedImage:
     def __init__(
         self,
         ax: Axes,
-        shape: tuple[int, int],
-        reduce: Callable[[tuple[int, int]], Pixels],
+        slices: AxisSlices,
+        reduce: Callable[[PixelEdges], np.ndarray],
         *,
         dpi: float,
         scale: ColorScale | None = None,
@@ -129,49 +176,52 @@ class FittedImage:
         from matplotlib.image import PcolorImage
 
         self._ax = ax
-        self._shape = shape
+        self._slices = slices
         self._reduce = reduce
-        self._pixel_shape = pixel_shape(ax, shape, dpi)
-        self._pixels = reduce(self._pixel_shape)
-        values, row_edges, column_edges = self._pixels
-        artist = PcolorImage(ax)
-        artist.set_data(column_edges, row_edges, _maskable(values))
+        self.artist = artist = PcolorImage(ax)
+        edges = pixel_edges_of(ax, slices, dpi)
+        self._show(edges, reduce(edges))
         if scale is not None:
             _apply_scale(artist, scale, limits)
+            _cover_gaps(ax, slices, scale, has_lines=False)
         artist.set(**(kws or {}))
         ax.add_image(artist)
         artist.set_clip_path(ax.patch)
         # It never reaches out of its axes, and matplotlib can't tell: its images of irregular
         # cells have no extent, and asking for one fails.
         artist.set_in_layout(False)
-        set_cell_limits(ax, shape)
-        self.artist = artist
+        set_cell_limits(ax, slices)
 
     def fit(self, dpi: float) -> None:
         """Make the image again if its axes has another number of pixels at this resolution."""
-        shape = pixel_shape(self._ax, self._shape, dpi)
-        if shape != self._pixel_shape:
-            self._show(shape, self._reduce(shape))
+        edges = pixel_edges_of(self._ax, self._slices, dpi)
+        if not self._has(edges):
+            self._show(edges, self._reduce(edges))
 
     def snapshot(self) -> Callable[[], None]:
         """Remember the image; the function returned shows it again."""
-        shape, image = self._pixel_shape, self._pixels
+        edges, values = self._edges, self._values
 
         def restore() -> None:
-            if self._pixel_shape != shape:
-                self._show(shape, image)
+            if not self._has(edges):
+                self._show(edges, values)
 
         return restore
 
-    def _show(self, shape: tuple[int, int], image: Pixels) -> None:
-        self._pixel_shape, self._pixels = shape, image
-        values, row_edges, column_edges = image
-        self.artist.set_data(column_edges, row_edges, _maskable(values))
+    def _has(self, edges: PixelEdges) -> bool:
+        return all(map(np.array_equal, edges, self._edges))
 
-
-def _maskable(values: np.ndarray) -> np.ndarray:
-    """Mask NaN of values to be mapped to colours; colours themselves have none."""
-    return np.ma.masked_invalid(values) if values.ndim == 2 else values
+    def _show(self, edges: PixelEdges, values: np.ndarray) -> None:
+        self._edges, self._values = edges, values
+        rows, columns = self._slices
+        shown = values
+        if values.ndim == 2:
+            shown = _with_gaps(np.ma.masked_invalid(values), edges, self._slices)
+        elif rows.count > 1 or columns.count > 1:  # colours have no NaN, and gaps are transparent
+            opaque = np.concatenate([values, np.ones((*values.shape[:2], 1))], axis=-1)
+            shown = _with_gaps(opaque, edges, self._slices).filled(0.0)
+        x, y = columns.cell_edges(edges[1]), rows.cell_edges(edges[0])
+        self.artist.set_data(x, y, shown)
 
 
 def _apply_scale(

@@ -14,12 +14,13 @@ import pandas as pd
 
 from clustergrid.pipeline.render import tables
 from clustergrid.pipeline.render.annotation_panels import AnnotationPanels
+from clustergrid.pipeline.render.axis_trees import AxisTrees, DrawnAxis
 from clustergrid.pipeline.render.body import (
     MESH_CELLS,
     FittedImage,
     draw_mesh,
     fits_pixels,
-    pixel_shape,
+    pixel_edges_of,
     set_cell_limits,
 )
 from clustergrid.pipeline.render.colormaps import get_colormap
@@ -30,6 +31,7 @@ from clustergrid.pipeline.render.colors import (
     prepare_colors,
 )
 from clustergrid.pipeline.render.dendrogram import DendrogramPlotter
+from clustergrid.pipeline.render.exports import MatrixExport
 from clustergrid.pipeline.render.figure import FigureGrid
 from clustergrid.pipeline.render.heatmap import (
     HeatmapOptions,
@@ -48,15 +50,15 @@ from clustergrid.pipeline.render.layout import (
     ratio_pair,
 )
 from clustergrid.pipeline.render.matrix import Metric, open_drawn
+from clustergrid.pipeline.render.slice_titles import SliceTitles
 from clustergrid.pipeline.render.slices import Slices
 from clustergrid.pipeline.render.strips import Strips
 from clustergrid.pipeline.render.summary import ClusterSummary
 from clustergrid.pipeline.render.ticks import hide_spines
 from clustergrid.pipeline.render.tree_options import TREE_KEYWORDS, TreeOptions
-from clustergrid.pipeline.spec import AxisSpec, RunSpec
-from clustergrid.pipeline.tree.validity import check_linkage
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap
 
@@ -65,11 +67,13 @@ if TYPE_CHECKING:
 __all__ = ["ClusterGrid"]
 
 ROWS, COLUMNS = 0, 1
+MOST_VECTOR_CELLS = 10_000
+"""Most cells that are drawn one by one in PDF and SVG too, unless ``rasterized`` says otherwise."""
 
 Keywords: TypeAlias = Mapping[str, Any] | None
 
 
-class ClusterGrid(ClusterSummary, FigureGrid):
+class ClusterGrid(ClusterSummary, MatrixExport, FigureGrid):
     """A matrix drawn as a heatmap, rows and columns in leaf order, with the trees beside it.
 
     Parameters
@@ -183,13 +187,18 @@ class ClusterGrid(ClusterSummary, FigureGrid):
         self.dendrogram_row: DendrogramPlotter | None = None
         self.dendrogram_col: DendrogramPlotter | None = None
         self._orders: tuple[np.ndarray, np.ndarray] | None = None
+        self._drawn_axes: dict[int, DrawnAxis] = {}
         self._cached: dict[str, Any] = {}
 
     @property
     def _slices(self) -> tuple[Slices, Slices]:
-        """Where the leaves of rows and columns stand."""
+        """Where the leaves of rows and columns stand, once there are trees."""
         n_rows, n_columns = self._matrix.shape
-        return Slices.whole(n_rows), Slices.whole(n_columns)
+        drawn = self._drawn_axes
+        return (
+            drawn[ROWS].slices if ROWS in drawn else Slices.whole(n_rows),
+            drawn[COLUMNS].slices if COLUMNS in drawn else Slices.whole(n_columns),
+        )
 
     @property
     def stages(self) -> Stages:
@@ -275,8 +284,7 @@ class ClusterGrid(ClusterSummary, FigureGrid):
             tree_kws=tree_kws,
             **trees,
         )
-        yind = self._leaf_order(self.dendrogram_row, ROWS)
-        xind = self._leaf_order(self.dendrogram_col, COLUMNS)
+        yind, xind = self._drawn_axes[ROWS].order, self._drawn_axes[COLUMNS].order
         self.plot_colors(xind, yind, **kws)
         self.plot_matrix(colorbar_kws, xind, yind, **kws)
         return self
@@ -287,12 +295,9 @@ class ClusterGrid(ClusterSummary, FigureGrid):
             annotation_values(options.annot, self._matrix.shape)
         if options.cmap is not None:
             get_colormap(options.cmap)
-        body = pixel_shape(self.ax_heatmap, self._matrix.shape, self._dpi)
-        self._matrix.refuse_image(options.aggregate, body)
+        rows, columns = pixel_edges_of(self.ax_heatmap, self._slices, self._dpi)
+        self._matrix.refuse_image(options.aggregate, (len(rows) - 1, len(columns) - 1))
         self._labels.check(options)
-
-    def _leaf_order(self, tree: DendrogramPlotter | None, axis: int) -> np.ndarray:
-        return np.arange(self._matrix.shape[axis]) if tree is None else tree.leaf_order
 
     def plot_dendrograms(
         self,
@@ -309,45 +314,31 @@ class ClusterGrid(ClusterSummary, FigureGrid):
 
         Parameters are those of `clustermap`, `kws` those of trees that seaborn does not have.
         """
-        options = TreeOptions(**kws)
-
-        def spec(axis: int) -> AxisSpec:
-            return options.spec(axis, metric, method)
-
-        # Both axes before either is clustered. Where a tree is given, nothing else need be right.
-        none = AxisSpec(cluster=False)
-        specs = RunSpec(
-            row=spec(ROWS) if row_cluster and row_linkage is None else none,
-            column=spec(COLUMNS) if col_cluster and col_linkage is None else none,
+        trees = AxisTrees(
+            self._matrix,
+            TreeOptions(**kws),
+            metric=metric,
+            method=method,
+            are_clustered=(row_cluster, col_cluster),
+            linkages=(row_linkage, col_linkage),
         )
-        specs.check_features(self._matrix.shape)
-        self._specs = specs
-        for axis, is_clustered in enumerate((row_cluster, col_cluster)):
-            options.style(axis).check(self._matrix.shape[axis] if is_clustered else None)
-
-        def tree(axis: int, given: Any) -> DendrogramPlotter:
-            return DendrogramPlotter(
-                self._matrix.normalized,
-                axis=axis,
-                compute_linkage=lambda: self._matrix.linkage(axis, spec(axis)),
-                linkage=given,
-                metric=options.metric(axis, metric),
-                method=options.method(axis, method),
-                rotate=axis == ROWS,
-                style=options.style(axis),
-            )
-
-        if col_cluster and col_linkage is not None:  # before the rows are clustered
-            check_linkage(col_linkage, self._matrix.shape[COLUMNS], "col_linkage")
+        self._specs = trees.specs
         for ax in (self.ax_row_dendrogram, self.ax_col_dendrogram):
             ax.set(xticks=[], yticks=[])
             hide_spines(ax)
-        if row_cluster:
-            row = tree(ROWS, row_linkage)
-            self.dendrogram_row = row.plot(self.ax_row_dendrogram, tree_kws)
-        if col_cluster:
-            column = tree(COLUMNS, col_linkage)
-            self.dendrogram_col = column.plot(self.ax_col_dendrogram, tree_kws)
+        self.dendrogram_row = self._plot_tree(trees, ROWS, self.ax_row_dendrogram, tree_kws)
+        self.dendrogram_col = self._plot_tree(trees, COLUMNS, self.ax_col_dendrogram, tree_kws)
+
+    def _plot_tree(
+        self, trees: AxisTrees, axis: int, ax: Axes, tree_kws: Mapping[str, Any] | None
+    ) -> DendrogramPlotter | None:
+        """Make the tree of an axis, draw it, and say where its leaves stand."""
+        drawn = self._drawn_axes[axis] = trees.make(axis)
+        if drawn.tree is not None:
+            drawn.tree.plot(ax, tree_kws)
+        if drawn.titles:
+            self._images.append(SliceTitles(ax, axis, drawn.slices, drawn.titles))
+        return drawn.tree
 
     def plot_colors(
         self, xind: Sequence[int] | np.ndarray, yind: Sequence[int] | np.ndarray, **kws: Any
@@ -368,7 +359,9 @@ class ClusterGrid(ClusterSummary, FigureGrid):
         ):
             if ax is None or colors is None:
                 continue
-            strips = Strips(axis=axis, colors=colors, order=np.asarray(order))
+            strips = Strips(
+                axis=axis, colors=colors, order=np.asarray(order), slices=self._slices[axis]
+            )
             image = strips.draw(ax, options, self._dpi)
             if image is not None:
                 self._images.append(image)
@@ -403,7 +396,7 @@ class ClusterGrid(ClusterSummary, FigureGrid):
         annotations = self._annotations(options, orders)
         self._orders = orders
         self._cached.clear()
-        set_cell_limits(self.ax_heatmap, self._matrix.shape)
+        set_cell_limits(self.ax_heatmap, self._slices)
         self._images += self._labels.write(self.ax_heatmap, options, orders, self._slices)
         self.tight_layout()
         self._panels.hang_legends(self)
@@ -414,7 +407,7 @@ class ClusterGrid(ClusterSummary, FigureGrid):
             if self.ax_cbar is not None:
                 self.ax_cbar.set_visible(False)
         elif options.cbar or self.ax_cbar is not None:
-            is_raster = bool(options.artist.get("rasterized", False))
+            is_raster = self._is_raster(options)
             draw_color_bar(self.ax_heatmap, self.ax_cbar, mappable, bar_kws, is_raster)
             if self.ax_cbar is None or "extend" in bar_kws or mappable.cmap.colorbar_extend:
                 self.tight_layout()  # pointed ends reach out of the bar's axes
@@ -430,6 +423,11 @@ class ClusterGrid(ClusterSummary, FigureGrid):
         in_order: np.ndarray = values[rows][:, columns]
         return in_order
 
+    def _is_raster(self, options: HeatmapOptions) -> bool:
+        """Whether files of vectors hold a picture of the body: viewers are slow at many cells."""
+        n_rows, n_columns = self._matrix.shape
+        return bool(options.artist.get("rasterized", n_rows * n_columns > MOST_VECTOR_CELLS))
+
     def _draw_body(
         self,
         options: HeatmapOptions,
@@ -441,18 +439,20 @@ class ClusterGrid(ClusterSummary, FigureGrid):
         scale = color_scale(options, lambda: matrix.limits(options.robust))
         n_cells = matrix.shape[0] * matrix.shape[1]
         if n_cells <= MESH_CELLS and (
-            options.asks_for_mesh or fits_pixels(ax, matrix.shape, self._dpi)
+            options.asks_for_mesh or fits_pixels(ax, self._slices, self._dpi)
         ):
             cells = matrix.cells(*orders)
-            mesh = draw_mesh(ax, cells, scale, options.mesh_keywords())
+            mesh = draw_mesh(ax, cells, scale, options.mesh_keywords(), self._slices)
+            mesh.set_rasterized(self._is_raster(options))
             if options.has_annotations:
-                annotate(ax, mesh, cells if annotations is None else annotations, options)
+                shown = cells if annotations is None else annotations
+                annotate(ax, mesh, shown, options, self._slices)
             return mesh
         options.warn_ignored(n_cells)
         image = FittedImage(
             ax,
-            matrix.shape,
-            lambda pixel_shape: matrix.pixels(*orders, pixel_shape, options.aggregate),
+            self._slices,
+            lambda edges: matrix.pixels(*orders, edges, options.aggregate),
             dpi=self._dpi,
             scale=scale,
             limits=lambda: matrix.limits(robust=False),

@@ -32,12 +32,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import LineCollection
 
-__all__ = ["DendrogramPlotter"]
+__all__ = ["LEAF_SPACING", "DendrogramPlotter"]
 
 LEAF_SPACING = 10
 """Width of a leaf in SciPy's dendrogram coordinates; leaves lie at 5, 15, 25, ..."""
 MOST_LINKS = 10_000
 """Links up to which every one is drawn; of more, what can be seen."""
+DIVIDER: dict[str, Any] = {"linewidth": 0.8, "linestyle": (0, (4, 3))}
+"""Line between trees of slices and the tree over them."""
 LINE_WIDTH = 0.5
 LINE_COLOR = (0.2, 0.2, 0.2)
 SCIPY_COLOR = "C0"
@@ -65,8 +67,6 @@ class DendrogramPlotter:
         Lay the tree on its side, root to the left.
     style
         Colours of clusters, and the scale of the heights.
-    slices
-        Where leaves stand on an axis that is split.
     parents
         How many of the last merges are of whole slices that were clustered one by one, and whether
         these merges are drawn.
@@ -84,7 +84,6 @@ class DendrogramPlotter:
         label: bool = False,
         rotate: bool = False,
         style: TreeStyle | None = None,
-        slices: Slices | None = None,
         parents: Parents | None = None,
     ) -> None:
         self._source = data
@@ -101,7 +100,7 @@ class DendrogramPlotter:
         else:
             name = "col_linkage" if axis else "row_linkage"
             self.linkage = check_linkage(linkage, self.shape[0], name)  # type: ignore[arg-type]
-        self._slices = slices or Slices.whole(self.shape[0])
+        self.slices = Slices.whole(self.shape[0])
         self._own_color: Any = SCIPY_COLOR
         self._set_ticks()
 
@@ -122,6 +121,11 @@ class DendrogramPlotter:
             self.yticks, self.yticklabels, self.ylabel = ticks, labels, index_label(index)
         else:
             self.xticks, self.xticklabels, self.xlabel = ticks, labels, index_label(index)
+
+    def set_slices(self, slices: Slices) -> None:
+        """Let the leaves stand in slices, with gaps between them; before the tree is drawn."""
+        self.slices = slices
+        self._set_ticks()
 
     def _leaf_index(self) -> pd.Index:
         if isinstance(self._source, pd.DataFrame):
@@ -214,11 +218,11 @@ class DendrogramPlotter:
     @property
     def _leaf_positions(self) -> np.ndarray:
         """``(n,)``: where leaves stand, from the first to the last."""
-        return LEAF_SPACING * self._slices.position(np.arange(self.shape[0]) + 0.5)
+        return LEAF_SPACING * self.slices.position(np.arange(self.shape[0]) + 0.5)
 
     def _drawn_coordinates(self) -> tuple[np.ndarray, np.ndarray]:
         """Coordinates of the links, with gaps between slices."""
-        if self._slices.count == 1:
+        if self.slices.count == 1:
             return self._coordinates
         return dendrogram_coordinates(self.linkage, self._leaf_positions)
 
@@ -248,6 +252,9 @@ class DendrogramPlotter:
         self._set_limits(ax, (low, high))
         # The limits are known: matplotlib need not walk through every link to find them.
         ax.add_collection(_lines(ax, np.stack([x, y], axis=-1), on_its_side, kws), autolim=False)
+        if self._parents.count and self._parents.are_drawn:
+            draw = ax.axvline if on_its_side else ax.axhline
+            draw(self._parents.height, **DIVIDER, color=self._own_color)
         hide_spines(ax)
         ax.set(xticks=self.xticks, yticks=self.yticks, xlabel=self.xlabel, ylabel=self.ylabel)
         write_tick_labels(ax, self.xticklabels, self.yticklabels)
@@ -257,7 +264,7 @@ class DendrogramPlotter:
 
     def _set_limits(self, ax: Axes, heights: tuple[float, float]) -> None:
         """Let the axes span the leaves and the heights, on their scale."""
-        length = self._slices.length * LEAF_SPACING
+        length = self.slices.length * LEAF_SPACING
         low, high = heights
         scale = scale_keywords(self._style.scale)
         if self.rotate:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clustergrid.pipeline.render.body import MESH_CELLS, ColorScale
+from clustergrid.pipeline.render.body import MESH_CELLS, AxisSlices, ColorScale
 from clustergrid.pipeline.render.colormaps import default_colormap, get_colormap, recentred
 from clustergrid.pipeline.render.colors import relative_luminance
 from clustergrid.storage.errors import DataTypeError, DataValueError
@@ -155,7 +155,9 @@ def annotation_values(annot: Any, shape: tuple[int, int]) -> np.ndarray:
     return values
 
 
-def annotate(ax: Axes, mesh: QuadMesh, values: np.ndarray, options: HeatmapOptions) -> None:
+def annotate(
+    ax: Axes, mesh: QuadMesh, values: np.ndarray, options: HeatmapOptions, slices: AxisSlices
+) -> None:
     """Write a value into every cell that is shown, dark on light and light on dark.
 
     Parameters
@@ -168,12 +170,20 @@ def annotate(ax: Axes, mesh: QuadMesh, values: np.ndarray, options: HeatmapOptio
         What to write, in leaf order.
     options
         Format and text properties.
+    slices
+        Where rows and columns stand.
     """
+    rows, columns = (np.arange(along.n) for along in slices)
+    # Of the mesh, whose gaps are cells too.
+    n_columns = slices[1].n + slices[1].count - 1
+    cell = (rows + slices[0].slice_of(rows))[:, None] * n_columns
+    cell = cell + columns + slices[1].slice_of(columns)
+    y, x = (along.position(np.arange(along.n) + 0.5) for along in slices)
     mesh.update_scalarmappable()
     is_light = relative_luminance(np.asarray(mesh.get_facecolor())) > LIGHT_BACKGROUND
-    shown = ~np.ma.getmaskarray(mesh.get_array()).reshape(values.shape)  # type: ignore[arg-type]
+    shown = ~np.ma.getmaskarray(mesh.get_array()).ravel()[cell]  # type: ignore[arg-type]
     template = "{:" + options.fmt + "}"
     for row, column in np.argwhere(shown):
-        color = ".15" if is_light[row * values.shape[1] + column] else "w"
+        color = ".15" if is_light[cell[row, column]] else "w"
         kws = {"color": color, "ha": "center", "va": "center", **(options.annot_kws or {})}
-        ax.text(column + 0.5, row + 0.5, template.format(values[row, column]), **kws)
+        ax.text(x[column], y[row], template.format(values[row, column]), **kws)

@@ -51,7 +51,8 @@ def show_heights(ax: Axes, on_its_side: bool, scale: str) -> None:
         axis.set_major_locator(LogLocator(numticks=_MOST_TICKS))
         axis.set_major_formatter(LogFormatterSciNotation())
     else:  # there may be no power of ten in less than two decades
-        axis.set_major_locator(MaxNLocator(_MOST_TICKS))
+        # Half of a label at the leaves would push the body away from the tree.
+        axis.set_major_locator(MaxNLocator(_MOST_TICKS, prune="lower" if on_its_side else None))
         axis.set_major_formatter(ScalarFormatter())
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())

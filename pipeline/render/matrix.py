@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from clustergrid.pipeline.digests import array_digest
 from clustergrid.pipeline.escapes import drawable
 from clustergrid.pipeline.image_plan import check_aggregate
-from clustergrid.pipeline.render.body import Pixels
 from clustergrid.pipeline.render.tables import (
     format_table,
     index_label,
@@ -73,14 +73,29 @@ class _ComputedMatrix:
         self,
         row_order: np.ndarray,
         column_order: np.ndarray,
-        shape: tuple[int, int],
+        edges: tuple[np.ndarray, np.ndarray],
         aggregate: str = "mean",
-    ) -> Pixels:
-        """Aggregate the cells in leaf order, for a number of pixel rows and columns."""
+    ) -> np.ndarray:
+        """Aggregate the cells in leaf order, for pixels that begin at given rows and columns."""
         image = self.stages.reduced_image(
-            row_order, column_order, shape, mask=self.shown_mask, aggregate=aggregate
+            row_order,
+            column_order,
+            (len(edges[0]) - 1, len(edges[1]) - 1),
+            mask=self.shown_mask,
+            aggregate=aggregate,
+            edges=edges,
         )
-        return image.values, image.row_edges, image.column_edges
+        return image.values
+
+    def means(
+        self,
+        row_order: np.ndarray,
+        column_order: np.ndarray,
+        edges: tuple[np.ndarray, np.ndarray],
+    ) -> np.ndarray:
+        """Means of rectangles of cells, of those not shown too; what is missing is left out."""
+        shape = len(edges[0]) - 1, len(edges[1]) - 1
+        return self.stages.reduced_image(row_order, column_order, shape, edges=edges).values
 
 
 class TableMatrix(_ComputedMatrix):
@@ -138,12 +153,37 @@ class TableMatrix(_ComputedMatrix):
 
     def linkage(self, axis: int, spec: AxisSpec) -> np.ndarray:
         """Compute a tree, refusing what normalizing has made not finite by name."""
+        self.refuse_normalization(spec)
+        return super().linkage(axis, spec)
+
+    def refuse_normalization(self, spec: AxisSpec) -> None:
+        """Refuse to cluster what normalizing has made not finite, or distances no more."""
         if is_precomputed(spec.metric):
             refuse_normalized(**self._steps)
         for name, normalized_axis in self._steps.items():
             if normalized_axis is not None:
                 refuse_constant(self.normalized, normalized_axis, name)
-        return super().linkage(axis, spec)
+
+    def selected(self, rows: np.ndarray, columns: np.ndarray) -> TableMatrix:
+        """Return some rows and columns, as they are normalized here, as a matrix of their own."""
+        store = self._options.get("store")
+        if store is not None:
+            store = f"{store}/part-{array_digest(rows, columns)[:16]}"
+        options = {**self._options, "store": store}
+        return TableMatrix.of(self.normalized.iloc[rows, columns], options)
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, options: Mapping[str, Any]) -> TableMatrix:
+        """Return a table that is normalized already; options are those of opening stages."""
+        return cls(
+            table,
+            pivot_kws=None,
+            z_score=None,
+            standard_scale=None,
+            mask=None,
+            stages=None,
+            options=options,
+        )
 
     def cells(self, row_order: np.ndarray, column_order: np.ndarray) -> np.ndarray:
         """Every cell in leaf order, masked where nothing is shown; for matrices that are small."""
@@ -249,10 +289,20 @@ class StagedMatrix(_ComputedMatrix):
         """Labels that Series of colours are matched with; None where the data came without."""
         return self.index(axis) if self.source.dims[axis] in self.source.indexes else None
 
+    def refuse_normalization(self, spec: AxisSpec) -> None:
+        """Refuse nothing: the stages do, with the labels of what is not finite."""
+
+    def selected(self, rows: np.ndarray, columns: np.ndarray) -> StagedMatrix:
+        """Return some rows and columns, as they are normalized here, as a matrix of their own."""
+        from clustergrid.pipeline.selection import select
+
+        return StagedMatrix(select(self.stages, rows, columns), None)
+
     def cells(self, row_order: np.ndarray, column_order: np.ndarray) -> np.ndarray:
         """Every cell in leaf order, masked where nothing is shown; for matrices that are small."""
-        values, _, _ = self.pixels(row_order, column_order, self.shape)
-        masked: np.ndarray = np.ma.masked_invalid(values)
+        rows, columns = self.shape
+        edges = np.arange(rows + 1), np.arange(columns + 1)
+        masked: np.ndarray = np.ma.masked_invalid(self.pixels(row_order, column_order, edges))
         return masked
 
     def reordered(self, row_order: np.ndarray, column_order: np.ndarray) -> xr.DataArray:

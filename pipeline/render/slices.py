@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -192,8 +193,8 @@ class Slices:
         return np.insert(begins, np.searchsorted(edges, self.bounds[1:-1]), ends)
 
     def with_gaps(
-        self, values: NDArray[np.generic], edges: NDArray[np.int64], axis: int, fill: object
-    ) -> NDArray[np.generic]:
+        self, values: NDArray[Any], edges: NDArray[np.int64], axis: int, fill: object
+    ) -> NDArray[Any]:
         """Put an empty cell at each gap of values that stand along an axis.
 
         Parameters
@@ -215,5 +216,5 @@ class Slices:
         if self.count == 1:
             return values
         places = np.searchsorted(edges, self.bounds[1:-1])
-        filled: NDArray[np.generic] = np.insert(values, places, fill, axis=axis)  # type: ignore[call-overload]
+        filled: NDArray[Any] = np.insert(values, places, fill, axis=axis)  # type: ignore[call-overload]
         return filled

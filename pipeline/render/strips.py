@@ -10,9 +10,10 @@ import numpy as np
 
 from clustergrid.pipeline.escapes import drawable
 from clustergrid.pipeline.render.body import (
+    AxisSlices,
     ColorScale,
     FittedImage,
-    Pixels,
+    PixelEdges,
     draw_mesh,
     fits_pixels,
     set_cell_limits,
@@ -24,7 +25,7 @@ from clustergrid.pipeline.render.colors import (
     mean_colors,
 )
 from clustergrid.pipeline.render.heatmap import HeatmapOptions
-from clustergrid.pipeline.render.layout import pixel_edges
+from clustergrid.pipeline.render.slices import Slices
 from clustergrid.pipeline.render.ticks import hide_spines
 
 if TYPE_CHECKING:
@@ -45,17 +46,20 @@ class Strips:
         RGB in the data's order, one list or a list a strip.
     order : (n,) int
         Leaf order.
+    slices
+        Where leaves stand.
     """
 
     axis: int
     colors: StripColors
     order: np.ndarray
+    slices: Slices
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of the cells: strips of rows stand, strips of columns lie."""
-        n_strips, n = len(as_strips(self.colors)), len(self.order)
-        return (n, n_strips) if self.axis == 0 else (n_strips, n)
+    def _cells(self) -> AxisSlices:
+        """Where the cells stand: strips of rows stand, strips of columns lie."""
+        strips = Slices.whole(len(as_strips(self.colors)))
+        return (self.slices, strips) if self.axis == 0 else (strips, self.slices)
 
     def draw(self, ax: Axes, options: HeatmapOptions, dpi: float) -> FittedImage | None:
         """Draw a mesh, or an image when leaves share pixels; return the image.
@@ -70,24 +74,20 @@ class Strips:
             Resolution of an image.
         """
         hide_spines(ax)
-        set_cell_limits(ax, self.shape)
-        if fits_pixels(ax, self.shape, dpi):
+        set_cell_limits(ax, self._cells)
+        if fits_pixels(ax, self._cells, dpi):
             matrix, cmap = color_list_to_matrix_and_cmap(self.colors, self.order, self.axis)
             least, greatest = float(matrix.min()), float(matrix.max())
             scale = ColorScale(cmap=cmap, norm=None, vmin=least, vmax=greatest)
-            draw_mesh(ax, matrix, scale, options.mesh_keywords())
+            draw_mesh(ax, matrix, scale, options.mesh_keywords(), self._cells)
             return None
         in_order = np.asarray(as_strips(self.colors))[:, self.order]
 
-        def reduce(pixel_shape: tuple[int, int]) -> Pixels:
-            edges = pixel_edges(len(self.order), pixel_shape[self.axis])
-            pixels = mean_colors(in_order, edges)
-            strip_edges = np.arange(len(in_order) + 1)
-            if self.axis == 0:
-                return pixels.swapaxes(0, 1), edges, strip_edges
-            return pixels, strip_edges, edges
+        def reduce(edges: PixelEdges) -> np.ndarray:
+            pixels = mean_colors(in_order, edges[self.axis])
+            return pixels.swapaxes(0, 1) if self.axis == 0 else pixels
 
-        return FittedImage(ax, self.shape, reduce, dpi=dpi, kws=options.image_keywords())
+        return FittedImage(ax, self._cells, reduce, dpi=dpi, kws=options.image_keywords())
 
     def write_labels(self, ax: Axes, labels: Sequence[Hashable]) -> None:
         """Name the strips, below those of rows and to the right of those of columns."""

@@ -9,6 +9,7 @@ from typing import Any
 from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.render.layout import ratio_pair
 from clustergrid.pipeline.render.matrix import Metric
+from clustergrid.pipeline.render.slices import Slices
 from clustergrid.pipeline.render.tree_style import TreeStyle
 from clustergrid.pipeline.spec import AxisSpec
 
@@ -16,6 +17,8 @@ __all__ = ["TREE_KEYWORDS", "TreeOptions"]
 
 SPLIT_GAP = 0.01
 """Width of a gap, as a fraction of the body."""
+MOST_GAPS = 0.25
+"""Of the body, all gaps together, unless others are asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,9 +76,22 @@ class TreeOptions:
         own = self.col_tree_style if axis else self.row_tree_style
         return TreeStyle.of(self.tree_style if own is None else own)
 
-    def gap(self, axis: int) -> float:
-        """Width of a gap, as a fraction of the axis."""
-        return ratio_pair(self.split_gap, SPLIT_GAP, "split_gap")[axis]
+    def slices(self, axis: int, lengths: tuple[int, ...]) -> Slices:
+        """Where slices of an axis stand, in the order of their lengths.
+
+        Raises
+        ------
+        DataValueError
+            The gaps that were asked for leave no room for leaves.
+        """
+        widest = MOST_GAPS / max(1, len(lengths) - 1)
+        gap = ratio_pair(self.split_gap, min(SPLIT_GAP, widest), "split_gap")[axis]
+        return Slices.spaced(lengths, gap)
+
+    def are_slices_clustered(self, axis: int) -> bool:
+        """Whether there is a tree over the slices of an axis."""
+        asked = self.cluster_slices
+        return bool(asked[axis] if isinstance(asked, Sequence) else asked)
 
 
 TREE_KEYWORDS = frozenset(TreeOptions.__dataclass_fields__)

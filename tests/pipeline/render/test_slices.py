@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clustergrid.pipeline.render.layout import pixel_edges
@@ -15,6 +15,7 @@ lengths = st.lists(st.integers(1, 40), min_size=1, max_size=7).map(tuple)
 gaps = st.floats(0, 30, allow_subnormal=False)
 
 
+@settings(deadline=None)
 @given(lengths, gaps)
 def test_every_leaf_stands_behind_those_before_it_and_their_gaps(
     lengths: tuple[int, ...], gap: float
@@ -33,6 +34,7 @@ def test_every_leaf_stands_behind_those_before_it_and_their_gaps(
     assert slices.length == pytest.approx(start - gap)
 
 
+@settings(deadline=None)
 @given(lengths, gaps, st.integers(1, 400))
 def test_no_pixel_is_of_two_slices(lengths: tuple[int, ...], gap: float, n_pixels: int) -> None:
     slices = Slices(lengths=lengths, gap=gap)
@@ -47,6 +49,7 @@ def test_no_pixel_is_of_two_slices(lengths: tuple[int, ...], gap: float, n_pixel
         assert widths.max() - widths.min() <= 1
 
 
+@settings(deadline=None)
 @given(lengths, gaps, st.integers(1, 400))
 def test_cells_and_gaps_fill_the_axis(lengths: tuple[int, ...], gap: float, n_pixels: int) -> None:
     slices = Slices(lengths=lengths, gap=gap)
@@ -58,6 +61,7 @@ def test_cells_and_gaps_fill_the_axis(lengths: tuple[int, ...], gap: float, n_pi
     assert np.isnan(leaves).sum() == slices.count - 1
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500), st.integers(1, 500))
 def test_one_slice_is_the_axis_itself(n: int, n_pixels: int) -> None:
     slices = Slices.whole(n)

@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.collections import LineCollection
 from scipy.cluster.hierarchy import linkage
@@ -160,6 +160,7 @@ runs = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(runs, st.integers(1, 5))
 def test_runs_cover_what_they_did(runs: list[tuple[int, int, int]], layers: int) -> None:
     line, begin, end = (np.array([run[i] for run in runs], dtype=np.int64) for i in range(3))
