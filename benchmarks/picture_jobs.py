@@ -110,7 +110,14 @@ def make_matrix(path: Path, n: int, k: int) -> None:
 
     random = np.random.default_rng(0)
     chunks = storage_chunks((n, k), 4)
-    array = create_array(str(path), "matrix", shape=(n, k), dtype="float32", chunks=chunks)
+    array = create_array(
+        str(path),
+        "matrix",
+        shape=(n, k),
+        dtype="float32",
+        chunks=chunks,
+        dimension_names=("row", "column"),
+    )
     for start in range(0, n, 8 * chunks[0]):
         rows = min(8 * chunks[0], n - start)
         write_block(array, (start, 0), random.standard_normal((rows, k), dtype=np.float32))

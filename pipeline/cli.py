@@ -37,6 +37,7 @@ from clustergrid.pipeline.options import (
     json_option,
     make_figure,
     make_request,
+    reorder_options,
 )
 from clustergrid.pipeline.request import RunRequest
 from clustergrid.storage.credentials import hide_credentials
@@ -107,6 +108,7 @@ def _run_and_tell(request: RunRequest, as_json: bool) -> None:
 @cut_options
 @color_options
 @figure_options
+@reorder_options
 @cluster_options
 @json_option
 @debug_option
@@ -125,6 +127,7 @@ def run_command(input: str, output: str, as_json: bool, **options: Any) -> None:
 @cut_options
 @color_options
 @figure_options
+@reorder_options
 @cluster_description_options
 @json_option
 @debug_option
@@ -306,6 +309,7 @@ _OPTIONS = (
     (r"memory='([^']*)'", r"--memory '\1'"),
     (r"(row|col)_engine='(\w+)'", r"--\1-engine \2"),
     (r"engine='(\w+)'", r"--engine \1"),
+    (r"aggregate='(\w+)'", r"--aggregate \1"),
     (r"optimal_ordering=False", "leaving out --optimal-ordering"),
     (r"(z_score|standard_scale)=0", lambda m: f"--{m[1].replace('_', '-')} rows"),
     (r"(z_score|standard_scale)=1", lambda m: f"--{m[1].replace('_', '-')} columns"),

@@ -105,7 +105,7 @@ def merge_on_workers(
 
     client = executor.client
     wave = executor.next_wave(name)
-    length = max(map(len, groups))
+    length = max(map(len, groups), default=1)
     at_once = 1 + -(-2 * executor.threads // length)
     remaining = iter(range(len(groups)))
 

@@ -42,6 +42,7 @@ __all__ = [
     "json_option",
     "make_figure",
     "make_request",
+    "reorder_options",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -199,6 +200,13 @@ figure_options = _apply(
                  help="Write the labels of the columns."),
 )  # fmt: skip
 
+reorder_options = _apply(
+    click.option("--reordered", is_flag=True,
+                 help="Also write the matrix in clustered order (reordered.zarr)."),
+    click.option("--pyramid", is_flag=True,
+                 help="And levels of lower resolution: mean, minimum, maximum, count."),
+)  # fmt: skip
+
 cluster_options = _apply(
     _memory_option,
     click.option("--cluster", type=click.Choice(CLUSTERS), default="local", show_default=True,
@@ -325,4 +333,6 @@ def make_request(input: str, output: str, options: dict[str, Any]) -> RunRequest
             figure=figure,
             memory_bytes=options["memory"],
             cluster=cluster_choice(options),
+            reordered=options.get("reordered", False) or options.get("pyramid", False),
+            pyramid=options.get("pyramid", False),
         )

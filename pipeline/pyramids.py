@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from clustergrid.pipeline.execution import Executor, end_if_stopped
 from clustergrid.pipeline.monitor import Progress
@@ -81,7 +82,8 @@ def write_pyramid(
         The bytes cannot be written.
     """
     assert manifest.key is not None
-    dims = open_array(str(group), source).metadata.dimension_names
+    metadata: Any = open_array(str(group), source).metadata
+    dims: tuple[str, str] = metadata.dimension_names
     found = pyramid_levels(group, source)
     regions = {level.number: level.regions() for level in found}
     total = sum(map(len, regions.values()))

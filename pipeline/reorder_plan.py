@@ -111,16 +111,16 @@ class ReorderPlan:
         """Of a task, at its peak."""
         sides = (self.block_rows, self.block_columns), (self.region_rows, self.region_columns)
         largest = max(
-            (rows[0].stop - rows[0].start) * (columns[0].stop - columns[0].start)
+            int(rows[0].stop - rows[0].start) * int(columns[0].stop - columns[0].start)
             for rows, columns in sides
         )
-        return int(_COPIES * largest * self.itemsize)
+        return _COPIES * largest * self.itemsize
 
     @property
     def _cells(self) -> int:
         size = min(max(self.task_bytes // _COPIES, _LEAST_BYTES), _MOST_BYTES)
         # Powers of two: pieces that a killed run left are of use with a little less memory, too.
-        return max(1, 2 ** (size.bit_length() - 1) // self.itemsize)
+        return max(1, (1 << (size.bit_length() - 1)) // self.itemsize)
 
     @cached_property
     def _blocks(self) -> tuple[list[slice], list[slice]]:

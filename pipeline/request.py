@@ -168,6 +168,8 @@ class RunRequest:
         What the run may use on this machine; None: most of what is free.
     cluster
         Where tasks run.
+    reordered, pyramid
+        Whether the matrix is also written in clustered order, and levels of lower resolution.
     """
 
     input: str
@@ -186,6 +188,8 @@ class RunRequest:
     figure: FigureOptions = field(default_factory=FigureOptions)
     memory_bytes: int | None = None
     cluster: ClusterChoice = field(default_factory=ClusterChoice)
+    reordered: bool = False
+    pyramid: bool = False
 
     def __post_init__(self) -> None:
         check_normalization(self.z_score, self.standard_scale)

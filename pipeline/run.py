@@ -56,6 +56,7 @@ from clustergrid.pipeline.passes import drop_pieces
 from clustergrid.pipeline.planning import Plan, Resources
 from clustergrid.pipeline.prospect import plan_ahead
 from clustergrid.pipeline.records import drop_records
+from clustergrid.pipeline.reordered_store import REORDERED, drop_stale_reordered, keep_reordered
 from clustergrid.pipeline.request import RunRequest
 from clustergrid.pipeline.run_plan import (
     check_room,
@@ -361,10 +362,27 @@ class _Run:
             files |= self._axis_files(axis, self._tree(axis, stages), stages)
         with self._report("picture"):
             files |= draw(directory, request.figure, stages, self.progress)
+        reordered = self._reordered(stages)
         if directory.state["matrix"]["used_in_place"]:
             refuse_changed(directory, request)
         self._note_outputs(files)
-        return files
+        return files | reordered
+
+    def _reordered(self, stages: RunStages) -> dict[str, str]:
+        """Write the matrix in clustered order, if that was asked for; of another one none stays."""
+        row_order, column_order = (
+            np.arange(n) if linkage is None else leaf_order(linkage)
+            for n, linkage in (
+                (n, stored_linkage(self.directory, axis, n)) for axis, n in enumerate(self.shape)
+            )
+        )
+        orders = np.asarray(row_order, np.int64), np.asarray(column_order, np.int64)
+        if not self.request.reordered:
+            drop_stale_reordered(self.directory, stages, orders)
+            return {}
+        with self._report("reordered"):
+            keep_reordered(self.directory, stages, orders, pyramid=self.request.pyramid)
+        return {"reordered": REORDERED}
 
     def _note_outputs(self, files: dict[str, str]) -> None:
         """Note the digests of what no stage of its own has noted."""

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from clustergrid.pipeline.calibration import calibrated
 from clustergrid.pipeline.execution import available_cores
@@ -210,6 +210,7 @@ def plan_of(
         ingest=matrix.ingest,
         pictures=len(request.figure.formats),
         aggregate=request.figure.aggregate,
+        reordered=_reordered(request),
         pixels=round(prod(request.figure.figsize_inches) * request.figure.dpi**2),
         chunks=matrix.chunks,
         source_chunks=matrix.source_chunks,
@@ -220,6 +221,12 @@ def plan_of(
         where = None if directory is None else existing_folder(directory)
         plan = calibrated(plan, where, available_cores())
     return replace(plan, notes=(*plan.notes, *([matrix.note] if matrix.note else []), *notes))
+
+
+def _reordered(request: RunRequest) -> Literal["matrix", "pyramid"] | None:
+    if request.pyramid:
+        return "pyramid"
+    return "matrix" if request.reordered else None
 
 
 def check_room(directory: RunDirectory, plan: Plan, finished_axes: Collection[int]) -> None:
@@ -246,6 +253,9 @@ def check_room(directory: RunDirectory, plan: Plan, finished_axes: Collection[in
         kept["ingest"] = plan.peak_disk_bytes  # compressed, it is smaller than planned
     if "picture" in directory.state["stages"]:
         kept["picture"] = plan.disk_bytes  # a new one takes the place of the old one
+    for stage_name in ("reordered", "pyramid"):
+        if stage_name in directory.state["stages"]:
+            kept[stage_name] = plan.disk_bytes  # likewise
     for axis in finished_axes:
         name = AXIS_NAMES[axis]
         kept |= dict.fromkeys((f"distance-{name}", f"linkage-{name}"), plan.disk_bytes)

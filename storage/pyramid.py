@@ -157,9 +157,10 @@ def open_level(store: str | os.PathLike[str], number: int) -> xr.Dataset:
     import xarray as xr
 
     try:
-        return xr.open_zarr(
+        level: xr.Dataset = xr.open_zarr(
             os.fspath(store), group=level_path(number), consolidated=False, mask_and_scale=False
         )
+        return level
     except (OSError, KeyError, ValueError) as error:
         raise StorageError(f"no level {number} of a pyramid in {store}: {error}") from error
 

@@ -117,6 +117,8 @@ def request_of(case, path, memory_bytes):
     ordered = "--optimal-ordering" in case.options
     spec = AxisSpec(method=case.method, metric=case.metric, optimal_ordering=ordered)
     figure = FigureOptions(dpi=600) if "--dpi" in case.options else FigureOptions()
+    if "median" in case.options:
+        figure = replace(figure, heatmap={"aggregate": "median"})
     return RunRequest(
         input=str(path),
         directory=Path("run"),
@@ -125,6 +127,8 @@ def request_of(case, path, memory_bytes):
         memory_bytes=memory_bytes,
         cluster=ClusterChoice(cluster=case.cluster),
         figure=figure,
+        reordered="--pyramid" in case.options,
+        pyramid="--pyramid" in case.options,
     )
 
 
@@ -214,6 +218,25 @@ CASES = [
         dtype="float32",
         cluster="local",
         columns=False,
+    ),
+    # Pictures of medians; matrices in clustered order, and their pyramids.
+    Case(
+        shape=(40_000, 800),
+        dtype="float32",
+        columns=False,
+        rows=False,
+        options=("--aggregate", "median"),
+    ),
+    *(
+        Case(
+            shape=(60_000, 1500),
+            dtype="float32",
+            cluster=cluster,
+            columns=False,
+            rows=False,
+            options=("--pyramid",),
+        )
+        for cluster in ("none", "local")
     ),
     # Engines of distances, on threads.
     Case(engine="square", shape=(8000, 300), metric="cityblock", method="complete"),
