@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 import matplotlib as mpl
@@ -20,6 +21,7 @@ from clustergrid.pipeline.render.legends import (
     legend_entries,
 )
 from clustergrid.pipeline.render.region import own_region, region_in
+from clustergrid.storage.errors import DataValueError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,6 +49,21 @@ class Fitted(Protocol):
 
     def snapshot(self) -> Callable[[], None]:
         """Remember it as it is; the function returned brings it back."""
+
+
+class _AllFitted(list[Fitted]):
+    """What is fitted to pixels in a figure; not part of its pickle, which is a picture as it is."""
+
+    def __reduce__(self) -> tuple[type[_AllFitted], tuple[()]]:
+        return _AllFitted, ()
+
+
+def _fitted_in(root: Figure, *, is_new: bool) -> list[Fitted]:
+    """Of all grids of a page, so that any of them saves it with what is fitted to its pixels."""
+    if is_new:  # or cleared
+        root.__dict__["_clustergrid_fitted"] = _AllFitted()
+    fitted: list[Fitted] = root.__dict__.setdefault("_clustergrid_fitted", _AllFitted())
+    return fitted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +118,8 @@ class FigureGrid:
     ) -> None:
         self._region = own_region(figsize) if figure is None else region_in(figure, figsize)
         self._figure: Any = self._region.figure
+        root = self._figure.figure
+        self._images = _fitted_in(root, is_new=not root.axes)
         self.gs = GridSpec(
             len(heights.ratios),
             len(widths.ratios),
@@ -129,9 +148,7 @@ class FigureGrid:
         self.legend: Legend | None = None
         self._legend_top = self.ax_heatmap
         self._legends = LegendColumns()
-        # Of all grids of a page, so that any of them saves it with what is fitted to its pixels.
-        root = self._figure.figure
-        self._images: list[Fitted] = root.__dict__.setdefault("_clustergrid_fitted", [])
+        self._n_before = len(self._images)
 
     def _add_axes(self, row: int, column: int) -> Axes:
         ax: Axes = self._figure.add_subplot(self.gs[row, column])
@@ -202,6 +219,7 @@ class FigureGrid:
         self,
         legend_data: Mapping[Any, Any] | Sequence[Any],
         title: str | None = None,
+        label_order: Sequence[Any] | None = None,
         **kwargs: Any,
     ) -> Self:
         """Draw a legend of the figure, e.g. of what the colours beside the rows mean.
@@ -216,9 +234,15 @@ class FigureGrid:
             Label to colour, label to artist, or a list of artists that have labels.
         title
             Title of the legend.
+        label_order
+            Which labels of a mapping are shown, in their order; None: all.
         **kwargs
             For `matplotlib.figure.Figure.legend`; `loc` or `bbox_to_anchor` places it yourself.
         """
+        if label_order is not None and isinstance(legend_data, Mapping):
+            if unknown := [label for label in label_order if label not in legend_data]:
+                raise DataValueError(f"label_order has {unknown[0]!r}, which has no legend entry")
+            legend_data = {label: legend_data[label] for label in label_order}
         self.legend = self.hang_legend(legend_data, title, **kwargs)
         return self
 
@@ -233,8 +257,15 @@ class FigureGrid:
         kwargs.setdefault("frameon", False)
         kwargs.setdefault("alignment", "left")
         legend: Legend = self._figure.legend(handles, labels, title=title, **kwargs)
-        if not is_placed:
-            self._hang(TextLegend(self._figure, legend))
+        if is_placed:
+            return legend
+        hanging = TextLegend(self._figure, legend)
+        n_columns = ceil(hanging.size_inches()[1] / self._room_inches())
+        if n_columns > 1 and "ncols" not in kwargs:  # longer than the figure is high
+            legend.remove()
+            legend = self._figure.legend(handles, labels, title=title, **kwargs, ncols=n_columns)
+            hanging = TextLegend(self._figure, legend)
+        self._hang(hanging)
         return legend
 
     def hang_legends_from(self, ax: Axes) -> None:
@@ -249,8 +280,7 @@ class FigureGrid:
     def _hang(self, item: Hanging) -> None:
         """Put a legend into the columns at the right, and make room for it."""
         before = self._legends.width_inches
-        _, height = self._region.get_size_inches()
-        self._legends.add(item, height * self._legend_top.get_position().y1)
+        self._legends.add(item, self._room_inches())
         more = self._legends.width_inches - before
         if more <= 0:
             self._hang_legends()
@@ -265,6 +295,11 @@ class FigureGrid:
             self.ax_cbar.set_position(self.cbar_pos)
         self._hang_legends()
 
+    def _room_inches(self) -> float:
+        """How far columns of legends reach down."""
+        _, height = self._region.get_size_inches()
+        return float(height * self._legend_top.get_position().y1)
+
     def _hang_legends(self) -> None:
         size = self._region.get_size_inches()
         start = size[0] * self._region.width_used
@@ -272,6 +307,7 @@ class FigureGrid:
 
     def discard(self) -> None:
         """Close the figure, or take everything out of one that was given."""
+        del self._images[self._n_before :]
         self._region.discard()
 
     def savefig(self, *args: Any, **kwargs: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clustergrid.pipeline.render.layout import POINTS_PER_INCH
+from clustergrid.pipeline.render.small_axes import NUMBER_FORMAT
 from clustergrid.storage.errors import DataTypeError
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class BarLegend:
     def __init__(self, figure: Figure | SubFigure, title: str, scale: NumberScale) -> None:
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize
+        from matplotlib.ticker import StrMethodFormatter
 
         self._figure = figure
         self.ax = figure.add_axes((0, 0, 0.1, 0.1), label=f"legend of {title}")
@@ -111,6 +113,8 @@ class BarLegend:
         self.ax.set_title(title, loc="left", fontsize=_title_size(), pad=4, parse_math=False)
         if scale.is_date:
             _tick_dates(self.ax)
+        else:
+            self.ax.yaxis.set_major_formatter(StrMethodFormatter(NUMBER_FORMAT))
         whole, solid = self.ax.get_tightbbox(), self.ax.get_window_extent()
         assert whole is not None
         dpi, pad = figure.dpi, _legend_pad_inches()

@@ -157,9 +157,11 @@ def region_in(figure: object, figsize: object) -> Region:
     DataTypeError
         A TypeError: it is neither.
     DataValueError
-        A ValueError: `figsize` is given too, which a figure that is there has already.
+        A ValueError: `figsize` is given too, which a figure that is there has already, or the page
+        has a tight layout, which would lay out all grids of a page as one.
     """
     from matplotlib.figure import FigureBase
+    from matplotlib.layout_engine import TightLayoutEngine
 
     if not isinstance(figure, FigureBase):
         raise DataTypeError(
@@ -170,4 +172,10 @@ def region_in(figure: object, figsize: object) -> Region:
             f"figsize={figsize} can't be had in a figure that is there: give figsize to it, and "
             "none here"
         )
-    return Region(figure, is_own=False)  # type: ignore[arg-type]
+    region = Region(figure, is_own=False)  # type: ignore[arg-type]
+    if isinstance(region.get_layout_engine(), TightLayoutEngine):
+        raise DataValueError(
+            'layout="tight" of the figure that was given would move the axes of a cluster map '
+            'whenever it is drawn: make it with layout="none" or "constrained"'
+        )
+    return region

@@ -13,7 +13,7 @@ from clustergrid.pipeline.render.ticks import hide_spines
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["name_strip", "name_track", "tick_track"]
+__all__ = ["NUMBER_FORMAT", "name_strip", "name_track", "tick_track"]
 
 LINE_SPACING = 1.15
 """Height of a line of text over its font size."""
@@ -21,6 +21,8 @@ LEAST_POINTS = 4.0
 SMALL_TICKS = 0.8
 """Font size of the axis of a track over that of other tick labels."""
 MOST_STEPS = 2
+NUMBER_FORMAT = "{x:g}"
+"""Whole numbers: there is no room beside a small axis for a common factor."""
 NEAR_END = 0.15
 """Share of an axis from whose end a tick label is written inwards, not over the next annotation."""
 
@@ -68,14 +70,13 @@ def tick_track(ax: Axes, axis: int, low: float, high: float) -> None:
     low, high
         Limits of the small axis.
     """
-    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     small = ax.yaxis if axis else ax.xaxis
     ticks = np.asarray(MaxNLocator(nbins=MOST_STEPS, min_n_ticks=2).tick_values(low, high))
     ticks = ticks[(ticks >= low) & (ticks <= high)]
-    formatter = ScalarFormatter(useOffset=False)
-    formatter.set_axis(small)
-    small.set_ticks(list(ticks), labels=formatter.format_ticks(list(ticks)))
+    write = StrMethodFormatter(NUMBER_FORMAT)
+    small.set_ticks(list(ticks), labels=[write(tick) for tick in ticks])
     size = SMALL_TICKS * float(_label_size("ytick" if axis else "xtick"))
     small.set_tick_params(labelsize=size, length=2, width=0.6, pad=1.5)
     if not axis:

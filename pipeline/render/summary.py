@@ -10,6 +10,7 @@ import pandas as pd
 
 from clustergrid.pipeline.render.dendrogram import DendrogramPlotter
 from clustergrid.pipeline.render.matrix import DrawnMatrix, TableMatrix
+from clustergrid.pipeline.render.slices import Slices
 from clustergrid.pipeline.spec import RunSpec
 from clustergrid.pipeline.tree.cuts import cut
 from clustergrid.storage.errors import DataValueError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["ClusterSummary"]
 
 LINKAGE_COLUMNS = ("left", "right", "height", "size")
+SLICE_BY_SLICE = "slices"
+"""Engine of a tree whose slices were clustered by themselves, each with what suits it."""
 _AXES = (("row", "rows"), ("column", "columns"))
 
 
@@ -30,6 +33,11 @@ class ClusterSummary:
     dendrogram_row: DendrogramPlotter | None
     dendrogram_col: DendrogramPlotter | None
     _specs: RunSpec
+    _orders: tuple[np.ndarray, np.ndarray] | None
+
+    @property
+    def _slices(self) -> tuple[Slices, Slices]:
+        raise NotImplementedError
 
     def clusters(
         self, axis: int = 0, *, k: int | None = None, height: float | None = None
@@ -95,15 +103,16 @@ class ClusterSummary:
         -------
         xarray.Dataset
             Of ``row`` and ``column``, with their labels as coordinates: ``row_order`` (n,) int64,
-            the position in the data of each row of the picture; ``row_linkage`` (n - 1, 4) float64,
-            as SciPy has it, and ``row_cluster`` (n,) int64, of the data's rows, where there are
-            any; the same of columns. Its attributes say by what version, method, metric, engine and
+            the position in the data of each row of the picture; and where there are any
+            ``row_slice`` (n,) int64, the slice of each row of the picture, ``row_linkage``
+            (n - 1, 4) float64, as SciPy has it, and ``row_cluster`` (n,) int64, of the data's rows.
+            The same of columns. Its attributes say by what version, method, metric, engine and
             normalization. It can be written to netCDF and Zarr.
 
         Raises
         ------
         DataValueError
-            A ValueError: as in `clusters`.
+            A ValueError: as in `clusters`; or nothing is plotted yet.
 
         Examples
         --------
@@ -117,14 +126,18 @@ class ClusterSummary:
         """
         import xarray as xr
 
+        if self._orders is None:
+            raise DataValueError("the grid is not plotted yet: call plot() first")
         cuts = (row_k, row_height), (col_k, col_height)
         found = xr.Dataset(attrs={"clustergrid_version": _version(), **self._normalization()})
         for axis, (name, _) in enumerate(_AXES):
             found = found.assign_coords({name: _labels(self._matrix.index(axis), name)})
             tree = (self.dendrogram_row, self.dendrogram_col)[axis]
-            n = self._matrix.shape[axis]
-            order = np.arange(n) if tree is None else tree.leaf_order
-            found[f"{name}_order"] = (f"{name}_place", order)
+            found[f"{name}_order"] = (f"{name}_place", self._orders[axis])
+            slices = self._slices[axis]
+            if slices.count > 1:
+                numbers = np.repeat(np.arange(1, slices.count + 1), slices.lengths)
+                found[f"{name}_slice"] = (f"{name}_place", numbers)
             k, height = cuts[axis]
             if k is not None or height is not None:
                 numbers = self.clusters(axis, k=k, height=height).to_numpy()
@@ -142,7 +155,7 @@ class ClusterSummary:
             return [("engine", "given")]
         stages, metric = self._matrix.stages, spec.metric
         made = [
-            ("engine", stages.made_from[axis]),
+            ("engine", stages.made_from.get(axis, SLICE_BY_SLICE)),
             ("method", spec.method),
             ("metric", metric if isinstance(metric, str) else metric.__qualname__),
             ("distance_dtype", stages.dtype),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -280,3 +281,36 @@ def test_a_million_annotated_rows_draw_in_a_second() -> None:
     start = time.process_time()
     FittedAnnotation(ax, annotation, Along(axis=0, order=order, slices=Slices.whole(n)), scale, 300)
     assert time.process_time() - start < 2
+
+
+def test_large_numbers_are_written_whole(table: pd.DataFrame) -> None:
+    numbers = np.linspace(0, 2.5e6, 12)
+    g = clustermap(table, row_annotations={"strip": numbers, "track": Bars(numbers)})
+    g.figure.canvas.draw()
+    bar = next(ax for ax in g.figure.axes if ax.get_title(loc="left") == "strip")
+    for ax, axis in ((bar, bar.yaxis), (None, g.ax_row_annotations["track"].xaxis)):
+        labels = [text.get_text().replace("\N{MINUS SIGN}", "-") for text in axis.get_ticklabels()]
+        np.testing.assert_allclose([float(label) for label in labels], axis.get_ticklocs())
+        assert not axis.get_offset_text().get_text(), ax
+
+
+def test_a_legend_longer_than_the_figure_has_columns(table: pd.DataFrame) -> None:
+    values = np.random.default_rng(0).normal(size=(60, 6))
+    kinds = [f"kind {i % 30}" for i in range(60)]
+    g = clustermap(values, figsize=(4, 3), row_annotations={"kind": kinds})
+    (legend,) = g.figure.legends
+    box = legend.get_window_extent()
+    assert box.y0 >= g.figure.bbox.y0
+    assert box.x1 <= g.figure.bbox.x1
+    assert len(legend.get_texts()) == 30
+
+
+def test_labels_that_begin_with_an_underscore_are_in_the_legend(table: pd.DataFrame) -> None:
+    g = clustermap(table, row_annotations={"_x": ["_a", "b"] * 6})
+    assert [text.get_text() for text in g.figure.legends[0].get_texts()] == ["_a", "b"]
+
+
+def test_an_annotated_figure_can_be_pickled(table: pd.DataFrame) -> None:
+    g = clustermap(table, row_annotations={"x": ["a", None] * 6, "y": Boxes()}, row_mark=["gene 1"])
+    again = pickle.loads(pickle.dumps(g.figure))
+    assert len(again.axes) == len(g.figure.axes)

@@ -110,6 +110,13 @@ def test_legend_entries(table: pd.DataFrame) -> None:
         g.add_legend({"x": 12})
 
 
+def test_legend_entries_in_an_order(table: pd.DataFrame) -> None:
+    g = clustermap(table).add_legend({"a": "r", "b": "g", "c": "b"}, label_order=["c", "a"])
+    assert [text.get_text() for text in g.legend.get_texts()] == ["c", "a"]
+    with pytest.raises(ValueError, match="label_order has 'd', which has no legend entry"):
+        g.add_legend({"a": "r"}, label_order=["d"])
+
+
 def _inches(g: Any, ax: Any) -> np.ndarray:
     return np.multiply(ax.get_position().bounds, np.tile(g.figure.get_size_inches(), 2))
 
