@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clustergrid.pipeline.annotation_files import stored_annotations
 from clustergrid.pipeline.digests import array_digest
 from clustergrid.pipeline.intake import bind_input, describe_input
 from clustergrid.pipeline.kept import RunStages
@@ -124,11 +125,11 @@ def _has_image(directory: RunDirectory, stage: str) -> bool:
 def _results_key(directory: RunDirectory, stages: RunStages) -> str:
     """Key of all that a picture shows, whatever it looks like."""
     trees = [stored_linkage(directory, axis, stages.shape[axis]) for axis in (0, 1)]
-    tables = []
-    for axis in AXIS_NAMES:
-        file = directory.file(f"{axis}_colors.tsv")
-        tables.append(file.read_text(encoding="utf-8") if file.exists() else None)
-    return stage_key(matrix=stages.key, trees=array_digest(*trees), colors=tables)
+    tables: dict[str, list[str | None]] = {}
+    for kind in ("colors", "annotations"):
+        files = [directory.file(f"{axis}_{kind}.tsv") for axis in AXIS_NAMES]
+        tables[kind] = [f.read_text(encoding="utf-8") if f.exists() else None for f in files]
+    return stage_key(matrix=stages.key, trees=array_digest(*trees), **tables)
 
 
 def _remove_stale(directory: RunDirectory, results: str) -> None:
@@ -190,6 +191,8 @@ def _open_grid(directory: RunDirectory, options: FigureOptions, stages: RunStage
         figsize=options.figsize_inches,
         row_colors=stored_colors(directory, 0, stages.matrix),
         col_colors=stored_colors(directory, 1, stages.matrix),
+        row_annotations=stored_annotations(directory, 0, stages.matrix),
+        col_annotations=stored_annotations(directory, 1, stages.matrix),
         dendrogram_ratio=0.2,
         colors_ratio=0.03,
         cbar_pos=(0.02, 0.8, 0.05, 0.18),

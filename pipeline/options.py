@@ -174,7 +174,13 @@ color_options = _apply(
         click.option(f"--{axis}-colors", type=_FILE,
                      help="Table: labels, then a column of colours a strip.")
         for axis in ("row", "col")
-    )
+    ),
+    *(
+        click.option(f"--{axis}-annotations", type=_FILE,
+                     help="Table: labels, then a column a strip, whose colours and legends are "
+                     "made: numbers, true and false, ISO dates, or words.")
+        for axis in ("row", "col")
+    ),
 )  # fmt: skip
 
 figure_options = _apply(
@@ -198,6 +204,17 @@ figure_options = _apply(
                  help="Write the labels of the rows."),
     click.option("--col-labels/--no-col-labels", default=True,
                  help="Write the labels of the columns."),
+    click.option("--row-split", type=click.IntRange(1), metavar="K",
+                 help="Draw the rows in K slices with gaps, where their tree is cut."),
+    click.option("--col-split", type=click.IntRange(1), metavar="K",
+                 help="Draw the columns in K slices with gaps, where their tree is cut."),
+    click.option("--row-tree-k", type=click.IntRange(1), metavar="K",
+                 help="Colour K clusters of the row tree."),
+    click.option("--col-tree-k", type=click.IntRange(1), metavar="K",
+                 help="Colour K clusters of the column tree."),
+    click.option("--tree-scale", type=click.Choice(["linear", "log", "sqrt"]), default="linear",
+                 show_default=True, help="Scale of the trees' heights."),
+    click.option("--tree-axis", is_flag=True, help="Write heights beside the trees."),
 )  # fmt: skip
 
 reorder_options = _apply(
@@ -274,6 +291,7 @@ def make_figure(options: dict[str, Any]) -> FigureOptions:
     for name, keyword in (("row_labels", "yticklabels"), ("col_labels", "xticklabels")):
         if not options[name]:
             heatmap[keyword] = False
+    heatmap |= _tree_keywords(options)
     with as_usage_errors():
         return FigureOptions(
             figsize_inches=options["figsize"],
@@ -283,6 +301,19 @@ def make_figure(options: dict[str, Any]) -> FigureOptions:
             cbar_label=options["cbar_label"],
             legends={"": options["legend"]} if options["legend"] else {},
         )
+
+
+def _tree_keywords(options: dict[str, Any]) -> dict[str, Any]:
+    """Keywords of how the trees are drawn; none for what is not asked for."""
+    keywords: dict[str, Any] = {}
+    for axis in AXIS_NAMES:
+        if options[f"{axis}_split"] is not None:
+            keywords[f"{axis}_split"] = options[f"{axis}_split"]
+        style = {"k": options[f"{axis}_tree_k"], "scale": options["tree_scale"]}
+        style["axis"] = options["tree_axis"]
+        if style != {"k": None, "scale": "linear", "axis": False}:
+            keywords[f"{axis}_tree_style"] = style
+    return keywords
 
 
 def cluster_choice(options: dict[str, Any]) -> ClusterChoice:
@@ -330,6 +361,8 @@ def make_request(input: str, output: str, options: dict[str, Any]) -> RunRequest
             layer=options["layer"],
             row_colors=options.get("row_colors"),
             col_colors=options.get("col_colors"),
+            row_annotations=options.get("row_annotations"),
+            col_annotations=options.get("col_annotations"),
             figure=figure,
             memory_bytes=options["memory"],
             cluster=cluster_choice(options),

@@ -26,15 +26,17 @@ __all__ = [
     "colors_of",
     "cut_tree",
     "given_linkage",
-    "keep_colors",
+    "keep_tables",
+    "match_labels",
+    "read_table",
     "stored_colors",
     "stored_linkage",
     "write_clusters",
     "write_order",
 ]
 
-_MOST_COLOR_BYTES = 2**28
-"""Of a table of colours: ten million rows of one strip."""
+_MOST_TABLE_BYTES = 2**28
+"""Of a table of colours or annotations: ten million rows of one strip."""
 
 
 def write_order(directory: RunDirectory, axis: int, labels: list[str], order: np.ndarray) -> str:
@@ -114,10 +116,10 @@ def _load_linkage(path: Path, n: int) -> np.ndarray:
 
 def check_cut(request: RunRequest, axis: int, n: int) -> None:
     """Refuse, before anything is computed, more clusters than there are leaves."""
-    k = request.cut(axis).k
-    if k is not None and not 1 <= k <= n:
-        word = ("rows", "columns")[axis]
-        raise DataValueError(f"the {word} cannot be cut into {k} clusters: there are {n}")
+    for k in (request.cut(axis).k, *request.figure.cuts(axis)):
+        if k is not None and not 1 <= k <= n:
+            word = ("rows", "columns")[axis]
+            raise DataValueError(f"the {word} cannot be cut into {k} clusters: there are {n}")
 
 
 def cut_tree(linkage: np.ndarray, request: RunRequest, axis: int) -> np.ndarray | None:
@@ -149,9 +151,9 @@ def colors_of(request: RunRequest, matrix: Any) -> dict[str, pd.DataFrame]:
     return found
 
 
-def keep_colors(directory: RunDirectory, tables: dict[str, pd.DataFrame]) -> dict[str, str]:
-    """Keep the colour tables with the run, so that it can be drawn again without them."""
-    for name in (f"{axis}_colors" for axis in AXIS_NAMES):
+def keep_tables(directory: RunDirectory, tables: dict[str, pd.DataFrame]) -> dict[str, str]:
+    """Keep tables of colours and annotations with the run, so that it can be drawn without them."""
+    for name in (f"{axis}_{kind}" for kind in ("colors", "annotations") for axis in AXIS_NAMES):
         if name not in tables:
             directory.file(f"{name}.tsv").unlink(missing_ok=True)
             continue
@@ -170,15 +172,33 @@ def read_colors(path: Path) -> pd.DataFrame:
     StorageError, DataValueError
         It cannot be read, has no colours, or a label twice.
     """
+    return read_table(path, "colours").replace("", np.nan)
+
+
+def read_table(path: Path, what: str) -> pd.DataFrame:
+    """Read a table of text by labels, its first column.
+
+    Parameters
+    ----------
+    path
+        Comma-separated if it is called .csv (or .csv.gz), else by tabs.
+    what
+        What its columns are, for messages.
+
+    Raises
+    ------
+    StorageError, DataValueError
+        It cannot be read, has no columns, or a label twice.
+    """
     is_csv = path.name.lower().removesuffix(".gz").endswith(".csv")
     try:
         with Location.parse(path).open(decompress=True) as file:
-            content = file.read(_MOST_COLOR_BYTES + 1)
-        if len(content) > _MOST_COLOR_BYTES:
-            raise ValueError(f"it has more than {_MOST_COLOR_BYTES:,} bytes")
+            content = file.read(_MOST_TABLE_BYTES + 1)
+        if len(content) > _MOST_TABLE_BYTES:
+            raise ValueError(f"it has more than {_MOST_TABLE_BYTES:,} bytes")
         if b"\0" in content:  # pandas would end the cell there
             raise ValueError("it holds NUL characters: is it text in UTF-8?")
-        colors = pd.read_csv(
+        table = pd.read_csv(
             io.BytesIO(content),
             sep="," if is_csv else "\t",
             index_col=0,
@@ -188,18 +208,18 @@ def read_colors(path: Path) -> pd.DataFrame:
     except StorageError:
         raise
     except (OSError, ValueError, EOFError, zlib.error) as error:
-        raise StorageError(f"cannot read the colours in {path}: {error}") from error
-    if colors.shape[1] == 0:
-        raise DataValueError(f"{path} has labels and no column of colours")
-    colors.index = colors.index.astype(str)
-    if not colors.index.is_unique:
-        twice = colors.index[colors.index.duplicated()][0]
+        raise StorageError(f"cannot read the {what} in {path}: {error}") from error
+    if table.shape[1] == 0:
+        raise DataValueError(f"{path} has labels and no column of {what}")
+    table.index = table.index.astype(str)
+    if not table.index.is_unique:
+        twice = table.index[table.index.duplicated()][0]
         raise DataValueError(f"{path} has the label {twice!r} more than once")
-    return colors.replace("", np.nan)
+    return table
 
 
-def match_labels(colors: pd.DataFrame, labels: pd.Index, source: object) -> pd.DataFrame:
-    """Give a table of colours the type of the matrix's labels; text is all a file can hold.
+def match_labels(table: pd.DataFrame, labels: pd.Index, source: object) -> pd.DataFrame:
+    """Give a table the type of the matrix's labels; text is all a file can hold.
 
     Raises
     ------
@@ -207,10 +227,10 @@ def match_labels(colors: pd.DataFrame, labels: pd.Index, source: object) -> pd.D
         None of its labels is one of the matrix's.
     """
     by_text = {str(label): label for label in labels}
-    known = colors[colors.index.isin(list(by_text))]
+    known = table[table.index.isin(list(by_text))]
     if known.empty:
         theirs, ours = (
-            ", ".join(map(repr, some[:3])) for some in (list(colors.index), list(by_text))
+            ", ".join(map(repr, some[:3])) for some in (list(table.index), list(by_text))
         )
         raise DataValueError(
             f"none of the labels in {source} ({theirs}, ...) is one of the matrix's ({ours}, ...)"

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from clustergrid.pipeline.image_plan import check_aggregate
-from clustergrid.pipeline.spec import AxisSpec, RunSpec, check_normalization
+from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec, RunSpec, check_normalization
 from clustergrid.storage.errors import DataValueError
 
 if TYPE_CHECKING:
@@ -135,6 +135,19 @@ class FigureOptions:
             raise DataValueError(f"vmin must be below vmax, got {low} and {high}")
         check_aggregate(self.aggregate)
 
+    def cuts(self, axis: int) -> list[int]:
+        """Into how many clusters the picture cuts the tree of the rows (0) or columns (1).
+
+        Examples
+        --------
+        >>> FigureOptions(heatmap={"row_split": 3, "row_tree_style": {"k": 5}}).cuts(0)
+        [3, 5]
+        """
+        name = AXIS_NAMES[axis]
+        split = self.heatmap.get(f"{name}_split")
+        colored = self.heatmap.get(f"{name}_tree_style", {}).get("k")
+        return [k for k in (split, colored) if k is not None]
+
     @property
     def aggregate(self) -> str:
         """What a pixel shows of its cells."""
@@ -162,6 +175,9 @@ class RunRequest:
         As in `clustermap` and `open_matrix`.
     row_colors, col_colors
         Tables of colours (TSV or CSV: labels, then a column a strip), copied into the run.
+    row_annotations, col_annotations
+        Tables of annotations (labels, then a column a strip: numbers, true and false, ISO dates, or
+        words), copied into the run.
     figure
         How the picture is drawn.
     memory_bytes
@@ -185,6 +201,8 @@ class RunRequest:
     layer: str | None = None
     row_colors: str | None = None
     col_colors: str | None = None
+    row_annotations: str | None = None
+    col_annotations: str | None = None
     figure: FigureOptions = field(default_factory=FigureOptions)
     memory_bytes: int | None = None
     cluster: ClusterChoice = field(default_factory=ClusterChoice)
@@ -197,7 +215,7 @@ class RunRequest:
             spec = self.axis(axis)
             if spec.cluster:
                 continue
-            if self.cut(axis):
+            if self.cut(axis) or self.figure.cuts(axis):
                 raise DataValueError(f"the {name}s are not clustered: there is no tree to cut")
             if spec.linkage is not None:
                 raise DataValueError(f"the {name}s are not clustered: they have no use for a tree")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clustergrid.pipeline.annotation_files import annotations_of
 from clustergrid.pipeline.changes import describe_changes
 from clustergrid.pipeline.checks import refuse_one_observation
 from clustergrid.pipeline.cluster import connect, dashboard_lines, stage_report
@@ -47,7 +48,7 @@ from clustergrid.pipeline.outputs import (
     colors_of,
     cut_tree,
     given_linkage,
-    keep_colors,
+    keep_tables,
     stored_linkage,
     write_clusters,
     write_order,
@@ -215,7 +216,7 @@ class _Run:
         # From here on the results may be of other options than those that were finished.
         directory.begin("outputs")
         directory.update(finished=None, files=None, **asked)
-        self._copied = keep_colors(directory, self._colors) | keep_keywords(directory, self.spec)
+        self._copied = keep_tables(directory, self._tables) | keep_keywords(directory, self.spec)
         if is_kept and self._unfinished and not verify_matrix(directory, progress):
             matrix, _ = open_input(directory, request, progress)
         self._matrix = matrix
@@ -240,7 +241,7 @@ class _Run:
                 given[axis] = given_linkage(path, n)
             elif self.spec.axis(axis).cluster:
                 refuse_one_observation(matrix, axis)
-        self._colors = colors_of(self.request, matrix)
+        self._tables = colors_of(self.request, matrix) | annotations_of(self.request, matrix)
         return given
 
     def _make_plan(self, resources: Resources) -> Plan:
