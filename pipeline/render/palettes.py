@@ -17,8 +17,8 @@ from clustergrid.storage.errors import DataTypeError, DataValueError
 __all__ = ["CATEGORY_COLORS", "CategoryScale", "NumberScale", "Scale", "make_scales"]
 
 CATEGORY_COLORS = (
-    "#3f90da", "#ffa90e", "#bd1f01", "#832db6", "#a96b59",
-    "#e76300", "#b9ac70", "#92dadd", "#717581", "#94a4a2",
+    "#3f90da", "#ffa90e", "#bd1f01", "#832db6", "#92dadd",
+    "#a96b59", "#b9ac70", "#e76300", "#717581", "#94a4a2",
 )  # fmt: skip
 """matplotlib's petroff10, told apart by people of every colour vision, its greys last, which
 are those of booleans too. M. A. Petroff, *Accessible color sequences for data visualization*

@@ -59,20 +59,21 @@ def name_track(ax: Axes, axis: int, title: str) -> None:
 
 
 def tick_track(ax: Axes, axis: int, low: float, high: float) -> None:
-    """Put a few ticks at the small axis of a track; their labels stay within its ends.
+    """Draw the small axis of a track with a few ticks, whose labels stay within its ends.
 
     Parameters
     ----------
     ax
-        The track, whose limits are set.
+        The track.
     axis
         0: of rows, its small axis lies below it; 1: of columns, it stands at its right.
     low, high
-        Limits of the small axis.
+        Ends of the small axis; those of the axes may be further apart.
     """
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     small = ax.yaxis if axis else ax.xaxis
+    ax.spines["right" if axis else "bottom"].set_bounds(low, high)
     ticks = np.asarray(MaxNLocator(nbins=MOST_STEPS, min_n_ticks=2).tick_values(low, high))
     ticks = ticks[(ticks >= low) & (ticks <= high)]
     write = StrMethodFormatter(NUMBER_FORMAT)

@@ -47,6 +47,8 @@ BAR_GAP = 0.15
 """Share of a leaf between two bars, where there are pixels for it."""
 STRIP_MARGIN = 0.08
 """Space at each side of a strip, as a share of it."""
+TRACK_MARGIN = 0.1
+"""Space at each side of a track, as a share of its axis: there may be another one beside it."""
 AXIS_MARGIN = 0.06
 """Space beyond the extremes of a track, as a share of their distance."""
 
@@ -166,7 +168,8 @@ def _drawing(
     def draw(ax: Axes, edges: np.ndarray) -> list[Artist]:
         shown = _shown(annotation, along, edges)
         limits = _limits(kind, shown)
-        along.set_limits(ax, *limits)
+        margin = TRACK_MARGIN * (limits[1] - limits[0])
+        along.set_limits(ax, limits[0] - margin, limits[1] + margin)
         tick_track(ax, along.axis, *limits)
         return draw_kind(ax, kind, along, edges, shown)
 

@@ -9,7 +9,9 @@ from clustergrid.storage.datasets import load_endometrial
 
 rna, clinical = load_endometrial()
 genes = rna.loc[rna.var(axis=1).nlargest(40).index]
-samples = clinical.rename(columns={"genomics_subtype": "subtype", "tp53_mutated": "TP53 mutated"})
+samples = clinical.rename(
+    columns={"genomics_subtype": "subtype", "tp53_mutated": "TP53 mutated", "bmi": "BMI"}
+)
 g = clustermap(
     genes,
     z_score=0,
@@ -20,6 +22,6 @@ g = clustermap(
     xticklabels=False,
     cbar_kws={"label": "z-score"},
     cbar_pos=(0.02, 0.83, 0.03, 0.15),
-    col_annotations=samples[["tissue", "subtype", "TP53 mutated", "age", "bmi"]],
-    annotation_palettes={"bmi": "cividis"},
+    col_annotations=samples[["tissue", "subtype", "TP53 mutated", "age", "BMI"]],
+    annotation_palettes={"BMI": "cividis"},
 )

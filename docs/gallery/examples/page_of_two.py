@@ -17,14 +17,12 @@ options = {
     "cmap": "vlag",
     "center": 0,
     "xticklabels": False,
-    "cbar_pos": (0.03, 0.83, 0.03, 0.14),
-    "cbar_kws": {"label": "z-score"},
+    "cbar_pos": (0.03, 0.8, 0.03, 0.14),
 }
 for part, tissue in ((left, "Tumor"), (right, "Adjacent_normal")):
     samples = clinical.index[clinical["tissue"] == tissue]
     chosen = genes[samples].loc[genes[samples].std(axis=1) > 0]
     purity = clinical["purity_cancer"].rename("purity")
     shown = {"purity": purity} if tissue == "Tumor" else None
+    part.suptitle(f"{len(samples)} samples of {tissue.lower().replace('_', ' ')} tissue, z-scores")
     g = clustermap(chosen, z_score=0, figure=part, col_annotations=shown, **options)
-    g.set(title=f"{len(samples)} samples: {tissue.lower().replace('_', ' ')}")
-    g.tight_layout()

@@ -181,9 +181,11 @@ def test_small_axes(table: pd.DataFrame) -> None:
         row_annotations={"bars": Bars(heights), "limited": Points(heights, limits=(0, 100))},
     )
     bars, limited = g.ax_row_annotations.values()
-    assert bars.get_xlim()[0] == 0
-    assert 37 < bars.get_xlim()[1] < 45
-    assert limited.get_xlim() == (0, 100)
+    low, high = bars.spines["bottom"].get_bounds()
+    assert low == 0
+    assert 37 < high < 45
+    assert limited.spines["bottom"].get_bounds() == (0, 100)
+    assert limited.get_xlim() == (-10, 110)
     labels = [float(text.get_text()) for text in bars.get_xticklabels()]
     np.testing.assert_allclose(labels, bars.get_xticks())
     assert 2 <= len(labels) <= 4
