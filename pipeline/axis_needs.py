@@ -307,6 +307,8 @@ class AxisNeeds:
         fits &= limit is None or needed.worker_bytes <= limit
         if not fits:
             return memory if needed.peak_bytes <= least.peak_bytes else memory.resting
+        if memory.way == "summaries":  # of which lists are made anew, whatever fits a square
+            return memory
         # A chain that brings more clusters to a smaller square takes longer than to read rows.
         here, there = (
             each.limits(self.rounds_bytes(each)).most_clusters for each in (memory, memory.resting)

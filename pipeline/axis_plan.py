@@ -27,6 +27,7 @@ from clustergrid.pipeline.tree_work import (
     centroid_work,
     linkage_work,
     ordering_work,
+    resting_work,
     row_tree_work,
     tile_tree_work,
 )
@@ -205,18 +206,21 @@ class AxisPlanner(AxisNeeds):
         processes = max(1, self.ground.resources.worker_processes)
         limits = memory.limits(used)
         passes = passes_of_rows(self.n, limits.most_clusters)
+        read_bytes = memory.read_bytes(passes.likely)
+        work = row_tree_work(
+            self._distance_work(grid, 0),
+            self.n,
+            self.k,
+            is_by_products=self._has_products,
+            is_by_halves=self.way == "summaries",
+            passes=passes.likely,
+            most_clusters=limits.most_clusters,
+        )
         return self._row_tree(
             footprint=self._search_footprint.then(self.rounds_footprint(memory, used)),
-            work=row_tree_work(
-                self._distance_work(grid, 0),
-                self.n,
-                self.k,
-                is_by_products=self._has_products,
-                passes=passes.likely,
-                most_clusters=limits.most_clusters,
-            ),
+            work=resting_work(work, rest_bytes=memory.rest_bytes, read_bytes=read_bytes),
             tasks=max(1, -(-self.n // ROWS_A_TASK)),
-            bytes_read=(1 + processes) * self.tile_stored_bytes,
+            bytes_read=(1 + processes) * self.tile_stored_bytes + read_bytes,
             scratch_bytes=memory.records_bytes,
             rest_bytes=memory.rest_bytes,
             limits=limits,

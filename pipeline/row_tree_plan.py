@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 from clustergrid.pipeline.hierarchy.limits import Limits
 from clustergrid.pipeline.summaries.plan import summaries_serve
 
-__all__ = ["MOST_IN_A_SQUARE", "ROWS_A_TASK", "RowTreeMemory", "way_from_rows"]
+__all__ = [
+    "FEWEST_MEANS",
+    "MEANS_WINDOW_VALUES",
+    "MOST_IN_A_SQUARE",
+    "ROWS_A_TASK",
+    "RowTreeMemory",
+    "way_from_rows",
+]
 
 MOST_IN_A_SQUARE = 24_576
 """Clusters that are left to the square of their distances, 4.8 GB; of many rows an eighth.
@@ -45,6 +52,26 @@ _POINT_BYTES = 2 * 8
 _ORDERED_BYTES, _SKETCHED = 2 * 8, 64
 """Of a point whose row is at rest: its place, and the point of each place; and values of its
 sketch, from which the order of the rows follows, in single precision."""
+
+_KEPT_BYTES = 7 * 8
+"""Of a cluster whose mean is at rest: what is known of it besides, and where the mean is."""
+
+_RESTING_POINTS, _RESTING_MEANS = 2, 5
+"""Values at rest for each of a matrix: of points twice, while rows are put in order; of means the
+points, and twice the mean of each with its row, while these are put at rest anew."""
+
+MEANS_WINDOW_VALUES, FEWEST_MEANS = 2**19, 256
+"""Values of means at rest that are held together, or so many means."""
+
+_FEWEST_COMPARED, _COMPARED_VALUES = 512, 2**21
+"""Means at rest of a range that a task compares with others, or of long ones."""
+
+_COMPARED_BYTES = 2 * (8 + 8 + 4) + 2 * 8
+"""Of such a value: the row's, the mean's and the operand's, at both sides, and as they are read."""
+
+_WINDOW_BYTES = 8 * 8
+"""Of such a value: of the row and of the mean, as they are read and held, of clusters at two sides
+of a matrix."""
 
 _SUMMARY_BYTES = 8 + 8 + 4
 """Of a value where clusters have means: the row's, the mean's, and that in single precision."""
@@ -113,31 +140,69 @@ class RowTreeMemory:
         >>> memory.rows_bytes, memory.resting.rows_bytes
         (32000000000, 272000000)
         """
-        return replace(self, at_rest=self.way == "points")
+        return replace(self, at_rest=self.way in ("points", "summaries"))
 
     @property
     def rows_bytes(self) -> int:
         """Of the rows, in the driver, and in every worker process."""
         if self.at_rest:
-            return self.n * (_ORDERED_BYTES + 4 * min(self.k, _SKETCHED))
+            rows_bytes = self.n * (_ORDERED_BYTES + 4 * min(self.k, _SKETCHED))
+            if self.way == "summaries":
+                window = max(MEANS_WINDOW_VALUES, FEWEST_MEANS * self.k)
+                rows_bytes += self.n * _KEPT_BYTES + _WINDOW_BYTES * window
+            return rows_bytes
         return self.n * self.k * (_SUMMARY_BYTES if self.way == "summaries" else _POINT_BYTES)
 
     @property
     def task_bytes(self) -> int:
         """Of a task, beside the rows."""
-        strip = min(ROWS_A_TASK, max(_BLOCK_ROWS, _STRIP_VALUES // max(1, self.k)), self.n)
+        strip = self._strip_rows
         block = 3 * min(_BLOCK_ROWS, self.n)
         in_memory = _LEAST_TASK_BYTES + 8 * self.k * (strip + block)
         if not self.at_rest:
             return in_memory
+        if self.way == "summaries":
+            compared = min(ROWS_A_TASK, max(_FEWEST_COMPARED, _COMPARED_VALUES // max(1, self.k)))
+            return _LEAST_TASK_BYTES + _READ_BYTES + _COMPARED_BYTES * self.k * compared
         # Rows of a strip besides their operands, which are half as large; or of a window.
         window = min(self.n, max(_BLOCK_ROWS, _WINDOW_VALUES // max(1, self.k)))
         return in_memory + _READ_BYTES + 8 * self.k * max(strip // 2, window - strip)
 
     @property
     def rest_bytes(self) -> int:
-        """Of the rows at rest, twice while they are put in order."""
-        return 2 * 8 * self.n * self.k if self.at_rest else 0
+        """Of the rows at rest, and of means of them."""
+        if not self.at_rest:
+            return 0
+        times = _RESTING_MEANS if self.way == "summaries" else _RESTING_POINTS
+        return times * 8 * self.n * self.k
+
+    def read_bytes(self, passes: float) -> int:
+        """Return what tasks read of the rows at rest.
+
+        A strip of rows is compared with all others: each pair of strips once, where means are.
+
+        Parameters
+        ----------
+        passes
+            How often all rows are compared with all.
+
+        Examples
+        --------
+        >>> memory = RowTreeMemory(n=1_000_000, k=2_000, way="summaries").resting
+        >>> memory.rest_bytes, memory.read_bytes(2.0)
+        (80000000000, 16416000000000)
+        """
+        if not self.at_rest:
+            return 0
+        reads = -(-self.n // self._strip_rows)
+        if self.way == "summaries":
+            reads = (reads + 1) // 2
+        # Once while they are put in order.
+        return round((1 + passes * reads) * 8 * self.n * self.k)
+
+    @property
+    def _strip_rows(self) -> int:
+        return min(ROWS_A_TASK, max(_BLOCK_ROWS, _STRIP_VALUES // max(1, self.k)), self.n)
 
     @property
     def records_bytes(self) -> int:

@@ -81,12 +81,13 @@ def tree_from_rows(
         return centroid_tree(given, method, duplicates, progress=progress, name=name)
     if way != "spanning":
         assert limits is not None
-        merge = summary_tree if way == "summaries" else partial(point_tree, at_rest=at_rest)
+        merge = summary_tree if way == "summaries" else point_tree
         return merge(
             given,
             method,
             duplicates,
             limits=limits,
+            at_rest=at_rest,
             executor=executor,
             progress=progress,
             name=name,

@@ -14,6 +14,7 @@ __all__ = [
     "centroid_work",
     "linkage_work",
     "ordering_work",
+    "resting_work",
     "row_tree_work",
     "tile_tree_work",
 ]
@@ -88,6 +89,7 @@ def row_tree_work(
     k: int,
     *,
     is_by_products: bool,
+    is_by_halves: bool = False,
     passes: float,
     most_clusters: int,
 ) -> StageWork:
@@ -101,6 +103,8 @@ def row_tree_work(
         Observations and features.
     is_by_products
         Whether products in single precision say what is not near.
+    is_by_halves
+        Whether one product serves the lists of both sides, as those of means do.
     passes
         How often all distances are computed; lists are one of them.
     most_clusters
@@ -109,11 +113,12 @@ def row_tree_work(
     driver_steps = distances.driver_steps + _ROUNDS_STEPS * n + _square_steps(n, most_clusters)
     if is_by_products:
         pairs = float(n) * n / 2
+        products = 1 if is_by_halves else 2
         return replace(
             distances,
-            product_operations=4.0 * pairs * k,
+            product_operations=2.0 * products * pairs * k,
             product_itemsize=4,
-            steps=pairs * (2 * _SIFT_STEPS + _DIFFERENCE_STEPS * k * (passes - 1.0)),
+            steps=pairs * (products * _SIFT_STEPS + _DIFFERENCE_STEPS * k * (passes - 1.0)),
             fresh_bytes=0,
             driver_steps=driver_steps,
         )
@@ -125,6 +130,26 @@ def row_tree_work(
         steps=times * distances.steps,
         fresh_bytes=0,
         driver_steps=driver_steps,
+    )
+
+
+def resting_work(work: StageWork, *, rest_bytes: int, read_bytes: int) -> StageWork:
+    """Of the same tree, whose rows are put at rest, and read from there.
+
+    Parameters
+    ----------
+    work
+        Of the tree.
+    rest_bytes, read_bytes
+        That are written, and that are read of them, again and again.
+    """
+    return replace(
+        work,
+        raw_bytes=work.raw_bytes + rest_bytes,
+        disk_written_bytes=work.disk_written_bytes + rest_bytes,
+        decoded_bytes=work.decoded_bytes + read_bytes,
+        again_bytes=work.again_bytes + read_bytes,
+        matrix_bytes=max(work.matrix_bytes, float(rest_bytes)),
     )
 
 

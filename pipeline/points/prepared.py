@@ -34,6 +34,7 @@ __all__ = [
     "Sketch",
     "euclidean_parts",
     "is_euclidean",
+    "path_of_means",
     "path_of_read",
     "remove_points",
     "value_pass",
@@ -74,10 +75,15 @@ def path_of_read(path: str) -> str:
     return f"{path}-read"
 
 
+def path_of_means(path: str, number: int) -> str:
+    """Return where means of clusters are, by turns, of the rows that lie at `path`."""
+    return f"{path}-means-{number}"
+
+
 def remove_points(store: str, path: str) -> None:
-    """Remove rows at rest, also those that a killed process left."""
-    remove_array(store, path)
-    remove_array(store, path_of_read(path))
+    """Remove rows at rest, and means of them, also those that a killed process left."""
+    for where in (path, path_of_read(path), path_of_means(path, 0), path_of_means(path, 1)):
+        remove_array(store, where)
 
 
 def is_euclidean(given: DistanceInput) -> bool:

@@ -28,11 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline._jit import inline, jit
-from clustergrid.pipeline.hierarchy._clusters import Clusters
-from clustergrid.pipeline.hierarchy._union_find import find
 
 __all__ = [
     "AT_ONCE",
+    "Side",
     "Summaries",
     "distance_between",
     "fill_rows",
@@ -40,9 +39,8 @@ __all__ = [
     "open_summaries",
     "pair_distances",
     "some_summaries",
+    "squared_between",
     "squares_to_some",
-    "take_members",
-    "trace_heights",
 ]
 
 AT_ONCE = 4
@@ -52,7 +50,9 @@ _LANES = 64
 
 
 class Summaries(NamedTuple):
-    """What is known of n clusters, each in the slot of its lowest member.
+    """What is known of n clusters.
+
+    In memory each is in the slot of its lowest member; of those at rest some are held together.
 
     Parameters
     ----------
@@ -133,14 +133,8 @@ def distance_between(one: Summaries, i: int, other: Summaries, j: int, squared: 
     return float(one.factor * squared + (one.scalars[i] + other.scalars[j]))
 
 
-@inline
-def distance_of(summaries: Summaries, i: int, j: int, squared: float) -> float:
-    """Return the distance of two clusters from the squared one of their means."""
-    return distance_between(summaries, i, summaries, j, squared)
-
-
 @jit
-def _squared(summaries: Summaries, i: int, j: int) -> float:
+def squared_between(summaries: Summaries, i: int, j: int) -> float:
     """Return the squared distance of two means: one sum over the features in their order.
 
     The bits do not depend on which of the two is named first; nor does that of a point depend on
@@ -174,7 +168,7 @@ def squares_to_some(
     some, others, start
         Some clusters, maybe the same ones, and which of them: ``others[start]`` and so on.
     squares
-        ``(4,)``, with the bits of `_squared`.
+        ``(4,)``, with the bits of `squared_between`.
     """
     row, rows = one.rows[i], some.rows
     moved = some.moved
@@ -248,85 +242,6 @@ def _squares_to_panel(
 
 
 @jit
-def _add_to_mean(summaries: Summaries, a: int, b: int, share: float, is_point: bool) -> None:
-    """Move the mean of slot `a` by a share of the way to that of slot `b`, or to its point."""
-    x, y = summaries.rows[a], summaries.rows[b]
-    p, q = summaries.offsets[a], summaries.offsets[b]
-    if is_point:
-        for f in range(len(p)):
-            p[f] += share * ((np.float64(y[f]) - np.float64(x[f])) - p[f])
-    else:
-        for f in range(len(p)):
-            p[f] += share * ((np.float64(y[f]) - np.float64(x[f])) + (q[f] - p[f]))
-    summaries.moved[a] = True
-
-
-@jit
-def _squared_to_point(summaries: Summaries, a: int, point: int) -> float:
-    """Return the squared distance from the mean of slot `a` to a point."""
-    x, y, p = summaries.rows[a], summaries.rows[point], summaries.offsets[a]
-    total = 0.0
-    for f in range(len(p)):
-        difference = (np.float64(y[f]) - np.float64(x[f])) - p[f]
-        total += difference * difference
-    return total
-
-
-@jit
-def take_members(
-    summaries: Summaries,
-    clusters: Clusters,
-    halves: bool,
-    slots: NDArray[np.int64],
-    start: int,
-    stop: int,
-) -> None:
-    """Bring the summaries of the slots `start` to `stop`, of a list of slots, up to date.
-
-    Members come in the order in which they are chained, one after another. A chain grows at its
-    end, so those that came earlier are not taken again, and the bits are those of a mean that is
-    made anew. With `halves` (of weighted linkage) their weights have become less since, all by the
-    same power of two.
-    """
-    for position in range(start, stop):
-        a = slots[position]
-        summaries.sizes[a] = clusters.sizes[a]
-        latest = summaries.latest[a]
-        if latest == a:
-            summaries.masses[a] = clusters.weights[a]
-        member = clusters.next_member[latest]
-        if member < 0:
-            continue
-        mass = summaries.masses[a]
-        if halves:
-            mass = clusters.weights[a]
-            before = a
-            while before != latest:
-                before = clusters.next_member[before]
-                mass += clusters.weights[before]
-        scalar = summaries.scalars[a]
-        while member >= 0:
-            weight = clusters.weights[member]
-            mass += weight
-            # Nothing at all, where a thousand mergers have halved it.
-            if weight > 0.0:
-                share = weight / mass
-                if not summaries.is_ward:
-                    squared = _squared_to_point(summaries, a, member)
-                    scalar = (
-                        (1.0 - share) * scalar
-                        + share * summaries.constants[member]
-                        + share * (1.0 - share) * (summaries.factor * squared)
-                    )
-                _add_to_mean(summaries, a, member, share, True)
-            latest = member
-            member = clusters.next_member[member]
-        summaries.scalars[a] = scalar
-        summaries.masses[a] = mass
-        summaries.latest[a] = latest
-
-
-@jit
 def pair_distances(
     summaries: Summaries,
     first: NDArray[np.int64],
@@ -335,119 +250,92 @@ def pair_distances(
     start: int,
     stop: int,
 ) -> None:
-    """Compute the distances of the pairs `start` to `stop`."""
+    """Compute the distances of the pairs `start` to `stop`, of places among summaries."""
     for pair in range(start, stop):
         i, j = first[pair], second[pair]
-        distances[pair] = distance_of(summaries, i, j, _squared(summaries, i, j))
+        squared = squared_between(summaries, i, j)
+        distances[pair] = distance_between(summaries, i, summaries, j, squared)
+
+
+class Side(NamedTuple):
+    """Clusters at one side of a matrix of distances.
+
+    Parameters
+    ----------
+    summaries, places
+        Summaries, and where among them that of each of the q clusters is.
+    slots
+        ``(q,) int64``: the slot of each.
+    numbers
+        ``(q,) int64``: its row or column.
+    """
+
+    summaries: Summaries
+    places: NDArray[np.int64]
+    slots: NDArray[np.int64]
+    numbers: NDArray[np.int64]
 
 
 @jit
 def fill_rows(
-    summaries: Summaries,
-    owners: NDArray[np.int64],
-    slots: NDArray[np.int64],
-    distances: NDArray[np.float64],
-    start: int,
-    stop: int,
+    owners: Side, others: Side, distances: NDArray[np.float64], start: int, stop: int
 ) -> None:
-    """Compute the columns `start` to `stop` of the distances of some clusters to all.
+    """Compute the distances of owners, in rows, to the others `start` to `stop`, in columns.
 
-    ``distances`` is ``(len(owners), len(slots))``; those of a cluster to itself are infinite.
+    Those of a cluster to itself are infinite.
     """
-    k = summaries.rows.shape[1]
+    ones, some, places = owners.summaries, others.summaries, others.places
+    k = ones.rows.shape[1]
     panel, offsets = np.empty((k, _LANES)), np.empty((k, _LANES))
     squares = np.empty(_LANES)
     for left in range(start, stop, _LANES):
-        _fill_panel(summaries, slots, left, panel, offsets)
-        for row in range(len(owners)):
-            owner = owners[row]
-            _squares_to_panel(summaries.rows, summaries.offsets, owner, panel, offsets, squares)
-            for column in range(left, min(left + _LANES, stop)):
-                other = slots[column]
+        _fill_panel(some, places, left, panel, offsets)
+        for at in range(len(owners.places)):
+            owner, row = owners.places[at], owners.numbers[at]
+            _squares_to_panel(ones.rows, ones.offsets, owner, panel, offsets, squares)
+            for to in range(left, min(left + _LANES, stop)):
+                column = others.numbers[to]
                 distances[row, column] = np.inf
-                if other != owner:
-                    distances[row, column] = distance_of(
-                        summaries, owner, other, squares[column - left]
+                if others.slots[to] != owners.slots[at]:
+                    distances[row, column] = distance_between(
+                        ones, owner, some, places[to], squares[to - left]
                     )
 
 
 @jit
 def fill_square(
-    summaries: Summaries,
-    slots: NDArray[np.int64],
+    rows: Side,
+    columns: Side,
+    behind: int,
     square: NDArray[np.float64],
     start: int,
     stop: int,
 ) -> None:
-    """Compute rows `start` to `stop` from the diagonal on, and the columns that mirror them."""
-    m = len(slots)
-    k = summaries.rows.shape[1]
-    panel, offsets = np.empty((k, _LANES)), np.empty((k, _LANES))
-    squares = np.empty(_LANES)
-    for top in range(start, stop, _LANES):
-        for left in range(top, m, _LANES):
-            _fill_panel(summaries, slots, left, panel, offsets)
-            for i in range(top, min(top + _LANES, stop)):
-                slot = slots[i]
-                _squares_to_panel(summaries.rows, summaries.offsets, slot, panel, offsets, squares)
-                if left == top:
-                    square[i, i] = 0.0
-                for j in range(max(left, i + 1), min(left + _LANES, m)):
-                    distance = distance_of(summaries, slot, slots[j], squares[j - left])
-                    square[i, j] = distance
-                    square[j, i] = distance
-
-
-@jit
-def trace_heights(
-    summaries: Summaries,
-    halves: bool,
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    heights: NDArray[np.float64],
-    lowest: NDArray[np.int64],
-    united: NDArray[np.int64],
-) -> None:
-    """Compute the heights of a tree from the points up, which depend on nothing but the tree.
+    """Compute the distances of some clusters to those that come after them, both ways.
 
     Parameters
     ----------
-    summaries
-        Of the points, with their sizes; they become those of the unions.
-    halves
-        Whether either part of a union counts for a half (weighted linkage).
-    first, second
-        ``(n - 1,) int64``: a point of each of two clusters that merge, in an order in which every
-        merge follows those below it.
-    heights
-        ``(n - 1,) float64``: where the distances of the two go, no less than those below.
-    lowest, united
-        ``(n - 1,) int64``: where the lowest point of each union goes, and how many it has.
+    rows, columns
+        The clusters.
+    behind
+        How many come between the first at either side: 0 where both are the same.
+    square
+        ``(m, m)``, whose diagonal is left as it is.
+    start, stop
+        Which of the rows.
     """
-    n = len(summaries.rows)
-    parent = np.arange(n)
-    below = np.full(n, -np.inf)
-    n_points = np.ones(n, np.int64)
-    for t in range(len(first)):
-        one = find(parent, first[t])
-        other = find(parent, second[t])
-        a = min(one, other)
-        b = max(one, other)
-        squared = _squared(summaries, a, b)
-        height = max(distance_of(summaries, a, b, squared), below[a], below[b])
-        size = summaries.sizes[a] + summaries.sizes[b]
-        share = 0.5 if halves else summaries.sizes[b] / size
-        if not summaries.is_ward:
-            summaries.scalars[a] = (
-                (1.0 - share) * summaries.scalars[a]
-                + share * summaries.scalars[b]
-                + share * (1.0 - share) * (summaries.factor * squared)
-            )
-        _add_to_mean(summaries, a, b, share, False)
-        summaries.sizes[a] = size
-        parent[b] = a
-        below[a] = height
-        n_points[a] += n_points[b]
-        heights[t] = height
-        lowest[t] = a
-        united[t] = n_points[a]
+    ones, some, places = rows.summaries, columns.summaries, columns.places
+    k = ones.rows.shape[1]
+    panel, offsets = np.empty((k, _LANES)), np.empty((k, _LANES))
+    squares = np.empty(_LANES)
+    for top in range(start, stop, _LANES):
+        for left in range(max(0, top - behind), len(places), _LANES):
+            _fill_panel(some, places, left, panel, offsets)
+            for at in range(top, min(top + _LANES, stop)):
+                one, i = rows.places[at], rows.numbers[at]
+                _squares_to_panel(ones.rows, ones.offsets, one, panel, offsets, squares)
+                for to in range(max(left, at + 1 - behind), min(left + _LANES, len(places))):
+                    j = columns.numbers[to]
+                    distance = distance_between(ones, one, some, places[to], squares[to - left])
+                    square[i, j] = distance
+                    square[j, i] = distance

@@ -10,7 +10,6 @@ told how far lists reach by then.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil, sqrt
 from typing import Any, NamedTuple
@@ -49,9 +48,10 @@ from clustergrid.pipeline.summaries._operands import (
     set_reach,
     squared_lengths,
 )
+from clustergrid.pipeline.summaries.compared import Compared
 from clustergrid.storage.grid import round_up, slabs
 
-__all__ = ["OWNERS", "Compared", "largest_scale", "near_lists"]
+__all__ = ["OWNERS", "largest_scale", "near_lists"]
 
 OWNERS = 256
 """Rows of a product."""
@@ -94,41 +94,6 @@ _GUESSED_FROM = 20
 _LISTS_A_PIECE = 16_384
 
 
-@dataclass(frozen=True, eq=False)
-class Compared:
-    """The clusters that are compared, in an order in which neighbours mostly are near.
-
-    Parameters
-    ----------
-    summaries
-        Of them, and maybe of others.
-    slots
-        ``(m,) int64``: the slot of each, by which it is listed.
-    where
-        ``(m,) int64``: where it is in the summaries; None where they are in this order.
-    largest_scale
-        Power of two that means are multiplied by, at most; see `largest_scale`.
-    """
-
-    summaries: Summaries
-    slots: NDArray[np.int64]
-    where: NDArray[np.int64] | None
-    largest_scale: float
-
-    def range(self, places: slice) -> Summaries:
-        """Return the clusters of a range, one behind another."""
-        return some_summaries(self.summaries, places if self.where is None else self.where[places])
-
-    def some(self, places: NDArray[np.int64]) -> Summaries:
-        """Return some clusters, one behind another."""
-        return some_summaries(self.summaries, places if self.where is None else self.where[places])
-
-    def reordered(self, places: NDArray[np.int64]) -> Compared:
-        """Return the same clusters in another order."""
-        where = places if self.where is None else self.where[places]
-        return replace(self, slots=self.slots[places], where=where)
-
-
 def near_lists(
     compared: Compared,
     rows: NDArray[np.int64],
@@ -155,7 +120,8 @@ def near_lists(
     """
     m, n_lists = len(compared.slots), len(rows)
     listed = partial(_listed, n_neighbors=n_neighbors, executor=executor, threads=threads)
-    guesses = m >= _GUESSED_FROM * n_neighbors
+    # A sample of what is at rest would be as much to read as all of it.
+    guesses = compared.at_rest is None and m >= _GUESSED_FROM * n_neighbors
     lists = listed(compared, rows, may_guess=guesses, pause=pause)
     places = np.flatnonzero(lists.counts[rows] < min(n_neighbors, m - 1))
     # A guess was too low for them. There is room for half as many lists as all beside these.
@@ -239,7 +205,7 @@ class _Ranges(NamedTuple):
     @classmethod
     def of(cls, compared: Compared, n_owners: int, *, threads: int) -> _Ranges:
         """Cut clusters so that there are tasks enough for all threads."""
-        m, k = len(compared.slots), compared.summaries.rows.shape[1]
+        m, k = len(compared.slots), compared.n_features
         most = _RANGE_VALUES // (k + 2) // OWNERS * OWNERS
         most = min(_RANGE, max(_FEWEST_IN_A_RANGE, most))
         fair = min(most, max(OWNERS, round_up(n_owners // (8 * threads), OWNERS)))

@@ -16,6 +16,7 @@ With weights, ``k`` is their sum.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,11 +25,15 @@ import numpy as np
 
 from clustergrid.pipeline.engines.given import DistanceInput
 from clustergrid.pipeline.monitor import Progress
-from clustergrid.pipeline.row_reader import RowPass
+from clustergrid.pipeline.points._near_order import near_order
+from clustergrid.pipeline.points.prepared import Extent, Sketch, path_of_read
+from clustergrid.pipeline.row_reader import RowPass, RowsAtRest, put_at_rest
+from clustergrid.pipeline.summaries.lists import OWNERS
 from clustergrid.pipeline.summaries.plan import summaries_serve
 from clustergrid.storage.errors import DataValueError
+from clustergrid.storage.grid import slabs
 
-__all__ = ["SummaryRows", "read_summary_rows"]
+__all__ = ["RestingRows", "SummaryRows", "put_summary_rows", "read_summary_rows"]
 
 _TRUTHS = ("hamming", "russellrao")
 _EXACT_IN_SINGLE = ("float16", "float32", "bool", "int8", "uint8", "int16", "uint16")
@@ -37,6 +42,10 @@ _ORDINARY = 2.0**200
 
 _LARGEST_EXPONENT = 500
 """Of a scale whose square is a double; twice that of one that is not squared."""
+
+_FEWEST_AT_ONCE, _AT_ONCE_BYTES, _LISTS_BYTES = 256, 2**23, 1500
+"""Rows that are held while they are put in order, in bytes: of a point less than its lists will
+take, which are not there yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +66,31 @@ class SummaryRows:
     """
 
     rows: np.ndarray
+    constants: np.ndarray
+    factor: float = 1.0
+    unit: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestingRows:
+    """The same rows at rest.
+
+    Attributes
+    ----------
+    reader
+        ``(n, k)``, in the order of `order`.
+    order
+        ``(n,)``: the points, near ones mostly side by side.
+    store, path
+        Where they are; means of them are put beside.
+    constants, factor, unit
+        As of `SummaryRows`; constants by the points' numbers.
+    """
+
+    reader: RowsAtRest
+    order: np.ndarray
+    store: str
+    path: str
     constants: np.ndarray
     factor: float = 1.0
     unit: float = 1.0
@@ -88,26 +122,106 @@ def read_summary_rows(
     DataValueError
         Method and metric have no summaries; or distances overflow.
     """
+    _refuse_others(given, method)
+    values = _pass_over(given, kept)
+    rows = np.empty(values.shape, values.dtype)
+    constants = np.zeros(len(rows))
+    with progress.stage(
+        name, total=given.source.shape[0], unit="rows", unit_bytes=8 * rows.shape[1]
+    ) as stage:
+        for strip in values.strips(rows):
+            constants[strip.to] = _constants(given, strip.values)
+            stage.advance(strip.of_matrix.stop - strip.of_matrix.start)
+    exponent, unit = 0, 1.0
+    if not _is_bounded(given):
+        exponent, unit = _scale(rows.min(axis=0), rows.max(axis=0), is_root=method == "ward")
+    if exponent:
+        np.ldexp(rows, exponent, out=rows)
+    return SummaryRows(rows=rows, constants=constants, factor=_factor(given), unit=unit)
+
+
+def put_summary_rows(
+    given: DistanceInput,
+    method: str,
+    kept: np.ndarray | None,
+    *,
+    at_rest: tuple[str, str],
+    progress: Progress,
+    name: str,
+) -> RestingRows:
+    """Put the same rows at rest, in the order of a k-d tree's leaves.
+
+    Parameters
+    ----------
+    at_rest
+        Store and name in it.
+    given, method, kept, progress, name
+        As of `read_summary_rows`.
+
+    Raises
+    ------
+    DataValueError
+        As of `read_summary_rows`.
+    StorageError
+        They cannot be put there.
+    """
+    _refuse_others(given, method)
+    store, path = at_rest
+    values = _pass_over(given, kept)
+    n, k = values.shape
+    constants, extent = np.zeros(n), Extent(k)
+    with progress.stage(name, total=given.source.shape[0], unit="rows", unit_bytes=8 * k) as stage:
+
+        def parts() -> Iterator[np.ndarray]:
+            for strip in values.strips():
+                constants[strip.to] = _constants(given, strip.values)
+                stage.advance(strip.of_matrix.stop - strip.of_matrix.start)
+                yield strip.values
+
+        read = put_at_rest(
+            extent.of(parts()),
+            shape=(n, k),
+            dtype=values.dtype,
+            store=store,
+            path=path_of_read(path),
+        )
+    exponent, unit = 0, 1.0
+    if not _is_bounded(given):
+        try:
+            exponent, unit = _scale(extent.least, extent.most, is_root=method == "ward")
+        except DataValueError:
+            read.remove()
+            raise
+    order = near_order(Sketch(extent).of_all(read), OWNERS)
+    at_once = max(_FEWEST_AT_ONCE, _AT_ONCE_BYTES // (8 * k), n * _LISTS_BYTES // (8 * k))
+    in_order = (read.take(order[some]) for some in slabs(n, at_once))
+    scaled = (np.ldexp(rows, exponent, out=rows) if exponent else rows for rows in in_order)
+    reader = put_at_rest(scaled, shape=(n, k), dtype=values.dtype, store=store, path=path)
+    read.remove()
+    return RestingRows(
+        reader=reader,
+        order=order,
+        store=store,
+        path=path,
+        constants=constants,
+        factor=_factor(given),
+        unit=unit,
+    )
+
+
+def _refuse_others(given: DistanceInput, method: str) -> None:
     metric = given.metric.name
     if not summaries_serve(method, metric, is_boolean=given.is_boolean):
         raise DataValueError(
             f"clusters of {method} linkage with {metric} distances are not summed up by their "
             "means: use another engine"
         )
-    n, k = given.source.shape
-    rows = np.empty((n if kept is None else len(kept), k), _row_dtype(given))
-    values = RowPass(
-        source=given.source, dtype=rows.dtype, read=partial(_compared, given), kept=kept
+
+
+def _pass_over(given: DistanceInput, kept: np.ndarray | None) -> RowPass:
+    return RowPass(
+        source=given.source, dtype=_row_dtype(given), read=partial(_compared, given), kept=kept
     )
-    with progress.stage(name, total=n, unit="rows", unit_bytes=8 * k) as stage:
-        for strip in values.strips(rows):
-            stage.advance(strip.of_matrix.stop - strip.of_matrix.start)
-    if metric in _TRUTHS:
-        return _truths(given, rows)
-    constants = np.zeros(len(rows))
-    if given.metric.is_unit:
-        return SummaryRows(rows=rows, constants=constants, factor=0.5)
-    return SummaryRows(rows=rows, constants=constants, unit=_scaled(rows, is_root=method == "ward"))
 
 
 def _row_dtype(given: DistanceInput) -> np.dtype[Any]:
@@ -129,25 +243,55 @@ def _compared(given: DistanceInput, rows: slice, features: slice) -> np.ndarray:
     return values if weights is None else values * np.sqrt(weights[features])
 
 
-def _truths(given: DistanceInput, rows: np.ndarray) -> SummaryRows:
+def _is_bounded(given: DistanceInput) -> bool:
+    """Whether rows are no longer than one, or a root of their number of features."""
+    return given.metric.is_unit or given.metric.name in _TRUTHS
+
+
+def _total_weight(given: DistanceInput) -> float:
     weights = given.weights
-    total = float(given.n_features if weights is None else weights.sum())
+    return float(given.n_features if weights is None else weights.sum())
+
+
+def _factor(given: DistanceInput) -> float:
     if given.metric.name == "hamming":
-        return SummaryRows(rows=rows, constants=np.zeros(len(rows)), factor=1.0 / total)
+        return 1.0 / _total_weight(given)
+    if given.metric.name == "russellrao":
+        return 0.5 / _total_weight(given)
+    return 0.5 if given.metric.is_unit else 1.0
+
+
+def _constants(given: DistanceInput, rows: np.ndarray) -> np.ndarray:
+    """Return the constant of each of some rows."""
+    if given.metric.name != "russellrao":
+        return np.zeros(len(rows))
+    total = _total_weight(given)
     squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
-    constants = np.maximum(total - squares, 0.0) / (2.0 * total)
-    return SummaryRows(rows=rows, constants=constants, factor=0.5 / total)
+    return np.asarray(np.maximum(total - squares, 0.0) / (2.0 * total))
 
 
-def _scaled(rows: np.ndarray, *, is_root: bool) -> float:
-    """Scale rows, in place, so that their squares are doubles; return the unit of distances."""
-    largest = max(float(rows.max(initial=0.0)), -float(rows.min(initial=0.0)))
+def _scale(least: np.ndarray, most: np.ndarray, *, is_root: bool) -> tuple[int, float]:
+    """Choose the exponent by which rows are scaled, so that their squares are doubles.
+
+    Parameters
+    ----------
+    least, most
+        ``(k,)``: of each feature.
+    is_root
+        Whether distances are not squared.
+
+    Returns
+    -------
+    exponent, unit
+        Zero for ordinary values; and the unit of distances.
+    """
+    least, most = least.astype(np.float64), most.astype(np.float64)
+    largest = max(float(most.max(initial=0.0)), -float(least.min(initial=0.0)))
     exponent = 0
     if largest > _ORDINARY or 0.0 < largest < 1.0 / _ORDINARY:
-        most = 2 * _LARGEST_EXPONENT if is_root else _LARGEST_EXPONENT
-        exponent = min(-int(np.frexp(largest)[1]), most)
-        np.ldexp(rows, exponent, out=rows)
-    ranges = rows.max(axis=0).astype(np.float64) - rows.min(axis=0)
+        allowed = 2 * _LARGEST_EXPONENT if is_root else _LARGEST_EXPONENT
+        exponent = min(-int(np.frexp(largest)[1]), allowed)
+    ranges = np.ldexp(most, exponent) - np.ldexp(least, exponent)
     with np.errstate(over="ignore"):
         diagonal = np.ldexp(np.sqrt(np.square(ranges).sum()), -exponent)
         widest = diagonal if is_root else np.square(diagonal)
@@ -156,4 +300,4 @@ def _scaled(rows: np.ndarray, *, is_root: bool) -> float:
             f"the rows span {diagonal:.3g}, and distances of clusters would overflow float64: "
             "scale the matrix"
         )
-    return float(np.ldexp(1.0, -exponent if is_root else -2 * exponent))
+    return exponent, float(np.ldexp(1.0, -exponent if is_root else -2 * exponent))

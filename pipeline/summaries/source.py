@@ -1,19 +1,15 @@
 """Driver: cluster distances from summaries, a mean and a scalar a cluster, with no pairs of points.
 
 Lists are tasks on an executor (``lists.py``). Single distances, rows and the square are computed in
-threads of this process, from sums of squared differences.
-
-Beside the points the source keeps the means that it was asked for, in each slot, with the number
-of members that they are of: a memory, and no state, since a mean is the same to the bit whenever it
-is made.
+threads of this process, from sums of squared differences. Where means are at rest (``means.py``)
+all of them take some at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,32 +17,19 @@ from numpy.typing import NDArray
 from clustergrid.pipeline.execution import Executor, available_cores
 from clustergrid.pipeline.hierarchy._clusters import Clusters
 from clustergrid.pipeline.hierarchy._neighbors import Neighbors, open_lists
-from clustergrid.pipeline.hierarchy._threads import in_threads
 from clustergrid.pipeline.hierarchy.methods import Merges
-from clustergrid.pipeline.points._near_order import near_order
-from clustergrid.pipeline.summaries._means import (
-    fill_rows,
-    fill_square,
-    open_summaries,
-    pair_distances,
-    some_summaries,
-    take_members,
-    trace_heights,
-)
-from clustergrid.pipeline.summaries.lists import OWNERS, Compared, largest_scale, near_lists
-from clustergrid.pipeline.summaries.rows import SummaryRows
+from clustergrid.pipeline.summaries._means import Side, fill_rows, fill_square, pair_distances
+from clustergrid.pipeline.summaries._trace import Traced, open_waiting, steps_of, trace_steps
+from clustergrid.pipeline.summaries.compared import Compared, packed
+from clustergrid.pipeline.summaries.lists import near_lists
+from clustergrid.pipeline.summaries.means import Means, MeansAtRest, MeansInMemory, over_means
+from clustergrid.pipeline.summaries.rows import RestingRows, SummaryRows
 from clustergrid.storage.grid import slabs
 
 __all__ = ["SummarySource"]
 
-_VALUES_A_PIECE = 2**24
-"""Means' values that are compared exactly between two pauses."""
-
 _PREPARED = 16
 """Comparisons that take as long as reading a cluster for them."""
-
-_SAMPLED = 4096
-"""Rows that tell how far most of all are apart."""
 
 
 class SummarySource:
@@ -55,7 +38,8 @@ class SummarySource:
     Parameters
     ----------
     points
-        Rows whose squared distances are those wanted, with their constants and factor.
+        Rows whose squared distances are those wanted, with their constants and factor. Where they
+        are at rest, the caller closes the source. Distances have the same bits.
     executor
         Where lists are made.
     is_ward
@@ -70,25 +54,32 @@ class SummarySource:
     3
     """
 
-    def __init__(self, points: SummaryRows, *, executor: Executor, is_ward: bool) -> None:
-        self.n = len(points.rows)
-        self._unit = points.unit
+    def __init__(
+        self, points: SummaryRows | RestingRows, *, executor: Executor, is_ward: bool
+    ) -> None:
         self._executor = executor
-        self._threads = executor.threads if executor.in_process else available_cores()
-        self._summaries = open_summaries(
-            points.rows, points.constants, factor=points.factor, is_ward=is_ward
+        self._is_ward = is_ward
+        self._threads = threads = executor.threads if executor.in_process else available_cores()
+        self._means: Means = (
+            MeansInMemory(points, is_ward=is_ward, threads=threads)
+            if isinstance(points, SummaryRows)
+            else MeansAtRest(points, is_ward=is_ward, threads=threads)
         )
-        self._order = near_order(points.rows, OWNERS)
-        sample = self._order[:: -(-self.n // _SAMPLED)]
-        self._scale = largest_scale(some_summaries(self._summaries, sample))
+        self._points = points
+        self.n = self._means.n
+
+    def close(self) -> None:
+        """Remove what is at rest."""
+        self._means.close()
 
     def nearest_points(
         self, clusters: Clusters, method: str, n_neighbors: int, pause: Callable[[float], None]
     ) -> Neighbors:
         """List the K nearest of every point."""
-        compared = self._compared(clusters, method, self._order, partial(pause, 0.0))
+        order = self._means.order
+        compared = self._means.compared(clusters, _halves(method), order, partial(pause, 0.0))
         # Rows that lie together are read faster, and there are no means yet beside them.
-        return self._lists(_packed(compared), self._order, n_neighbors, pause)
+        return self._lists(packed(compared), order, n_neighbors, pause)
 
     def nearest_clusters(
         self,
@@ -103,12 +94,13 @@ class SummarySource:
             return open_lists(0, n_neighbors)
         numbers = np.full(self.n, -1)
         numbers[owners] = np.arange(len(owners))
-        slots = self._order[clusters.live[self._order]]
+        order = self._means.order
+        slots = order[clusters.live[order]]
         is_owner = numbers[slots] >= 0
         slots = np.concatenate([slots[is_owner], slots[~is_owner]])
-        compared = self._compared(clusters, method, slots, partial(pause, 0.0))
+        compared = self._means.compared(clusters, _halves(method), slots, partial(pause, 0.0))
         if not self._executor.in_process:
-            compared = _packed(compared)
+            compared = packed(compared)
         return self._lists(compared, numbers[slots[: len(owners)]], n_neighbors, pause)
 
     def _lists(
@@ -127,19 +119,6 @@ class SummarySource:
             pause=pause,
         )
 
-    def _compared(
-        self,
-        clusters: Clusters,
-        method: str,
-        slots: NDArray[np.int64],
-        pause: Callable[[], None],
-    ) -> Compared:
-        """Put what is known of some clusters in an order."""
-        self._take(clusters, method, slots, pause)
-        return Compared(
-            summaries=self._summaries, slots=slots, where=slots, largest_scale=self._scale
-        )
-
     def distances(
         self,
         clusters: Clusters,
@@ -149,16 +128,22 @@ class SummarySource:
         pause: Callable[[float], None],
     ) -> NDArray[np.float64]:
         """Compute the distances of pairs of clusters, one a pair."""
-        told = partial(pause, 0.0)
-        self._take(clusters, method, np.unique(np.concatenate([first, second])), told)
+        told, means = partial(pause, 0.0), self._means
+        halves = _halves(method)
+        means.settle(clusters, halves, told)
         distances = np.empty(len(first))
-        self._over(
-            len(first),
-            lambda part: pair_distances(
-                self._summaries, first, second, distances, part.start, part.stop
-            ),
-            told,
-        )
+        # Those of a pair mostly are near one another.
+        order = means.near(first)
+        for some in slabs(len(first), max(1, means.window // 2)):
+            pairs = order[some]
+            slots, at = np.unique(
+                np.concatenate([first[pairs], second[pairs]]), return_inverse=True
+            )
+            held, places = means.held(clusters, halves, slots, told)
+            one, other = places[at].reshape(2, -1)
+            found = np.empty(len(pairs))
+            self._over(len(pairs), partial(pair_distances, held, one, other, found), told)
+            distances[pairs] = found
         return distances
 
     def rows(
@@ -169,35 +154,58 @@ class SummarySource:
         pause: Callable[[float], None],
     ) -> NDArray[np.float64]:
         """Compute the distances of some clusters to all, ``(len(owners), m)``."""
+        told, means = partial(pause, 0.0), self._means
+        halves = _halves(method)
+        means.settle(clusters, halves, told)
         slots = np.flatnonzero(clusters.live)
-        told = partial(pause, 0.0)
-        self._take(clusters, method, slots, told)
         distances = np.empty((len(owners), len(slots)))
-        self._over(
-            len(slots),
-            lambda part: fill_rows(
-                self._summaries, owners, slots, distances, part.start, part.stop
-            ),
-            told,
-            # To put clusters side by side takes as long as to compare them with some.
-            each=_PREPARED + len(owners),
-        )
+        for ones in self._sides(clusters, halves, owners, 0, told):
+            for others in self._sides(clusters, halves, slots, 0, told):
+                # To put clusters side by side takes as long as to compare them with some.
+                self._over(
+                    len(others.places),
+                    partial(fill_rows, ones, others, distances),
+                    told,
+                    each=_PREPARED + len(ones.places),
+                )
         return distances
 
     def square(
         self, clusters: Clusters, method: str, pause: Callable[[float], None]
     ) -> NDArray[np.float64]:
         """Make the ``(m, m)`` distances between all clusters."""
+        told, halves = partial(pause, 0.0), _halves(method)
+        self._means.settle(clusters, halves, told)
         slots = np.flatnonzero(clusters.live)
-        self._take(clusters, method, slots, partial(pause, 0.0))
-        square = np.empty((len(slots), len(slots)))
-        self._over(
-            len(slots),
-            lambda part: fill_square(self._summaries, slots, square, part.start, part.stop),
-            partial(pause, 1.0),
-            each=len(slots),
-        )
+        m, done = len(slots), 0
+        square = np.empty((m, m))
+        np.fill_diagonal(square, 0.0)
+        for ones in self._sides(clusters, halves, slots, 0, told):
+            behind, done = 0, done + len(ones.places)
+            for others in chain([ones], self._sides(clusters, halves, slots, done, told)):
+                self._over(
+                    len(ones.places),
+                    partial(fill_square, ones, others, behind, square),
+                    partial(pause, done / m),
+                    each=len(others.places),
+                )
+                behind += len(others.places)
         return square
+
+    def _sides(
+        self,
+        clusters: Clusters,
+        halves: bool,
+        slots: NDArray[np.int64],
+        first: int,
+        pause: Callable[[], None],
+    ) -> Iterator[Side]:
+        """Hold some clusters of a row or column each, from the first on, near ones together."""
+        order = self._means.near(slots)
+        for some in slabs(len(order) - first, self._means.window):
+            numbers = order[first:][some]
+            held, places = self._means.held(clusters, halves, slots[numbers], pause)
+            yield Side(held, places, slots[numbers], numbers)
 
     def trace(
         self,
@@ -225,58 +233,55 @@ class SummarySource:
         Merges
             The same, by height, then by size, then by lowest point: one order for one tree.
         """
-        summaries = self._summaries
-        summaries.offsets[summaries.moved] = 0.0
-        summaries.moved[:] = False
-        summaries.scalars[:] = summaries.constants
-        summaries.sizes[:] = sizes
-        heights = np.empty(self.n - 1)
-        lowest = np.empty(self.n - 1, np.int64)
-        united = np.empty(self.n - 1, np.int64)
-        trace_heights(summaries, method == "weighted", first, second, heights, lowest, united)
-        heights *= self._unit
-        order = np.lexsort((lowest, united, heights))
-        return Merges(first=first[order], second=second[order], height=heights[order])
-
-    def _take(
-        self,
-        clusters: Clusters,
-        method: str,
-        slots: NDArray[np.int64],
-        pause: Callable[[], None],
-    ) -> None:
-        """Bring what is known of some clusters up to date."""
-        halves = method == "weighted"
-        self._over(
-            len(slots),
-            lambda part: take_members(
-                self._summaries, clusters, halves, slots, part.start, part.stop
-            ),
-            pause,
+        points, n = self._points, self.n
+        traced = Traced(
+            heights=np.empty(n - 1),
+            lowest=np.empty(n - 1, np.int64),
+            united=np.empty(n - 1, np.int64),
         )
+        steps = steps_of(first, second)
+        k = self._means.n_features
+        waiting = open_waiting(n, k, factor=points.factor, is_ward=self._is_ward)
+        n_waiting = n_taken = begin = 0
+        # Where each point is among the steps.
+        places = np.flatnonzero(steps < n)
+        for rows in self._means.points(steps[places]):
+            n_taken += len(rows)
+            end = int(places[n_taken]) if n_taken < n else len(steps)
+            n_waiting = trace_steps(
+                steps[begin:end],
+                rows,
+                points.constants,
+                sizes,
+                _halves(method),
+                waiting,
+                n_waiting,
+                traced,
+            )
+            begin = end
+        heights = traced.heights * points.unit
+        order = np.lexsort((traced.lowest, traced.united, heights))
+        return Merges(first=first[order], second=second[order], height=heights[order])
 
     def _over(
         self,
         count: int,
-        function: Callable[[slice], Any],
+        kernel: Callable[[int, int], None],
         pause: Callable[[], None],
         *,
         each: int = 1,
     ) -> None:
-        """Call a kernel for ranges of `count`, so many means each, in threads where it pays."""
-        k = max(1, self._summaries.rows.shape[1])
-        parts = list(slabs(count, max(1, _VALUES_A_PIECE // (k * each))))
-        threads = 1 if len(parts) == 1 else self._threads
-        in_threads(function, parts, threads=threads, pause=pause)
+        """Call a kernel for ranges of `count`, so many means each."""
+        over_means(
+            count,
+            self._means.n_features,
+            lambda part: kernel(part.start, part.stop),
+            threads=self._threads,
+            pause=pause,
+            each=each,
+        )
 
 
-def _packed(compared: Compared) -> Compared:
-    """Hold nothing but what is compared, in its order; to be read, or sent to other processes."""
-    assert compared.where is not None
-    where, known = compared.where, compared.summaries
-    if not known.moved.any():
-        # All offsets are zero, in any order, and nobody has touched their memory.
-        offsets = known.offsets[: len(where)]
-        packed = some_summaries(known._replace(offsets=known.offsets[:, :0]), where)
-        return replace(compared, summaries=packed._replace(offsets=offsets), where=None)
-    return replace(compared, summaries=some_summaries(known, where), where=None)
+def _halves(method: str) -> bool:
+    """Whether either part of a union counts for a half."""
+    return method == "weighted"

@@ -12,6 +12,7 @@ has the same bits whatever lists, limits, threads and executors found it, but fo
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +23,12 @@ from clustergrid.pipeline.hierarchy.certified import Limits, cluster_certified
 from clustergrid.pipeline.hierarchy.methods import Merges
 from clustergrid.pipeline.hierarchy.source import DistanceSource
 from clustergrid.pipeline.monitor import Progress
-from clustergrid.pipeline.summaries.rows import read_summary_rows
+from clustergrid.pipeline.summaries.rows import (
+    RestingRows,
+    SummaryRows,
+    put_summary_rows,
+    read_summary_rows,
+)
 from clustergrid.pipeline.summaries.source import SummarySource
 from clustergrid.pipeline.tiles import DistanceInput
 from clustergrid.pipeline.tree_progress import tell_reached
@@ -39,6 +45,7 @@ def summary_tree(
     duplicates: Duplicates | None,
     *,
     limits: Limits,
+    at_rest: tuple[str, str] | None = None,
     executor: Executor,
     progress: Progress,
     name: str,
@@ -58,6 +65,9 @@ def summary_tree(
     limits
         How many clusters may be left for the square, the length of lists, memory for rows of
         distances, and threads. That a distance costs the same for clusters of any size is known.
+    at_rest
+        The store, and the name in it, where rows and means are put that do not fit the memory; they
+        go when the tree is done. None: they are held. The tree has the same bits.
     executor
         Where lists of near clusters are made.
     progress, name, why
@@ -78,21 +88,35 @@ def summary_tree(
         If there is no room for a few rows of distances, where these are needed.
     """
     n = given.source.shape[0]
-    kept = None if duplicates is None else duplicates.kept
-    points = read_summary_rows(given, method, kept, progress=progress, name=f"{name}-rows")
-    source = SummarySource(points, executor=executor, is_ward=method == "ward")
-    start = Start.observations(source.n) if duplicates is None else duplicates.start
-    with progress.stage(name, total=max(1, n - 1), unit="merges", why=why) as stage:
-        merges = cluster_certified(
-            source if recorded is None else recorded(source),
-            method,
-            limits=replace(limits, by_members=False, few_clusters=_FEW_CLUSTERS),
-            start=start,
-            progress=tell_reached(stage, n),
-        )
-        first, second = _of_points(merges, start, n)
-        traced = source.trace(method, start.sizes, first, second)
+    points = _points(given, method, duplicates, at_rest, progress=progress, name=f"{name}-rows")
+    with closing(SummarySource(points, executor=executor, is_ward=method == "ward")) as source:
+        start = Start.observations(source.n) if duplicates is None else duplicates.start
+        with progress.stage(name, total=max(1, n - 1), unit="merges", why=why) as stage:
+            merges = cluster_certified(
+                source if recorded is None else recorded(source),
+                method,
+                limits=replace(limits, by_members=False, few_clusters=_FEW_CLUSTERS),
+                start=start,
+                progress=tell_reached(stage, n),
+            )
+            first, second = _of_points(merges, start, n)
+            traced = source.trace(method, start.sizes, first, second)
     return linkage_matrix(traced, n, duplicates=duplicates)
+
+
+def _points(
+    given: DistanceInput,
+    method: str,
+    duplicates: Duplicates | None,
+    at_rest: tuple[str, str] | None,
+    *,
+    progress: Progress,
+    name: str,
+) -> SummaryRows | RestingRows:
+    kept = None if duplicates is None else duplicates.kept
+    if at_rest is None:
+        return read_summary_rows(given, method, kept, progress=progress, name=name)
+    return put_summary_rows(given, method, kept, at_rest=at_rest, progress=progress, name=name)
 
 
 def _of_points(merges: Merges, start: Start, n: int) -> tuple[np.ndarray, np.ndarray]:

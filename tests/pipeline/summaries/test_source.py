@@ -7,7 +7,7 @@ from scipy.spatial.distance import pdist, squareform
 from clustergrid.pipeline.execution import SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.hierarchy._clusters import CODES, join, open_clusters
 from clustergrid.pipeline.summaries import lists as summary_lists
-from clustergrid.pipeline.summaries import source as summary_source
+from clustergrid.pipeline.summaries import means
 from clustergrid.pipeline.summaries.rows import SummaryRows
 from clustergrid.pipeline.summaries.source import SummarySource
 from tests.pipeline.hierarchy.kinds import UNTIED, definition
@@ -190,7 +190,7 @@ def test_products_say_what_is_not_near_beside_values_that_stand_for_none(method,
     square = source.square(clusters, method, no_pause)
     np.fill_diagonal(square, np.inf)
     reach = np.sort(square, axis=1)[:, 9]
-    compared = source._compared(clusters, method, np.arange(n), lambda: None)
+    compared = source._means.compared(clusters, False, np.arange(n), lambda: None)
     left = summary_lists._Left(compared, slice(0, n))
     right = left.right(left.summaries)
     for operands in (left.operands, right):
@@ -267,7 +267,7 @@ def test_pieces_and_threads_change_no_bit(monkeypatch):
     grown = Grown(300, "average")
     grown.merge(100)
     expected = source_of(points, "average").square(grown.clusters, "average", no_pause)
-    monkeypatch.setattr(summary_source, "_VALUES_A_PIECE", 5 * 300 * 7)
+    monkeypatch.setattr(means, "_VALUES_A_PIECE", 5 * 300 * 7)
     source = source_of(points, "average", executor=ThreadsExecutor(3))
     np.testing.assert_array_equal(source.square(grown.clusters, "average", no_pause), expected)
 

@@ -16,8 +16,6 @@ from clustergrid.pipeline.duplicates import find_duplicates
 from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.hierarchy.certified import Limits
 from clustergrid.pipeline.monitor import Progress
-from clustergrid.pipeline.normalize import Normalization, matrix_statistics
-from clustergrid.pipeline.operands import distance_input
 from clustergrid.pipeline.row_tree_plan import RowTreeMemory
 from clustergrid.pipeline.summaries import tree as summary_tree_module
 from clustergrid.pipeline.summaries.plan import summaries_serve
@@ -32,32 +30,13 @@ from tests.pipeline.hierarchy.kinds import (
     assert_scipys,
     clades,
 )
+from tests.pipeline.summaries.cases import distances_of
 
 PAIRS = [
     ("ward", "euclidean"),
     *product(("average", "weighted"), ("sqeuclidean", "cosine", "correlation", "spearman")),
 ]
 TRUTHS = list(product(("average", "weighted"), ("hamming", "russellrao")))
-
-
-def distances_of(values, metric, *, keywords=None, z_score=False, features_at_once=2048):
-    executor, progress = SerialExecutor(), Progress()
-    if metric == "spearman":
-        values = rankdata(values, axis=1)
-    source = ArraySource(values)
-    statistics = matrix_statistics(source, executor, progress)
-    return distance_input(
-        source,
-        statistics,
-        Normalization.z_score(statistics, 1) if z_score else Normalization(),
-        metric,
-        keywords,
-        dtype=values.dtype if values.dtype == np.float32 else np.dtype(np.float64),
-        features_at_once=features_at_once,
-        executor=executor,
-        progress=progress,
-        name="distance",
-    )
 
 
 def tree_of(

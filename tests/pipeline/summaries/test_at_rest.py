@@ -1,0 +1,191 @@
+"""Means at rest give the bits that means in memory give, whatever tasks may hold of them."""
+
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+
+from clustergrid.pipeline import row_reader
+from clustergrid.pipeline.duplicates import find_duplicates
+from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
+from clustergrid.pipeline.hierarchy._clusters import CODES, join, open_clusters
+from clustergrid.pipeline.hierarchy.certified import Limits, cluster_certified
+from clustergrid.pipeline.monitor import Progress
+from clustergrid.pipeline.points.prepared import path_of_means, path_of_read, remove_points
+from clustergrid.pipeline.row_reader import RowsAtRest
+from clustergrid.pipeline.summaries import lists as summary_lists
+from clustergrid.pipeline.summaries import means
+from clustergrid.pipeline.summaries.rows import put_summary_rows, read_summary_rows
+from clustergrid.pipeline.summaries.source import SummarySource
+from clustergrid.pipeline.summaries.tree import summary_tree
+from clustergrid.storage.source import ArraySource
+from tests.pipeline.points.cases import ignore, some_clusters
+from tests.pipeline.points.test_at_rest import assert_same_answers, assert_same_lists
+from tests.pipeline.summaries.cases import distances_of
+
+PAIRS = [
+    ("ward", "euclidean"),
+    ("average", "sqeuclidean"),
+    ("average", "correlation"),
+    ("weighted", "cosine"),
+    ("weighted", "russellrao"),
+]
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    """Let little be held, of small chunks, and let lists be made of many ranges."""
+    monkeypatch.setattr(row_reader, "CHUNK_VALUES", 200)
+    monkeypatch.setattr(means, "_WINDOW_VALUES", 1)
+    monkeypatch.setattr(means, "_FEWEST_IN_A_WINDOW", 70)
+    monkeypatch.setattr(summary_lists, "OWNERS", 16)
+    monkeypatch.setattr(summary_lists, "_COLUMNS", 64)
+    monkeypatch.setattr(summary_lists, "_RANGE", 48)
+
+
+def values_of(metric, n, k=7, dtype=np.float64, seed=0):
+    values = np.random.default_rng(seed).normal(size=(n, k)).astype(dtype)
+    return values > 0.3 if metric == "russellrao" else values
+
+
+def both_of(values, method, metric, tmp_path, executor=None):
+    given, executor = distances_of(values, metric), executor or SerialExecutor()
+    options = {"progress": Progress(), "name": "rows"}
+    here = read_summary_rows(given, method, None, **options)
+    there = put_summary_rows(given, method, None, at_rest=(str(tmp_path), "points"), **options)
+    assert (here.unit, here.factor) == (there.unit, there.factor)
+    np.testing.assert_array_equal(here.constants, there.constants)
+    return [
+        SummarySource(rows, executor=executor, is_ward=method == "ward") for rows in (here, there)
+    ]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("method", "metric"), PAIRS)
+def test_every_answer_has_the_same_bits(small_windows, tmp_path, method, metric, dtype):
+    n = 330
+    here, there = both_of(values_of(metric, n, dtype=dtype), method, metric, tmp_path)
+    clusters = open_clusters(np.ones(n, np.int64), method)
+    assert_same_lists(*[each.nearest_points(clusters, method, 6, ignore) for each in (here, there)])
+    rng = np.random.default_rng(2)
+    # Means are put at rest several times, and are asked for between.
+    for times in (3, 90, 2, 150):
+        for _ in range(times):
+            low, high = np.sort(rng.choice(np.flatnonzero(clusters.live), 2, replace=False))
+            join(clusters, CODES[method], int(low), int(high), 1.0)
+        slots = np.flatnonzero(clusters.live)
+        # Before a pass that puts means at rest, and after it.
+        np.testing.assert_array_equal(
+            *[each.rows(clusters, method, slots[::9], ignore) for each in (here, there)]
+        )
+        assert_same_answers(here, there, clusters, method)
+    there.close()
+    assert list(tmp_path.glob("points*")) == []
+
+
+@pytest.mark.parametrize("method", ["average", "weighted", "ward"])
+def test_clusters_that_gain_more_points_than_are_held(small_windows, tmp_path, method):
+    metric = "euclidean" if method == "ward" else "sqeuclidean"
+    here, there = both_of(values_of(metric, 700, 3), method, metric, tmp_path)
+    clusters = open_clusters(np.ones(700, np.int64), method)
+    for slot, first, last in ((5, 6, 90), (5, 90, 430), (500, 501, 660)):
+        for member in range(first, last):
+            join(clusters, CODES[method], slot, member, 1.0)
+        slots = np.flatnonzero(clusters.live)
+        np.testing.assert_array_equal(
+            *[each.rows(clusters, method, slots[:9], ignore) for each in (here, there)]
+        )
+    assert_same_answers(here, there, clusters, method)
+
+
+@pytest.mark.parametrize("scale", [1e-90, 1e120])
+@pytest.mark.parametrize(("method", "metric"), PAIRS[:2])
+def test_rows_that_are_scaled_have_the_same_bits(small_windows, tmp_path, method, metric, scale):
+    values = values_of(metric, 200) * scale
+    here, there = both_of(values, method, metric, tmp_path)
+    clusters = some_clusters(200, method, n_merges=50)
+    square = here.square(clusters, method, ignore)
+    np.testing.assert_array_equal(square, there.square(clusters, method, ignore))
+    assert 1e-3 < square.max() < 1e6
+
+
+@pytest.mark.parametrize("most_clusters", [500, 3])  # the square of all that is left; a chain
+@pytest.mark.parametrize(("method", "metric"), PAIRS)
+def test_trees_have_the_same_bits_on_any_executor(
+    small_windows, client, tmp_path, method, metric, most_clusters
+):
+    values = values_of(metric, 500, 9)[np.random.default_rng(1).integers(0, 500, 640)]
+    given = distances_of(values, metric)
+    duplicates = find_duplicates(ArraySource(values), SerialExecutor(), Progress(), name="d")
+
+    def tree(executor, at_rest):
+        return summary_tree(
+            given,
+            method,
+            duplicates,
+            limits=Limits(most_clusters=most_clusters, n_neighbors=5),
+            at_rest=at_rest,
+            executor=executor,
+            progress=Progress(),
+            name="linkage-row",
+        )
+
+    expected = tree(SerialExecutor(), None)
+    for executor in (SerialExecutor(), ThreadsExecutor(3), DaskExecutor(client)):
+        Z = tree(executor, (str(tmp_path), "points"))
+        np.testing.assert_array_equal(Z, expected)
+        assert list(tmp_path.glob("points*")) == []
+
+
+def test_no_more_is_held_than_a_window(small_windows, monkeypatch, tmp_path):
+    _, there = both_of(values_of("sqeuclidean", 900), "average", "sqeuclidean", tmp_path)
+    taken, read = [], []
+    take, block = RowsAtRest.take, RowsAtRest.block
+    monkeypatch.setattr(
+        RowsAtRest, "take", lambda rows, places: taken.append(len(places)) or take(rows, places)
+    )
+    monkeypatch.setattr(
+        RowsAtRest, "block", lambda rows, a, b: read.append(b - a) or block(rows, a, b)
+    )
+    merges = cluster_certified(
+        there, "average", limits=Limits(most_clusters=300, n_neighbors=5, by_members=False)
+    )
+    there.trace("average", np.ones(900, np.int64), merges.first, merges.second)
+    assert max(taken) <= 70
+    assert max(read) <= 70
+
+
+def test_tasks_are_sent_no_rows(tmp_path):
+    n = 4000
+    values = np.random.default_rng(0).normal(size=(n, 50))
+    _, there = both_of(values, "average", "sqeuclidean", tmp_path)
+    clusters = open_clusters(np.ones(n, np.int64), "average")
+    order = there._means.order
+    sent = len(pickle.dumps(there._means.compared(clusters, False, order, lambda: None)))
+    assert sent < 8 * n * 10
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    values, clusters = values_of("sqeuclidean", 300), some_clusters(300, "average", n_merges=99)
+    _, there = both_of(values, "average", "sqeuclidean", tmp_path)
+    there.nearest_clusters(clusters, "average", 5, np.flatnonzero(clusters.live), ignore)
+    assert (tmp_path / path_of_means("points", 0)).exists()
+    assert not (tmp_path / path_of_read("points")).exists()
+    remove_points(str(tmp_path), "points")
+    assert list(tmp_path.glob("points*")) == []
+
+
+def test_a_matrix_that_is_refused_leaves_nothing_at_rest(tmp_path):
+    given = distances_of(values_of("sqeuclidean", 50), "sqeuclidean")
+    given = dataclasses.replace(given, source=ArraySource(values_of("sqeuclidean", 50) * 1e200))
+    with pytest.raises(ValueError, match="overflow"):
+        put_summary_rows(
+            given,
+            "average",
+            None,
+            at_rest=(str(tmp_path), "points"),
+            progress=Progress(),
+            name="rows",
+        )
+    assert list(tmp_path.glob("points*")) == []
