@@ -16,7 +16,16 @@ from pathlib import Path
 from typing import Any
 
 PIXELS = (2_000, 1_000)
+Seconds = tuple[float, float]
+"""Of the clock, and of processors."""
+
 _WARM_ROWS = 1_024
+
+
+def timed(call: Callable[[], Any]) -> Seconds:
+    started = time.perf_counter(), time.process_time()
+    call()
+    return time.perf_counter() - started[0], time.process_time() - started[1]
 
 
 def stages(path: str, memory: str | None = None) -> Any:
@@ -32,68 +41,63 @@ def orders(shape: tuple[int, int]) -> Any:
     return [random.permutation(length) for length in shape]
 
 
-def take_pass(path: str, warm: str, aggregate: str, memory: str) -> float:
+def take_pass(path: str, warm: str, aggregate: str, memory: str) -> Seconds:
     """One pass over a stored matrix in a random order of rows and columns."""
 
-    def reduce(where: str) -> float:
+    def reduce(where: str) -> Seconds:
         opened = stages(where, memory)
         rows, columns = orders(opened.shape)
-        started = time.perf_counter()
-        opened.reduced_image(rows, columns, PIXELS, aggregate=aggregate)
-        return time.perf_counter() - started
+        return timed(lambda: opened.reduced_image(rows, columns, PIXELS, aggregate=aggregate))
 
     reduce(warm)
     return reduce(path)
 
 
-def read(path: str, warm: str) -> float:
+def read(path: str, warm: str) -> Seconds:
     """Read every chunk, in as many threads, and look at no value: what a pass cannot do without."""
     from clustergrid.pipeline.execution import ThreadsExecutor
     from clustergrid.storage.grid import slabs
 
-    def every(where: str) -> float:
+    def every(where: str) -> Seconds:
         source = stages(where).source
         (n, k), rows = source.shape, source.chunks[0]
-        started = time.perf_counter()
-        for _ in ThreadsExecutor().map(
-            lambda source, part: source.read(part, slice(0, k)).nbytes,
-            source,
-            slabs(n, rows),
-            name="read",
-        ):
-            pass
-        return time.perf_counter() - started
+        return timed(
+            lambda: list(
+                ThreadsExecutor().map(
+                    lambda source, part: source.read(part, slice(0, k)).nbytes,
+                    source,
+                    slabs(n, rows),
+                    name="read",
+                )
+            )
+        )
 
     every(warm)
     return every(path)
 
 
-def reorder(path: str, warm: str, target: str, memory: str) -> float:
+def reorder(path: str, warm: str, target: str, memory: str) -> Seconds:
     """Write the matrix in another order."""
 
-    def write(where: str, to: str) -> float:
+    def write(where: str, to: str) -> Seconds:
         opened = stages(where, memory)
         rows, columns = orders(opened.shape)
-        started = time.perf_counter()
-        opened.write_reordered(to, rows, columns)
-        return time.perf_counter() - started
+        return timed(lambda: opened.write_reordered(to, rows, columns))
 
     write(warm, f"{target}.warm")
     return write(path, target)
 
 
-def copy(path: str, warm: str, target: str, memory: str) -> float:
+def copy(path: str, warm: str, target: str, memory: str) -> Seconds:
     """Copy the matrix, decoded and encoded, as a run copies its input."""
     from clustergrid.storage import open_matrix
     from clustergrid.storage.ingest import ingest
 
     ingest(open_matrix(warm), f"{target}.warm")
-    started = time.perf_counter()
-    ingest(open_matrix(path), target, memory_bytes=2**27)
-    return time.perf_counter() - started
+    return timed(lambda: ingest(open_matrix(path), target, memory_bytes=2**27))
 
 
-JOBS: dict[str, Callable[..., float]] = {
+JOBS: dict[str, Callable[..., Seconds]] = {
     "pass": take_pass,
     "read": read,
     "reorder": reorder,
@@ -131,8 +135,8 @@ def main() -> None:
     from distance_jobs import peak_bytes
 
     job, *arguments = sys.argv[1:]
-    passed = JOBS[job](*arguments)
-    print(json.dumps({"seconds": passed, "peak_bytes": peak_bytes()}))
+    wall, cpu = JOBS[job](*arguments)
+    print(json.dumps({"seconds": wall, "cpu_seconds": cpu, "peak_bytes": peak_bytes()}))
 
 
 if __name__ == "__main__":

@@ -124,9 +124,12 @@ def reduce_image(
         aggregate=aggregate,
     )
     if work.is_small:
-        with progress.stage("downsample", total=1, unit="blocks"):
-            everything = cells.everything()[np.ix_(*orders)]
-            values = dense_image(everything, row_edges, column_edges, aggregate)
+        small = _SmallPass(cells=cells, orders=orders, edges=edges, aggregate=aggregate)
+        rows = [slice(0, cells.shape[0])]
+        with progress.stage("downsample", total=1, unit="blocks") as stage:
+            (found,) = executor.map(_whole_image, executor.share(small), rows, name="downsample")
+            values = _writable(found)
+            stage.advance()
     elif aggregate == "median":
         median_work = MedianWork(
             shape=work.shape,
@@ -140,6 +143,22 @@ def reduce_image(
     else:
         values = _reduced(cells, orders, edges, work, executor, progress)
     return ReducedImage(values=values, row_edges=row_edges, column_edges=column_edges)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _SmallPass:
+    """What the one task of a small matrix reads."""
+
+    cells: Cells
+    orders: tuple[np.ndarray, np.ndarray]
+    edges: tuple[np.ndarray, np.ndarray]
+    aggregate: str
+
+
+def _whole_image(work: _SmallPass, rows: slice) -> np.ndarray:
+    """Reduce a matrix that is small as a whole."""
+    values = work.cells.values(rows, slice(0, work.cells.shape[1]))
+    return dense_image(values[np.ix_(*work.orders)], *work.edges, work.aggregate)
 
 
 def _pixel_of(order: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -37,7 +37,7 @@ _COLUMN_BLOCK = 8192
 """Columns of a block. Fixed for the same reason."""
 
 SMALL_CELLS = 2**18
-"""Of a matrix that is reduced as a whole, without compiled code."""
+"""Of a matrix that one task reduces as a whole, without compiled code."""
 
 EXACT_CELLS = 2**21
 """Of a matrix whose percentiles are NumPy's, of all values at once."""
@@ -107,7 +107,7 @@ class ImageWork:
 
     @property
     def is_small(self) -> bool:
-        """Whether it is made in a moment, in the driver."""
+        """Whether one task makes it in a moment."""
         return self.shape[0] * self.shape[1] <= SMALL_CELLS
 
     @property

@@ -153,7 +153,8 @@ class Normalization:
     def standard_scale(cls, statistics: MatrixStatistics, axis: int) -> Normalization:
         """Subtract the minimum and divide by the range."""
         along = statistics.axis(axis)
-        scale = along.maximum - along.minimum
+        with np.errstate(invalid="ignore"):  # rows of infinities
+            scale = along.maximum - along.minimum
         return cls(axis=axis, shift=along.minimum, scale=scale, argument="standard_scale")
 
     @classmethod
