@@ -1,9 +1,19 @@
 """What holds for every test, and a Dask client for those that compare executors or schedulers."""
 
 import sys
+from zlib import crc32
 
 import pytest
 from distributed import Client, LocalCluster
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks for the slow ones
+def pytest_collection_modifyitems(items):
+    """Leave most cases of what is tested with hundreds to the slow suite: always the same ones."""
+    for item in items:
+        marker = item.get_closest_marker("quick_cases")
+        if marker is not None and crc32(item.name.encode()) % marker.kwargs["one_in"]:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_runtest_teardown():

@@ -61,6 +61,7 @@ def test_heights_and_clades_are_scipys(kind, method):
             assert_scipys(Z, distances, method, untied=kind in UNTIED)
 
 
+@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("n", [25, 130])
 @pytest.mark.parametrize("method", REDUCIBLE_METHODS)
 @pytest.mark.parametrize("kind", KINDS)
@@ -208,6 +209,7 @@ class _Checked(proved.ProvedRounds):
         _Checked.checks += 1
 
 
+@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("method", REDUCIBLE_METHODS)
 @pytest.mark.parametrize("kind", ["normal", "low rank", "heavy tails", "integers"])
 @pytest.mark.parametrize("n_neighbors", [1, 4, 12])

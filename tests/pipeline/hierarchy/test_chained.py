@@ -115,6 +115,7 @@ def chain_tree(distances, method, *, rows, source=None, start=None):
     return linkage_matrix(start.expand(made.merges), start.n_observations)
 
 
+@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("method", REDUCIBLE_METHODS)
 @pytest.mark.parametrize("kind", UNTIED)
 @pytest.mark.parametrize("rows", [4, 40, 1000])
@@ -141,6 +142,7 @@ def test_hubs_after_rounds(kind, rows, method):
     assert_scipys(linkage_matrix(merges, 300), distances, method, untied=untied)
 
 
+@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("n", [25, 130])
 @pytest.mark.parametrize("method", REDUCIBLE_METHODS)
 @pytest.mark.parametrize("kind", KINDS | HUBS)

@@ -87,6 +87,7 @@ def assert_minima(Z, values, method, metric):
     )
 
 
+@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize(("method", "metric"), PAIRS)
 @pytest.mark.parametrize("kind", UNTIED)
 def test_heights_and_clades_are_scipys(kind, method, metric):
@@ -147,6 +148,7 @@ def test_truth_values_of_numbers():
     assert_minima(Z, values != 0, "average", "russellrao")
 
 
+@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("n", [25, 130])
 @pytest.mark.parametrize(("method", "metric"), PAIRS)
 @pytest.mark.parametrize("kind", KINDS)
