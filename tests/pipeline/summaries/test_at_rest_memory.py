@@ -75,10 +75,8 @@ def run(folder: Path, where: str):
 @pytest.mark.timeout(1800)
 def test_means_at_rest_take_a_part_of_the_memory_of_the_matrix(tmp_path):
     rest = run(tmp_path, "rest")
-    print(rest["bytes"] / (8 * N * K))
     assert rest["bytes"] < 0.8 * N * K * 8
     assert list(tmp_path.glob("points*")) == []
     here = run(tmp_path, "memory")
-    print(here["bytes"] / (8 * N * K))
     assert here["bytes"] > 1.9 * N * K * 8
     assert rest["Z"] == here["Z"]
