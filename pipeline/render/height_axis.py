@@ -35,6 +35,7 @@ def show_heights(ax: Axes, on_its_side: bool, scale: str) -> None:
     There the body's own tick labels take room already, and the trees stay beside it.
     """
     from matplotlib.ticker import (
+        FixedLocator,
         LogFormatterSciNotation,
         LogLocator,
         MaxNLocator,
@@ -50,6 +51,11 @@ def show_heights(ax: Axes, on_its_side: bool, scale: str) -> None:
     if scale == "log" and high / low >= _DECADES:
         axis.set_major_locator(LogLocator(numticks=_MOST_TICKS))
         axis.set_major_formatter(LogFormatterSciNotation())
+    elif scale == "sqrt":  # squares of round numbers stand apart
+        roots = MaxNLocator(_MOST_TICKS, steps=[1, 2, 4, 5, 10]).tick_values(*np.sqrt([low, high]))
+        shown = roots[(roots > 0) & (roots**2 <= high)]
+        axis.set_major_locator(FixedLocator(shown**2))
+        axis.set_major_formatter(ScalarFormatter())
     else:  # there may be no power of ten in less than two decades
         # Half of a label at the leaves would push the body away from the tree.
         axis.set_major_locator(MaxNLocator(_MOST_TICKS, prune="lower" if on_its_side else None))

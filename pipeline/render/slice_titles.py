@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["SliceTitles"]
 
 _OFFSET_POINTS = 4
+"""Space between titles and tree."""
+_SPACE_POINTS = 6
+"""Space between two titles that follow one another."""
 
 
 class SliceTitles:
-    """Titles at the middles of slices, along them if all fit there, else across.
+    """Titles at the middles of slices, along the axis if there is room for all, else across.
 
     Where titles would overlap all the same, those of the largest slices are shown.
 
@@ -76,12 +79,16 @@ class SliceTitles:
         return spans, np.array(self._slices.lengths) * length / self._slices.length
 
     def _fit_along(self) -> bool:
-        spans, lengths = self._pixels()
-        return bool(np.all(np.diff(spans, axis=1)[:, 0] <= lengths))
+        spans, _ = self._pixels()
+        spans = spans[np.argsort(spans[:, 0])]
+        space = _SPACE_POINTS / 72 * self._ax.figure.dpi
+        return bool(np.all(spans[1:, 0] - spans[:-1, 1] >= space))
 
     def fit(self, dpi: float) -> None:
         """Hide titles that would be written over those of larger slices."""
         del dpi  # text and axes grow alike
+        for text in self._texts:  # matplotlib knows no extent of what is hidden
+            text.set_visible(True)
         spans, lengths = self._pixels()
         shown: list[int] = []
         for number in np.argsort(-lengths, kind="stable"):

@@ -12,7 +12,7 @@ genes = rna.loc[rna.var(axis=1).nlargest(60).index]
 g = clustermap(
     genes,
     z_score=0,
-    metric="correlation",
+    method="ward",
     cmap="vlag",
     center=0,
     figsize=(9, 8),

@@ -355,6 +355,8 @@ def test_many_small_slices_show_some_titles() -> None:
     g = clustermap(values, row_split=[f"group {i % 60}" for i in range(240)], figsize=(4, 4))
     shown = visible(g.ax_row_dendrogram.texts)
     assert 5 < len(shown) < 60
+    g.tight_layout()
+    assert visible(g.ax_row_dendrogram.texts) == shown
     assert g._slices[0].gap * 59 < 0.3 * g._slices[0].length
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -176,3 +179,38 @@ def test_runs_cover_what_they_did(runs: list[tuple[int, int, int]], layers: int)
     expected = {at: min(count, layers) for at, count in depth(runs).items()}
     assert depth(zip(merged[0] - 2, *merged[1:], strict=True)) == expected
     assert len(merged[0]) <= len(runs)
+
+
+MILLION = """
+import resource, sys
+import matplotlib; matplotlib.use("Agg")
+import matplotlib.pyplot as plt, numpy as np, pandas as pd
+from clustergrid.pipeline.render.dendrogram import DendrogramPlotter
+Z = np.load(sys.argv[1])
+figure, ax = plt.subplots(figsize=(10, 2))
+data = pd.DataFrame(np.zeros((len(Z) + 1, 1), np.int8))
+DendrogramPlotter(data, axis=0, compute_linkage=None, linkage=Z).plot(ax, None)
+most = 0
+for name in ("a.png", "a.pdf", "a.svg"):
+    figure.savefig(f"{sys.argv[2]}/{name}", dpi=150, bbox_inches="tight")
+    most = max(most, len(ax.collections[0].get_segments()))
+print(most, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [random_tree, chain])
+def test_a_tree_of_a_million_leaves(make: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "Z.npy", make(1_000_000))
+    done = subprocess.run(
+        [sys.executable, "-c", MILLION, str(tmp_path / "Z.npy"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=280,
+    )
+    segments, peak_bytes = map(int, done.stdout.split())
+    assert 1000 < segments < 40_000
+    assert peak_bytes < 1.5e9
+    assert (tmp_path / "a.svg").stat().st_size < 5e6
+    assert (tmp_path / "a.pdf").stat().st_size < 5e5

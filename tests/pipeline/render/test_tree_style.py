@@ -118,8 +118,12 @@ def test_heights_of_zero_stand_at_the_end_of_a_logarithmic_axis() -> None:
     same.figure.canvas.draw()
 
 
-def test_heights_are_written_outside_and_nothing_overlaps(table: pd.DataFrame) -> None:
-    g = clustermap(table, tree_style={"axis": True})
+@pytest.mark.parametrize("power", [1, 6])
+@pytest.mark.parametrize("scale", ["linear", "log", "sqrt"])
+def test_heights_are_written_outside_and_nothing_overlaps(
+    table: pd.DataFrame, scale: str, power: int
+) -> None:
+    g = clustermap(np.sign(table) * abs(table) ** power, tree_style={"axis": True, "scale": scale})
     figure = g.figure
     figure.canvas.draw()
     boxes = []
@@ -136,7 +140,7 @@ def test_heights_are_written_outside_and_nothing_overlaps(table: pd.DataFrame) -
         assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
         assert not any(box.overlaps(other) for other in (body, *others, *boxes[:number]))
     # The trees touch the body all the same.
-    assert body.x0 - g.ax_row_dendrogram.get_window_extent().x1 < 8
+    assert body.x0 - g.ax_row_dendrogram.get_window_extent().x1 < 14
 
 
 REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
