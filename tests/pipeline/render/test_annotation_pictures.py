@@ -262,6 +262,34 @@ def test_boxes_of_a_lazy_body_are_refused(table: pd.DataFrame) -> None:
         clustermap(lazy, row_annotations=boxes)
 
 
+def test_annotations_have_the_gaps_of_splits(table: pd.DataFrame) -> None:
+    kinds = pd.Series(["b", "a", "c"] * 4, index=table.index, name="kind")
+    heights = pd.Series(np.arange(1.0, 13), index=table.index)
+    g = clustermap(
+        table,
+        row_split=kinds,
+        row_annotations={"kind": kinds, "bars": Bars(heights)},
+        split_gap=0.1,
+    )
+    slices = g._slices[0]
+    assert slices.count == 3
+    order = g._orders[0]
+    # Every bar is within its leaf, and of the value of what stands there.
+    (bars,) = g.ax_row_annotations["bars"].collections
+    for place, path in enumerate(bars.get_paths()):
+        start = float(slices.position(place))
+        box = path.get_extents()
+        assert start <= box.y0 < box.y1 <= start + 1
+        assert box.x1 == heights.iloc[order[place]]
+    cells = _cells(g.ax_row_annotations["kind"]).get_array().ravel()
+    assert (
+        np.ma.getmaskarray(cells).tolist()
+        == [False] * 4 + [True] + [False] * 4 + [True] + [False] * 4
+    )
+    assert len(set(cells[:4].tolist())) == 1
+    assert g.ax_row_annotations["kind"].get_ylim() == g.ax_heatmap.get_ylim()
+
+
 def test_masked_cells_are_in_no_box(table: pd.DataFrame) -> None:
     mask = np.zeros(table.shape, bool)
     mask[:, 4:] = True

@@ -152,6 +152,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "colour bar with a label": {"cbar_kws": {"label": "expression"}, "dendrogram_ratio": 0.25},
     "no trees": {"row_cluster": False, "col_cluster": False},
     "no colour bar": {"cbar_pos": None},
+    "splits": {
+        "row_split": 3,
+        "col_split": ["one", "two", "three"] * 6,
+        "row_annotations": {"kind": ["a", None] * 20, "boxes": Boxes()},
+        "row_mark": ["gene 0", "gene 20"],
+    },
+    "a scale of heights": {"tree_style": {"axis": True, "k": 3}},
     "a legend": {"legend": {"of the user": "r"}},
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -9,12 +10,28 @@ import numpy as np
 import pandas as pd
 import pytest
 import seaborn as sns
+from matplotlib.artist import ArtistInspector
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
 from scipy.cluster.hierarchy import cophenet
 from scipy.cluster.hierarchy import dendrogram as scipy_dendrogram
 
-from clustergrid.pipeline.render import clustermap
+from clustergrid.pipeline.render import ClusterGrid, clustermap
 from clustergrid.pipeline.tree.orders import leaf_order
+
+
+def heatmap_keywords() -> set[str]:
+    """Keywords of seaborn's heatmap."""
+    return {name for name, _ in _parameters(sns.heatmap)}
+
+
+def pcolormesh_keywords() -> set[str]:
+    """Keywords of matplotlib's pcolormesh, and properties of what it draws."""
+    return {name for name, _ in _parameters(Axes.pcolormesh)} | set(
+        ArtistInspector(QuadMesh).get_setters()
+    )
+
 
 DOCUMENTED = {
     "plain": {},
@@ -238,6 +255,31 @@ def test_attributes_are_seaborns(table: pd.DataFrame, seaborn_clustermap: Any) -
     for name in ("axis", "metric", "method", "label", "rotate", "xticks", "yticks", "xlabel"):
         assert getattr(tree, name) == getattr(expected, name), name
     np.testing.assert_array_equal(tree.calculated_linkage, tree.linkage)
+
+
+def _parameters(function: Any) -> list[tuple[str, Any]]:
+    kept = inspect.signature(function).parameters.values()
+    return [(each.name, each.default) for each in kept if each.kind is not each.VAR_KEYWORD]
+
+
+def test_arguments_are_seaborns_with_its_defaults_and_ours_come_after() -> None:
+    theirs = _parameters(sns.clustermap)
+    ours = [
+        (name, None if name == "cbar_kws" and default == {} else default)
+        for name, default in _parameters(clustermap)
+    ]
+    assert ours[: len(theirs)] == theirs
+    for method in ("__init__", "plot", "plot_dendrograms", "plot_matrix", "plot_colors"):
+        mine, expected = (getattr(c, method) for c in (ClusterGrid, sns.matrix.ClusterGrid))
+        assert _parameters(mine)[: len(_parameters(expected))] == _parameters(expected), method
+
+
+@pytest.mark.parametrize("function", [heatmap_keywords, pcolormesh_keywords])
+def test_our_arguments_collide_with_no_keyword_of_the_heatmap(function: Any) -> None:
+    ours = {name for name, _ in _parameters(clustermap)[len(_parameters(sns.clustermap)) :]}
+    assert "row_annotations" in ours
+    # Every artist has a figure, and nobody sets that of a mesh.
+    assert ours & function() <= {"figure"}
 
 
 def test_static_methods_are_seaborns(table: pd.DataFrame) -> None:
