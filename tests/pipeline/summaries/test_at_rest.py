@@ -11,6 +11,7 @@ from clustergrid.pipeline.duplicates import find_duplicates
 from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.hierarchy._clusters import CODES, join, open_clusters
 from clustergrid.pipeline.hierarchy.certified import Limits, cluster_certified
+from clustergrid.pipeline.hierarchy.recorded import RecordedSource
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.points.prepared import path_of_means, path_of_read, remove_points
 from clustergrid.pipeline.row_reader import RowsAtRest
@@ -36,7 +37,7 @@ PAIRS = [
 @pytest.fixture
 def small_windows(monkeypatch):
     """Let little be held, of small chunks, and let lists be made of many ranges."""
-    monkeypatch.setattr(row_reader, "CHUNK_VALUES", 200)
+    monkeypatch.setattr(row_reader, "CHUNK_VALUES", 300)
     monkeypatch.setattr(means, "_WINDOW_VALUES", 1)
     monkeypatch.setattr(means, "_FEWEST_IN_A_WINDOW", 70)
     monkeypatch.setattr(summary_lists, "OWNERS", 16)
@@ -64,13 +65,13 @@ def both_of(values, method, metric, tmp_path, executor=None):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("method", "metric"), PAIRS)
 def test_every_answer_has_the_same_bits(small_windows, tmp_path, method, metric, dtype):
-    n = 330
+    n = 200
     here, there = both_of(values_of(metric, n, dtype=dtype), method, metric, tmp_path)
     clusters = open_clusters(np.ones(n, np.int64), method)
     assert_same_lists(*[each.nearest_points(clusters, method, 6, ignore) for each in (here, there)])
     rng = np.random.default_rng(2)
     # Means are put at rest several times, and are asked for between.
-    for times in (3, 90, 2, 150):
+    for times in (3, 60, 2, 80):
         for _ in range(times):
             low, high = np.sort(rng.choice(np.flatnonzero(clusters.live), 2, replace=False))
             join(clusters, CODES[method], int(low), int(high), 1.0)
@@ -110,12 +111,15 @@ def test_rows_that_are_scaled_have_the_same_bits(small_windows, tmp_path, method
     assert 1e-3 < square.max() < 1e6
 
 
-@pytest.mark.parametrize("most_clusters", [500, 3])  # the square of all that is left; a chain
+@pytest.mark.parametrize(
+    "most_clusters",  # the square of all that is left; a chain
+    [500, pytest.param(3, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize(("method", "metric"), PAIRS)
 def test_trees_have_the_same_bits_on_any_executor(
     small_windows, client, tmp_path, method, metric, most_clusters
 ):
-    values = values_of(metric, 500, 9)[np.random.default_rng(1).integers(0, 500, 640)]
+    values = values_of(metric, 250, 9)[np.random.default_rng(1).integers(0, 250, 320)]
     given = distances_of(values, metric)
     duplicates = find_duplicates(ArraySource(values), SerialExecutor(), Progress(), name="d")
 
@@ -136,6 +140,66 @@ def test_trees_have_the_same_bits_on_any_executor(
         Z = tree(executor, (str(tmp_path), "points"))
         np.testing.assert_array_equal(Z, expected)
         assert list(tmp_path.glob("points*")) == []
+
+
+class Answers:
+    """Answers of a source that are kept; after so many of them the process ends."""
+
+    def __init__(self, most=10**9):
+        self.saved, self.most = {}, most
+
+    def recorded(self, source):
+        return RecordedSource(
+            source,
+            save=self.save,
+            load=lambda number, name: self.saved.get(number),
+            drop=self.drop,
+        )
+
+    def save(self, number, name, arrays):
+        self.saved[number] = arrays
+        if number >= self.most:
+            raise InterruptedError
+
+    def drop(self, number):
+        self.saved = {each: value for each, value in self.saved.items() if each < number}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [1, 3, 9])
+@pytest.mark.parametrize(("method", "metric"), PAIRS[:3])
+def test_trees_go_on_at_rest_and_in_memory(small_windows, tmp_path, method, metric, most):
+    values = values_of(metric, 400, 9)
+    given = distances_of(values, metric)
+
+    def tree(answers, at_rest, **limits):
+        return summary_tree(
+            given,
+            method,
+            None,
+            limits=Limits(**{"most_clusters": 100, "n_neighbors": 4} | limits),
+            at_rest=(str(tmp_path), "points") if at_rest else None,
+            executor=SerialExecutor(),
+            progress=Progress(),
+            name="linkage-row",
+            recorded=answers.recorded,
+        )
+
+    expected = tree(Answers(), at_rest=False)
+    for first, second in ((True, True), (True, False), (False, True)):
+        answers = Answers(most)
+        with pytest.raises(InterruptedError):
+            tree(answers, at_rest=first)
+        # What a kill would have left.
+        _, there = both_of(values[:300], method, metric, tmp_path)
+        there.nearest_clusters(
+            some_clusters(300, method, n_merges=9), method, 3, np.array([0]), ignore
+        )
+        n_kept, answers.most = len(answers.saved), 10**9
+        kept = dict(answers.saved)
+        np.testing.assert_array_equal(tree(answers, at_rest=second, most_clusters=90), expected)
+        assert len(answers.saved) >= n_kept
+        assert answers.saved[1] is kept[1]
 
 
 def test_no_more_is_held_than_a_window(small_windows, monkeypatch, tmp_path):
