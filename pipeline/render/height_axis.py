@@ -52,9 +52,10 @@ def show_heights(ax: Axes, on_its_side: bool, scale: str) -> None:
         axis.set_major_locator(LogLocator(numticks=_MOST_TICKS))
         axis.set_major_formatter(LogFormatterSciNotation())
     elif scale == "sqrt":  # squares of round numbers stand apart
-        roots = MaxNLocator(_MOST_TICKS, steps=[1, 2, 4, 5, 10]).tick_values(*np.sqrt([low, high]))
+        locator = MaxNLocator(_MOST_TICKS, steps=[1, 2, 4, 5, 10])
+        roots = np.asarray(locator.tick_values(low**0.5, high**0.5))
         shown = roots[(roots > 0) & (roots**2 <= high)]
-        axis.set_major_locator(FixedLocator(shown**2))
+        axis.set_major_locator(FixedLocator(list(shown**2)))
         axis.set_major_formatter(ScalarFormatter())
     else:  # there may be no power of ten in less than two decades
         # Half of a label at the leaves would push the body away from the tree.
