@@ -151,9 +151,7 @@ class FigureGrid:
         self._n_before = len(self._images)
 
     def _add_axes(self, row: int, column: int) -> Axes:
-        ax: Axes = self._figure.add_subplot(self.gs[row, column])
-        self._region.axes.append(ax)
-        return ax
+        return self._region.add_axes(self.gs[row, column])
 
     @property
     def fig(self) -> Any:

@@ -118,7 +118,7 @@ class TableMatrix(_ComputedMatrix):
         self.source = data if isinstance(data, pd.DataFrame) else _as_frame(data)
         self.normalized = format_table(self.source, pivot_kws, z_score, standard_scale)
         self._is_labelled = isinstance(data, pd.DataFrame | pd.Series)
-        self._steps = {"z_score": z_score, "standard_scale": standard_scale}
+        self.steps = {"z_score": z_score, "standard_scale": standard_scale}
         self._options = options
         if stages is not None:
             self.stages = stages
@@ -159,8 +159,8 @@ class TableMatrix(_ComputedMatrix):
     def refuse_normalization(self, spec: AxisSpec) -> None:
         """Refuse to cluster what normalizing has made not finite, or distances no more."""
         if is_precomputed(spec.metric):
-            refuse_normalized(**self._steps)
-        for name, normalized_axis in self._steps.items():
+            refuse_normalized(**self.steps)
+        for name, normalized_axis in self.steps.items():
             if normalized_axis is not None:
                 refuse_constant(self.normalized, normalized_axis, name)
 

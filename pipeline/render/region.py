@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
-from matplotlib.gridspec import SubplotParams
+from matplotlib.gridspec import SubplotParams, SubplotSpec
 
 from clustergrid.storage.errors import DataTypeError, DataValueError
 
@@ -39,10 +39,22 @@ class Region:
     def __init__(self, figure: Figure | SubFigure, *, is_own: bool) -> None:
         self.figure = figure
         self.is_own = is_own
-        self.axes: list[Axes] = []
+        self._added: list[Axes] = []
         self._pars = SubplotParams()
         self.width_used = 1.0
         """Share of the width that legends beside the grid leave."""
+
+    def add_axes(self, place: SubplotSpec) -> Axes:
+        """Add axes at a place of the grid."""
+        ax: Axes = self.figure.add_subplot(place)
+        self._added.append(ax)
+        return ax
+
+    @property
+    def axes(self) -> list[Axes]:
+        """The grid's axes that nobody removed."""
+        there = set(self.figure.axes)
+        return [ax for ax in self._added if ax in there]
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else the layout engine asks a figure for."""

@@ -166,14 +166,7 @@ class ClusterSummary:
 
     def _normalization(self) -> dict[str, str]:
         matrix = self._matrix
-        steps = (
-            matrix._steps
-            if isinstance(matrix, TableMatrix)
-            else {
-                "z_score": matrix.stages._z_score,
-                "standard_scale": matrix.stages._standard_scale,
-            }
-        )
+        steps = matrix.steps if isinstance(matrix, TableMatrix) else matrix.stages.steps
         done = [f"{name} of {_AXES[axis][1]}" for name, axis in steps.items() if axis is not None]
         return {"normalization": ", ".join(done) or "none"}
 

@@ -132,6 +132,9 @@ class FittedAnnotation:
 
     def fit(self, dpi: float) -> None:
         """Draw again if the axes has another number of pixels at this resolution."""
+        figure = self._ax.figure
+        if figure is None or self._ax not in figure.axes:  # somebody removed it
+            return
         n_pixels = self._along.n_pixels(self._ax, dpi)
         if n_pixels != self._n_pixels:
             self._show(n_pixels)

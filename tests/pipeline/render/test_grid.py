@@ -110,6 +110,27 @@ def test_legend_entries(table: pd.DataFrame) -> None:
         g.add_legend({"x": 12})
 
 
+def test_axes_that_a_user_removed_are_no_longer_laid_out(
+    table: pd.DataFrame, tmp_path: Path
+) -> None:
+    g = clustermap(
+        table,
+        figsize=(4, 4),
+        row_annotations={"x": ["a", "b"] * 6},
+        col_annotations={"y": range(8), "z": range(8)},
+    )
+    for ax in (
+        g.ax_row_dendrogram,
+        g.ax_row_annotations["x"],
+        g.ax_col_annotations["y"],
+        g.ax_cbar,
+    ):
+        ax.remove()
+    g.ax_cbar = None
+    g.tight_layout().savefig(tmp_path / "a.png", dpi=170)
+    assert len(g.figure.axes) == 5  # the body, a tree, an annotation and two colour bars
+
+
 def test_legend_entries_in_an_order(table: pd.DataFrame) -> None:
     g = clustermap(table).add_legend({"a": "r", "b": "g", "c": "b"}, label_order=["c", "a"])
     assert [text.get_text() for text in g.legend.get_texts()] == ["c", "a"]
