@@ -173,7 +173,7 @@ def test_stages_are_in_the_order_of_the_data(spec, shape, way):
 
 
 def test_what_draws_nothing_needs_no_memory_for_a_picture():
-    # The pass for the picture holds an image of every task, and of those that wait.
+    # The figure holds its pixels in a few forms; the pass, images of parts of the rows.
     resources = Resources(memory_bytes=2 * 10**9, threads=8)
     given = {"in_memory": True, "ingest": False, "pixels": 4000 * 4000}
     found = plan_run(RunSpec(), (2000, 2000), 8, resources, **given, pictures=0)
@@ -182,7 +182,7 @@ def test_what_draws_nothing_needs_no_memory_for_a_picture():
         "distance",
         "linkage",
     }
-    with pytest.raises(MemoryLimitError, match="the stage downsample needs"):
+    with pytest.raises(MemoryLimitError, match="the stage picture needs"):
         plan_run(RunSpec(), (2000, 2000), 8, resources, **given)
 
 
