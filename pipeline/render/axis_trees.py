@@ -113,6 +113,7 @@ class AxisTrees:
         n, split, given = self._matrix.shape[axis], self._splits[axis], self._linkages[axis]
         is_clustered, name = self._are_clustered[axis], AXIS_NAMES[axis]
         self._options.style(axis).check(n if is_clustered else None)
+        self._options.are_slices_clustered(axis)
         if is_clustered and given is not None:
             check_linkage(given, n, f"{name}_linkage")
         if split is None:

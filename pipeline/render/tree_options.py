@@ -12,6 +12,7 @@ from clustergrid.pipeline.render.matrix import Metric
 from clustergrid.pipeline.render.slices import Slices
 from clustergrid.pipeline.render.tree_style import TreeStyle
 from clustergrid.pipeline.spec import AxisSpec
+from clustergrid.storage.errors import DataValueError
 
 __all__ = ["TREE_KEYWORDS", "TreeOptions"]
 
@@ -91,7 +92,13 @@ class TreeOptions:
     def are_slices_clustered(self, axis: int) -> bool:
         """Whether there is a tree over the slices of an axis."""
         asked = self.cluster_slices
-        return bool(asked[axis] if isinstance(asked, Sequence) else asked)
+        if not isinstance(asked, Sequence):
+            return bool(asked)
+        if len(asked) != 2:
+            raise DataValueError(
+                f"cluster_slices must be a bool or a (row, column) pair, got {asked!r}"
+            )
+        return bool(asked[axis])
 
 
 TREE_KEYWORDS = frozenset(TreeOptions.__dataclass_fields__)

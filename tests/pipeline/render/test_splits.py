@@ -125,18 +125,15 @@ def gap_pixels(g: ClusterGrid, axis: int) -> np.ndarray:
     return np.concatenate(found)
 
 
+LINES = {"linewidths": 1, "linecolor": "k"}
+MISSING_IN_GREEN = {"cmap": mpl.colormaps["viridis"].with_extremes(bad="lime")}
+
+
 @pytest.mark.parametrize(
-    "kws",
-    [
-        {},
-        {"linewidths": 1, "linecolor": "k"},
-        {"cmap": mpl.colormaps["viridis"].with_extremes(bad="lime")},
-    ],
+    ("n", "kws"),
+    [(12, {}), (12, LINES), (12, MISSING_IN_GREEN), (3000, {}), (3000, MISSING_IN_GREEN)],
 )
-@pytest.mark.parametrize("n", [12, 3000])
 def test_gaps_are_empty(table: pd.DataFrame, kws: dict[str, Any], n: int) -> None:
-    if n > 12 and "linewidths" in kws:
-        pytest.skip("lines are not drawn around cells finer than pixels")
     values = np.resize(table.to_numpy(), (n, 8)) + np.arange(n)[:, None] % 7
     kinds = [*"abc"] * (n // 3)
     colors = ["r", "g"] * (n // 2)
@@ -304,6 +301,7 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"row_split": 3, "row_cluster": False}, DataValueError, "not clustered: give categories"),
     ({"row_split": KINDS, "split_gap": 0.5}, DataValueError, "leave no room for leaves"),
     ({"row_split": KINDS, "split_gap": -0.1}, DataValueError, "at least 0"),
+    ({"row_split": KINDS, "cluster_slices": [True]}, DataValueError, "bool or a"),
 ]
 
 
