@@ -20,6 +20,9 @@ __all__ = ["BarLegend", "LegendColumns", "TextLegend", "legend_entries"]
 RIGHT_MARGIN_INCHES = 0.1
 BAR_INCHES = (0.17, 0.9)
 """Width and height of the colour bar of an annotation."""
+TITLE_PAD_POINTS = 7
+"""A label at the upper end of a bar reaches above it by half of its height."""
+DATE = "%Y-%m-%d"
 DATE_TICKS = 5
 """With fewer the locator finds no interval of some spans, e.g. of 20 months."""
 
@@ -110,9 +113,13 @@ class BarLegend:
         norm = Normalize(scale.vmin, scale.vmax)
         bar = figure.colorbar(ScalarMappable(norm, scale.colormap), self.ax)
         bar.outline.set_linewidth(0)
-        self.ax.set_title(title, loc="left", fontsize=_title_size(), pad=4, parse_math=False)
+        self.ax.set_title(
+            title, loc="left", fontsize=_title_size(), pad=TITLE_PAD_POINTS, parse_math=False
+        )
+        if scale.is_constant:
+            self.ax.set_yticks([(scale.vmin + scale.vmax) / 2])
         if scale.is_date:
-            _tick_dates(self.ax)
+            _tick_dates(self.ax, is_constant=scale.is_constant)
         else:
             self.ax.yaxis.set_major_formatter(StrMethodFormatter(NUMBER_FORMAT))
         whole, solid = self.ax.get_tightbbox(), self.ax.get_window_extent()
@@ -157,14 +164,17 @@ def _title_size() -> Any:
     return mpl.rcParams["legend.fontsize"] if size is None else size
 
 
-def _tick_dates(ax: Any) -> None:
+def _tick_dates(ax: Any, *, is_constant: bool) -> None:
     from matplotlib import dates
 
     untyped: Any = dates
+    if is_constant:
+        ax.yaxis.set_major_formatter(untyped.DateFormatter(DATE))
+        return
     locator = untyped.AutoDateLocator(minticks=2, maxticks=DATE_TICKS)
     ax.yaxis.set_major_locator(locator)
     # The offset that it writes beside an axis would be nobody's: every tick is a whole date.
-    whole = ["%Y", "%Y-%m", "%Y-%m-%d", "%Y-%m-%d %H:%M", "%H:%M", "%H:%M:%S"]
+    whole = ["%Y", "%Y-%m", DATE, f"{DATE} %H:%M", "%H:%M", "%H:%M:%S"]
     ax.yaxis.set_major_formatter(
         untyped.ConciseDateFormatter(locator, formats=whole, zero_formats=whole, show_offset=False)
     )

@@ -62,12 +62,23 @@ class CategoryScale:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NumberScale:
-    """A colormap and the numbers (of dates, days since 1970) of its first and last colour."""
+    """A colormap and the numbers (of dates, days since 1970) of its first and last colour.
+
+    Attributes
+    ----------
+    colormap, vmin, vmax
+        What has which colour.
+    is_date
+        Whether numbers are dates.
+    is_constant
+        Whether there is one number, that in the middle.
+    """
 
     colormap: Colormap
     vmin: float
     vmax: float
     is_date: bool
+    is_constant: bool = False
 
 
 Scale: TypeAlias = CategoryScale | NumberScale
@@ -217,14 +228,20 @@ def _number_scale(
         high = high if strip.kind.vmax is None else _number(strip.kind.vmax, is_date)
     if low > high:
         raise DataValueError(f"annotation {title!r}: vmin must be below vmax, got {low} and {high}")
-    if low == high:  # one value, in the middle of a bar
+    if is_constant := bool(low == high):
         low, high = low - 0.5, high + 0.5
     if palette is not None:
         colormap = get_colormap(palette)
     else:
         whole = get_colormap(NUMBER_COLORMAPS[start % len(NUMBER_COLORMAPS)])
         colormap = ListedColormap(whole(np.linspace(FAINTEST, 1, 256)).tolist())
-    return NumberScale(colormap=colormap, vmin=float(low), vmax=float(high), is_date=is_date)
+    return NumberScale(
+        colormap=colormap,
+        vmin=float(low),
+        vmax=float(high),
+        is_date=is_date,
+        is_constant=is_constant,
+    )
 
 
 def _number(value: Any, is_date: bool) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def tick_track(ax: Axes, axis: int, low: float, high: float) -> None:
     Parameters
     ----------
     ax
-        The track.
+        The track, whose limits are set.
     axis
         0: of rows, its small axis lies below it; 1: of columns, it stands at its right.
     low, high
@@ -76,9 +77,10 @@ def tick_track(ax: Axes, axis: int, low: float, high: float) -> None:
     ax.spines["right" if axis else "bottom"].set_bounds(low, high)
     ticks = np.asarray(MaxNLocator(nbins=MOST_STEPS, min_n_ticks=2).tick_values(low, high))
     ticks = ticks[(ticks >= low) & (ticks <= high)]
+    size = SMALL_TICKS * _label_size("ytick" if axis else "xtick")
+    ticks = ticks[:: _step(ax, axis, ticks, size)]
     write = StrMethodFormatter(NUMBER_FORMAT)
     small.set_ticks(list(ticks), labels=[write(tick) for tick in ticks])
-    size = SMALL_TICKS * float(_label_size("ytick" if axis else "xtick"))
     small.set_tick_params(labelsize=size, length=2, width=0.6, pad=1.5)
     if not axis:
         small.set_tick_params(labelrotation=90)
@@ -87,6 +89,17 @@ def tick_track(ax: Axes, axis: int, low: float, high: float) -> None:
         share = (tick - low) / (high - low)
         at = ends[0] if share < NEAR_END else ends[1] if share > 1 - NEAR_END else "center"
         text.set(va=at) if axis else text.set(ha=at)
+
+
+def _step(ax: Axes, axis: int, ticks: np.ndarray, points: float) -> int:
+    """Every which tick has room for its label; at the ends both may move inwards by half of it."""
+    if len(ticks) < 2:
+        return 1
+    box = ax.get_window_extent()
+    ends = ax.get_ylim() if axis else ax.get_xlim()
+    per_unit = (box.height if axis else box.width) / abs(ends[1] - ends[0])
+    distance = float(ticks[1] - ticks[0]) * per_unit / ax.figure.dpi * POINTS_PER_INCH
+    return ceil(2 * LINE_SPACING * points / distance)
 
 
 def _label_size(name: str) -> float:

@@ -313,6 +313,15 @@ def test_a_million_annotated_rows_draw_in_a_second() -> None:
     assert time.process_time() - start < 2
 
 
+def test_a_constant_has_one_tick(table: pd.DataFrame) -> None:
+    day = pd.Timestamp("2020-01-05")
+    g = clustermap(table, row_annotations={"n": [3.5] * 12, "day": [day] * 12})
+    g.figure.canvas.draw()
+    bars = {ax.get_title(loc="left"): ax for ax in g.figure.axes}
+    for title, written in (("n", "3.5"), ("day", "2020-01-05")):
+        assert [text.get_text() for text in bars[title].get_yticklabels()] == [written]
+
+
 def test_large_numbers_are_written_whole(table: pd.DataFrame) -> None:
     numbers = np.linspace(0, 2.5e6, 12)
     g = clustermap(table, row_annotations={"strip": numbers, "track": Bars(numbers)})
