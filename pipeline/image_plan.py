@@ -146,14 +146,18 @@ class ImageWork:
         --------
         >>> work = ImageWork(shape=(100_000, 5_000), pixels=(2_000, 1_000))
         >>> work.read_at_once((512, 5_000), 4), work.read_at_once((8704, 5_000), 4)
-        ((512, 5000), (512, 8192))
+        ((512, 5000), (3072, 5000))
         >>> ImageWork(shape=(28_057, 115), pixels=(500, 115)).read_at_once((8704, 115), 8)
         (34816, 115)
         """
         n, k = self.shape
         height = round_up(min(chunks[0], n), ROW_BLOCK)
-        if height * k * itemsize > _READ_BYTES:
+        fit = _READ_BYTES // (k * itemsize) // ROW_BLOCK * ROW_BLOCK
+        if not fit:
             return ROW_BLOCK, round_up(min(chunks[1], k), _COLUMN_BLOCK)
+        if height > fit:
+            # Parts of a chunk, each of which decodes it.
+            return round_up(-(-height // -(-height // fit)), ROW_BLOCK), k
         return max(1, _READ_CELLS // (height * k)) * height, k
 
     def groups_under_way(self, threads: int) -> int:
