@@ -190,7 +190,7 @@ class RowTreeMemory:
         --------
         >>> memory = RowTreeMemory(n=1_000_000, k=2_000, way="summaries").resting
         >>> memory.rest_bytes, memory.read_bytes(2.0)
-        (80000000000, 16416000000000)
+        (80000000000, 7856000000000)
         """
         if not self.at_rest:
             return 0
