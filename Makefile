@@ -41,6 +41,7 @@ bench: $(BENCH) ## the tables of the README and the docs: ours and the peers, in
 	$(PYTHON) benchmarks/distances.py
 	$(PYTHON) benchmarks/linkage.py
 	$(PYTHON) benchmarks/large.py peers shipped
+	$(PYTHON) benchmarks/picture.py
 
 bench-large: $(BENCH) ## trees of up to a million rows: two hours, and up to 20 GB of memory
 	$(PYTHON) benchmarks/large.py
