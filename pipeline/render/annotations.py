@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from clustergrid.pipeline.render.labelled import as_labelled, refuse_repeated_labels
 from clustergrid.storage.errors import DataTypeError, DataValueError
 
 __all__ = [
@@ -23,8 +24,6 @@ __all__ = [
     "read_annotations",
 ]
 
-MAX_NAMED = 5
-"""How many labels an error names."""
 TRACK_SIZE = 0.08
 """Width of a track of rows, height of one of columns, as a proportion of the figure."""
 
@@ -36,7 +35,8 @@ class Strip:
     Attributes
     ----------
     values : (n,)
-        Categories, booleans, numbers or dates: a Series (matched by index), an array or a list.
+        Categories, booleans, numbers or dates: a Series or mapping (matched by label), an array or
+        a list.
     palette
         Of categories a mapping to colours, a list of colours or the name of a colormap; of numbers
         and dates a colormap or its name. None: one is chosen.
@@ -60,7 +60,7 @@ class Bars:
     Attributes
     ----------
     values : (n,)
-        Numbers: a Series (matched by index), an array or a list.
+        Numbers: a Series or mapping (matched by label), an array or a list.
     color
         Of the bars.
     limits
@@ -82,7 +82,7 @@ class Points:
     Attributes
     ----------
     values : (n,)
-        Numbers: a Series (matched by index), an array or a list.
+        Numbers: a Series or mapping (matched by label), an array or a list.
     color
         Of the points.
     limits
@@ -195,9 +195,10 @@ def read_annotations(given: Any, index: pd.Index | None, n: int, name: str) -> l
     ----------
     given
         None, a Series, a DataFrame (a strip a column), or a mapping of titles to values, Series,
-        `Strip`, `Bars`, `Points` or `Boxes`.
+        mappings of labels to values, `Strip`, `Bars`, `Points` or `Boxes`.
     index
-        Labels of the axis, to match a Series or a DataFrame with; None where the data has none.
+        Labels of the axis, to match a Series, a DataFrame, a mapping or an xarray.DataArray with
+        labels with; None where the data has none.
         Labels that the data does not have are left out, and those that only it has are missing.
     n
         Rows (or columns) of the data.
@@ -253,7 +254,8 @@ def _annotation(
 
 
 def _in_order(values: Any, index: pd.Index | None, n: int, where: str) -> pd.Series | pd.DataFrame:
-    """Match what has an index by it, and everything else by position."""
+    """Match what has labels by them, and everything else by position."""
+    values = as_labelled(values)
     if isinstance(values, pd.Series | pd.DataFrame):
         return _matched(values, index, where)
     if isinstance(values, str) or not hasattr(values, "__len__"):
@@ -281,9 +283,7 @@ def _matched(
             f"{where} has an index, and data has none to match it with. Provide it as a "
             "non-indexed datatype, e.g. by using `.to_numpy()`"
         )
-    if not values.index.is_unique:
-        twice = values.index[values.index.duplicated()].unique()[:MAX_NAMED]
-        raise DataValueError(f"{where} has labels more than once: {', '.join(map(repr, twice))}")
+    refuse_repeated_labels(values.index, where)
     if len(index) and not index.isin(values.index).any():
         theirs, ours = (
             ", ".join(repr(label) for label in labels[:3]) for labels in (values.index, index)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import ListedColormap, is_color_like, to_rgb
 
+from clustergrid.pipeline.render.labelled import as_labelled, refuse_repeated_labels
 from clustergrid.storage.errors import DataTypeError, DataValueError
 
 __all__ = [
@@ -36,10 +37,10 @@ def prepare_colors(
     Parameters
     ----------
     colors
-        None, a list of colours, lists of such lists, a Series or a DataFrame. Missing colours
-        become white.
+        None, a list of colours, lists of such lists, a Series, a DataFrame, a mapping of labels to
+        colours or an xarray.DataArray. Missing colours become white.
     labels
-        Labels of the axis, to match a Series or a DataFrame with; None when data has none.
+        Labels of the axis, to match colours that have labels with; None when data has none.
     n
         Rows (or columns) of the matrix.
     name
@@ -57,11 +58,12 @@ def prepare_colors(
     DataTypeError
         When indexed colours meet data without an index, or something is no colour at all.
     DataValueError
-        When the number of colours is not `n`, or a colour is not known.
+        When the number of colours is not `n`, a colour is not known, or a label comes twice.
     """
     if colors is None:
         return None, None
     strip_labels: list[Hashable] | None = None
+    colors = as_labelled(colors)
     if isinstance(colors, pd.Series | pd.DataFrame):
         colors, strip_labels = _match_labels(colors, labels, name)
     rgb = _to_rgb_lists(colors, name)
@@ -85,7 +87,10 @@ def _match_labels(
             UserWarning,
             stacklevel=4,
         )
-    matched = colors.reindex(labels).to_numpy(dtype=object)
+    if not colors.index.equals(labels):  # else labels may come twice, in the data's order
+        refuse_repeated_labels(colors.index, name)
+        colors = colors.reindex(labels)
+    matched = colors.to_numpy(dtype=object)
     if isinstance(colors, pd.DataFrame):
         return matched.T, list(colors.columns)
     name_of_strip: Any = colors.name

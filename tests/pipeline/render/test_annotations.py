@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -125,6 +126,29 @@ def test_annotations_are_matched_by_index() -> None:
     np.testing.assert_array_equal(points.values.values, [1, 2, 3, 4])
 
 
+LABELLED: dict[str, Any] = {
+    "mapping": {"d": 4.0, "b": 2.0, "a": 1.0, "c": 3.0},
+    "DataArray": xr.DataArray([4.0, 2, 1, 3], coords={"patient": list("dbac")}, dims="patient"),
+    "DataArray in memory of its index": xr.DataArray([1.0, 2, 3, 4], coords={"x": INDEX}, dims="x"),
+    "DataArray without labels": xr.DataArray([1.0, 2, 3, 4], dims="patient"),
+}
+
+
+@pytest.mark.parametrize("values", LABELLED.values(), ids=LABELLED)
+def test_what_has_labels_is_matched_by_them(values: Any) -> None:
+    for wrap in (Strip, Bars, Points):
+        np.testing.assert_array_equal(_read(wrap(values), INDEX).values, [1, 2, 3, 4])
+    if not isinstance(values, dict):
+        table = xr.concat([values, values], "k").transpose(*values.dims, "k")
+        expected = np.repeat([[1], [2], [3], [4]], 2, axis=1)
+        np.testing.assert_array_equal(_read(Boxes(table), INDEX).values, expected)
+
+
+def test_a_mapping_of_some_labels_leaves_the_others_missing() -> None:
+    found = _read({"d": "x", "b": "y"}, INDEX)
+    np.testing.assert_array_equal(found.codes, [-1, 1, -1, 0])
+
+
 SERIES = pd.Series(range(4), index=INDEX)
 REFUSED: dict[str, tuple[type[Exception], str, Any, Any]] = {
     "a list": (TypeError, "must be a Series, a DataFrame or a mapping.*row_colors", [1, 2], INDEX),
@@ -135,6 +159,12 @@ REFUSED: dict[str, tuple[type[Exception], str, Any, Any]] = {
         INDEX,
     ),
     "no index": (TypeError, "has an index, and data has none", SERIES, None),
+    "a mapping, no index": (
+        TypeError,
+        "has an index, and data has none",
+        {"x": dict.fromkeys(range(4), 1)},
+        None,
+    ),
     "other labels": (
         ValueError,
         r"none of the labels of row_annotations\['x'\] \(0, 1, 2, ...\) is one of data's \('a'",

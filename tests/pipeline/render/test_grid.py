@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from matplotlib.lines import Line2D
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import pdist
@@ -240,3 +241,18 @@ def test_a_label_as_long_as_a_book_is_shortened(table: pd.DataFrame) -> None:
     texts = {text.get_text() for text in g.ax_heatmap.get_yticklabels()}
     assert texts == {"a", "c", "g" * 199 + "…"}
     assert longest in g.data2d.index
+
+
+def test_colors_with_labels_are_matched_by_them(table: pd.DataFrame) -> None:
+    colors = pd.Series(["r", "g", "b", "k"] * 3, index=table.index)
+    expected = clustermap(table, row_colors=colors).row_colors
+    shuffled = colors.sample(frac=1, random_state=0)
+    for given in (shuffled.to_dict(), xr.DataArray(shuffled), xr.DataArray(shuffled.to_frame("k"))):
+        g = clustermap(table, row_colors=given)
+        assert np.reshape(g.row_colors, (12, 3)).tolist() == np.asarray(expected).tolist()
+
+
+def test_labels_that_come_twice_in_data_and_colors_alike(table: pd.DataFrame) -> None:
+    table.index = pd.Index(["gene"] * 12)
+    colors = pd.Series(["r", "g", "b"] * 4, index=table.index)
+    assert clustermap(table, row_colors=colors).row_colors[:2] == [(1, 0, 0), (0, 0.5, 0)]

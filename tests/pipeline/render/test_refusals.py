@@ -121,6 +121,21 @@ def test_what_is_no_color(table: pd.DataFrame) -> None:
     _refused(TypeError, "row_colors must be a list of colours", table, row_colors="red")
 
 
+def test_labels_of_colors_that_come_twice(table: pd.DataFrame) -> None:
+    colors = pd.Series("r", index=[*table.index, "gene 3"])
+    _refused(ValueError, "row_colors has labels more than once: 'gene 3'", table, row_colors=colors)
+    _refused(
+        *(ValueError, "col_colors has labels more than once: 's1'", table),
+        col_colors=pd.DataFrame({"kind": "r"}, index=["s0", "s1", "s1"]),
+    )
+
+
+def test_a_mapping_of_colors_for_data_without_index(table: pd.DataFrame) -> None:
+    colors = dict.fromkeys(range(12), "r")
+    message = "row_colors indices can't be matched with data indices"
+    _refused(TypeError, message, table.to_numpy(), row_colors=colors)
+
+
 def test_colors_that_match_no_label_are_warned_of(table: pd.DataFrame) -> None:
     with pytest.warns(UserWarning, match="None of the labels of row_colors"):
         clustermap(table, row_colors=pd.Series(["r"] * 12))
