@@ -22,7 +22,7 @@ from clustergrid.pipeline.reordering import MATRIX, Reordering, write_reordered
 from clustergrid.storage.errors import StorageError
 from clustergrid.storage.identity import fingerprint
 from clustergrid.storage.manifest import Manifest
-from clustergrid.storage.pyramid import TILE
+from clustergrid.storage.pyramid import PYRAMID, TILE
 from clustergrid.storage.readers.location import Location
 from clustergrid.storage.rundir import RunDirectory, stage_key
 from clustergrid.storage.runlock import lock_directory
@@ -125,7 +125,7 @@ def keep_reordered(
     """
     group = directory.path.absolute() / REORDERED
     key = _key(stages, orders)
-    drop_stale_reordered(directory, stages, orders)
+    drop_stale_reordered(directory, stages, orders, reordered=True, pyramid=pyramid)
     if directory.is_finished(_STAGE, key):
         stages.progress.kept(_STAGE)
     else:
@@ -156,16 +156,32 @@ def keep_reordered(
     directory.finish(_PYRAMID, key, arrays=arrays)
 
 
-def drop_stale_reordered(directory: RunDirectory, stages: RunStages, orders: Orders) -> None:
-    """Remove a reordered matrix of another order, which would be taken for one of this."""
+def drop_stale_reordered(
+    directory: RunDirectory, stages: RunStages, orders: Orders, *, reordered: bool, pyramid: bool
+) -> None:
+    """Remove what would be taken for the matrix in this order, or for its pyramid, and is not.
+
+    Parameters
+    ----------
+    directory, stages, orders
+        As in `keep_reordered`.
+    reordered, pyramid
+        Whether they are asked for: what a killed run began is gone on with then. Otherwise nobody
+        would finish it, and only what is finished stays.
+    """
     key = _key(stages, orders)
-    manifest = directory.manifest(_STAGE)
-    if manifest.key in (None, key):
-        return
-    for stage in (_PYRAMID, _STAGE):
+    is_begun = directory.manifest(_STAGE).key == key
+    if not (is_begun if reordered else directory.is_finished(_STAGE, key)):
+        _drop(directory, (_PYRAMID, _STAGE), (REORDERED, _SCRATCH))
+    elif not pyramid and not directory.is_finished(_PYRAMID, _pyramid_key(key)):
+        _drop(directory, (_PYRAMID,), (f"{REORDERED}/{PYRAMID}",))
+
+
+def _drop(directory: RunDirectory, stages: tuple[str, ...], folders: tuple[str, ...]) -> None:
+    for stage in stages:
         directory.begin(stage)
         directory.manifest(stage).file.unlink(missing_ok=True)
-    for folder in (REORDERED, _SCRATCH):
+    for folder in folders:
         shutil.rmtree(directory.path / folder, ignore_errors=True)
 
 

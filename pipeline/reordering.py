@@ -135,7 +135,11 @@ def write_reordered(
     plan = asked.plan(task_bytes)
     plan.check()
     target = Target(group, MATRIX, asked.target_dims, manifest)
-    target.create(plan.shape, asked.dtype, plan.chunks, name=asked.matrix.name)
+    # What is not written yet must not look like values.
+    fill_value = np.nan if asked.dtype.kind == "f" else 0
+    target.create(
+        plan.shape, asked.dtype, plan.chunks, name=asked.matrix.name, fill_value=fill_value
+    )
     pieces = scratch / plan.cut
     work = _Work.of(asked, plan, str(group), pieces)
     left = [

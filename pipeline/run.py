@@ -379,7 +379,7 @@ class _Run:
         )
         orders = np.asarray(row_order, np.int64), np.asarray(column_order, np.int64)
         if not self.request.reordered:
-            drop_stale_reordered(self.directory, stages, orders)
+            drop_stale_reordered(self.directory, stages, orders, reordered=False, pyramid=False)
             return {}
         with self._report("reordered"):
             keep_reordered(self.directory, stages, orders, pyramid=self.request.pyramid)

@@ -182,6 +182,7 @@ class Target:
         dtype: np.dtype[Any],
         chunks: tuple[int, int],
         name: Hashable,
+        fill_value: Any = 0,
     ) -> None:
         """Make the group and the empty array, and note that it is not complete."""
         import zarr
@@ -213,6 +214,7 @@ class Target:
             dimension_names=self.dims,
             attributes=None if self.key is None else {KEY: self.key},
             overwrite=True,
+            fill_value=fill_value,
         )
         if self.manifest is not None:
             self.manifest.record(*(metadata_entry(self.store, array) for array in ("", self.path)))

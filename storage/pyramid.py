@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PARTS",
+    "PYRAMID",
     "TILE",
     "Level",
     "below",
@@ -47,6 +48,9 @@ __all__ = [
 
 PARTS = ("mean", "minimum", "maximum", "count")
 """Arrays of a level."""
+
+PYRAMID = "pyramid"
+"""Group of the levels."""
 
 _KEY = "clustergrid_key"
 _STRIP_CELLS = 2**17
@@ -100,7 +104,7 @@ def level_path(number: int) -> str:
     >>> level_path(2)
     'pyramid/2'
     """
-    return f"pyramid/{number}"
+    return f"{PYRAMID}/{number}"
 
 
 def level_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

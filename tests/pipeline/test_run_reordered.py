@@ -99,6 +99,81 @@ def test_none_of_another_order_stays(finished):
     assert not verify_run(finished.directory).unknown
 
 
+class StopError(Exception):
+    """Raised in place of a kill."""
+
+
+def stopped_in(monkeypatch, asked, task):
+    """Run until a task begins, as a kill would end it."""
+
+    def stop(*_):
+        raise StopError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(task, stop)
+        with pytest.raises(StopError):
+            run(asked)
+
+
+_SECOND_PASS = "clustergrid.pipeline.reordering._put_together"
+_LEVEL = "clustergrid.pipeline.pyramids.write_region"
+
+
+def test_no_half_written_matrix_stays_in_a_run_that_does_not_ask_for_it(monkeypatch, asked):
+    stopped_in(monkeypatch, asked, _SECOND_PASS)
+    assert np.isnan(reordered(asked.directory)).all()
+    assert (asked.directory / "reorder-pieces").exists()
+    run(dataclasses.replace(asked, reordered=False, pyramid=False))
+    for left in ("reordered.zarr", "reorder-pieces", "manifest/reordered.jsonl"):
+        assert not (asked.directory / left).exists()
+    assert not verify_run(asked.directory).unknown
+    run(asked)
+    np.testing.assert_allclose(reordered(asked.directory), expected(asked.directory), rtol=1e-12)
+    assert not verify_run(asked.directory).damages
+
+
+@pytest.mark.parametrize("is_reordered", [True, False])
+def test_no_half_written_pyramid_stays_in_a_run_that_does_not_ask_for_it(
+    monkeypatch, asked, is_reordered
+):
+    stopped_in(monkeypatch, asked, _LEVEL)
+    assert (asked.directory / "reordered.zarr/pyramid").exists()
+    before = state_of(asked.directory)["stages"]["reordered"]
+    run(dataclasses.replace(asked, reordered=is_reordered, pyramid=False))
+    for left in ("reordered.zarr/pyramid", "manifest/pyramid.jsonl"):
+        assert not (asked.directory / left).exists()
+    assert state_of(asked.directory)["stages"]["reordered"] == before
+    np.testing.assert_allclose(reordered(asked.directory), expected(asked.directory), rtol=1e-12)
+    report = verify_run(asked.directory)
+    assert not report.damages
+    assert not report.unknown
+    run(asked)
+    assert not verify_run(asked.directory).damages
+    assert "pyramid" in verify_run(asked.directory).checks
+
+
+def test_what_a_killed_run_began_is_gone_on_with_where_it_is_asked_for(monkeypatch, asked):
+    stopped_in(monkeypatch, asked, _SECOND_PASS)
+
+    def refuse(*_):
+        raise AssertionError("a block was taken apart again")
+
+    monkeypatch.setattr("clustergrid.pipeline.reordering._take_apart", refuse)
+    run(asked)
+    np.testing.assert_allclose(reordered(asked.directory), expected(asked.directory), rtol=1e-12)
+
+
+def test_pieces_of_a_manifest_that_is_lost_are_not_taken_for_this_order(monkeypatch, asked):
+    plan = "clustergrid.pipeline.reorder_plan"
+    monkeypatch.setattr(f"{plan}.storage_chunks", lambda shape, itemsize: (100, 5))
+    monkeypatch.setattr(f"{plan}._MOST_BYTES", 2**9)
+    monkeypatch.setattr(f"{plan}._LEAST_BYTES", 1)
+    stopped_in(monkeypatch, asked, _SECOND_PASS)
+    (asked.directory / "manifest/reordered.jsonl").unlink()
+    run(dataclasses.replace(asked, row=AxisSpec(method="single")))
+    np.testing.assert_allclose(reordered(asked.directory), expected(asked.directory), rtol=1e-12)
+
+
 def test_a_finished_run_gets_them_later(tmp_path, asked):
     run(dataclasses.replace(asked, reordered=False, pyramid=False))
     assert not (asked.directory / "reordered.zarr").exists()
