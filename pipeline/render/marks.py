@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,8 +44,8 @@ def find_marked(marks: Any, index: pd.Index, name: str) -> np.ndarray:
     Parameters
     ----------
     marks
-        Labels of the data, each of which marks all rows that have it, or positions, where the
-        labels are no integers; or a bool for each row.
+        Labels of the data, each of which marks all rows that have it, or positions, where no label
+        is a number; or a bool for each row. Labels of a MultiIndex are tuples.
     index
         Labels in the data's order.
     name
@@ -53,27 +54,30 @@ def find_marked(marks: Any, index: pd.Index, name: str) -> np.ndarray:
     Raises
     ------
     DataTypeError
-        It is no list.
+        It is no list, or of what can be no label.
     DataValueError
         A label is not there, or a position beyond the axis.
     """
     if isinstance(marks, str) or not hasattr(marks, "__len__"):
         raise DataTypeError(f"{name} must be a list of labels or positions, got {marks!r}")
-    entries = np.asarray(marks)
-    if entries.dtype == bool:
-        if entries.shape != (len(index),):
-            raise DataValueError(f"{name} has {len(entries)} bools for an axis of {len(index)}")
-        return np.flatnonzero(entries)
-    labels: list[Hashable] = list(marks)
-    if _are_positions(entries, index):
-        if beyond := [int(at) for at in entries if not 0 <= at < len(index)]:
+    labels: list[Hashable] = list(marks.to_numpy() if hasattr(marks, "to_numpy") else marks)
+    if odd := [label for label in labels if not isinstance(label, Hashable)]:
+        raise DataTypeError(f"{name} has {odd[0]!r}, which is neither a label nor a position")
+    kind = pd.api.types.infer_dtype(labels, skipna=False)
+    if kind == "boolean":
+        if len(labels) != len(index):
+            raise DataValueError(f"{name} has {len(labels)} bools for an axis of {len(index)}")
+        return np.flatnonzero(labels)
+    if kind == "integer" and not _has_numbers(index):
+        positions = [int(at) for at in labels]  # type: ignore[call-overload]
+        if beyond := [at for at in positions if not 0 <= at < len(index)]:
             raise DataValueError(
                 f"{name} has positions {_named(beyond)}: the axis has 0 to {len(index) - 1}"
             )
-        return np.unique(entries)
-    wanted = (
-        pd.Index(labels, dtype=object) if isinstance(index, pd.MultiIndex) else pd.Index(labels)
-    )
+        return np.unique(positions)
+    if isinstance(index, pd.MultiIndex):
+        index = index.to_flat_index()
+    wanted = pd.Index(labels, tupleize_cols=False)
     if unknown := list(wanted[~wanted.isin(index)]):
         raise DataValueError(
             f"{name} has {_named(unknown)}: no such label among the {len(index):,} of the axis"
@@ -81,8 +85,15 @@ def find_marked(marks: Any, index: pd.Index, name: str) -> np.ndarray:
     return np.flatnonzero(index.isin(wanted))
 
 
-def _are_positions(entries: np.ndarray, index: pd.Index) -> bool:
-    return entries.dtype.kind in "iu" and not pd.api.types.is_integer_dtype(index.dtype)
+def _has_numbers(index: pd.Index) -> bool:
+    """Whether some label is a number, so that a number is a label."""
+    if isinstance(index, pd.MultiIndex):
+        return False
+    if pd.api.types.is_numeric_dtype(index.dtype):
+        return not pd.api.types.is_bool_dtype(index.dtype)
+    return any(
+        isinstance(label, Number) and not isinstance(label, bool) for label in index.dropna()
+    )
 
 
 def _named(things: Sequence[object]) -> str:
@@ -184,8 +195,9 @@ class MarkLabels:
             if axis
             else {"ha": "left", "va": "center"}
         )
+        plain: dict[str, Any] = {"transform": transform, "clip_on": False, "parse_math": False}
         texts = [
-            ax.text(0, 0, str(label), transform=transform, fontsize=size, clip_on=False, **look)
+            ax.text(0, 0, str(label), fontsize=size, **(plain | look))
             for label in index_tick_labels(labels)
         ]
         lines = LineCollection(

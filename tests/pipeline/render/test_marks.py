@@ -63,6 +63,19 @@ FOUND: dict[str, tuple[Any, pd.Index, list[int]]] = {
     "integer labels": ([30, 10], pd.Index([10, 20, 30]), [0, 2]),
     "a Series": (pd.Series(["c"], index=[7]), TEXT, [2]),
     "tuples": ([("x", 2)], pd.MultiIndex.from_product([["x", "y"], [1, 2]]), [1]),
+    "tuples of numbers": ([(2, 1)], pd.MultiIndex.from_product([[1, 2], [1, 2]]), [2]),
+    "a tuple of a shorter length": (
+        [("x",)],
+        pd.Index([("x",), ("x", 2)], tupleize_cols=False),
+        [0],
+    ),
+    "positions in a MultiIndex": ([3], pd.MultiIndex.from_product([[1, 2], [1, 2]]), [3]),
+    "float labels": ([5, 0], pd.Index([5.0, 4, 3, 2, 1, 0]), [0, 5]),
+    "number objects": ([5], pd.Index([5, 4, "x", 2, 1, 0], dtype=object), [0]),
+    "numbers as categories": ([5], pd.CategoricalIndex([5, 4, 3]), [0]),
+    "positions beside a missing label": ([1], pd.Index(["a", "b", np.nan]), [1]),
+    "an array of positions": (np.array([2, 1]), TEXT, [1, 2]),
+    "nullable bools": (pd.array([True, False, False, True], dtype="boolean"), TEXT, [0, 3]),
     "none": ([], TEXT, []),
 }
 
@@ -78,6 +91,7 @@ REFUSED: dict[str, tuple[type[Exception], str, Any]] = {
     "text": (TypeError, "must be a list of labels or positions, got 'a'", "a"),
     "number": (TypeError, "must be a list of labels or positions, got 3", 3),
     "bools": (ValueError, "row_mark has 2 bools for an axis of 4", [True, False]),
+    "lists": (TypeError, r"row_mark has \['a', 'b'\], which is neither a label", [["a", "b"]]),
 }
 
 
@@ -177,3 +191,14 @@ def test_ten_thousand_rows_with_marks_cost_little() -> None:
         clustermap(table, **kws, **NO_TREES).figure.canvas.draw()
         seconds[name] = time.process_time() - start
     assert seconds["marks"] - seconds["plain"] < 0.6, seconds
+
+
+def test_numbers_that_no_float_label_is_are_refused() -> None:
+    with pytest.raises(ValueError, match="row_mark has 7: no such label among the 3"):
+        find_marked([7], pd.Index([0.0, 1, 2]), "row_mark")
+
+
+def test_a_dollar_in_a_label_is_a_dollar(table: pd.DataFrame) -> None:
+    g = clustermap(table.rename(index={"gene 3": r"$\frac{1$"}), row_mark=[3], **NO_TREES)
+    (text,) = (each for each in g.ax_heatmap.texts if "frac" in each.get_text())
+    assert not text.get_parse_math()
