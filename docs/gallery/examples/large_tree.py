@@ -1,7 +1,7 @@
 """A tree of 12,000 genes.
 
-Of its 11,999 links those are drawn that can be seen, anew for every resolution; in a PDF or SVG they
-are lines too. Five clusters are coloured; a square root leaves more room to low merges.
+Of its 11,999 links those are drawn that can be seen, anew for every resolution; in a PDF or SVG
+they are lines too. Five clusters are coloured; a square root leaves more room to low merges.
 """
 
 from clustergrid.pipeline import clustermap
