@@ -133,22 +133,22 @@ class AnnotationPanels:
         """Draw a legend or a colour bar for each scale, and one entry for what is missing."""
         if not self._has_legend or not self._scales:
             return
+        from matplotlib.patches import Patch
+
         grid.hang_legends_from(grid.ax_col_dendrogram)
         for title, scale in self._scales.items():
             if isinstance(scale, CategoryScale):
-                entries = {
-                    drawable(str(label)): color
-                    for label, color in zip(scale.labels, scale.colors, strict=True)
-                }
-                if entries:
-                    grid.hang_legend(entries, drawable(title))
+                # Lists, no mapping: two categories may read the same.
+                patches = [Patch(facecolor=color) for color in scale.colors]
+                labels = [drawable(str(label)) for label in scale.labels]
+                if labels:
+                    grid.hang_legend(patches, labels, drawable(title), parse_math=False)
             else:
                 grid.hang_bar(drawable(title), scale)
         strips = [each for axis in self._axes for each in axis if isinstance(each.kind, Strip)]
         if any(each.values is not None and each.values.is_missing.any() for each in strips):
-            from matplotlib.patches import Patch
-
-            grid.hang_legend({MISSING_LABEL: Patch(**(MISSING_LOOK | {"linewidth": 0.5}))}, None)
+            missing = Patch(**(MISSING_LOOK | {"linewidth": 0.5}))
+            grid.hang_legend([missing], [MISSING_LABEL], None)
 
 
 def _with_body(annotation: Annotation, matrix: DrawnMatrix, axis: int) -> Annotation:

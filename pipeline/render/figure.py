@@ -241,27 +241,39 @@ class FigureGrid:
             if unknown := [label for label in label_order if label not in legend_data]:
                 raise DataValueError(f"label_order has {unknown[0]!r}, which has no legend entry")
             legend_data = {label: legend_data[label] for label in label_order}
-        self.legend = self.hang_legend(legend_data, title, **kwargs)
+        self.legend = self.hang_legend(*legend_entries(legend_data), title, **kwargs)
         return self
 
     def hang_legend(
-        self, legend_data: Mapping[Any, Any] | Sequence[Any], title: str | None, **kwargs: Any
+        self,
+        handles: Sequence[Any],
+        labels: Sequence[str],
+        title: str | None,
+        *,
+        parse_math: bool = True,
+        **kwargs: Any,
     ) -> Legend:
         """Draw a legend as `add_legend` does; `legend` stays what the user added last."""
-        handles, labels = legend_entries(legend_data)
         is_placed = "loc" in kwargs or "bbox_to_anchor" in kwargs
         if not is_placed:
             kwargs |= {"loc": "upper left", "borderaxespad": 0}
         kwargs.setdefault("frameon", False)
         kwargs.setdefault("alignment", "left")
-        legend: Legend = self._figure.legend(handles, labels, title=title, **kwargs)
+
+        def draw(**more: Any) -> Legend:
+            legend: Legend = self._figure.legend(handles, labels, title=title, **kwargs, **more)
+            for text in (legend.get_title(), *legend.get_texts()):
+                text.set_parse_math(parse_math)
+            return legend
+
+        legend = draw()
         if is_placed:
             return legend
         hanging = TextLegend(self._figure, legend)
         n_columns = ceil(hanging.size_inches()[1] / self._room_inches())
         if n_columns > 1 and "ncols" not in kwargs:  # longer than the figure is high
             legend.remove()
-            legend = self._figure.legend(handles, labels, title=title, **kwargs, ncols=n_columns)
+            legend = draw(ncols=n_columns)
             hanging = TextLegend(self._figure, legend)
         self._hang(hanging)
         return legend

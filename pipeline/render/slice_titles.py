@@ -66,6 +66,7 @@ class SliceTitles:
             rotation=90 if is_row else 0,
             rotation_mode="default",
             annotation_clip=False,
+            parse_math=False,  # it is data
         )
 
     def _pixels(self) -> tuple[np.ndarray, np.ndarray]:

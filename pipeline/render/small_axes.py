@@ -34,11 +34,11 @@ def name_strip(ax: Axes, axis: int, title: str) -> None:
     ax.tick_params(length=0)
     if axis == 0:
         ax.set(xticks=[0.5], yticks=[])
-        (text,) = ax.set_xticklabels([drawable(title)], rotation=90)
+        (text,) = ax.set_xticklabels([drawable(title)], rotation=90, parse_math=False)
     else:
         ax.set(xticks=[], yticks=[0.5])
         ax.yaxis.tick_right()
-        (text,) = ax.set_yticklabels([drawable(title)], rotation=0, va="center")
+        (text,) = ax.set_yticklabels([drawable(title)], rotation=0, va="center", parse_math=False)
     # No higher than the strip, beside which there may be another.
     box = ax.get_window_extent()
     points = (box.height if axis else box.width) / ax.figure.dpi * POINTS_PER_INCH
@@ -54,9 +54,10 @@ def name_track(ax: Axes, axis: int, title: str) -> None:
     if axis:
         ax.yaxis.tick_right()
         ax.yaxis.set_label_position("right")
-        ax.set_ylabel(drawable(title), rotation=0, ha="left", va="center", labelpad=3)
+        look: dict[str, Any] = {"rotation": 0, "ha": "left", "va": "center"}
+        ax.set_ylabel(drawable(title), labelpad=3, parse_math=False, **look)
     else:
-        ax.set_xlabel(drawable(title), rotation=90, labelpad=3)
+        ax.set_xlabel(drawable(title), rotation=90, labelpad=3, parse_math=False)
 
 
 def tick_track(ax: Axes, axis: int, low: float, high: float) -> None:

@@ -353,3 +353,31 @@ def test_an_annotated_figure_can_be_pickled(table: pd.DataFrame) -> None:
     g = clustermap(table, row_annotations={"x": ["a", None] * 6, "y": Boxes()}, row_mark=["gene 1"])
     again = pickle.loads(pickle.dumps(g.figure))
     assert len(again.axes) == len(g.figure.axes)
+
+
+def test_dollars_in_metadata_are_dollars(table: pd.DataFrame) -> None:
+    odd, priced = r"$\frac{1$", "from $5 to $9"  # no mathematics, and what would be eaten as such
+    g = clustermap(
+        table,
+        row_annotations={odd: [odd, priced] * 6, priced: Bars([1] * 12), "n$^$": [1, 2] * 6},
+        col_annotations={odd: [odd, priced] * 4, f"{priced} ": Points([1, 2] * 4)},
+        row_split=[odd, priced] * 6,
+        col_split=[priced, odd] * 4,
+        row_mark=["gene 1"],
+    )
+    g.figure.canvas.draw()
+    written = [text for text in g.figure.findobj(mpl.text.Text) if "$" in text.get_text()]
+    assert not [text.get_text() for text in written if text.get_parse_math()]
+    assert len(written) >= 2 + 3 + 2 + 4  # the legend's, titles and those of its bar, slices
+
+
+def test_mathematics_of_a_legend_that_the_user_wrote_stays(table: pd.DataFrame) -> None:
+    g = clustermap(table, **NO_TREES).add_legend({r"$\alpha$": "r"})
+    assert g.legend.get_texts()[0].get_parse_math()
+
+
+def test_categories_that_read_the_same_are_all_in_the_legend(table: pd.DataFrame) -> None:
+    g = clustermap(table, row_annotations={"x": pd.Series([1, "1", "a"] * 4, table.index)})
+    (legend,) = g.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["1", "1", "a"]
+    assert len({patch.get_facecolor() for patch in legend.legend_handles}) == 3
