@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import uuid
 import weakref
 from collections.abc import Sequence
 from functools import cached_property
@@ -199,6 +200,17 @@ class BoundMatrix:
         weakref.finalize(self, directory.cleanup)
         return directory.name
 
+    @cached_property
+    def _own_name(self) -> str:
+        return uuid.uuid4().hex[:16]
+
+    def _resting_name(self, kind: str, axis: int) -> str:
+        """Where in the store ranks or rows of an axis are, for the time of a stage.
+
+        Nobody else has this name: others may make trees in the same store.
+        """
+        return f"{kind}-{AXIS_NAMES[axis]}-{self._own_name}"
+
     def _ranked(
         self, axis: int, source: MatrixSource, normalization: Normalization
     ) -> MatrixSource:
@@ -210,7 +222,7 @@ class BoundMatrix:
             source,
             normalization,
             store=None if in_memory else self._scratch,
-            path=f"ranks-{AXIS_NAMES[axis]}",
+            path=self._resting_name("ranks", axis),
             executor=self.executor,
             progress=self._progress,
         )

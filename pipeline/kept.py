@@ -139,6 +139,10 @@ class RunStages(Stages):
         self.key = normalization_key(matrix_key, z_score, standard_scale)
         self._directory = directory
 
+    def _resting_name(self, kind: str, axis: int) -> str:
+        """Return the name that a run has always, which is locked, so that it finds leftovers."""
+        return f"{kind}-{AXIS_NAMES[axis]}"
+
     def _resumed(self, key: str) -> ResumedExecutor:
         return ResumedExecutor(self.executor, self._directory, key, self._progress)
 

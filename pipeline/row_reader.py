@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from clustergrid.pipeline.execution import end_if_stopped
 from clustergrid.storage.arrays import create_array, remove_array, write_block
+from clustergrid.storage.errors import IntegrityError
 from clustergrid.storage.grid import pass_block, slabs
 from clustergrid.storage.source import MatrixSource, ZarrSource
 
@@ -166,9 +167,32 @@ class RowsAtRest:
         Raises
         ------
         IntegrityError
-            A chunk fails its checksum.
+            A chunk fails its checksum, or is not there any more.
         """
-        return self._source.read(slice(start, stop), slice(0, self.shape[1]))
+        rows = self._source.read(slice(start, stop), slice(0, self.shape[1]))
+        self._refuse_lost(start, rows)
+        return rows
+
+    def _refuse_lost(self, start: int, rows: NDArray[Any]) -> None:
+        """Refuse a chunk that is not there, of which zarr makes fill values without a word.
+
+        The first row of each chunk tells. Where it has nothing but fill values, as rows of
+        booleans may, and rows of a matrix with missing values, the store is asked.
+        """
+        unit = self.rows_together
+        firsts = np.arange(start // unit * unit, start + len(rows), unit)
+        firsts[:1] = start
+        seen = rows[firsts[firsts < start + len(rows)] - start]
+        is_filled = np.isnan(seen) if self.dtype.kind == "f" else seen == 0
+        for first in firsts[np.flatnonzero(is_filled.all(axis=1))].tolist():
+            if not self._source.holds(first, 0):
+                last = min(self.shape[0], (first // unit + 1) * unit)
+                raise IntegrityError(
+                    f"chunk {first // unit} of the array {self.path!r} in {self.store}, of rows "
+                    f"{first // unit * unit} to {last}, is not there any more: something removed "
+                    "it while a tree was made of these rows. Make the tree again, where nothing "
+                    "else removes files"
+                )
 
     def take(self, places: NDArray[np.int64]) -> NDArray[Any]:
         """Read some rows, chunk by chunk.
@@ -176,7 +200,7 @@ class RowsAtRest:
         Raises
         ------
         IntegrityError
-            A chunk fails its checksum.
+            A chunk fails its checksum, or is not there any more.
         """
         rows = np.empty((len(places), self.shape[1]), self.dtype)
         order = np.argsort(places, kind="stable")
@@ -316,6 +340,8 @@ def put_at_rest(
         chunks=(unit, shape[1]),
         compressed=False,
         overwrite=True,
+        # Which rows hardly are, so that one that was lost is seen.
+        fill_value=np.nan if dtype.kind == "f" else 0,
     )
     done = 0
     for whole in in_units(parts, unit):

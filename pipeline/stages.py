@@ -265,7 +265,7 @@ class Stages(BoundMatrix):
             self._grid(axis, planned.tiling),
             duplicates=duplicates,
             limits=planned.limits,
-            at_rest=(self._scratch, f"points-{AXIS_NAMES[axis]}") if planned.rows_at_rest else None,
+            at_rest=self._rows_location(axis) if planned.rows_at_rest else None,
             executor=self.executor,
             progress=self._progress,
             name=f"linkage-{AXIS_NAMES[axis]}",
@@ -305,10 +305,14 @@ class Stages(BoundMatrix):
         except UndefinedPairError as error:
             raise undefined_pair(self.matrix, axis, error) from None
         finally:
-            # Also those that a killed run left.
+            # In a run directory also those that a killed run left.
             if self.store is not None or "_scratch" in self.__dict__:
-                remove_array(self._scratch, f"ranks-{AXIS_NAMES[axis]}")
-                remove_points(self._scratch, f"points-{AXIS_NAMES[axis]}")
+                remove_array(self._scratch, self._resting_name("ranks", axis))
+                remove_points(*self._rows_location(axis))
+
+    def _rows_location(self, axis: int) -> tuple[str, str]:
+        """Store and name of the rows of an axis, where they are at rest for its tree."""
+        return self._scratch, self._resting_name("points", axis)
 
     def _duplicates(
         self, axis: int, given: DistanceInput, spec: AxisSpec, engine: str

@@ -21,7 +21,14 @@ from clustergrid.storage.grid import is_aligned
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["create_array", "open_array", "remove_array", "write_array", "write_block"]
+__all__ = [
+    "create_array",
+    "is_stored",
+    "open_array",
+    "remove_array",
+    "write_array",
+    "write_block",
+]
 
 _WRITTEN_WHOLE: Any = {"write_empty_chunks": True}
 """A chunk of zeros is written too, so that a missing chunk is one that was lost."""
@@ -103,6 +110,14 @@ def open_array(store: str | PurePath, path: str, *, mode: str = "r") -> zarr.Arr
         return array if mode == "r" else array.with_config(_WRITTEN_WHOLE)
     except (OSError, KeyError, ValueError) as error:
         raise StorageError(f"no readable array {path!r} in {store}: {error}") from error
+
+
+def is_stored(array: zarr.Array[Any], chunk: tuple[int, ...]) -> bool:
+    """Whether a chunk is there; one that is not reads as the fill value, without a word."""
+    from zarr.core.sync import sync
+
+    key = array.metadata.encode_chunk_key(chunk)
+    return sync((array.store_path / key).exists())
 
 
 def write_block(array: zarr.Array[Any], origin: tuple[int, ...], block: np.ndarray) -> None:

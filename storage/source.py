@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from clustergrid.storage.arrays import open_array
+from clustergrid.storage.arrays import is_stored, open_array
 from clustergrid.storage.errors import ClustergridError, IntegrityError
 from clustergrid.storage.reading import read_region
 
@@ -132,6 +132,12 @@ class ZarrSource:
                 f"{rows.stop}: {error}"
             ) from error
         return block.T if self.transposed else block
+
+    def holds(self, row: int, column: int) -> bool:
+        """Whether the chunk of a value is there; if it was lost, it reads as the fill value."""
+        place = (column, row) if self.transposed else (row, column)
+        unit = self._array.shards or self._array.chunks
+        return is_stored(self._array, (place[0] // unit[0], place[1] // unit[1]))
 
     def transpose(self) -> ZarrSource:
         """Return the transposed matrix, reading from the same array."""

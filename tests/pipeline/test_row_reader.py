@@ -114,3 +114,39 @@ def test_rows_that_are_missing_or_damaged_are_no_rows(tmp_path):
         rest.take(np.array([2, 3]))
     rest.remove()
     assert not (tmp_path / "rows").exists()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bool", "int16"])
+def test_a_chunk_that_was_removed_is_no_rows_of_zeros(tmp_path, monkeypatch, dtype):
+    monkeypatch.setattr(row_reader, "CHUNK_VALUES", 128)
+    values = np.arange(640).reshape(320, 2).astype(dtype)
+    rest = put_at_rest(
+        [values], shape=values.shape, dtype=values.dtype, store=str(tmp_path), path="rows"
+    )
+    np.testing.assert_array_equal(rest.block(0, 320), values)  # opened
+    next((tmp_path / "rows").rglob("c/2/0")).unlink()
+    words = r"chunk 2 of the array 'rows' in .*, of rows 128 to 192, is not there any more"
+    for reader in (rest, pickle.loads(pickle.dumps(rest))):
+        for start, stop in ((0, 320), (130, 140), (190, 300), (191, 192)):
+            with pytest.raises(IntegrityError, match=words):
+                reader.block(start, stop)
+        with pytest.raises(IntegrityError, match=words):
+            reader.take(np.array([300, 131, 5]))
+        np.testing.assert_array_equal(reader.block(0, 128), values[:128])
+        np.testing.assert_array_equal(reader.block(192, 320), values[192:])
+        assert reader.block(131, 131).shape == (0, 2)
+    # All of them, as who clears a folder does.
+    rest.remove()
+    with pytest.raises(IntegrityError, match=r"chunk 4 of .* rows 256 to 320"):
+        rest.block(300, 301)
+
+
+@pytest.mark.parametrize("fill", [np.nan, 0.0, False])
+def test_rows_of_nothing_but_fill_values_are_rows(tmp_path, monkeypatch, fill):
+    """As of a matrix with missing values."""
+    monkeypatch.setattr(row_reader, "CHUNK_VALUES", 128)
+    values = np.full((200, 2), fill)
+    rest = put_at_rest(
+        [values], shape=values.shape, dtype=values.dtype, store=str(tmp_path), path="rows"
+    )
+    np.testing.assert_array_equal(rest.block(3, 199), values[3:199])
