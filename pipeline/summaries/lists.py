@@ -124,8 +124,8 @@ def near_lists(
     guesses = compared.at_rest is None and m >= _GUESSED_FROM * n_neighbors
     lists = listed(compared, rows, may_guess=guesses, pause=pause)
     places = np.flatnonzero(lists.counts[rows] < min(n_neighbors, m - 1))
-    # A guess was too low for them. There is room for half as many lists as all beside these.
-    for part in slabs(len(places), max(1, n_lists // 2)):
+    # A guess was too low for them. Few at a time: a rescan has all lists beside these.
+    for part in slabs(len(places), max(_RANGE, n_lists // 8)):
         some = places[part]
         remade = listed(
             compared.reordered(np.append(some, np.delete(np.arange(m), some))),

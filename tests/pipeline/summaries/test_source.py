@@ -167,14 +167,15 @@ def test_guesses_know_of_roundings_that_are_larger_than_distances(monkeypatch, m
     np.testing.assert_allclose(np.sort(lists.bounds[:, :7]), distances, rtol=1e-10)
 
 
-def test_lists_are_remade_for_half_of_the_points_at_a_time(monkeypatch):
+def test_lists_are_remade_for_an_eighth_of_the_points_at_a_time(monkeypatch):
     def too_low(self, n_neighbors):
         return np.zeros(len(self.slots))
 
     monkeypatch.setattr(summary_lists._Left, "guesses", too_low)
+    monkeypatch.setattr(summary_lists, "_RANGE", 16)
     points = np.random.default_rng(12).normal(size=(401, 3))
     lists, begun = remade_lists(monkeypatch, points, "average")
-    assert begun == [401, 200, 200, 1]
+    assert begun == [401, *[50] * 8, 1]
     distances = np.sort(square_of(points, "average"), axis=1)[:, 1:8]
     np.testing.assert_allclose(np.sort(lists.bounds[:, :7]), distances, rtol=1e-10)
 
