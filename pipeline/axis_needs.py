@@ -263,6 +263,8 @@ class AxisNeeds:
             return ""
         if self.way == "centroids":
             return "some copies of the matrix are held in memory"
+        if self.row_memory is not None and self.row_memory.at_rest:
+            return "lists of near rows, and a window of rows that are at rest, are held in memory"
         return "the rows, and lists of near ones, are held in memory"
 
     @property

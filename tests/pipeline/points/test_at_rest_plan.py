@@ -64,7 +64,8 @@ def test_workers_share_rows_at_rest():
 
 
 def test_what_is_too_little_even_so_is_refused():
-    with pytest.raises(MemoryLimitError) as error:
+    words = "lists of near rows, and a window of rows that are at rest, are held in memory"
+    with pytest.raises(MemoryLimitError, match=words) as error:
         tree_of(2 * 10**8)
     assert error.value.needed_bytes < ROWS_BYTES
     assert tree_of(error.value.needed_bytes).rows_at_rest
