@@ -11,6 +11,7 @@ import numpy as np
 from clustergrid.pipeline.escapes import drawable
 from clustergrid.pipeline.render.annotations import (
     Annotation,
+    Bars,
     Boxes,
     Numbers,
     Strip,
@@ -131,7 +132,9 @@ class AnnotationPanels:
 
     def hang_legends(self, grid: FigureGrid) -> None:
         """Draw a legend or a colour bar for each scale, and one entry for what is missing."""
-        if not self._has_legend or not self._scales:
+        hatched = (one for axis in self._axes for one in axis if isinstance(one.kind, Strip | Bars))
+        has_missing = any(one.values is not None and one.values.is_missing.any() for one in hatched)
+        if not self._has_legend or not (self._scales or has_missing):
             return
         from matplotlib.patches import Patch
 
@@ -145,8 +148,7 @@ class AnnotationPanels:
                     grid.hang_legend(patches, labels, drawable(title), parse_math=False)
             else:
                 grid.hang_bar(drawable(title), scale)
-        strips = [each for axis in self._axes for each in axis if isinstance(each.kind, Strip)]
-        if any(each.values is not None and each.values.is_missing.any() for each in strips):
+        if has_missing:
             missing = Patch(**(MISSING_LOOK | {"linewidth": 0.5}))
             grid.hang_legend([missing], [MISSING_LABEL], None)
 

@@ -55,7 +55,7 @@ class Strip:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bars:
-    """Bars beside the body, from zero to a value each.
+    """Bars beside the body, from zero to a value each; missing ones are hatched.
 
     Attributes
     ----------

@@ -40,7 +40,7 @@ MISSING_LOOK: dict[str, Any] = {
     "hatch": "////",
     "linewidth": 0,
 }
-"""How the patch looks that stands for missing values, on strips and in the legend."""
+"""How the patch looks that stands for missing values, on strips, among bars and in the legend."""
 LEAST_BOX_PIXELS = 5
 """Narrower boxes are of several neighbours: nobody could tell quartiles and median apart."""
 BAR_GAP = 0.15
@@ -196,6 +196,8 @@ def _limits(kind: Track, shown: np.ndarray) -> tuple[float, float]:
         values = np.append(values, 0)
     low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
     margin = AXIS_MARGIN * (high - low) or 0.5
+    if isinstance(kind, Bars) and low == high:  # all of them are zero or missing
+        return 0.0, 1.0
     if isinstance(kind, Bars):  # they stand on the edge of their axes
         return (low - margin if low < 0 else 0.0), (high + margin if high > 0 else 0.0)
     return low - margin, high + margin
@@ -219,7 +221,7 @@ def _draw_strip(
     artists: list[Artist] = [_mesh(ax, along, edges, cells, scale, limits)]
     is_missing = np.isnan(cells)
     if is_missing.any():
-        artists.append(_missing_patches(ax, along, edges, is_missing))
+        artists.append(_missing_patches(ax, along, edges, is_missing, (0.0, 1.0)))
     return artists
 
 
@@ -243,7 +245,13 @@ def _mesh(
     )
 
 
-def _missing_patches(ax: Axes, along: Along, edges: np.ndarray, is_missing: np.ndarray) -> Artist:
+def _missing_patches(
+    ax: Axes,
+    along: Along,
+    edges: np.ndarray,
+    is_missing: np.ndarray,
+    ends: tuple[float, float],
+) -> Artist:
     """One patch for each run of groups without a value, none of them across a gap."""
     from matplotlib.collections import PolyCollection
 
@@ -255,7 +263,7 @@ def _missing_patches(ax: Axes, along: Along, edges: np.ndarray, is_missing: np.n
     first = np.array([run[0] for run in runs])
     last = np.array([run[-1] for run in runs])
     patches = PolyCollection(
-        list(along.rectangles(starts[first], stops[last], 0.0, 1.0)), **MISSING_LOOK
+        list(along.rectangles(starts[first], stops[last], *ends)), **MISSING_LOOK
     )
     ax.add_collection(patches, autolim=False)
     return patches
@@ -281,11 +289,15 @@ def _draw_bars(
 ) -> list[Artist]:
     from matplotlib.collections import PolyCollection
 
+    is_missing = np.isnan(heights)
     centres, halves = _centres(along, edges), _half_widths(ax, along, edges)
-    corners = along.rectangles(centres - halves, centres + halves, 0.0, np.nan_to_num(heights))
+    corners = along.rectangles(centres - halves, centres + halves, 0.0, heights)[~is_missing]
     bars = PolyCollection(list(corners), facecolors=kind.color, linewidths=0)
     ax.add_collection(bars, autolim=False)
-    return [bars]
+    if not is_missing.any():
+        return [bars]
+    # No bar at all would be zero.
+    return [bars, _missing_patches(ax, along, edges, is_missing, _limits(kind, heights))]
 
 
 def _draw_points(

@@ -381,3 +381,30 @@ def test_categories_that_read_the_same_are_all_in_the_legend(table: pd.DataFrame
     (legend,) = g.figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["1", "1", "a"]
     assert len({patch.get_facecolor() for patch in legend.legend_handles}) == 3
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_missing_bar_is_no_bar_of_zero(axis: int) -> None:
+    ax, _ = _drawn(Bars([3.0, np.nan, np.nan, 0.0]), 4, axis=axis)
+    bars, missing = ax.collections
+    assert len(bars.get_paths()) == 2
+    (box,) = (path.get_extents() for path in missing.get_paths())
+    assert ((box.x0, box.x1) if axis else (box.y0, box.y1)) == (1, 3)
+    low, high = (ax.spines["right" if axis else "bottom"]).get_bounds()
+    assert ((box.y0, box.y1) if axis else (box.x0, box.x1)) == (low, high)
+    assert missing.get_hatch()
+
+
+def test_missing_bars_have_an_entry_in_the_legend(table: pd.DataFrame) -> None:
+    g = clustermap(table, row_annotations={"x": Bars([1, np.nan] * 6)})
+    (legend,) = g.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["missing"]
+    for kind in (Bars([1, 0] * 6), Points([1, np.nan] * 6)):  # of which nothing is hatched
+        assert not clustermap(table, row_annotations={"x": kind}).figure.legends
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_bars_without_a_height(table: pd.DataFrame, value: float) -> None:
+    g = clustermap(table, row_annotations={"x": Bars([value] * 12)})
+    low, high = g.ax_row_annotations["x"].get_xlim()
+    assert low < 0 < high
