@@ -225,6 +225,15 @@ def _as_frame(data: Any) -> pd.DataFrame:
     return pd.DataFrame(data)
 
 
+def _lazy(mask: Any) -> Any:
+    """Let Dask read an array in chunks when they are needed; xarray would read all of it."""
+    import dask.array
+
+    if isinstance(mask, dask.array.Array):
+        return mask
+    return dask.array.from_array(mask, chunks=mask.chunks or "auto")
+
+
 class StagedMatrix(_ComputedMatrix):
     """A matrix that only the stages read; nothing here holds more of it than the picture shows."""
 
@@ -236,7 +245,8 @@ class StagedMatrix(_ComputedMatrix):
     def _aligned(self, mask: Any) -> Any:
         """Bring a mask into the matrix's order; a DataArray stays lazy."""
         if hasattr(mask, "chunks") and not hasattr(mask, "dims"):  # a Dask array, a Zarr array
-            mask = self.source.copy(data=mask)
+            self._refuse_shape(mask)
+            mask = self.source.copy(data=_lazy(mask))
         if not hasattr(mask, "dims"):
             return mask_values(mask, self.shape, (self.index(0), self.index(1)))
         dims = self.source.dims
@@ -258,12 +268,15 @@ class StagedMatrix(_ComputedMatrix):
                     f"missing from the mask, or repeated in it, along {dim!r}."
                 )
             mask = mask.sel({dim: labels})
+        self._refuse_shape(mask)
+        return mask if mask.dtype == bool else mask.astype(bool)
+
+    def _refuse_shape(self, mask: Any) -> None:
         if mask.shape != self.shape:
             raise DataValueError(
                 f"Mask must have the same shape as data. The mask is {mask.shape}, "
                 f"data {self.shape}."
             )
-        return mask if mask.dtype == bool else mask.astype(bool)
 
     @property
     def shape(self) -> tuple[int, int]:

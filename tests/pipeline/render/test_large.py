@@ -23,6 +23,7 @@ from xarray.core import indexing
 from clustergrid.pipeline.opening import open_stages
 from clustergrid.pipeline.render import ClusterGrid, clustermap
 from clustergrid.pipeline.render.body import MESH_CELLS
+from clustergrid.storage.errors import DataValueError
 
 NO_TREES = {"row_cluster": False, "col_cluster": False}
 
@@ -273,6 +274,25 @@ def test_a_lazy_mask(as_data_array: bool) -> None:
     )
     assert isinstance(ours.mask, xr.DataArray)
     assert ours.mask.chunks is not None
+
+
+def test_a_zarr_mask_is_read_in_chunks() -> None:
+    zarr = pytest.importorskip("zarr")
+    dask_array = pytest.importorskip("dask.array")
+    values = _matrix(1000, 60)
+    lazy = dask_array.from_array(values, chunks=(250, 20))
+    mask = zarr.create_array({}, shape=values.shape, chunks=(100, 30), dtype=bool)
+    mask[:] = values > 1
+    ours = clustermap(lazy, mask=mask, figsize=(4, 4), **NO_TREES)
+    expected = clustermap(values, mask=values > 1, figsize=(4, 4), **NO_TREES)
+    np.testing.assert_allclose(
+        _body(ours).get_array().filled(9), _body(expected).get_array().filled(9)
+    )
+    assert ours.mask.chunks is not None
+    other = zarr.create_array({}, shape=(3, 3), chunks=(3, 3), dtype=bool)
+    for wrong in (other, dask_array.zeros((3, 3), dtype=bool)):
+        with pytest.raises(DataValueError, match="Mask must have the same shape as data"):
+            clustermap(lazy, mask=wrong, **NO_TREES)
 
 
 @pytest.mark.parametrize("normalized", [{}, {"z_score": 0}, {"standard_scale": 1}])
