@@ -67,7 +67,7 @@ def find_marked(marks: Any, index: pd.Index, name: str) -> np.ndarray:
     if kind == "boolean":
         if len(labels) != len(index):
             raise DataValueError(f"{name} has {len(labels)} bools for an axis of {len(index)}")
-        return np.flatnonzero(labels)
+        return np.flatnonzero(np.asarray(labels, dtype=bool))
     if kind == "integer" and not _has_numbers(index):
         positions = [int(at) for at in labels]  # type: ignore[call-overload]
         if beyond := [at for at in positions if not 0 <= at < len(index)]:
