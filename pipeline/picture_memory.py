@@ -126,7 +126,7 @@ def reorder_plan(ground: Ground, itemsize: int) -> ReorderPlan:
     return ReorderPlan(
         shape=ground.matrix.shape,
         itemsize=itemsize,
-        source_chunks=ground.matrix.read_chunks,
+        source_chunks=None if ground.matrix.in_memory else ground.matrix.read_chunks,
         task_bytes=reorder_task_bytes(ground),
     )
 

@@ -64,7 +64,8 @@ class ReorderPlan:
     shape, itemsize
         Of the reordered matrix: rows, columns, bytes a value.
     source_chunks
-        Rows and columns that are cheap to read together.
+        Rows and columns that are cheap to read together; None of a matrix in memory, of which any
+        are: it is cut as it will be stored.
     task_bytes
         What a task may take.
 
@@ -81,7 +82,7 @@ class ReorderPlan:
 
     shape: tuple[int, int]
     itemsize: int
-    source_chunks: tuple[int, int]
+    source_chunks: tuple[int, int] | None
     task_bytes: int
 
     def check(self) -> None:
@@ -124,7 +125,7 @@ class ReorderPlan:
 
     @cached_property
     def _blocks(self) -> tuple[list[slice], list[slice]]:
-        return chunk_regions(self.shape, self.source_chunks, self._cells)
+        return chunk_regions(self.shape, self.source_chunks or self.chunks, self._cells)
 
     @cached_property
     def _regions(self) -> tuple[list[slice], list[slice]]:

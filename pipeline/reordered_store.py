@@ -81,6 +81,8 @@ def write_store(
         orders=array_digest(*orders),
         reordered=True,
     )
+    # Before there is a directory: a matrix that does not fit leaves nothing behind.
+    _asked(stages, orders, key).plan(_task_bytes(stages)).check()
     unfinished = final.with_name(f".{final.name}.unfinished")
     try:
         unfinished.mkdir(parents=True, exist_ok=True)
@@ -212,22 +214,26 @@ def _labels(stages: BoundMatrix, orders: Orders) -> tuple[object, ...]:
     return _asked(stages, orders, "").labels
 
 
-def _write(stages: BoundMatrix, orders: Orders, group: Path, manifest: Manifest) -> None:
-    """Write the matrix, or go on with it."""
-    assert manifest.key is not None
-    manifest.restore_metadata()
-    asked = _asked(stages, orders, manifest.key)
+def _task_bytes(stages: BoundMatrix) -> int:
+    """Say what a task has for a block or a region."""
     ground = Ground(
         resources=stages.resources,
         matrix=stages.stored_matrix,
         matrix_bytes_held=stages.matrix_bytes_held,
     )
+    return reorder_task_bytes(ground)
+
+
+def _write(stages: BoundMatrix, orders: Orders, group: Path, manifest: Manifest) -> None:
+    """Write the matrix, or go on with it."""
+    assert manifest.key is not None
+    manifest.restore_metadata()
     write_reordered(
-        asked,
+        _asked(stages, orders, manifest.key),
         group,
         manifest,
         group.with_name(_SCRATCH),
-        task_bytes=reorder_task_bytes(ground),
+        task_bytes=_task_bytes(stages),
         executor=stages.executor,
         progress=stages.progress,
     )

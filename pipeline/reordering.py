@@ -29,7 +29,7 @@ from clustergrid.storage.manifest import Manifest
 from clustergrid.storage.pieces import PieceFile
 from clustergrid.storage.readers.labels import dimension_names
 from clustergrid.storage.regions import KEY, count_values
-from clustergrid.storage.source import MatrixSource
+from clustergrid.storage.source import ArraySource, MatrixSource
 
 __all__ = ["MATRIX", "Reordering", "reordered_dtype", "write_reordered"]
 
@@ -78,7 +78,7 @@ class Reordering:
         return ReorderPlan(
             shape=self.source.shape,
             itemsize=self.dtype.itemsize,
-            source_chunks=self.source.chunks,
+            source_chunks=None if isinstance(self.source, ArraySource) else self.source.chunks,
             task_bytes=task_bytes,
         )
 

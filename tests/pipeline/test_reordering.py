@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from clustergrid.pipeline import clustermap, reorder_plan, reordering
 from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
+from clustergrid.pipeline.footprint import Ground
 from clustergrid.pipeline.monitor import Progress
+from clustergrid.pipeline.picture_memory import reorder_plan as reorder_plan_of
 from clustergrid.pipeline.reorder_plan import ReorderPlan
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.stages import Stages
@@ -177,6 +179,49 @@ def test_nothing_is_replaced_and_no_url_is_taken(tmp_path):
         stages.write_reordered(tmp_path / "a.zarr", *orders_of(data))
     with pytest.raises(StorageError, match="is a URL"):
         stages.write_reordered("memory://a.zarr", *orders_of(data))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_matrix_in_memory_is_written_within_little_more(tmp_path, threads):
+    data = xr.DataArray(np.random.default_rng(0).normal(size=(5000, 1000)), dims=("a", "b"))
+    resources = Resources(memory_bytes=700_000_000, threads=threads)
+    stages = Stages(data, executor=ThreadsExecutor(threads), resources=resources)
+    orders = orders_of(data)
+    path = stages.write_reordered(tmp_path / "a.zarr", *orders)
+    found = xr.open_zarr(path, consolidated=False)["matrix"].values
+    np.testing.assert_array_equal(found, data.values[np.ix_(*orders)])
+
+
+def test_a_matrix_in_memory_is_planned_as_it_is_written(tmp_path):
+    data = xr.DataArray(np.zeros((5000, 1000)), dims=("a", "b"))
+    stages = stages_of(data, memory_bytes=700_000_000)
+    ground = Ground(
+        resources=stages.resources,
+        matrix=stages.stored_matrix,
+        matrix_bytes_held=stages.matrix_bytes_held,
+    )
+    rows, columns = orders_of(data)
+    asked = reordering.Reordering(
+        matrix=data,
+        source=stages.source,
+        normalization=stages.normalization,
+        row_order=rows,
+        column_order=columns,
+        key="",
+    )
+    plan = reorder_plan_of(ground, itemsize=8)
+    assert plan == asked.plan(plan.task_bytes)
+    assert plan.n_blocks > 1
+    assert plan.needed_bytes <= plan.task_bytes
+
+
+def test_a_matrix_that_is_refused_leaves_nothing_behind(tmp_path):
+    data = xr.DataArray(np.zeros((5000, 1000)), dims=("a", "b"))
+    with pytest.raises(MemoryLimitError, match="give it more memory"):
+        stages_of(data, memory_bytes=450_000_000).write_reordered(
+            tmp_path / "of" / "a.zarr", *orders_of(data)
+        )
+    assert not os.listdir(tmp_path)
 
 
 class StopError(Exception):
