@@ -30,6 +30,7 @@ from clustergrid.storage.pieces import PieceFile
 from clustergrid.storage.readers.labels import dimension_names
 from clustergrid.storage.regions import KEY, count_values
 from clustergrid.storage.source import ArraySource, MatrixSource
+from clustergrid.storage.sparse import SparseArraySource
 
 __all__ = ["MATRIX", "Reordering", "reordered_dtype", "write_reordered"]
 
@@ -73,12 +74,17 @@ class Reordering:
         """Of the values that are written."""
         return reordered_dtype(self.source.dtype, self.normalization)
 
+    @property
+    def _in_memory(self) -> bool:
+        """Whether any rows and columns are as cheap to read together as any others."""
+        return isinstance(self.source, ArraySource | SparseArraySource)
+
     def plan(self, task_bytes: int) -> ReorderPlan:
         """Cut the work for tasks of some memory."""
         return ReorderPlan(
             shape=self.source.shape,
             itemsize=self.dtype.itemsize,
-            source_chunks=None if isinstance(self.source, ArraySource) else self.source.chunks,
+            source_chunks=None if self._in_memory else self.source.chunks,
             task_bytes=task_bytes,
         )
 

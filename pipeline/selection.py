@@ -65,7 +65,7 @@ def _selected(stages: Stages, rows: np.ndarray, columns: np.ndarray) -> xr.DataA
 
 
 def _normalized(
-    values: np.ndarray, normalization: Normalization, block_info: dict[int, Any]
+    values: np.ndarray, normalization: Normalization, block_info: dict[int | None, Any]
 ) -> np.ndarray:
     """Normalize a block, whose place Dask says."""
     rows, columns = (slice(*ends) for ends in block_info[0]["array-location"])

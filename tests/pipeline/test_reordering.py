@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,6 +28,7 @@ from clustergrid.storage import open_matrix
 from clustergrid.storage.arrays import create_array, write_block
 from clustergrid.storage.errors import IntegrityError, StorageError
 from clustergrid.storage.pyramid import open_level
+from clustergrid.storage.sparse import SparseArraySource
 
 ROWS, COLUMNS = 90, 40
 
@@ -179,6 +181,19 @@ def test_nothing_is_replaced_and_no_url_is_taken(tmp_path):
         stages.write_reordered(tmp_path / "a.zarr", *orders_of(data))
     with pytest.raises(StorageError, match="is a URL"):
         stages.write_reordered("memory://a.zarr", *orders_of(data))
+
+
+def test_a_sparse_matrix_in_memory_is_cut_as_one(tmp_path):
+    source = SparseArraySource(scipy.sparse.random_array((5000, 1000), density=0.01, rng=0).tocsr())
+    data = xr.DataArray(np.zeros((5000, 1000)), dims=("a", "b"))
+    stages = stages_of(data, memory_bytes=700_000_000)
+    stages.source = source
+    orders = orders_of(data)
+    path = stages.write_reordered(tmp_path / "a.zarr", *orders)
+    found = xr.open_zarr(path, consolidated=False)["matrix"].values
+    np.testing.assert_array_equal(
+        found, source.read(slice(0, 5000), slice(0, 1000))[np.ix_(*orders)]
+    )
 
 
 @pytest.mark.parametrize("threads", [1, 2])
