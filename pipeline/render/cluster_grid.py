@@ -56,6 +56,7 @@ from clustergrid.pipeline.render.strips import Strips
 from clustergrid.pipeline.render.summary import ClusterSummary
 from clustergrid.pipeline.render.ticks import hide_spines
 from clustergrid.pipeline.render.tree_options import TREE_KEYWORDS, TreeOptions
+from clustergrid.storage.errors import DataValueError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -163,6 +164,9 @@ class ClusterGrid(ClusterSummary, MatrixExport, FigureGrid):
             },
         )
         n_rows, n_columns = self._matrix.shape
+        if 0 in (n_rows, n_columns):
+            empty = "columns" if n_rows else "rows"
+            raise DataValueError(f"data has no {empty}: its shape is {n_rows} x {n_columns}")
         self.row_colors, self.row_color_labels = prepare_colors(
             row_colors, self._matrix.match_index(ROWS), n_rows, "row_colors"
         )

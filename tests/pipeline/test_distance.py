@@ -262,6 +262,7 @@ def test_cutting_changes_no_bit(use_engine, small_blocks, metric, engine, data, 
     assert (np.abs(cut - expected) <= tolerance * np.maximum(expected, scale)).all()
 
 
+@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     ("metric", "engine"),

@@ -83,6 +83,7 @@ def square(values, metric, keywords=None, **kwargs):
     )
 
 
+@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("is_large", [False, True])
 @pytest.mark.parametrize(("metric", "keywords"), CASES, ids=NAMES)
 def test_real_metrics_are_scipys(request, metric, keywords, is_large):

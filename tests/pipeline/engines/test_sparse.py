@@ -84,6 +84,7 @@ def random_matrix(n, k, density, *, seed=0, dtype=np.float64):
     return matrix.astype(dtype)
 
 
+@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("panels", [False, True])
 @pytest.mark.parametrize("metric", SPARSE_METRICS)
 def test_agrees_with_scipy(metric, panels, monkeypatch):

@@ -279,6 +279,7 @@ def test_a_guess_that_is_too_low_costs_time_only(monkeypatch):
         assert set(lists.ids[row, :20]) == set(order[row, :20])
 
 
+@pytest.mark.slow
 def test_neither_copied_nor_changed():
     distances = pdist(np.random.default_rng(2).normal(size=(300, 3)))
     before = distances.copy()

@@ -125,6 +125,7 @@ def test_the_chain_alone_makes_scipys_tree(kind, rows, method):
         assert_scipys(chain_tree(distances, method, rows=rows), distances, method)
 
 
+@pytest.mark.quick_cases(one_in=5)
 @pytest.mark.parametrize("method", REDUCIBLE_METHODS)
 @pytest.mark.parametrize("kind", HUBS)
 @pytest.mark.parametrize("rows", [4, 30, 300])

@@ -61,6 +61,7 @@ def assert_same_lists(found, expected, **tolerances):
         np.testing.assert_allclose(tau, other_tau, **tolerances)
 
 
+@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("name", METRICS)
 def test_cluster_distances_are_those_of_all_pairs(name):
     n = 90
@@ -319,6 +320,7 @@ def small_edges(monkeypatch):
     monkeypatch.setattr(pairs, "_PAIRS_A_PIECE", 50)
 
 
+@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("n_merges", [0, 100, 140, 149])
 @pytest.mark.parametrize("name", ["euclidean", "cosine", "cityblock", "function"])
 def test_large_clusters_come_in_parts(small_edges, name, n_merges):

@@ -59,6 +59,7 @@ def assert_same_tree(Z, expected, *, untied=True, exact=False):
         np.testing.assert_array_equal(clades(Z), clades(expected))
 
 
+@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("name", METRICS)
 def test_trees_of_every_metric(name):
     n = 160

@@ -141,6 +141,7 @@ def assert_clear(g: ClusterGrid) -> None:
         assert not over, f"{name} is under {over}"
 
 
+@pytest.mark.quick_cases(one_in=2)
 @pytest.mark.parametrize(
     ("row", "column", "figure"), list(product(ROW_PARTS, COLUMN_PARTS, FIGURES))
 )

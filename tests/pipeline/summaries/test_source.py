@@ -99,6 +99,7 @@ def test_all_distances_are_those_of_the_definition(kind, method):
         np.testing.assert_array_equal(pairs, found[first, second])
 
 
+@pytest.mark.quick_cases(one_in=5)
 @pytest.mark.parametrize("sampled", [1, 4, 40])  # of all: how far lists reach is known; hardly
 @pytest.mark.parametrize("executor", [SerialExecutor(), ThreadsExecutor(3)])
 @pytest.mark.parametrize("method", METHODS)

@@ -127,6 +127,7 @@ def test_one_feature(method):
     assert_tree(tree_of(values, method, metric), values, method, metric)
 
 
+@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize(("method", "metric"), TRUTHS)
 @pytest.mark.parametrize("weighted_features", [False, True])
 def test_booleans(method, metric, weighted_features):
@@ -194,6 +195,7 @@ def test_any_small_integers(data, n, pair):
     assert_minima(Z, values, method, metric)
 
 
+@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize(("method", "metric"), [*PAIRS, *TRUTHS])
 def test_nothing_but_the_tree_decides_on_bits(client, method, metric):
     values = np.random.default_rng(6).normal(size=(700, 31))

@@ -120,6 +120,7 @@ def test_it_is_scipys_where_that_is_the_best():
     np.testing.assert_array_equal(turned, hierarchy.optimal_leaf_ordering(Z, condensed))
 
 
+@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("steps", [0, _reach.ENTRY_STEPS])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("blobs", [False, True])
