@@ -30,8 +30,8 @@ demo: $(BASE) ## cluster a real matrix (28,057 genes x 115 samples) into demo-ru
 	$(VENV)/bin/clustergrid demo -o demo-run
 
 test: lint types wheel ## lint, types, the built wheel, and the quick tests
-	@# Three processes: many tests wait for Dask, files or processes. Those of a file stay together.
-	$(PYTHON) -m pytest -q -m "not slow" -n 3 --dist loadfile
+	@# Two processes: most tests wait for compilers, Dask or files. Those of a file stay together.
+	$(PYTHON) -m pytest -q -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(TEST) ## the tests that kill processes or take long
 	$(PYTHON) -m pytest -q -m slow

@@ -7,7 +7,7 @@ from zlib import crc32
 import pytest
 from distributed import Client, LocalCluster
 
-MOST_QUICK_CASES = 40
+MOST_QUICK_CASES = 12
 ALL_CASES_ARE_QUICK = ("test_doctests.py", "test_architecture.py", "test_security.py")
 
 
@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items):
         if marker is not None:
             one_in = marker.kwargs["one_in"]
         else:
-            one_in = 3 if is_large and item.path.name not in ALL_CASES_ARE_QUICK else 1
+            one_in = 4 if is_large and item.path.name not in ALL_CASES_ARE_QUICK else 1
         if crc32(item.name.encode()) % one_in:
             item.add_marker(pytest.mark.slow)
 

@@ -424,7 +424,6 @@ def test_ranks_stay_in_memory_where_they_are_small_beside_it():
     refuse_too_little_disk(there, free_bytes=there.peak_disk_bytes, kept_bytes={}, path="/x")
 
 
-@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     st.integers(2, 60_000), st.integers(1, 60_000), st.integers(10**8, 10**11), threads,
