@@ -15,7 +15,6 @@ __all__ = [
     "Ratio",
     "any_overlap",
     "axis_ratios",
-    "pixel_edges",
     "pixels",
     "ratio_pair",
     "tick_positions",
@@ -98,18 +97,6 @@ def pixels(length_inches: float, dpi: float) -> int:
     """
     # A millionth of a pixel short of a whole number is that number.
     return max(1, int(length_inches * dpi + 1e-6))
-
-
-def pixel_edges(n: int, n_pixels: int) -> np.ndarray:
-    """First cell of every pixel, and one past the last: as equal shares as integers allow.
-
-    Examples
-    --------
-    >>> pixel_edges(10, 4)
-    array([ 0,  3,  5,  8, 10])
-    """
-    # The same cuts as the body's, so that strips and body stay side by side.
-    return -(-np.arange(n_pixels + 1, dtype=np.int64) * n // n_pixels)
 
 
 def any_overlap(boxes: np.ndarray) -> bool:

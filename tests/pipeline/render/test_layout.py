@@ -9,12 +9,12 @@ from clustergrid.pipeline import downsample
 from clustergrid.pipeline.render.layout import (
     any_overlap,
     axis_ratios,
-    pixel_edges,
     pixels,
     ratio_pair,
     tick_positions,
     tick_step,
 )
+from clustergrid.pipeline.render.slices import Slices
 
 rectangles = st.lists(
     st.tuples(st.integers(0, 30), st.integers(0, 9), st.integers(0, 5), st.integers(0, 3)),
@@ -36,7 +36,8 @@ def test_overlap_is_that_of_any_two_rectangles(sides: list[tuple[int, int, int, 
 @given(st.integers(1, 5000), st.integers(1, 900))
 def test_pixels_are_cut_like_the_body(n: int, n_pixels: int) -> None:
     n_pixels = min(n, n_pixels)
-    np.testing.assert_array_equal(pixel_edges(n, n_pixels), downsample.pixel_edges(n, n_pixels))
+    found = Slices.whole(n).pixel_edges(n_pixels)
+    np.testing.assert_array_equal(found, downsample.pixel_edges(n, n_pixels))
 
 
 @given(st.integers(0, 10**7), st.floats(0.5, 40), st.floats(4, 40))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clustergrid.pipeline.render.layout import pixel_edges
+from clustergrid.pipeline.downsample import pixel_edges
 from clustergrid.pipeline.render.slices import Slices
 from clustergrid.storage.errors import DataValueError
 
