@@ -2,7 +2,7 @@
 # `make test` need nothing but this repository and a Python >= 3.11 (PYTHON_FOR_VENV names one).
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow bench bench-large lint types wheel python clean
+.PHONY: help demo test test-slow test-slurm test-browser bench bench-large lint types wheel python clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -31,10 +31,16 @@ demo: $(BASE) ## cluster a real matrix (28,057 genes x 115 samples) into demo-ru
 
 test: lint types wheel ## lint, types, the built wheel, and the quick tests
 	@# Two processes: most tests wait for compilers, Dask or files. Those of a file stay together.
-	$(PYTHON) -m pytest -q -m "not slow" -n 2 --dist loadfile
+	$(PYTHON) -m pytest -q -m "not slow and not slurm and not browser" -n 2 --dist loadfile
 
 test-slow: $(TEST) ## the tests that kill processes or take long
-	$(PYTHON) -m pytest -q -m slow
+	$(PYTHON) -m pytest -q -m "slow and not slurm and not browser"
+
+test-slurm: $(TEST) ## jobs on a real Slurm of two nodes (Debian: slurm-wlm, munge; as root)
+	$(PYTHON) -m pytest -q -m "slurm and not slow"
+
+test-browser: $(TEST) ## pages in headless Chromium (Debian: chromium, chromium-driver)
+	$(PYTHON) -m pytest -q -m browser
 
 bench: $(BENCH) ## the tables of the README and the docs: ours and the peers, in turn
 	$(PYTHON) benchmarks/run.py
