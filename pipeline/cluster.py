@@ -1,4 +1,4 @@
-"""Driver: which Dask cluster a command runs on, and how people see it."""
+"""Driver: which Dask cluster a command runs on."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ from clustergrid.pipeline.security import (
     wrong_certificate,
 )
 from clustergrid.storage.errors import ClustergridError, StorageError
-from clustergrid.storage.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["connect", "dashboard_lines", "stage_report"]
+__all__ = ["connect"]
 
 _RESUMABLE = "the same command goes on from here"
 _KEPT_BYTES = 2**28
@@ -243,41 +242,3 @@ def _free_port(wanted: int) -> int:
                 continue
             return int(probe.getsockname()[1])
     return 0
-
-
-def dashboard_lines(client: Client) -> list[str]:
-    """Say where the dashboard is, and how to reach it from another machine."""
-    link = str(client.dashboard_link)
-    lines = [f"dashboard: {link}"]
-    port = link.rsplit(":", 1)[-1].split("/")[0]
-    if port.isdigit():
-        user, host = os.environ.get("USER", "you"), socket.gethostname()
-        lines.append(
-            f"from another machine: ssh -N -L {port}:127.0.0.1:{port} {user}@{host}, "
-            f"then open http://127.0.0.1:{port}/status"
-        )
-    return lines
-
-
-@contextmanager
-def stage_report(client: Client | None, directory: RunDirectory, name: str) -> Iterator[None]:
-    """Keep Dask's performance report of a stage as one page that needs no network.
-
-    A stage that fails leaves none: the scheduler that would make it may be what failed.
-    """
-    if client is None:
-        yield
-        return
-    from distributed import performance_report
-
-    report = performance_report(mode="inline")
-    with client.as_current():
-        report.__enter__()
-    yield
-    try:
-        with directory.publish(name) as path, client.as_current():
-            report.filename = str(path)
-            report.__exit__(None, None, None)
-    except Exception as error:
-        # A page for people is not worth the result of the stage.
-        warnings.warn(f"there is no performance report {name}: {error}", stacklevel=2)

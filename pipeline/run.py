@@ -17,7 +17,9 @@ import numpy as np
 from clustergrid.pipeline.annotation_files import annotations_of
 from clustergrid.pipeline.changes import describe_changes
 from clustergrid.pipeline.checks import refuse_one_observation
-from clustergrid.pipeline.cluster import connect, dashboard_lines, stage_report
+from clustergrid.pipeline.cluster import connect
+from clustergrid.pipeline.dashboard.address import dashboard_lines
+from clustergrid.pipeline.dashboard.reports import stage_report
 from clustergrid.pipeline.drawing import check_figure, draw
 from clustergrid.pipeline.execution import (
     DaskExecutor,

@@ -1,13 +1,11 @@
 """A local cluster is of this machine alone, and its workers are set up as the tasks want them."""
 
-import contextlib
 import json
 import os
 import signal
 import socket
 import stat
 import sys
-import time
 from pathlib import Path
 
 import dask
@@ -19,15 +17,12 @@ from distributed import Client, LocalCluster
 from clustergrid.pipeline.cluster import (
     _private_directory,
     connect,
-    dashboard_lines,
-    stage_report,
 )
 from clustergrid.pipeline.execution import DaskExecutor
 from clustergrid.pipeline.footprint import worker_memory_limit
 from clustergrid.pipeline.planning import Resources
 from clustergrid.pipeline.request import ClusterChoice
 from clustergrid.storage.errors import StorageError
-from clustergrid.storage.rundir import RunDirectory
 
 RESOURCES = Resources(memory_bytes=2 * 10**9, threads=2)
 
@@ -141,16 +136,6 @@ def test_workers_leave_ctrl_c_to_this_process(local):
     assert set(local.run(lambda: signal.getsignal(signal.SIGINT)).values()) == {signal.SIG_IGN}
 
 
-def test_the_dashboard_is_told_with_a_way_to_it(local):
-    address, tunnel = dashboard_lines(local)
-    port = address.rsplit(":", 1)[1].split("/")[0]
-    assert address == f"dashboard: http://127.0.0.1:{port}/status"
-    assert f"ssh -N -L {port}:127.0.0.1:{port} " in tunnel
-    assert socket.gethostname() in tunnel
-    with contextlib.closing(socket.create_connection(("127.0.0.1", int(port)), 5)):
-        pass
-
-
 def test_a_dashboard_port_that_is_taken_is_left_alone():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -195,22 +180,6 @@ def test_a_scheduler_without_workers_is_not_waited_for_for_ever(monkeypatch):
         connect(ClusterChoice(scheduler=cluster.scheduler_address), RESOURCES),
     ):
         pass
-
-
-def test_a_report_of_a_stage_is_one_page(running, tmp_path):
-    directory = RunDirectory(tmp_path / "run", create=True)
-    with connect(ClusterChoice(scheduler=running.scheduler_address), RESOURCES) as client:
-        with stage_report(client, directory, "report/tree.html"):
-            client.submit(time.sleep, 0.01, key="distance-tile-1").result()
-        text = (directory.path / "report" / "tree.html").read_text()
-        assert "distance-tile" in text
-        assert '<script src="http' not in text  # it needs no network
-        with pytest.raises(ZeroDivisionError), stage_report(client, directory, "report/no.html"):
-            raise ZeroDivisionError
-    assert os.listdir(directory.path / "report") == ["tree.html"]
-    with stage_report(None, directory, "report/none.html"):
-        pass
-    assert os.listdir(directory.path / "report") == ["tree.html"]
 
 
 def test_importing_it_starts_nothing():

@@ -1,0 +1,1 @@
+"""Driver: how people watch a run that is on a Dask cluster."""
