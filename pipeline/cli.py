@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 import click
 
 from clustergrid.pipeline._malloc import use_one_arena
+from clustergrid.pipeline.certs_command import certs_command
 from clustergrid.pipeline.escapes import escape_terminal
 from clustergrid.pipeline.monitor import Event, Listener
 from clustergrid.pipeline.options import (
@@ -56,6 +57,9 @@ _LONGEST_LINE = 2000
 @debug_option
 def cli() -> None:
     """Clustered heatmaps with exact trees, of matrices that do not fit in memory."""
+
+
+cli.add_command(certs_command)
 
 
 def _print_json(**entry: Any) -> None:
