@@ -37,6 +37,8 @@ from clustergrid.storage.grid import slabs
 __all__ = ["Cells", "ReducedImage", "pixel_edges", "reduce_image"]
 
 _ANY_MEMORY_BYTES = 2**62
+_PIXELS_SHOWN = 500
+"""Of an axis, at most, while the image is made."""
 _NOTHING = np.empty(0)
 _UNMASKED = np.empty((0, 0), bool)
 
@@ -205,6 +207,15 @@ def _reduced(
     waiting: dict[int, Image] = {}
     image: Image | None = None
     due = 0
+    rows_seen = np.zeros(work.pixels[0], np.int64)
+
+    def so_far() -> np.ndarray:
+        """Take some pixels of the image, of the rows that it was made of: it may be a large one."""
+        assert image is not None
+        some = tuple(slice(None, None, -(-n // _PIXELS_SHOWN)) for n in work.pixels)
+        cells_seen = np.outer(rows_seen[some[0]], per_pixel[1][some[1]])
+        return shared.reduction.finish(tuple(part[some] for part in image), cells_seen)
+
     with progress.stage(
         "downsample", total=cells.shape[0], unit="rows", unit_bytes=cells.row_bytes
     ) as stage:
@@ -222,7 +233,10 @@ def _reduced(
                     image = tuple(map(_writable, waiting.pop(due)))
                 else:
                     merge(image, waiting.pop(due))
+                for rows in work.groups[due]:
+                    rows_seen += np.bincount(shared.row_pixel[rows], minlength=len(rows_seen))
                 due += 1
+                progress.show(so_far, is_whole=False)
     assert image is not None
     return shared.reduction.finish(image, np.outer(*per_pixel))
 
@@ -328,7 +342,7 @@ def _medians(
         most_cells=int(np.diff(edges[0]).max()) * int(np.diff(edges[1]).max()),
         at_once=reading.read_at_once(cells.source.chunks, cells.source.dtype.itemsize),
     )
-    image = np.empty(work.pixels)
+    image = np.full(work.pixels, np.nan)
     n = cells.shape[0]
     total = n * len(work.bands)
     with progress.stage("downsample", total=total, unit="rows", unit_bytes=cells.row_bytes) as told:
@@ -337,6 +351,7 @@ def _medians(
         ):
             image[band] = values
             told.advance(n)
+            progress.show(lambda: image, is_whole=False)
     return image
 
 

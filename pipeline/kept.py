@@ -391,6 +391,7 @@ class RunStages(Stages):
         if kept is not None:
             self._progress.kept("downsample")
             values, row_edges, column_edges = kept
+            self._progress.show(lambda: values, is_whole=True)
             return ReducedImage(values=values, row_edges=row_edges, column_edges=column_edges)
         image = super().reduced_image(
             row_order, column_order, shape, aggregate=aggregate, edges=edges
@@ -402,4 +403,5 @@ class RunStages(Stages):
             [image.values, image.row_edges, image.column_edges],
             aggregate=aggregate,
         )
+        self._progress.show(lambda: image.values, is_whole=True)
         return image

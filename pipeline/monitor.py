@@ -11,14 +11,17 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from clustergrid.pipeline.memory import MemoryPeak, MemorySampler, MemoryWatch
 from clustergrid.pipeline.sizes import format_bytes, format_seconds
 from clustergrid.storage.errors import StorageError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = [
     "Event",
@@ -26,7 +29,9 @@ __all__ = [
     "Listener",
     "PlainLines",
     "Progress",
+    "Reached",
     "Stage",
+    "Watcher",
     "format_amount",
     "make_progress",
 ]
@@ -66,6 +71,9 @@ class Event:
         (`clustergrid.pipeline.tree_progress.tree_note`).
     is_news
         Whether the note says what comes next and why, which is told at once and kept in sight.
+    clusters_left, height
+        Of a tree on its way: clusters that are not merged yet, and the height that was reached.
+        None of other stages.
     time
         Unix time of the event.
     """
@@ -85,11 +93,22 @@ class Event:
     peak_worker_bytes: int = 0
     note: str = ""
     is_news: bool = False
+    clusters_left: int | None = None
+    height: float | None = None
     time: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """Where a tree is, in words and in numbers; see `Event`."""
+
+    note: str
+    clusters_left: int
+    height: float
+
+
 Listener = Callable[[Event], None]
-Note = Callable[[], str]
+Note = Callable[[], str | Reached]
 """Makes the note of an event; called when there is one."""
 SecondsLeft = Callable[[], float | None]
 """Says how long a stage will take yet; called when there is an event."""
@@ -190,6 +209,8 @@ class Stage:
             seconds_left = self._seconds_left()
         is_known = state == "running" and seconds_left is not None
         memory = MemoryPeak() if self._memory is None else self._memory.look()
+        found = "" if self._note is None else self._note()
+        reached = found if isinstance(found, Reached) else None
         self._progress.tell(
             Event(
                 stage=self.name,
@@ -205,8 +226,10 @@ class Stage:
                 peak_memory_bytes=memory.total_bytes,
                 peak_driver_bytes=memory.driver_bytes,
                 peak_worker_bytes=memory.worker_bytes,
-                note=note if note or self._note is None else self._note(),
+                note=note or (found if isinstance(found, str) else found.note),
                 is_news=is_news,
+                clusters_left=None if reached is None else reached.clusters_left,
+                height=None if reached is None else reached.height,
                 time=round(time.time(), 3),
             )
         )
@@ -215,6 +238,28 @@ class Stage:
 def _rounded(rate: float) -> float:
     """Four digits: a rate is no more exact, and the log is for people too."""
     return float(f"{rate:.4g}")
+
+
+Picture = Callable[[], "np.ndarray"]
+"""Makes ``(p, q)`` values of the pixels so far, NaN where there are none yet."""
+
+
+class Watcher:
+    """Sees more of a run than its events. This one sees nothing; others override what they want.
+
+    What goes wrong in a watcher is its own affair: nothing here raises.
+    """
+
+    def __call__(self, event: Event) -> None:
+        """See an event, as every `Listener` does."""
+
+    def around(self, stage: str) -> AbstractContextManager[None]:
+        """Return what is entered before a stage starts and left after it ended."""
+        del stage
+        return nullcontext()
+
+    def show(self, picture: Picture, *, is_whole: bool) -> None:
+        """See the picture so far, or the whole one, if `picture` is worth being called."""
 
 
 class Progress:
@@ -242,14 +287,29 @@ class Progress:
         memory: MemorySampler | None = None,
     ) -> None:
         self._listeners = listeners
+        self._watchers: list[Watcher] = []
         self.interval_seconds = interval_seconds
         self._memory = memory
         self.is_resuming = False
 
     def tell(self, event: Event) -> None:
         """Send an event to every listener."""
-        for listener in self._listeners:
+        for listener in (*self._listeners, *self._watchers):
             listener(event)
+
+    @contextmanager
+    def watched(self, watcher: Watcher) -> Iterator[None]:
+        """Let a watcher see the stages that are opened inside the context."""
+        self._watchers.append(watcher)
+        try:
+            yield
+        finally:
+            self._watchers.remove(watcher)
+
+    def show(self, picture: Picture, *, is_whole: bool) -> None:
+        """Offer watchers the picture so far, or the whole one; it is made if one wants it."""
+        for watcher in self._watchers:
+            watcher.show(picture, is_whole=is_whole)
 
     @contextmanager
     def stage(
@@ -279,7 +339,9 @@ class Progress:
         """
         watch: AbstractContextManager[MemoryWatch | None]
         watch = nullcontext() if self._memory is None else self._memory.watch()
-        with watch as memory:
+        with ExitStack() as around, watch as memory:
+            for watcher in self._watchers:
+                around.enter_context(watcher.around(name))
             stage = Stage(
                 self,
                 name,

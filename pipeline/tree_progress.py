@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from clustergrid.pipeline import monitor
 from clustergrid.pipeline.monitor import Stage
 
 if TYPE_CHECKING:
@@ -53,12 +54,21 @@ def tree_note(
     return where + left + reached + (f", {passes:.1f} passes" if passes >= 0.05 else "")
 
 
+def _reached(clusters_left: int, height: float, *rest: Any) -> monitor.Reached:
+    """Say it in words and in numbers."""
+    return monitor.Reached(
+        note=tree_note(clusters_left, height, *rest),
+        clusters_left=int(clusters_left),
+        height=float(height),
+    )
+
+
 def tell_merges(stage: Stage) -> Report:
     """Return what an engine calls with its merges done, of how many, and the greatest height."""
 
     def tell(done: int, total: int, height: float) -> None:
         # An engine may begin again after another one gave up.
-        stage.advance(max(0, done - stage.done), partial(tree_note, total + 1 - done, height))
+        stage.advance(max(0, done - stage.done), partial(_reached, total + 1 - done, height))
 
     return tell
 
@@ -121,7 +131,7 @@ def tell_reached(stage: Stage, n: int) -> Callable[[Reached], None]:
 
     def tell(reached: Reached) -> None:
         where = (reached.phase, reached.share, reached.passes)
-        note = partial(tree_note, reached.clusters_left, reached.height, *where)
+        note = partial(_reached, reached.clusters_left, reached.height, *where)
         is_other = clock.enter(reached.phase, reached.share)
         stage.advance(n - reached.clusters_left - stage.done, note, clock.seconds_left)
         if is_other and reached.phase in _NEXT:
