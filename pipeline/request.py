@@ -6,69 +6,17 @@ import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from clustergrid.pipeline.clusters.choice import CLUSTERS, ClusterChoice
 from clustergrid.pipeline.image_plan import check_aggregate
 from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec, RunSpec, check_normalization
 from clustergrid.storage.errors import DataValueError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from clustergrid.storage.places import StorePath
 
 __all__ = ["CLUSTERS", "FORMATS", "ClusterChoice", "Cut", "FigureOptions", "RunRequest"]
 
-CLUSTERS = ("local", "none")
-"""``local``: a Dask cluster on this machine; ``none``: threads of this process."""
-
 FORMATS = ("png", "pdf", "svg")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterChoice:
-    """Where the tasks of a command run.
-
-    Attributes
-    ----------
-    cluster
-        One of `CLUSTERS`; not used where a scheduler is named.
-    scheduler
-        Address of a running scheduler, as ``tcp://host:8786``.
-    scheduler_file
-        File in which a running scheduler wrote its address.
-    dashboard_port
-        Port of the dashboard of a local cluster; another one is taken when it is in use.
-    tls_ca_file, tls_cert, tls_key
-        PEM files for a scheduler with TLS: the authority's certificate, this client's, and its
-        private key. None: what Dask's configuration says.
-    insecure
-        Whether a scheduler on other hosts may be joined without TLS.
-    """
-
-    cluster: str = "local"
-    scheduler: str | None = None
-    scheduler_file: str | None = None
-    dashboard_port: int = 8787
-    tls_ca_file: str | None = None
-    tls_cert: str | None = None
-    tls_key: str | None = None
-    insecure: bool = False
-
-    def __post_init__(self) -> None:
-        if self.cluster not in CLUSTERS:
-            raise DataValueError(
-                f"cluster must be one of {', '.join(CLUSTERS)}, got {self.cluster!r}"
-            )
-        if self.scheduler and self.scheduler_file:
-            raise DataValueError("give a scheduler or a scheduler file, not both")
-        has_tls = self.tls_ca_file or self.tls_cert or self.tls_key
-        if (has_tls or self.insecure) and not self.is_remote:
-            raise DataValueError(
-                "TLS files and --insecure belong to a running scheduler: name it with --scheduler "
-                "or --scheduler-file"
-            )
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether a scheduler that is already running was named."""
-        return bool(self.scheduler or self.scheduler_file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +137,7 @@ class RunRequest:
     """
 
     input: str
-    directory: Path
+    directory: StorePath
     row: AxisSpec = field(default_factory=AxisSpec)
     column: AxisSpec = field(default_factory=AxisSpec)
     metric_files: dict[str, dict[str, str]] = field(default_factory=dict)
