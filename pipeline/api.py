@@ -348,6 +348,7 @@ def plan(
         chunks=matrix.chunks if cluster is None else None,
         source_chunks=matrix.source_chunks,
         is_boolean=matrix.dtype == np.bool_,
+        is_floating=matrix.dtype.kind == "f",
         n_stored=matrix.n_stored if cluster is None else None,
     )
     notes = [*planned.notes, *([matrix.note] if matrix.note else [])]

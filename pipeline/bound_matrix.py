@@ -7,6 +7,7 @@ import tempfile
 import uuid
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,20 @@ from clustergrid.pipeline.cells import Cells
 from clustergrid.pipeline.checks import labels_of
 from clustergrid.pipeline.digests import array_digest
 from clustergrid.pipeline.downsample import ReducedImage, reduce_image
-from clustergrid.pipeline.execution import Executor
+from clustergrid.pipeline.execution import Executor, ThreadsExecutor
 from clustergrid.pipeline.footprint import Ground
 from clustergrid.pipeline.image_plan import SMALL_CELLS, MedianWork, check_aggregate
 from clustergrid.pipeline.limits import value_limits
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization, matrix_statistics
-from clustergrid.pipeline.picture_memory import median_work
+from clustergrid.pipeline.picture_memory import downsample_footprint, median_work
 from clustergrid.pipeline.rank_plan import are_ranks_in_memory
 from clustergrid.pipeline.ranking import ranked
+from clustergrid.pipeline.refusal import (
+    Alternative,
+    refuse_small_workers,
+    refuse_too_little_memory,
+)
 from clustergrid.pipeline.reorder import reordered_matrix
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.sparse_source import SHIPPED_BYTES, shared_rows, sparse_transpose
@@ -91,6 +97,20 @@ class BoundMatrix:
         self.store = store
         self._z_score, self._standard_scale = z_score, standard_scale
         self._progress = progress or Progress()
+        self._last_mask: tuple[Any, MatrixSource] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what ends with this process: a client, listeners, and what is at rest for now.
+
+        Whatever is computed of a pickle is computed in threads.
+        """
+        passing = ("source", "transposed_source", "_scratch", "_own_name")
+        kept = {name: value for name, value in self.__dict__.items() if name not in passing}
+        return kept | {
+            "executor": ThreadsExecutor(),
+            "_progress": Progress(),
+            "_last_mask": None,
+        }
 
     @property
     def progress(self) -> Progress:
@@ -199,6 +219,11 @@ class BoundMatrix:
         directory = tempfile.TemporaryDirectory(prefix="clustergrid-")
         weakref.finalize(self, directory.cleanup)
         return directory.name
+
+    @property
+    def scratch(self) -> str:
+        """Where arrays may be at rest for some time."""
+        return self._scratch
 
     @cached_property
     def _own_name(self) -> str:
@@ -334,28 +359,54 @@ class BoundMatrix:
             As there.
         """
         check_aggregate(aggregate)
-        if aggregate == "median" and self.shape[0] * self.shape[1] > SMALL_CELLS:
+        if self.shape[0] * self.shape[1] <= SMALL_CELLS:
+            return
+        if aggregate == "median":
             self._median_work(shape).check()
+            return
+        found = downsample_footprint(self.ground, shape[0] * shape[1], aggregate)
+        resources, stage = self.resources, "downsample"
+        alone = replace(self.ground, resources=replace(resources, threads=1, driver_cores=1))
+        needed = downsample_footprint(alone, shape[0] * shape[1], aggregate).peak_bytes
+        others = [Alternative(change="one thread (taskset -c 0)", needed_bytes=needed)]
+        can_be_alone = resources.local_threads > 1 and not resources.threads_per_worker
+        refuse_too_little_memory(
+            {stage: found.peak_bytes}, resources, others if can_be_alone else [], {}
+        )
+        refuse_small_workers({stage: found.worker_bytes}, resources, [])
 
-    def _median_work(self, shape: tuple[int, int]) -> MedianWork:
-        """Say what medians would hold, and what there is for them."""
-        ground = Ground(
+    @property
+    def ground(self) -> Ground:
+        """What is there in every stage."""
+        return Ground(
             resources=self.resources,
             matrix=self.stored_matrix,
             matrix_bytes_held=self.matrix_bytes_held,
         )
+
+    def _median_work(self, shape: tuple[int, int]) -> MedianWork:
+        """Say what medians would hold, and what there is for them."""
         is_normalized = any(axis is not None for axis in self.steps.values())
         are_single = self.matrix.dtype == np.float32 and not is_normalized
-        return median_work(ground, shape, are_single=are_single)
+        return median_work(self.ground, shape, are_single=are_single)
 
     def _mask_source(self, mask: Any) -> MatrixSource | None:
         if mask is None:
             return None
         if mask.shape != self.shape:
             raise DataValueError("Mask must have the same shape as data.")
+        if self._last_mask is None or self._last_mask[0] is not mask:
+            self._last_mask = mask, self._shared_mask(mask)
+        return self._last_mask[1]
+
+    def _shared_mask(self, mask: Any) -> MatrixSource:
+        """Bring a mask where tasks read it; limits and images of several sizes ask for the same."""
         if isinstance(mask, xr.DataArray) and not isinstance(mask.variable._data, np.ndarray):
             return self._ingest(mask, "mask")
-        return ArraySource(np.asarray(mask, dtype=bool))
+        values = np.asarray(mask, dtype=bool)
+        if self.executor.in_process or values.nbytes <= SHIPPED_BYTES:
+            return ArraySource(values)
+        return self._ingest(xr.DataArray(values, dims=self.matrix.dims), "mask")
 
     def reordered(self, row_order: np.ndarray, column_order: np.ndarray) -> xr.DataArray:
         """Return the normalized matrix in clustered order, lazily."""

@@ -19,6 +19,7 @@ from clustergrid.storage.grid import round_up, slabs
 __all__ = [
     "AGGREGATES",
     "EXACT_CELLS",
+    "PLANNED_MEDIAN_READS",
     "ROW_BLOCK",
     "SMALL_CELLS",
     "ImageWork",
@@ -49,8 +50,12 @@ _MOST_BANDS = 256
 _READ_CELLS = 2**22
 _READ_BYTES = 2**26
 
-_MOST_MEDIAN_READS = 8
+_MOST_MEDIAN_READS = 16
 """Every band of medians reads the whole matrix."""
+
+PLANNED_MEDIAN_READS = 8
+"""The most that a plan counts on. The image may have other pixels than it takes for granted, of
+whose rows one more or less goes into a band: with twice as many bands, each is smaller anyway."""
 
 _PIXEL_BYTES = {"mean": 12, "median": 8}
 _OTHER_PIXEL_BYTES = 8
@@ -198,6 +203,8 @@ class MedianWork:
         What the cells that a task holds may take.
     threads
         Tasks that run at once.
+    most_reads
+        How often the matrix may be read, a band of rows of pixels at a time.
     """
 
     shape: tuple[int, int]
@@ -205,6 +212,7 @@ class MedianWork:
     cell_bytes: int
     task_bytes: int
     threads: int
+    most_reads: int = _MOST_MEDIAN_READS
 
     @property
     def pixel_row_bytes(self) -> int:
@@ -224,13 +232,13 @@ class MedianWork:
         [(0, 25), (25, 50), (50, 75), (75, 100)]
         """
         fit = self.task_bytes // self.pixel_row_bytes
-        shared = -(-self.pixels[0] // min(self.threads, _MOST_MEDIAN_READS))
+        shared = -(-self.pixels[0] // min(self.threads, PLANNED_MEDIAN_READS))
         return list(slabs(self.pixels[0], max(self._least_rows, min(fit, shared))))
 
     @property
     def _least_rows(self) -> int:
         """Rows of pixels in a band, of as many bands as there may be."""
-        return -(-self.pixels[0] // _MOST_MEDIAN_READS)
+        return -(-self.pixels[0] // self.most_reads)
 
     @property
     def held_bytes(self) -> int:
@@ -251,7 +259,7 @@ class MedianWork:
             cells = self.shape[0] * self.shape[1] * self.cell_bytes
             raise MemoryLimitError(
                 f"aggregate='median' holds the cells of its pixels, {format_bytes(cells)} of "
-                f"{self.shape[0]:,} x {self.shape[1]:,} values, in at most {_MOST_MEDIAN_READS} "
+                f"{self.shape[0]:,} x {self.shape[1]:,} values, in at most {self.most_reads} "
                 f"parts of {format_bytes(needed)}, and a task has {format_bytes(self.task_bytes)}: "
                 "give it more memory, or use aggregate='mean' or 'max_abs', which hold an image",
                 needed_bytes=needed,

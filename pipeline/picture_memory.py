@@ -5,10 +5,17 @@ What is there in every stage is in `footprint.py`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import isqrt
 
 from clustergrid.pipeline.footprint import Footprint, Ground
-from clustergrid.pipeline.image_plan import EXACT_CELLS, SMALL_CELLS, ImageWork, MedianWork
+from clustergrid.pipeline.image_plan import (
+    EXACT_CELLS,
+    PLANNED_MEDIAN_READS,
+    SMALL_CELLS,
+    ImageWork,
+    MedianWork,
+)
 from clustergrid.pipeline.reorder_plan import ReorderPlan
 from clustergrid.pipeline.tile_memory import StoredMatrix, with_slack
 from clustergrid.storage.pyramid_plan import TILE, region_cells
@@ -47,7 +54,7 @@ def downsample_footprint(
         return ground.footprint(held_bytes=0, task_bytes=8 * 10 * SMALL_CELLS)
     reading, exact = _reading_bytes(ground), _EXACT_BYTES * min(ground.matrix.values, EXACT_CELLS)
     if aggregate == "median":
-        work = median_work(ground, _image_shape(ground, pixels), are_single=are_single)
+        work = _planned_medians(ground, pixels, are_single=are_single)
         return ground.footprint(held_bytes=exact + 8 * pixels, task_bytes=reading + work.held_bytes)
     image = _image_work(ground, pixels, aggregate)
     threads, of_worker = ground.resources.threads, ground.resources.threads_per_worker
@@ -69,7 +76,7 @@ def image_tasks(
         return 1, 1
     if aggregate != "median":
         return _image_work(ground, pixels, aggregate).n_bands, 1
-    bands = median_work(ground, _image_shape(ground, pixels), are_single=are_single).bands
+    bands = _planned_medians(ground, pixels, are_single=are_single).bands
     return len(bands), len(bands)
 
 
@@ -149,6 +156,11 @@ def pyramid_footprint(ground: Ground, itemsize: int) -> Footprint:
     others = 2 * 4 * TILE**2 * _LEVEL_BYTES
     made = rows * columns // 4 * _LEVEL_BYTES + _STRIP_BYTES
     return ground.footprint(held_bytes=0, task_bytes=with_slack(max(first, others) + made))
+
+
+def _planned_medians(ground: Ground, pixels: int, *, are_single: bool) -> MedianWork:
+    work = median_work(ground, _image_shape(ground, pixels), are_single=are_single)
+    return replace(work, most_reads=PLANNED_MEDIAN_READS)
 
 
 def _image_shape(ground: Ground, pixels: int) -> tuple[int, int]:

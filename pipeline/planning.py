@@ -91,6 +91,7 @@ def plan_run(
     chunks: tuple[int, int] | None = None,
     source_chunks: tuple[int, int] | None = None,
     is_boolean: bool = False,
+    is_floating: bool = True,
     n_stored: int | None = None,
 ) -> Plan:
     """Plan every stage of a run; its seconds are estimated with `ASSUMED_RATES`.
@@ -125,8 +126,8 @@ def plan_run(
         of it has them.
     source_chunks
         Likewise, of a lazy matrix that is copied; None: it is read from its beginning to its end.
-    is_boolean
-        Whether the matrix holds booleans.
+    is_boolean, is_floating
+        Whether the matrix holds booleans, and whether floating-point numbers.
     n_stored
         Values that a sparse matrix stores; None of a dense one.
 
@@ -154,6 +155,7 @@ def plan_run(
         chunks=chunks,
         source_chunks=source_chunks,
         is_boolean=is_boolean,
+        is_floating=is_floating,
         n_stored=n_stored,
     )
     refuse_too_little_memory(planner.needed(), resources, planner.alternatives(), planner.holding())
@@ -188,6 +190,7 @@ class _Planner:
     chunks: tuple[int, int] | None
     source_chunks: tuple[int, int] | None
     is_boolean: bool
+    is_floating: bool
     n_stored: int | None
 
     @property
@@ -276,6 +279,7 @@ class _Planner:
                 self.ground,
                 self.stored_bytes,
                 self.reordered_itemsize,
+                level_itemsize=4 if self.is_floating and self.itemsize <= 4 else 8,
                 pyramid=self.reordered == "pyramid",
             )
 
@@ -294,7 +298,7 @@ class _Planner:
 
     def _downsample(self) -> StagePlan:
         n, k = self.shape
-        are_single = self.itemsize == 4 and not self.is_normalized
+        are_single = self.itemsize == 4 and self.is_floating and not self.is_normalized
         tasks, reads = image_tasks(self.ground, self.pixels, self.aggregate, are_single=are_single)
         what = {"mean": "added to", "median": "held for"}.get(self.aggregate, "compared with")
         return StagePlan(
@@ -330,7 +334,7 @@ class _Planner:
     @property
     def reordered_itemsize(self) -> int:
         """Bytes of a value that is written in clustered order."""
-        return 8 if self.is_normalized else self.itemsize
+        return 8 if self.is_normalized and not self.is_floating else self.itemsize
 
     @property
     def is_normalized(self) -> bool:

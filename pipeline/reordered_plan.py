@@ -22,7 +22,7 @@ _COUNT_BYTES = 8
 
 
 def reordered_stages(
-    ground: Ground, stored_bytes: int, itemsize: int, *, pyramid: bool
+    ground: Ground, stored_bytes: int, itemsize: int, *, level_itemsize: int, pyramid: bool
 ) -> Iterator[StagePlan]:
     """Plan the writing of the reordered matrix.
 
@@ -32,8 +32,8 @@ def reordered_stages(
         What is there in every stage.
     stored_bytes
         Of the matrix, where it is read from the store.
-    itemsize
-        Bytes of a value that is written.
+    itemsize, level_itemsize
+        Bytes of a value that is written, of the matrix and of the levels above it.
     pyramid
         Whether levels of lower resolution follow.
     """
@@ -61,7 +61,7 @@ def reordered_stages(
     if not pyramid:
         return
     above = pyramid_cells(ground.matrix.shape)
-    written = above * (_ARRAYS * itemsize + _COUNT_BYTES)
+    written = above * (_ARRAYS * level_itemsize + _COUNT_BYTES)
     yield StagePlan(
         name="pyramid",
         engine="levels",

@@ -441,6 +441,7 @@ class Stages(BoundMatrix):
             chunks=matrix.chunks,
             source_chunks=matrix.source_chunks,
             is_boolean=self.matrix.dtype == np.bool_,
+            is_floating=self.matrix.dtype.kind == "f",
             n_stored=matrix.n_stored,
         )
         is_copied_now = self.is_copied and "source" not in self.__dict__
