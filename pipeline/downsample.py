@@ -15,6 +15,7 @@ import numpy as np
 
 from clustergrid.pipeline.cells import Cells
 from clustergrid.pipeline.execution import Executor, end_if_stopped
+from clustergrid.pipeline.grouped import GroupedWork
 from clustergrid.pipeline.image_plan import (
     ROW_BLOCK,
     ImageWork,
@@ -32,6 +33,7 @@ from clustergrid.pipeline.pixels import (
     dense_image,
     medians,
 )
+from clustergrid.pipeline.tree.orders import leaf_places
 from clustergrid.storage.grid import slabs
 
 __all__ = ["Cells", "ReducedImage", "pixel_edges", "reduce_image"]
@@ -219,14 +221,15 @@ def _reduced(
     with progress.stage(
         "downsample", total=cells.shape[0], unit="rows", unit_bytes=cells.row_bytes
     ) as stage:
-        for position, partial in executor.merge_groups(
-            _band_image,
-            merge,
-            executor.share(shared),
-            work.groups,
+        bands = GroupedWork(
+            function=_band_image,
+            merge=merge,
+            shared=executor.share(shared),
+            groups=work.groups,
             name="downsample",
             on_item=lambda rows: stage.advance(rows.stop - rows.start),
-        ):
+        )
+        for position, partial in executor.merge_groups(bands):
             waiting[position] = partial
             while due in waiting:
                 if image is None:
@@ -331,12 +334,10 @@ def _medians(
     progress: Progress,
 ) -> np.ndarray:
     """Medians band by band of pixel rows; each band reads the matrix, and holds its own cells."""
-    place = np.empty(len(orders[0]), np.int64)
-    place[orders[0]] = np.arange(len(place))
     reading = ImageWork(shape=work.shape, pixels=work.pixels)
     shared = _MedianPass(
         cells=cells,
-        place=place,
+        place=leaf_places(orders[0]),
         row_edges=edges[0],
         columns=Columns.of(_pixel_of(orders[1], edges[1])),
         most_cells=int(np.diff(edges[0]).max()) * int(np.diff(edges[1]).max()),

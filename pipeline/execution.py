@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
     CancelledError,
@@ -29,7 +29,7 @@ from clustergrid.pipeline._malloc import release_memory
 from clustergrid.pipeline.cgroup import control_group_free_bytes
 from clustergrid.pipeline.errors import is_lasting
 from clustergrid.pipeline.footprint import WORKER_BYTES
-from clustergrid.pipeline.grouped import Merge, OnItem, merge_in_process, merge_on_workers
+from clustergrid.pipeline.grouped import GroupedWork, merge_in_process, merge_on_workers
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.window import Window
 
@@ -110,20 +110,10 @@ class Executor(Protocol):
         """
         ...
 
-    def merge_groups(
-        self,
-        function: Callable[[Shared, Item], Result],
-        merge: Merge,
-        shared: Shared,
-        groups: Sequence[Sequence[Item]],
-        *,
-        name: str,
-        on_item: OnItem,
-    ) -> Iterator[tuple[int, Result]]:
+    def merge_groups(self, work: GroupedWork[Shared, Item, Result]) -> Iterator[tuple[int, Result]]:
         """Yield of every group, in any order, its number and the results of its items merged.
 
-        Results are tuples of arrays. They are merged in the order of the items, where the tasks
-        run; `on_item` is called with every item that is done.
+        They are merged in the order of the items, where the tasks run.
         """
         ...
 
@@ -131,21 +121,10 @@ class Executor(Protocol):
 class _InProcess:
     """What executors share whose tasks run in this process."""
 
-    def merge_groups(
-        self,
-        function: Callable[[Shared, Item], Result],
-        merge: Merge,
-        shared: Shared,
-        groups: Sequence[Sequence[Item]],
-        *,
-        name: str,
-        on_item: OnItem,
-    ) -> Iterator[tuple[int, Result]]:
+    def merge_groups(self, work: GroupedWork[Shared, Item, Result]) -> Iterator[tuple[int, Result]]:
         """Merge results in this thread, as they come."""
         executor: Any = self
-        return merge_in_process(
-            executor, function, merge, shared, groups, name=name, on_item=on_item
-        )
+        return merge_in_process(executor, work)
 
 
 class SerialExecutor(_InProcess):
@@ -308,18 +287,9 @@ class DaskExecutor:
             self.client.cancel(list(running.futures))
         self.release_memory()
 
-    def merge_groups(
-        self,
-        function: Callable[[Shared, Item], Result],
-        merge: Merge,
-        shared: Shared,
-        groups: Sequence[Sequence[Item]],
-        *,
-        name: str,
-        on_item: OnItem,
-    ) -> Iterator[tuple[int, Result]]:
+    def merge_groups(self, work: GroupedWork[Shared, Item, Result]) -> Iterator[tuple[int, Result]]:
         """Merge results on the workers; those of groups come back as they are ready."""
-        return merge_on_workers(self, function, merge, shared, groups, name=name, on_item=on_item)
+        return merge_on_workers(self, work)
 
     def next_wave(self, name: str) -> str:
         """Name the tasks of one pass, unlike those of all others."""

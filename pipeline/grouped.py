@@ -8,23 +8,46 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from clustergrid.pipeline.execution import DaskExecutor, Executor
 
-__all__ = ["Merge", "OnItem", "merge_in_process", "merge_on_workers"]
+__all__ = ["GroupedWork", "merge_in_process", "merge_on_workers"]
 
 Item = TypeVar("Item")
 Shared = TypeVar("Shared")
 Result = TypeVar("Result")
 
-Merge = Callable[[Any, Any], None]
-"""``merge(result, other)`` takes another result into the first, which it may write to."""
 
-OnItem = Callable[[Any], None]
-"""Called in the driver with every item whose result is there."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupedWork(Generic[Shared, Item, Result]):
+    """Tasks whose results are put together group by group.
+
+    Attributes
+    ----------
+    function
+        ``function(shared, item)`` gives a tuple of arrays.
+    merge
+        ``merge(result, other)`` takes another result into the first, which it may write to.
+    shared
+        What every task reads, as `Executor.share` returned it.
+    groups
+        Items of each group, in the order in which their results are merged.
+    name
+        Of the pass.
+    on_item
+        Called in the driver with every item whose result is there.
+    """
+
+    function: Callable[[Shared, Item], Result]
+    merge: Callable[[Result, Result], None]
+    shared: Shared
+    groups: Sequence[Sequence[Item]]
+    name: str
+    on_item: Callable[[Item], None]
 
 
 def _numbered(
@@ -34,14 +57,7 @@ def _numbered(
 
 
 def merge_in_process(
-    executor: Executor,
-    function: Callable[[Shared, Item], Result],
-    merge: Merge,
-    shared: Shared,
-    groups: Sequence[Sequence[Item]],
-    *,
-    name: str,
-    on_item: OnItem,
+    executor: Executor, work: GroupedWork[Shared, Item, Result]
 ) -> Iterator[tuple[int, Result]]:
     """Merge the results of each group, tuples of arrays, in the order of its items.
 
@@ -49,43 +65,35 @@ def merge_in_process(
     ----------
     executor
         Whose tasks share this process.
-    function, shared, groups, name, on_item
-        As in `Executor.merge_groups`.
-    merge
-        Puts two results together.
+    work
+        The tasks.
 
     Yields
     ------
     int, Result
         A group's number, and its result.
     """
+    groups, function = work.groups, partial(_numbered, work.function)
     items = [(g, i, item) for g, group in enumerate(groups) for i, item in enumerate(group)]
     waiting: dict[tuple[int, int], Result] = {}
     merged: dict[int, Result] = {}
     due = [0] * len(groups)
-    for g, i, item, result in executor.map(partial(_numbered, function), shared, items, name=name):
-        on_item(item)
+    for g, i, item, result in executor.map(function, work.shared, items, name=work.name):
+        work.on_item(item)
         waiting[g, i] = result
         del result
         while (g, due[g]) in waiting:
             if due[g] == 0:
                 merged[g] = waiting.pop((g, 0))
             else:
-                merge(merged[g], waiting.pop((g, due[g])))
+                work.merge(merged[g], waiting.pop((g, due[g])))
             due[g] += 1
         if due[g] == len(groups[g]):
             yield g, merged.pop(g)
 
 
 def merge_on_workers(
-    executor: DaskExecutor,
-    function: Callable[[Shared, Item], Result],
-    merge: Merge,
-    shared: Shared,
-    groups: Sequence[Sequence[Item]],
-    *,
-    name: str,
-    on_item: OnItem,
+    executor: DaskExecutor, work: GroupedWork[Shared, Item, Result]
 ) -> Iterator[tuple[int, Result]]:
     """Merge the results of each group in a task of its own; of the others none leaves the workers.
 
@@ -93,8 +101,8 @@ def merge_on_workers(
     ----------
     executor
         A Dask cluster.
-    function, merge, shared, groups, name, on_item
-        As in `merge_in_process`.
+    work
+        The tasks.
 
     Yields
     ------
@@ -103,8 +111,8 @@ def merge_on_workers(
     """
     from distributed import as_completed
 
-    client = executor.client
-    wave = executor.next_wave(name)
+    client, groups = executor.client, work.groups
+    wave = executor.next_wave(work.name)
     length = max(map(len, groups), default=1)
     at_once = 1 + -(-2 * executor.threads // length)
     remaining = iter(range(len(groups)))
@@ -112,11 +120,16 @@ def merge_on_workers(
     def submit(g: int) -> list[Any]:
         # The first groups first: only whole ones can be put together and let go.
         parts = [
-            executor.submit(function, shared, item, key=(wave, g, i), priority=-g)
+            executor.submit(work.function, work.shared, item, key=(wave, g, i), priority=-g)
             for i, item in enumerate(groups[g])
         ]
         whole = client.submit(
-            _merged, merge, parts, key=(wave, g, "whole"), priority=-g, retries=executor.retries
+            _merged,
+            work.merge,
+            parts,
+            key=(wave, g, "whole"),
+            priority=-g,
+            retries=executor.retries,
         )
         return [*parts, whole]
 
@@ -128,7 +141,7 @@ def merge_on_workers(
             _, g, i = future.key
             if i != "whole":
                 if future.status == "finished":
-                    on_item(groups[g][i])
+                    work.on_item(groups[g][i])
                 continue
             yield g, executor.result_of(future)
             future.release()
@@ -140,7 +153,7 @@ def merge_on_workers(
     executor.release_memory()
 
 
-def _merged(merge: Merge, parts: list[Any]) -> Any:
+def _merged(merge: Callable[[Any, Any], None], parts: list[Any]) -> Any:
     """Put the results of a group together; what was computed stays as it is, for a second try."""
     from clustergrid.pipeline.execution import Failure
 

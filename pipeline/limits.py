@@ -8,6 +8,7 @@ import numpy as np
 
 from clustergrid.pipeline.cells import Cells
 from clustergrid.pipeline.execution import Executor
+from clustergrid.pipeline.grouped import GroupedWork
 from clustergrid.pipeline.image_plan import EXACT_CELLS, ImageWork
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import MatrixStatistics, Normalization
@@ -84,14 +85,15 @@ def _extremes(cells: Cells, executor: Executor, progress: Progress) -> tuple[flo
     with progress.stage(
         "limits", total=cells.shape[0], unit="rows", unit_bytes=cells.row_bytes
     ) as stage:
-        for _, found in executor.merge_groups(
-            _extremes_of,
-            _merge_extremes,
-            executor.share(cells),
-            work.groups,
+        extremes = GroupedWork(
+            function=_extremes_of,
+            merge=_merge_extremes,
+            shared=executor.share(cells),
+            groups=work.groups,
             name="limits",
             on_item=lambda rows: stage.advance(rows.stop - rows.start),
-        ):
+        )
+        for _, found in executor.merge_groups(extremes):
             _merge_extremes((low, high), found)
     return float(low[0]), float(high[0])
 
@@ -139,14 +141,15 @@ def _percentiles(cells: Cells, executor: Executor, progress: Progress) -> tuple[
         name = f"quantiles-{search.digits + 1}" if search.digits else "quantiles"
         with progress.stage(name, total=n, unit="rows", unit_bytes=cells.row_bytes) as stage:
             whole: tuple[np.ndarray, ...] | None = None
-            for _, found in executor.merge_groups(
-                _Counted.of,
-                _merge_counts,
-                executor.share(counted),
-                work.groups,
+            counts = GroupedWork(
+                function=_Counted.of,
+                merge=_merge_counts,
+                shared=executor.share(counted),
+                groups=work.groups,
                 name=name,
                 on_item=lambda rows: stage.advance(rows.stop - rows.start),
-            ):
+            )
+            for _, found in executor.merge_groups(counts):
                 if whole is None:
                     whole = tuple(array.copy() for array in found)
                 else:

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from clustergrid.pipeline.execution import Executor
-from clustergrid.pipeline.grouped import Merge, OnItem
+from clustergrid.pipeline.grouped import GroupedWork
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.storage.errors import StorageError
 from clustergrid.storage.rundir import RunDirectory
@@ -160,31 +160,20 @@ class ResumedExecutor:
         for _, result in self._through(pieces, compute):
             yield result
 
-    def merge_groups(
-        self,
-        function: Callable[[Shared, Item], Result],
-        merge: Merge,
-        shared: Shared,
-        groups: Sequence[Sequence[Item]],
-        *,
-        name: str,
-        on_item: OnItem,
-    ) -> Iterator[tuple[int, Result]]:
+    def merge_groups(self, work: GroupedWork[Shared, Item, Result]) -> Iterator[tuple[int, Result]]:
         """Yield the groups that are there, then compute the others and keep them."""
-        pieces = self._pieces(name, groups)
+        pieces = self._pieces(work.name, work.groups)
         computed: set[int] = set()
 
         def compute(missing: list[int]) -> Iterator[tuple[int, Result]]:
             computed.update(missing)
-            some = [groups[position] for position in missing]
-            for number, result in self._executor.merge_groups(
-                function, merge, shared, some, name=name, on_item=on_item
-            ):
+            some = replace(work, groups=[work.groups[position] for position in missing])
+            for number, result in self._executor.merge_groups(some):
                 yield missing[number], result
 
         for position, result in self._through(pieces, compute):
-            for item in () if position in computed else groups[position]:
-                on_item(item)
+            for item in () if position in computed else work.groups[position]:
+                work.on_item(item)
             yield position, result
 
     def _pieces(self, name: str, items: Iterable[Any]) -> list[_Piece]:

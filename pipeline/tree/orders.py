@@ -9,7 +9,7 @@ from clustergrid.pipeline._jit import jit
 from clustergrid.pipeline.tree._places import loop, places
 from clustergrid.pipeline.tree.validity import merges_of
 
-__all__ = ["dendrogram_coordinates", "leaf_order", "link_clusters", "link_rows"]
+__all__ = ["dendrogram_coordinates", "leaf_order", "leaf_places", "link_clusters", "link_rows"]
 
 
 def leaf_order(Z: ArrayLike) -> NDArray[np.int64]:
@@ -41,6 +41,19 @@ def leaf_order(Z: ArrayLike) -> NDArray[np.int64]:
     order = np.empty(n, np.int64)
     order[start[:n]] = np.arange(n)
     return order
+
+
+def leaf_places(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each leaf of an order stands in it.
+
+    Examples
+    --------
+    >>> leaf_places(np.array([2, 0, 1])).tolist()
+    [1, 2, 0]
+    """
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order))
+    return places
 
 
 def dendrogram_coordinates(

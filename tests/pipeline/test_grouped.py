@@ -5,6 +5,7 @@ import pytest
 
 from clustergrid.pipeline import passes
 from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
+from clustergrid.pipeline.grouped import GroupedWork
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.passes import ResumedExecutor
 from clustergrid.storage.errors import DataValueError
@@ -35,18 +36,15 @@ def expected():
     return found
 
 
+def work(groups, shared=None, on_item=lambda item: None):
+    return GroupedWork(
+        function=thirds, merge=merge, shared=shared, groups=groups, name="thirds", on_item=on_item
+    )
+
+
 def merged(executor, *, refused=None):
     seen = []
-    found = dict(
-        executor.merge_groups(
-            thirds,
-            merge,
-            executor.share(refused),
-            GROUPS,
-            name="thirds",
-            on_item=seen.append,
-        )
-    )
+    found = dict(executor.merge_groups(work(GROUPS, executor.share(refused), seen.append)))
     return found, sorted(seen)
 
 
@@ -86,18 +84,12 @@ def test_what_a_task_refuses_is_raised(executor):
 
 
 def test_groups_of_one_item(executor):
-    found = dict(
-        executor.merge_groups(
-            thirds, merge, executor.share(None), [[1], [2]], name="x", on_item=lambda item: None
-        )
-    )
+    found = dict(executor.merge_groups(work([[1], [2]], executor.share(None))))
     assert [whole[1].tolist() for whole in (found[0], found[1])] == [[1], [2]]
 
 
 def test_no_groups(executor):
-    found = executor.merge_groups(
-        thirds, merge, executor.share(None), [], name="x", on_item=lambda item: None
-    )
+    found = executor.merge_groups(work([], executor.share(None)))
     assert list(found) == []
 
 
@@ -116,9 +108,7 @@ def test_groups_that_are_kept_are_not_made_again(monkeypatch, tmp_path):
         return ResumedExecutor(Counting(), directory, "key", progress or Progress())
 
     def take(count):
-        under_way = executor().merge_groups(
-            thirds, merge, None, GROUPS, name="x", on_item=lambda item: None
-        )
+        under_way = executor().merge_groups(work(GROUPS))
         for _ in range(count):
             next(under_way)
         under_way.close()
@@ -134,9 +124,7 @@ def test_groups_that_are_kept_are_not_made_again(monkeypatch, tmp_path):
     def on_item(item):
         kept.append((item, progress.is_resuming))
 
-    found = dict(
-        executor(progress).merge_groups(thirds, merge, None, GROUPS, name="x", on_item=on_item)
-    )
+    found = dict(executor(progress).merge_groups(work(GROUPS, on_item=on_item)))
     assert_expected(found)
     assert len(made) == 37 - 10
     assert sorted(kept) == [(item, item < 5 or 10 <= item < 15) for item in range(37)]
