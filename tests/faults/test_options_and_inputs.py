@@ -22,6 +22,8 @@ from clustergrid.pipeline.cli import main
 from tests.faults.conftest import labelled, values
 from tests.faults.harness import LOOK, assert_same, contents, one_line, until
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 OPTIONS = [*LOOK, "--memory", "1GB", "--cluster", "none"]
 
 
@@ -81,7 +83,6 @@ def file_of(folder, kind):
 KINDS = ["npy", "csv", "csv.gz", "parquet", "h5ad"]
 
 
-@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("change", ["touched", "a byte", "longer", "another file"])
 def test_a_file_that_changed_is_refused_with_what_changed(call, tmp_path, kind, change):

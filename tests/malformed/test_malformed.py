@@ -37,7 +37,7 @@ RESULTS = ("linkage_*", "order_*", "clusters_*", "figure*")
 MOST_MEMORY_BYTES = 1_500_000_000
 COMMAND = [sys.executable, "-m", "clustergrid.pipeline.cli"]
 # zarr and xarray warn of what the generator writes, which is not theirs to like.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.quick_cases(one_in=4), pytest.mark.filterwarnings("ignore")]
 
 
 def assert_refused(case, folder, status, out, err):

@@ -12,6 +12,8 @@ from clustergrid.storage import open_matrix
 
 from .odd import CASES
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):

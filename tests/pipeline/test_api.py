@@ -25,6 +25,8 @@ from clustergrid.pipeline.metrics import METRICS
 from clustergrid.pipeline.tree.optimal import neighbor_sum
 from clustergrid.storage.errors import DataTypeError, DataValueError
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 VALUES = np.random.default_rng(0).normal(size=(60, 13))
 RANKED = ("spearman", "nan_spearman")
 PAIRS = [

@@ -11,6 +11,8 @@ from clustergrid.pipeline import clustermap, linkage, pdist
 from clustergrid.pipeline.cli import main
 from clustergrid.storage.errors import DataTypeError, DataValueError
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 VALUES = np.random.default_rng(0).normal(size=(8, 5))
 
 

@@ -25,6 +25,8 @@ from clustergrid.storage.errors import IntegrityError
 from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, TriangleGrid
 from clustergrid.storage.source import ArraySource
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 ENGINES = ("scipy", "product")
 # Metrics of any real numbers. The others have tests of their own below.
 PRODUCTS = ("euclidean", "sqeuclidean", "cosine", "correlation")
@@ -262,7 +264,6 @@ def test_cutting_changes_no_bit(use_engine, small_blocks, metric, engine, data, 
     assert (np.abs(cut - expected) <= tolerance * np.maximum(expected, scale)).all()
 
 
-@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     ("metric", "engine"),

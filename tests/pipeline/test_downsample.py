@@ -15,6 +15,8 @@ from clustergrid.pipeline.normalize import Normalization, matrix_statistics
 from clustergrid.storage.arrays import create_array, write_block
 from clustergrid.storage.source import ArraySource, ZarrSource
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 class CountingSource(ArraySource):
     """Counts how often each cell is read, and remembers the largest block."""

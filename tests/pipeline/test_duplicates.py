@@ -19,6 +19,8 @@ from clustergrid.pipeline.monitor import Progress
 from clustergrid.storage.arrays import create_array, write_block
 from clustergrid.storage.source import ArraySource, ZarrSource
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 def find(values, executor=None):
     source = values if hasattr(values, "read") else ArraySource(values)

@@ -17,10 +17,9 @@ from tests.pipeline.hierarchy.kinds import (
     clades,
 )
 
-pytestmark = pytest.mark.parametrize("case", CASES, ids=str)
+pytestmark = [pytest.mark.quick_cases(one_in=4), pytest.mark.parametrize("case", CASES, ids=str)]
 
 
-@pytest.mark.quick_cases(one_in=3)
 @pytest.mark.parametrize("kind", UNTIED)
 def test_heights_and_clades_are_scipys(case, kind):
     for n in (2, 3, 40, 300):
@@ -32,7 +31,6 @@ def test_heights_and_clades_are_scipys(case, kind):
 
 
 # Which of equals are merged first may change heights further up: every merge is checked as it is.
-@pytest.mark.quick_cases(one_in=3)
 @pytest.mark.parametrize("kind", TIED)
 def test_every_merge_among_ties_is_a_minimum(case, kind):
     assert_minima(case, kind, (2, 3, 40))

@@ -60,6 +60,8 @@ from tests.pipeline.hard_trees import (
     served,
 )
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 N_STORED = 700
 """Of fewer points the square of all fits where anything does."""
 
@@ -176,7 +178,6 @@ def test_many_lists_memories_threads_and_edges(name, asked, other):
     assert_any_gives_the_tree(name, asked, other)
 
 
-@pytest.mark.quick_cases(one_in=5)
 @pytest.mark.parametrize("name", [case for case in VECTORS if "-stored-" in case])
 def test_edges_of_tiles_and_threads_change_no_bit(name):
     case = case_of(name)
@@ -187,7 +188,6 @@ def test_edges_of_tiles_and_threads_change_no_bit(name):
         np.testing.assert_array_equal(Z, expected)
 
 
-@pytest.mark.quick_cases(one_in=5)
 @pytest.mark.parametrize("n_neighbors", [2, 16])
 @pytest.mark.parametrize("name", FEW)
 def test_the_least_memory_is_enough(name, n_neighbors):
@@ -258,7 +258,6 @@ def asked_on(executor, name, folder):
     )
 
 
-@pytest.mark.quick_cases(one_in=5)
 @pytest.mark.parametrize("name", FEW)
 def test_a_distributed_tree_has_the_same_bits(client, tmp_path, name):
     case = case_of(name)
@@ -321,7 +320,6 @@ def hard_case(kind, method, metric, n):
     return RowCase(method=method, metric=metric, values=values)
 
 
-@pytest.mark.quick_cases(one_in=5)
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "metric"), BY)
 @pytest.mark.parametrize("kind", HARD)
@@ -335,7 +333,6 @@ def test_hard_data_in_the_least_memory(kind, method, metric):
     assert_same_tree(Z, oracle(case))
 
 
-@pytest.mark.quick_cases(one_in=5)
 @pytest.mark.parametrize(("method", "metric"), BY)
 def test_all_distances_are_equal(method, metric):
     n = 600 if metric == "stored" else 200
@@ -358,7 +355,6 @@ def with_copies(values, n, seed=0):
     return values[rng.permutation(np.minimum(of, len(values) - 1))]
 
 
-@pytest.mark.quick_cases(one_in=5)
 @pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean", "correlation", "cityblock"])
 @pytest.mark.parametrize("method", hard_trees.METHODS)
 def test_massive_duplicates_are_one_row_of_that_many(method, metric):

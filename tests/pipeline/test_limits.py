@@ -15,6 +15,8 @@ from clustergrid.pipeline.quantiles import RANK_ERROR, Search, count_bits
 from clustergrid.storage.source import ArraySource
 from tests.pipeline.test_downsample import cells_of, example_values, stored
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 def limits(cells, *, robust, executor=None, progress=None):
     statistics = matrix_statistics(cells.source, SerialExecutor(), Progress())

@@ -22,6 +22,8 @@ from clustergrid.storage.manifest import Manifest
 from clustergrid.storage.rundir import RunDirectory
 from tests.pipeline.runs import SMALL, chunk, frame, request, state_of, table
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 class Killed(BaseException):
     """A kill, which nobody catches."""

@@ -8,6 +8,8 @@ from scipy.stats import rankdata
 
 from benchmarks.merge_checks import METHODS, check_merges
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 N = 400
 VALUES = np.random.default_rng(0).normal(size=(N, 30))
 ALL = np.arange(N - 1)

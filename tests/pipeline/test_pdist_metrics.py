@@ -18,6 +18,8 @@ from clustergrid.pipeline.metrics import engine_for, get_metric
 from clustergrid.storage.errors import DataValueError
 from tests.pipeline.test_distance import distances
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 K = 23
 _RNG = np.random.default_rng(0)
 W = _RNG.random(K) + 0.1
@@ -83,7 +85,6 @@ def square(values, metric, keywords=None, **kwargs):
     )
 
 
-@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("is_large", [False, True])
 @pytest.mark.parametrize(("metric", "keywords"), CASES, ids=NAMES)
 def test_real_metrics_are_scipys(request, metric, keywords, is_large):

@@ -30,6 +30,8 @@ from clustergrid.storage.precomputed import ArrayVector
 from clustergrid.storage.source import ArraySource
 from tests.pipeline.runs import Log, request, results
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 N = 60
 POINTS = np.random.default_rng(3).normal(size=(N, 4))
 VECTOR = scipy_pdist(POINTS)

@@ -9,6 +9,8 @@ from clustergrid.pipeline import bound_matrix, distance, passes, pdist
 from clustergrid.pipeline.cli import main
 from clustergrid.storage.errors import DataValueError
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 N, K = 2100, 3
 
 

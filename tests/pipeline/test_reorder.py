@@ -17,6 +17,8 @@ from clustergrid.pipeline.reorder import reordered_matrix
 from clustergrid.storage import open_matrix
 from clustergrid.storage.source import ArraySource
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 N, K = 24, 15
 RNG = np.random.default_rng(0)
 ROWS, COLUMNS = RNG.permutation(N), RNG.permutation(K)

@@ -20,6 +20,8 @@ from clustergrid.storage.arrays import create_array, write_block
 from clustergrid.storage.source import ArraySource, ZarrSource
 from clustergrid.storage.sparse import SparseArraySource
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 N = 700
 
 

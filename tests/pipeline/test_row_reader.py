@@ -16,6 +16,8 @@ from clustergrid.pipeline.row_reader import (
 from clustergrid.storage.errors import IntegrityError
 from clustergrid.storage.source import ArraySource
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 def parts_of(values, ends):
     ends = sorted({min(end, len(values)) for end in ends} | {len(values)})

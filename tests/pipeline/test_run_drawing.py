@@ -37,6 +37,8 @@ from tests.pipeline.runs import (
     table,
 )
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 # Trees from files
 
 

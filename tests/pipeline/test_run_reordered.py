@@ -23,6 +23,8 @@ from clustergrid.storage.rundir import RunDirectory
 from clustergrid.storage.source import ArraySource, ZarrSource
 from tests.pipeline.runs import SMALL, Log, frame, request, state_of, table
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 @pytest.fixture
 def asked(tmp_path):

@@ -26,6 +26,8 @@ from tests.pipeline.runs import (
     table,
 )
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 # Killed
 
 

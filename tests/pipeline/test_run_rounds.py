@@ -20,6 +20,8 @@ from clustergrid.pipeline.stored.source import StoredSource
 from clustergrid.pipeline.verify import verify_run
 from tests.pipeline.runs import Log, frame, request, results, state_of, table
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 N = 2300
 NONE = AxisSpec(cluster=False)
 

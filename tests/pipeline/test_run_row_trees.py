@@ -21,6 +21,8 @@ from clustergrid.pipeline.verify import verify_run
 from clustergrid.storage.rundir import RunDirectory
 from tests.pipeline.runs import Log, frame, request, results, state_of, table
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 N, N_TILES = 2300, 15
 SINGLE = AxisSpec(method="single")
 NONE = AxisSpec(cluster=False)

@@ -15,6 +15,8 @@ from clustergrid.pipeline.stages import Stages
 from clustergrid.storage.matrix import open_matrix
 from tests.pipeline.hierarchy.kinds import KINDS, UNTIED, assert_every_merge_is_a_minimum
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 def trees(values, metric="euclidean", **options):
     """The tree by every way that there is, but SciPy's."""

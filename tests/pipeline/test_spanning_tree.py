@@ -25,6 +25,8 @@ from clustergrid.storage.grid import BLOCK_FEATURES, TriangleGrid
 from clustergrid.storage.source import ArraySource
 from tests.pipeline.hierarchy.kinds import KINDS, UNTIED, assert_scipys
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 def first_coordinates(one, other):
     """A metric of the user's own."""

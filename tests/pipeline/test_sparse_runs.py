@@ -30,6 +30,8 @@ from clustergrid.storage.rundir import RunDirectory
 from clustergrid.storage.sparse import SparseArraySource, as_sparse
 from tests.pipeline.runs import Log, request
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 @pytest.fixture(autouse=True)
 def nothing_is_small(monkeypatch):

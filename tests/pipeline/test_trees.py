@@ -13,6 +13,8 @@ from clustergrid.pipeline.hierarchy.proved import NegativeDistanceError
 from clustergrid.pipeline.monitor import Progress
 from tests.pipeline.hierarchy.kinds import clades
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 @pytest.mark.parametrize("method", ["average", "ward"])
 def test_cores_change_no_bit_where_memory_binds(monkeypatch, method):

@@ -17,6 +17,8 @@ from clustergrid.storage.chunks import stored_entries
 from clustergrid.storage.rundir import RunDirectory
 from tests.pipeline.runs import SMALL, Log, chunk, request, results, state_of
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 class Killed(BaseException):
     """A kill, which nobody catches."""

@@ -19,6 +19,8 @@ from clustergrid.storage.condensed import (
 from clustergrid.storage.condensed_chunks import missing_tiles
 from clustergrid.storage.errors import IntegrityError, StorageError
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 def distances(n, dtype="float64"):
     values = np.random.default_rng(n).uniform(1, 2, n * (n - 1) // 2).astype(dtype)

@@ -16,6 +16,8 @@ from clustergrid.storage.manifest import Manifest
 from clustergrid.storage.regions import write_chunk
 from tests.storage.matrices import column_chunks
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 @pytest.mark.parametrize("where", ["threads", "client"])
 def test_a_matrix_stored_by_columns_is_read_once(tmp_path, client, where):

@@ -16,6 +16,8 @@ import zarr
 from clustergrid.storage import matrix as matrix_module
 from clustergrid.storage import open_matrix
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 @pytest.fixture
 def frame():

@@ -8,6 +8,8 @@ from scipy.spatial.distance import cdist
 
 from clustergrid.pipeline.engines._bits import COUNTS, WORD_FEATURES, count_common, count_ones, pack
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 def truth(b, k, seed=0, share=None):
     rng = np.random.default_rng(seed)

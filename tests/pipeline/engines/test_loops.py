@@ -10,6 +10,8 @@ from scipy.spatial.distance import cdist
 
 from clustergrid.pipeline.engines._loops import LOOPS, minkowski_loop
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 POWERS = [0.5, 1.0, 1.5, 1.7, 2.0, 3.0, 4.0, 7.25, np.inf]
 REAL = [name for name in LOOPS if not name.startswith("boolean")]
 BOOLEAN = [name for name in LOOPS if name.startswith("boolean")]

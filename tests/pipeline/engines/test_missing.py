@@ -24,6 +24,8 @@ from clustergrid.pipeline.engines._missing import (
 )
 from clustergrid.storage.grid import BLOCK_FEATURES
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 def centring(values, cut=None):
     ranges = row_ranges(len(values))

@@ -16,6 +16,8 @@ from clustergrid.pipeline.engines._missing_ranks import (
     spearman_distances,
 )
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 def distances(left, right=None, *, min_periods=SPEARMAN_MIN_PERIODS, upper=False):
     ranks = rank_present(left)

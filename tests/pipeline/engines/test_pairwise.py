@@ -6,6 +6,8 @@ import pytest
 from clustergrid.pipeline import pdist
 from tests.pipeline.engines.test_loops import close, exact_jensenshannon
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 def near_distributions(seed):
     """Rows of which one is three times another, and two are very near."""

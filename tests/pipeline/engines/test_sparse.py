@@ -22,6 +22,8 @@ from clustergrid.storage.grid import TriangleGrid
 from clustergrid.storage.source import ArraySource
 from clustergrid.storage.sparse import SparseArraySource
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 PRODUCTS = SPARSE_PRODUCTS
 COUNTS = tuple(metric for metric in SPARSE_METRICS if metric not in PRODUCTS)
 NORMALIZATIONS = ((None, None), (0, None), (1, None), (None, 0), (None, 1))
@@ -84,7 +86,6 @@ def random_matrix(n, k, density, *, seed=0, dtype=np.float64):
     return matrix.astype(dtype)
 
 
-@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("panels", [False, True])
 @pytest.mark.parametrize("metric", SPARSE_METRICS)
 def test_agrees_with_scipy(metric, panels, monkeypatch):

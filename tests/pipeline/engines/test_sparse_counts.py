@@ -20,6 +20,8 @@ from clustergrid.pipeline.tiles import tile_distances
 from clustergrid.storage.source import ArraySource
 from clustergrid.storage.sparse import SparseArraySource
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 COUNTED = tuple(name for name, metric in METRICS.items() if metric.is_boolean)
 
 

@@ -35,6 +35,8 @@ from tests.pipeline.hierarchy.kinds import (
     clades,
 )
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 METHODS = ("centroid", "median")
 
 

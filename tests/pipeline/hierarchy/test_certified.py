@@ -37,6 +37,8 @@ from tests.pipeline.hierarchy.kinds import (
     definition,
 )
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 def tree_of(distances, method, *, n_neighbors=64, most_clusters=None, threads=1, start=None):
     """Return the linkage matrix."""
@@ -61,7 +63,6 @@ def test_heights_and_clades_are_scipys(kind, method):
             assert_scipys(Z, distances, method, untied=kind in UNTIED)
 
 
-@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("n", [25, 130])
 @pytest.mark.parametrize("method", REDUCIBLE_METHODS)
 @pytest.mark.parametrize("kind", KINDS)
@@ -209,7 +210,6 @@ class _Checked(proved.ProvedRounds):
         _Checked.checks += 1
 
 
-@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("method", REDUCIBLE_METHODS)
 @pytest.mark.parametrize("kind", ["normal", "low rank", "heavy tails", "integers"])
 @pytest.mark.parametrize("n_neighbors", [1, 4, 12])

@@ -32,6 +32,8 @@ from tests.pipeline.hierarchy.kinds import (
     assert_scipys,
 )
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 def _near_zero_rows(rng, n):
     points = rng.gamma(0.5, 3, size=(n, 12)) * rng.gamma(0.3, 5, size=(n, 1))
@@ -115,7 +117,6 @@ def chain_tree(distances, method, *, rows, source=None, start=None):
     return linkage_matrix(start.expand(made.merges), start.n_observations)
 
 
-@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("method", REDUCIBLE_METHODS)
 @pytest.mark.parametrize("kind", UNTIED)
 @pytest.mark.parametrize("rows", [4, 40, 1000])
@@ -125,7 +126,6 @@ def test_the_chain_alone_makes_scipys_tree(kind, rows, method):
         assert_scipys(chain_tree(distances, method, rows=rows), distances, method)
 
 
-@pytest.mark.quick_cases(one_in=5)
 @pytest.mark.parametrize("method", REDUCIBLE_METHODS)
 @pytest.mark.parametrize("kind", HUBS)
 @pytest.mark.parametrize("rows", [4, 30, 300])
@@ -143,7 +143,6 @@ def test_hubs_after_rounds(kind, rows, method):
     assert_scipys(linkage_matrix(merges, 300), distances, method, untied=untied)
 
 
-@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("n", [25, 130])
 @pytest.mark.parametrize("method", REDUCIBLE_METHODS)
 @pytest.mark.parametrize("kind", KINDS | HUBS)

@@ -36,6 +36,8 @@ from tests.pipeline.hierarchy.kinds import (
     normal,
 )
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 def _cut_into_pieces_of(monkeypatch, entries):
     for engine in (_chain, _generic, _pieces, _spanning, _table):
@@ -103,7 +105,6 @@ def test_order_of_rows_does_not_matter(method):
     np.testing.assert_allclose(np.sort(shuffled), np.sort(heights), rtol=1e-12)
 
 
-@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("method", METHODS)
 def test_float32_is_kept_and_decided_in_float64(method):
     condensed = pdist(normal(np.random.default_rng(4), 700)).astype(np.float32)

@@ -37,6 +37,8 @@ from tests.pipeline.hierarchy.kinds import (
     normal,
 )
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 METHODS = ("complete", "average", "weighted", "ward")
 
 
@@ -81,7 +83,6 @@ def test_heights_and_clades_are_scipys(rounds_only, monkeypatch, kind, n):
 
 
 # With hundreds of equal distances lists are full of them, and bounds are equal to the least.
-@pytest.mark.quick_cases(one_in=5)
 @pytest.mark.parametrize("n", [25, 250])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", KINDS)

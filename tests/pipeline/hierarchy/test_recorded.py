@@ -10,6 +10,8 @@ from clustergrid.pipeline.hierarchy.condensed import CondensedSource
 from clustergrid.pipeline.hierarchy.recorded import CALLS, RecordedSource
 from tests.pipeline.hierarchy.kinds import KINDS
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 LIMITS = Limits(most_clusters=20, n_neighbors=3, rows_bytes=8 * 300 * 20)
 
 
@@ -125,7 +127,6 @@ def test_answers_for_another_tree_go(source, method, n_neighbors):
     assert_same(merges_of(Silent(), store, method, limits=limits), expected)
 
 
-@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("most_clusters", [5, 21, 60, 290])
 @pytest.mark.parametrize("method", ["average", "weighted", "ward"])
 def test_other_limits_use_what_is_the_same(source, method, most_clusters, monkeypatch):

@@ -18,6 +18,8 @@ from clustergrid.pipeline.hierarchy._spanning import GrowingTree, merge_by_spann
 from clustergrid.storage.errors import DataValueError
 from tests.pipeline.hierarchy.kinds import KINDS, TIED
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 def kruskal(condensed):
     """The first edges of all that join two components, by (distance, lower, higher)."""

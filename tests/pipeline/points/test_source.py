@@ -25,6 +25,8 @@ from tests.pipeline.points.cases import (
     source_of,
 )
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 METHODS = ("single", "complete", "average", "weighted")
 
 
@@ -61,7 +63,6 @@ def assert_same_lists(found, expected, **tolerances):
         np.testing.assert_allclose(tau, other_tau, **tolerances)
 
 
-@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("name", METRICS)
 def test_cluster_distances_are_those_of_all_pairs(name):
     n = 90
@@ -320,7 +321,6 @@ def small_edges(monkeypatch):
     monkeypatch.setattr(pairs, "_PAIRS_A_PIECE", 50)
 
 
-@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("n_merges", [0, 100, 140, 149])
 @pytest.mark.parametrize("name", ["euclidean", "cosine", "cityblock", "function"])
 def test_large_clusters_come_in_parts(small_edges, name, n_merges):

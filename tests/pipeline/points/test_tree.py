@@ -25,6 +25,8 @@ from tests.pipeline.hierarchy.kinds import (
 )
 from tests.pipeline.points.cases import METRICS, case, given_of, normal
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 METHODS = ("single", "complete", "average", "weighted")
 TIED = ("jaccard", "hamming", "russellrao", "canberra", "nan_spearman")
 
@@ -59,7 +61,6 @@ def assert_same_tree(Z, expected, *, untied=True, exact=False):
         np.testing.assert_array_equal(clades(Z), clades(expected))
 
 
-@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("name", METRICS)
 def test_trees_of_every_metric(name):
     n = 160

@@ -25,6 +25,8 @@ from clustergrid.pipeline.render import ClusterGrid, clustermap
 from clustergrid.pipeline.render.body import MESH_CELLS
 from clustergrid.storage.errors import DataValueError
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 NO_TREES = {"row_cluster": False, "col_cluster": False}
 
 

@@ -14,6 +14,8 @@ from matplotlib.transforms import Bbox
 
 from clustergrid.pipeline.render import Bars, Boxes, ClusterGrid, Points, clustermap
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 SLACK_PIXELS = 1.5
 """Text is placed at whole pixels."""
 
@@ -141,7 +143,6 @@ def assert_clear(g: ClusterGrid) -> None:
         assert not over, f"{name} is under {over}"
 
 
-@pytest.mark.quick_cases(one_in=2)
 @pytest.mark.parametrize(
     ("row", "column", "figure"), list(product(ROW_PARTS, COLUMN_PARTS, FIGURES))
 )

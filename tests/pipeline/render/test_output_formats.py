@@ -15,6 +15,8 @@ from PIL import Image
 
 from clustergrid.pipeline.render import Bars, clustermap
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 SVG = "{http://www.w3.org/2000/svg}"
 N = 3000
 

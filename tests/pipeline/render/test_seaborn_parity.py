@@ -20,6 +20,8 @@ from scipy.cluster.hierarchy import dendrogram as scipy_dendrogram
 from clustergrid.pipeline.render import ClusterGrid, clustermap
 from clustergrid.pipeline.tree.orders import leaf_order
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 def heatmap_keywords() -> set[str]:
     """Keywords of seaborn's heatmap."""

@@ -20,6 +20,8 @@ from clustergrid.storage.errors import DataValueError, TileError
 from tests.pipeline.hierarchy.kinds import KINDS, definition
 from tests.pipeline.stored.matrices import PLACES, merged, tiles_at_rest, tiles_in, tiles_in_memory
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 def silent(share):
     assert 0 <= share <= 1
@@ -52,7 +54,6 @@ def assert_same_lists(one, other):
             np.testing.assert_array_equal(found, getattr(other, name)[row, :count][others])
 
 
-@pytest.mark.quick_cases(one_in=3)
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_lists_are_those_of_a_vector_in_memory(tmp_path, place, dtype):
@@ -202,7 +203,6 @@ def test_any_place_gives_the_same_bits(small_regions, tmp_path, place):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.quick_cases(one_in=3)
 @pytest.mark.parametrize("method", REDUCIBLE_METHODS)
 def test_lists_of_clusters_are_the_nearest_of_their_rows(small_regions, method):
     vector = vector_of("hub", 90)

@@ -25,6 +25,8 @@ from tests.pipeline.hierarchy.kinds import (
 )
 from tests.pipeline.stored.matrices import PLACES, tiles_at_rest, tiles_in, tiles_in_memory
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 def tree_of(distances, method, *, memory_bytes=10**9, executor=None, **options):
     return stored_tree(
@@ -38,7 +40,6 @@ def tree_of(distances, method, *, memory_bytes=10**9, executor=None, **options):
     )
 
 
-@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("method", REDUCIBLE_METHODS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n", [2, 3, 60, 400])
@@ -57,7 +58,6 @@ def test_heights_and_clades_are_scipys(monkeypatch, n, kind, method):
             assert_scipys(Z, given, method, untied=kind in UNTIED and dtype == np.float64)
 
 
-@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("n", [25, 130])
 @pytest.mark.parametrize("method", REDUCIBLE_METHODS)
 @pytest.mark.parametrize("kind", KINDS)
@@ -88,7 +88,6 @@ def test_any_small_integer_distances(data, n, edge, n_neighbors, method):
     assert_every_merge_is_a_minimum(Z, vector, method)
 
 
-@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("kind", ["low rank", "hub", "equal distances", "duplicated"])
 @pytest.mark.parametrize("method", ["average", "ward"])
 def test_the_same_bits_wherever_tiles_are(tmp_path, client, kind, method):

@@ -12,6 +12,8 @@ from clustergrid.pipeline.summaries.rows import SummaryRows
 from clustergrid.pipeline.summaries.source import SummarySource
 from tests.pipeline.hierarchy.kinds import UNTIED, definition
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 METHODS = ("average", "weighted", "ward")
 
 
@@ -99,7 +101,6 @@ def test_all_distances_are_those_of_the_definition(kind, method):
         np.testing.assert_array_equal(pairs, found[first, second])
 
 
-@pytest.mark.quick_cases(one_in=5)
 @pytest.mark.parametrize("sampled", [1, 4, 40])  # of all: how far lists reach is known; hardly
 @pytest.mark.parametrize("executor", [SerialExecutor(), ThreadsExecutor(3)])
 @pytest.mark.parametrize("method", METHODS)

@@ -32,6 +32,8 @@ from tests.pipeline.hierarchy.kinds import (
 )
 from tests.pipeline.summaries.cases import distances_of
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 PAIRS = [
     ("ward", "euclidean"),
     *product(("average", "weighted"), ("sqeuclidean", "cosine", "correlation", "spearman")),
@@ -87,7 +89,6 @@ def assert_minima(Z, values, method, metric):
     )
 
 
-@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize(("method", "metric"), PAIRS)
 @pytest.mark.parametrize("kind", UNTIED)
 def test_heights_and_clades_are_scipys(kind, method, metric):
@@ -127,7 +128,6 @@ def test_one_feature(method):
     assert_tree(tree_of(values, method, metric), values, method, metric)
 
 
-@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize(("method", "metric"), TRUTHS)
 @pytest.mark.parametrize("weighted_features", [False, True])
 def test_booleans(method, metric, weighted_features):
@@ -149,7 +149,6 @@ def test_truth_values_of_numbers():
     assert_minima(Z, values != 0, "average", "russellrao")
 
 
-@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("n", [25, 130])
 @pytest.mark.parametrize(("method", "metric"), PAIRS)
 @pytest.mark.parametrize("kind", KINDS)
@@ -195,7 +194,6 @@ def test_any_small_integers(data, n, pair):
     assert_minima(Z, values, method, metric)
 
 
-@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize(("method", "metric"), [*PAIRS, *TRUTHS])
 def test_nothing_but_the_tree_decides_on_bits(client, method, metric):
     values = np.random.default_rng(6).normal(size=(700, 31))

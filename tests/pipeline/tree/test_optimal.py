@@ -20,6 +20,8 @@ from clustergrid.pipeline.tree.orders import leaf_order
 from clustergrid.storage.errors import DataValueError
 from tests.pipeline.tree.trees import METHODS, chain, random_tree
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 def distances_and_tree(n, method="average", seed=0, ties=False, blobs=False):
     rng = np.random.default_rng([seed, n])
@@ -120,7 +122,6 @@ def test_it_is_scipys_where_that_is_the_best():
     np.testing.assert_array_equal(turned, hierarchy.optimal_leaf_ordering(Z, condensed))
 
 
-@pytest.mark.quick_cases(one_in=4)
 @pytest.mark.parametrize("steps", [0, _reach.ENTRY_STEPS])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("blobs", [False, True])

@@ -24,6 +24,8 @@ from clustergrid.storage.readers import sparse as sparse_module
 from clustergrid.storage.readers import text as text_module
 from clustergrid.storage.sparse import as_sparse
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 VALUES = np.random.default_rng(1).normal(size=(40, 6))
 ROWS = [f"gene {i}" for i in range(39)] + ["gene 0"]
 COLUMNS = ["a", "b", "ü", "d", "a", "f"]
