@@ -24,6 +24,7 @@ from clustergrid.storage.condensed import create_condensed, open_condensed
 from clustergrid.storage.errors import IntegrityError
 from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, TriangleGrid
 from clustergrid.storage.source import ArraySource
+from tests.budget import examples
 
 pytestmark = pytest.mark.quick_cases(one_in=4)
 
@@ -240,7 +241,7 @@ def test_columns_are_the_rows_of_the_transposed(use_engine, metric, engine):
 
 @pytest.mark.parametrize(("metric", "engine"), CASES)
 @settings(
-    max_examples=12,
+    max_examples=examples(12),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -394,7 +395,7 @@ def test_tiles_at_rest_are_those_in_memory(use_engine, small_blocks, tmp_path, k
     np.testing.assert_array_equal(found, square[np.ix_(indices, indices)])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(data=st.data(), n=st.integers(1, 90), edge=st.integers(1, 40))
 def test_fill_square_takes_the_kept_ones(data, n, edge):
     kept = np.flatnonzero(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)))

@@ -14,6 +14,7 @@ from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import Normalization, matrix_statistics
 from clustergrid.storage.arrays import create_array, write_block
 from clustergrid.storage.source import ArraySource, ZarrSource
+from tests.budget import examples
 
 pytestmark = pytest.mark.quick_cases(one_in=4)
 
@@ -111,7 +112,7 @@ def cut_small(patch, row_block=3, column_block=5, cells_a_pixel=1):
     patch.setattr(image_plan, "_CELLS_A_PIXEL", cells_a_pixel)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     n=st.integers(1, 60),
     k=st.integers(1, 60),

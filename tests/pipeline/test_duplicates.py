@@ -18,6 +18,7 @@ from clustergrid.pipeline.hierarchy import METHODS
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.storage.arrays import create_array, write_block
 from clustergrid.storage.source import ArraySource, ZarrSource
+from tests.budget import examples
 
 pytestmark = pytest.mark.quick_cases(one_in=4)
 
@@ -27,7 +28,7 @@ def find(values, executor=None):
     return find_duplicates(source, executor or SerialExecutor(), Progress(), name="duplicates")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     arrays(
         np.float64,

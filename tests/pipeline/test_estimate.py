@@ -22,6 +22,7 @@ from clustergrid.pipeline.resources import DescribedCluster, Resources
 from clustergrid.pipeline.sizes import format_seconds
 from clustergrid.pipeline.spec import AxisSpec, RunSpec
 from clustergrid.pipeline.tree_work import linkage_work
+from tests.budget import examples
 from tests.pipeline.plans import distances
 
 ALONE = Resources(memory_bytes=10**12, threads=1)
@@ -89,7 +90,7 @@ def test_the_driver_and_the_store_do_not_go_faster_with_cores():
     assert estimate_seconds(work, 1, RATES, EIGHT) == pytest.approx(5, rel=0.01)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(
     st.integers(2, 200_000), st.integers(1, 50_000), st.sampled_from(["float32", "float64"]),
     st.sampled_from(METHODS), st.floats(1.1, 10),

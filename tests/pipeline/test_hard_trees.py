@@ -46,6 +46,7 @@ from clustergrid.pipeline.hierarchy.limits import Limits
 from clustergrid.pipeline.hierarchy.recorded import CALLS
 from clustergrid.pipeline.metrics import METRICS as ALL_METRICS
 from clustergrid.pipeline.stored import regions
+from tests.budget import examples
 from tests.pipeline import hard_trees
 from tests.pipeline.hard_trees import (
     Asked,
@@ -172,7 +173,7 @@ HYPOTHESIS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-@settings(max_examples=25, **HYPOTHESIS)
+@settings(max_examples=examples(25), **HYPOTHESIS)
 @given(asked=st.builds(Asked, **ANYHOW), other=st.builds(Asked, **ANYHOW))
 def test_many_lists_memories_threads_and_edges(name, asked, other):
     assert_any_gives_the_tree(name, asked, other)

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from clustergrid.pipeline import kernels
 from clustergrid.pipeline._jit import jit
+from tests.budget import examples
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(n=st.integers(1, 40), k=st.integers(1, 40), seed=st.integers(0, 9))
 def test_statistics_of_a_block(n, k, seed):
     rng = np.random.default_rng(seed)
@@ -43,7 +44,7 @@ def test_strips_change_no_bit_of_statistics(shape):
         np.testing.assert_array_equal(found, expected)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(data=st.data(), n=st.integers(1, 80))
 def test_a_tile_is_copied_both_ways(data, n):
     rows = data.draw(st.integers(1, n))

@@ -13,6 +13,7 @@ from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import Normalization, matrix_statistics
 from clustergrid.pipeline.quantiles import RANK_ERROR, Search, count_bits
 from clustergrid.storage.source import ArraySource
+from tests.budget import examples
 from tests.pipeline.test_downsample import cells_of, example_values, stored
 
 pytestmark = pytest.mark.quick_cases(one_in=4)
@@ -91,7 +92,7 @@ def searched(values):
     return search.quantiles, search.digits
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     values=arrays(
         st.sampled_from([np.float32, np.float64]),
@@ -110,7 +111,7 @@ def test_any_single_precision_numbers_have_the_percentiles_of_numpy(values):
     assert passes == 2 or (values.dtype == np.float64 and passes <= 4)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     n=st.integers(1, 60_000),

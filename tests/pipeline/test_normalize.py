@@ -14,6 +14,7 @@ from clustergrid.pipeline.normalize import Normalization, matrix_statistics
 from clustergrid.storage.arrays import create_array, write_block
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.source import ArraySource, ZarrSource
+from tests.budget import examples
 
 
 def statistics_of(values, executor=None):
@@ -35,7 +36,7 @@ def assert_same(left, right):
             )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(
     n=st.integers(2, 40), k=st.integers(2, 40), block=st.integers(3, 50), seed=st.integers(0, 99)
 )
@@ -143,7 +144,7 @@ def test_statistics_of_the_transposed():
     np.testing.assert_array_equal(statistics.transpose().rows.mean, statistics.columns.mean)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(data=st.data(), axis=st.sampled_from([0, 1, None]), name=st.sampled_from(["z", "scale"]))
 def test_a_block_is_normalized_as_in_the_whole(data, axis, name):
     values = with_missing(13, 9)

@@ -16,6 +16,7 @@ from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, Threads
 from clustergrid.pipeline.keywords import MetricKeywords
 from clustergrid.pipeline.metrics import engine_for, get_metric
 from clustergrid.storage.errors import DataValueError
+from tests.budget import examples
 from tests.pipeline.test_distance import distances
 
 pytestmark = pytest.mark.quick_cases(one_in=4)
@@ -225,7 +226,7 @@ def values_for(metric, n, k, dtype):
 
 @pytest.mark.parametrize(("metric", "keywords"), EVERY, ids=lambda each: str(each)[:14])
 @settings(
-    max_examples=6,
+    max_examples=examples(6),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

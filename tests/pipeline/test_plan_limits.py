@@ -18,6 +18,7 @@ from clustergrid.pipeline.planning import (
     plan_run,
 )
 from clustergrid.pipeline.spec import AxisSpec, RunSpec
+from tests.budget import examples
 from tests.pipeline.plans import distances, refusal, shapes, specs, ways
 
 
@@ -52,7 +53,7 @@ def machines(draw):
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(specs, shapes, machines(), ways, st.sampled_from([0, 1]), st.sampled_from([4, 8]))
 def test_no_accepted_plan_exceeds_a_limit(spec, shape, resources, way, pictures, itemsize):
     def planned(resources):

@@ -26,6 +26,7 @@ from clustergrid.pipeline.refusal import refuse_too_little_disk
 from clustergrid.pipeline.spec import AxisSpec, RunSpec
 from clustergrid.pipeline.tile_memory import StoredMatrix, TileWork
 from clustergrid.storage.grid import BLOCK_FEATURES, BLOCK_ROWS, TriangleGrid
+from tests.budget import examples
 from tests.pipeline.plans import distances, memories, refusal, shapes, specs, threads, ways
 
 
@@ -123,7 +124,7 @@ def test_tiles_are_few_but_enough_for_every_thread():
             assert tiles >= 16 * cores or tiling.tile_edge == BLOCK_ROWS
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(specs, shapes, memories, st.integers(1, 10), threads, ways)
 def test_more_memory_never_refuses_what_less_accepted(spec, shape, memory, more, cores, way):
     def try_with(memory_bytes):
@@ -424,7 +425,7 @@ def test_ranks_stay_in_memory_where_they_are_small_beside_it():
     refuse_too_little_disk(there, free_bytes=there.peak_disk_bytes, kept_bytes={}, path="/x")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     st.integers(2, 60_000), st.integers(1, 60_000), st.integers(10**8, 10**11), threads,
     st.sampled_from(["spearman", "mahalanobis", "cityblock", "nan_spearman"]), ways,

@@ -28,6 +28,7 @@ from clustergrid.storage.grid import TriangleGrid
 from clustergrid.storage.ingest import ingest
 from clustergrid.storage.precomputed import ArrayVector
 from clustergrid.storage.source import ArraySource
+from tests.budget import examples
 from tests.pipeline.runs import Log, request, results
 
 pytestmark = pytest.mark.quick_cases(one_in=4)
@@ -110,7 +111,7 @@ def test_a_cluster_gives_the_same(tmp_path, kind, client):
 
 
 @pytest.mark.parametrize("executor", [SerialExecutor(), ThreadsExecutor(3)])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(data=st.data(), n=st.integers(2, 40), edge=st.integers(1, 15))
 def test_the_first_pair_that_differs_is_named(executor, data, n, edge):
     square = squareform(np.random.default_rng(n).uniform(1, 2, n * (n - 1) // 2))
@@ -296,7 +297,7 @@ def test_other_shapes_and_values_are_refused(function, data, message):
         function(data, "precomputed")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(n=st.integers(2, 60), data=st.data())
 def test_a_place_in_a_vector_is_named_by_its_pair(n, data):
     i = data.draw(st.integers(0, n - 2))

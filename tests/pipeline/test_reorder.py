@@ -16,6 +16,7 @@ from clustergrid.pipeline.normalize import Normalization, matrix_statistics
 from clustergrid.pipeline.reorder import reordered_matrix
 from clustergrid.storage import open_matrix
 from clustergrid.storage.source import ArraySource
+from tests.budget import examples
 
 pytestmark = pytest.mark.quick_cases(one_in=4)
 
@@ -113,7 +114,7 @@ indexers = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(first=st.tuples(indexers, indexers), second=indexers)
 def test_indexing_composes(first, second):
     lazy = reordered_matrix(labelled(VALUES), ROWS, COLUMNS)

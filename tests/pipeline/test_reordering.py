@@ -29,6 +29,7 @@ from clustergrid.storage.arrays import create_array, write_block
 from clustergrid.storage.errors import IntegrityError, StorageError
 from clustergrid.storage.pyramid import open_level
 from clustergrid.storage.sparse import SparseArraySource
+from tests.budget import examples
 
 ROWS, COLUMNS = 90, 40
 
@@ -87,7 +88,7 @@ def in_chunks(data, **options):
     return stages
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     n=st.integers(1, 50),
     k=st.integers(1, 50),

@@ -13,6 +13,7 @@ from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, Threads
 from clustergrid.pipeline.planning import Resources
 from clustergrid.pipeline.stages import Stages
 from clustergrid.storage.matrix import open_matrix
+from tests.budget import examples
 from tests.pipeline.hierarchy.kinds import KINDS, UNTIED, assert_every_merge_is_a_minimum
 
 pytestmark = pytest.mark.quick_cases(one_in=4)
@@ -37,7 +38,9 @@ def assert_all_equal(found):
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     n=st.integers(2, 60),

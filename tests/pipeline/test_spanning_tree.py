@@ -23,6 +23,7 @@ from clustergrid.pipeline.tiles import tile_distances
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import BLOCK_FEATURES, TriangleGrid
 from clustergrid.storage.source import ArraySource
+from tests.budget import examples
 from tests.pipeline.hierarchy.kinds import KINDS, UNTIED, assert_scipys
 
 pytestmark = pytest.mark.quick_cases(one_in=4)
@@ -115,7 +116,9 @@ FAMILIES = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 @settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(10),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     n=st.integers(1, 70),
@@ -139,7 +142,9 @@ def test_any_tiles_give_the_same_bits(
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data(), n=st.integers(2, 60), blocks=st.integers(1, 4))
 def test_ties_go_to_the_lowest_rows(small_blocks, data, n, blocks):

@@ -18,6 +18,7 @@ from clustergrid.storage.condensed import (
 )
 from clustergrid.storage.condensed_chunks import missing_tiles
 from clustergrid.storage.errors import IntegrityError, StorageError
+from tests.budget import examples
 
 pytestmark = pytest.mark.quick_cases(one_in=4)
 
@@ -41,7 +42,9 @@ def in_memory(n, edge, dtype="float64"):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("at_rest", [False, True])
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(15),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(n=st.integers(1, 40), edge=st.integers(1, 15))
 def test_it_is_scipys_condensed_matrix(tmp_path_factory, at_rest, dtype, n, edge):

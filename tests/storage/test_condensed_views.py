@@ -21,6 +21,7 @@ from clustergrid.storage.condensed import (
 )
 from clustergrid.storage.condensed_tiles import StoredTiles
 from clustergrid.storage.errors import StorageError
+from tests.budget import examples
 
 GENES = pd.Index([f"g{i}" for i in range(11)], dtype=object, name="gene")
 
@@ -50,7 +51,9 @@ def store(request, tmp_path):
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data(), n=st.integers(1, 30), edge=st.integers(1, 12), at_rest=st.booleans())
 def test_lazy_rows_are_rows_of_the_square(tmp_path_factory, data, n, edge, at_rest):

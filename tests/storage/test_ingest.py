@@ -18,6 +18,7 @@ from clustergrid.storage.identity import stored_record
 from clustergrid.storage.ingest import ingest, ingest_stream
 from clustergrid.storage.readers.base import Stream
 from clustergrid.storage.regions import write_chunk
+from tests.budget import examples
 from tests.storage.matrices import example
 
 DTYPES = ["float32", "float64", "int8", "uint32", "int64", "bool"]
@@ -27,7 +28,9 @@ small = st.integers(1, 12)
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data(), shape=st.tuples(small, small), chunks=st.tuples(small, small))
 def test_any_matrix_comes_back(tmp_path_factory, data, shape, chunks):
@@ -205,7 +208,9 @@ def test_arrays_of_somebody_else_are_not_replaced(tmp_path):
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(lengths=st.lists(st.integers(0, 30), min_size=1, max_size=8), rows=st.integers(1, 20))
 def test_streams_of_any_blocks(tmp_path_factory, lengths, rows):

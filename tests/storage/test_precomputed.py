@@ -22,6 +22,7 @@ from clustergrid.storage.precomputed import (
     open_vector,
 )
 from clustergrid.storage.source import ArraySource
+from tests.budget import examples
 
 
 def vector_of(n, dtype="float64"):
@@ -29,7 +30,9 @@ def vector_of(n, dtype="float64"):
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     n=st.integers(2, 40),
@@ -57,7 +60,7 @@ def test_tiles_of_a_vector_are_those_of_the_square(tmp_path_factory, n, edge, ch
     assert condensed.dtype == dtype
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(n=st.integers(1, 40), edge=st.integers(1, 15))
 def test_tiles_of_a_square_are_its_upper_triangle(n, edge):
     upper = np.triu(np.random.default_rng(n).uniform(1, 2, (n, n)), 1)

@@ -18,6 +18,7 @@ from clustergrid.storage.pyramid import (
     write_region,
 )
 from clustergrid.storage.pyramid_plan import level_for, levels, pyramid_cells
+from tests.budget import examples
 
 
 def values_of(n, k, seed, dtype=np.float64):
@@ -52,7 +53,7 @@ def assert_level(found, expected, dtype):
     np.testing.assert_allclose(found["mean"], expected["mean"], rtol=rtol, atol=10 * rtol)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     n=st.integers(1, 40),
     k=st.integers(1, 40),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from clustergrid.storage import reading
 from clustergrid.storage.arrays import create_array, open_array, write_block
 from clustergrid.storage.reading import read_region
+from tests.budget import examples
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def array(tmp_path_factory, values):
     return open_array(store, "x")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(data=st.data())
 def test_any_region_is_the_arrays(array, values, data):
     decoded = data.draw(st.sampled_from([1, 7 * 4 * 4, 3 * 7 * 4 * 4, 20 * 7 * 4 * 4, 10**6]))

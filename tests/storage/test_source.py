@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from clustergrid.storage.arrays import create_array, write_block
 from clustergrid.storage.source import ArraySource, ZarrSource
+from tests.budget import examples
 
 VALUES = np.random.default_rng(0).normal(size=(23, 11)).astype(np.float32)
 
@@ -22,7 +23,7 @@ def stored(tmp_path_factory):
     return ZarrSource(str(store), "x")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(data=st.data(), transposed=st.booleans())
 def test_any_block_is_read(stored, data, transposed):
     values = VALUES.T if transposed else VALUES

@@ -16,6 +16,7 @@ from clustergrid.storage.errors import StorageError
 from clustergrid.storage.identity import stored_record
 from clustergrid.storage.sparse import SparseArraySource
 from clustergrid.storage.sparse_copy import SPARSE_ARRAYS, stored_copy, transposed_copy
+from tests.budget import examples
 
 
 def matrix(n=300, k=70, density=0.1, seed=0, dtype=np.float32):
@@ -34,7 +35,7 @@ def whole(source):
     st.integers(1, 5000),
     st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_a_transposed_copy_is_the_transpose(tmp_path_factory, n, k, density, memory, seed):
     folder = tmp_path_factory.mktemp("copy")
     given = matrix(n, k, density, seed)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from clustergrid.pipeline.engines._bits import COUNTS, WORD_FEATURES, count_common, count_ones, pack
+from tests.budget import examples
 
 pytestmark = pytest.mark.quick_cases(one_in=4)
 
@@ -16,7 +17,7 @@ def truth(b, k, seed=0, share=None):
     return rng.random((b, k)) < (rng.random((b, 1)) if share is None else share)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(b=st.integers(0, 5), k=st.integers(0, 200), cut=st.integers(0, 3), seed=st.integers(0, 99))
 def test_packed_blocks_are_the_packed_whole(b, k, cut, seed):
     values = truth(b, k, seed)
@@ -41,7 +42,7 @@ def test_what_is_not_zero_is_true(dtype):
     assert pack(np.asfortranarray(values)).tolist() == [[0b0110], [0b0001]]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(
     n=st.integers(1, 12),
     m=st.sampled_from([1, 5, 255, 256, 257, 300]),
@@ -87,7 +88,7 @@ def test_distances_are_scipys_to_the_bit(name):
 
 
 @pytest.mark.parametrize("name", COUNTS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(k=st.integers(1, 9), seed=st.integers(0, 2**20))
 def test_few_features_are_scipys_too(name, k, seed):
     left, right = truth(8, k, seed, 0.5), truth(8, k, seed + 1, 0.5)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from clustergrid.pipeline.engines._loops import LOOPS, minkowski_loop
+from tests.budget import examples
 
 pytestmark = pytest.mark.quick_cases(one_in=4)
 
@@ -158,7 +159,7 @@ def test_features_are_added_strictly_one_after_another(name):
 
 
 @pytest.mark.parametrize("name", LOOPS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(
     n=st.integers(1, 9),
     m=st.sampled_from([1, 2, 7, 8, 63, 64, 65, 130]),

@@ -23,6 +23,7 @@ from clustergrid.pipeline.engines._missing import (
     row_ranges,
 )
 from clustergrid.storage.grid import BLOCK_FEATURES
+from tests.budget import examples
 
 pytestmark = pytest.mark.quick_cases(one_in=4)
 
@@ -89,7 +90,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 @pytest.mark.parametrize("name", MISSING)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(**SHAPES, seed=SEEDS, share=st.sampled_from([0.0, 0.1, 0.5, 0.9]))
 @example(n=3, m=9, k=15, seed=1557, share=0.5)
 def test_distances_are_those_of_exact_fractions(name, n, m, k, seed, share):
@@ -134,7 +135,7 @@ def test_blocks_of_any_shape_and_many_rows(shape):
 
 
 @pytest.mark.parametrize("name", MISSING)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(data=st.data(), seed=SEEDS)
 def test_bits_do_not_depend_on_cuts_or_sides(name, data, seed):
     rng = np.random.default_rng(seed)
@@ -151,7 +152,7 @@ def test_bits_do_not_depend_on_cuts_or_sides(name, data, seed):
     np.testing.assert_array_equal(counts, overlaps[a : b + 1, b:])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(seed=SEEDS, k=st.integers(1, 300), cut=st.integers(1, 300))
 def test_centring_does_not_depend_on_cuts(seed, k, cut):
     values = with_gaps(np.random.default_rng(seed), (5, k), 0.5)

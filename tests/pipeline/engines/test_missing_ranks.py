@@ -15,6 +15,7 @@ from clustergrid.pipeline.engines._missing_ranks import (
     rank_present,
     spearman_distances,
 )
+from tests.budget import examples
 
 pytestmark = pytest.mark.quick_cases(one_in=4)
 
@@ -45,7 +46,7 @@ def with_gaps(rng, shape, share, kinds):
     return values
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(
     n=st.integers(1, 6),
     m=st.integers(1, 6),
@@ -79,7 +80,7 @@ def test_pandas_agrees(share, kinds, min_periods):
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-13)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(data=st.data(), seed=st.integers(0, 2**32 - 1), kinds=st.sampled_from([4, None]))
 def test_bits_do_not_depend_on_rows_or_sides(data, seed, kinds):
     values = with_gaps(np.random.default_rng(seed), (8, 60), 0.2, kinds)

@@ -9,6 +9,7 @@ from scipy.stats import rankdata
 
 from clustergrid.pipeline.engines import _ranks
 from clustergrid.pipeline.engines._ranks import rank_rows
+from tests.budget import examples
 
 VALUES = st.one_of(
     st.sampled_from([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, 5e-324, -5e-324]),
@@ -16,7 +17,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=24), elements=VALUES))
 def test_ranks_are_those_of_scipy(values):
     found = rank_rows(values)

@@ -21,6 +21,7 @@ from clustergrid.pipeline.sparseness import SPARSE_METRICS, SPARSE_PRODUCTS
 from clustergrid.storage.grid import TriangleGrid
 from clustergrid.storage.source import ArraySource
 from clustergrid.storage.sparse import SparseArraySource
+from tests.budget import examples
 
 pytestmark = pytest.mark.quick_cases(one_in=4)
 
@@ -126,7 +127,7 @@ def coordinates(draw):
 
 
 @given(coordinates(), st.sampled_from(SPARSE_METRICS), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_any_matrix_agrees_with_scipy(matrix, metric, panels):
     before = matrix.copy()
     dense = matrix.toarray().astype(np.float64)

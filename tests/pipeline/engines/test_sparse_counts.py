@@ -19,6 +19,7 @@ from clustergrid.pipeline.normalize import Normalization
 from clustergrid.pipeline.tiles import tile_distances
 from clustergrid.storage.source import ArraySource
 from clustergrid.storage.sparse import SparseArraySource
+from tests.budget import examples
 
 pytestmark = pytest.mark.quick_cases(one_in=4)
 
@@ -62,7 +63,7 @@ def distance_input(source, metric, engine, dtype="float64", features_at_once=2**
     seed=st.integers(0, 99),
     dtype=st.sampled_from([np.bool_, np.int16, np.float32, np.float64]),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_entries_are_packed_as_dense_rows_are(k, cut, seed, dtype):
     matrix = random_matrix(9, k, 0.3, dtype, seed)
     first = min(64 * cut, k)

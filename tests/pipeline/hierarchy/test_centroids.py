@@ -28,6 +28,7 @@ from clustergrid.pipeline.hierarchy._panels import (
 )
 from clustergrid.pipeline.hierarchy.centroids import cluster_points
 from clustergrid.storage.errors import DataTypeError, DataValueError
+from tests.budget import examples
 from tests.pipeline.hierarchy.kinds import (
     KINDS,
     UNTIED,
@@ -186,7 +187,7 @@ def test_short_lists_lose_no_merge_beside_a_far_row(monkeypatch, far, kind, leng
             assert_same(cluster_points(points, method), by_all_pairs(points, method))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     n=st.integers(2, 90),
     k=st.integers(0, 3),
@@ -388,7 +389,7 @@ def test_points_that_cannot_be_clustered():
             cluster_points(points, "centroid")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     n=st.integers(1, 200),
     k=st.integers(0, 40),

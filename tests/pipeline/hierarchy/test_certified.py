@@ -28,6 +28,7 @@ from clustergrid.pipeline.hierarchy.certified import (
 from clustergrid.pipeline.hierarchy.condensed import CondensedSource
 from clustergrid.storage.datasets import load_endometrial
 from clustergrid.storage.errors import DataTypeError, DataValueError
+from tests.budget import examples
 from tests.pipeline.hierarchy.kinds import (
     KINDS,
     UNTIED,
@@ -74,7 +75,7 @@ def test_every_merge_is_a_minimum(kind, method, n):
             assert_every_merge_is_a_minimum(Z, distances, method)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     data=st.data(),
     n=st.integers(2, 16),
@@ -90,7 +91,7 @@ def test_any_small_integer_distances(data, n, n_neighbors, most_clusters, method
     assert_every_merge_is_a_minimum(Z, distances, method)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(2, 80),

@@ -25,6 +25,7 @@ from clustergrid.pipeline.hierarchy.chained import merge_by_chain
 from clustergrid.pipeline.hierarchy.condensed import CondensedSource
 from clustergrid.pipeline.hierarchy.reached import Report
 from clustergrid.storage.errors import DataValueError
+from tests.budget import examples
 from tests.pipeline.hierarchy.kinds import (
     KINDS,
     UNTIED,
@@ -152,7 +153,7 @@ def test_every_merge_is_a_minimum(kind, method, n):
         assert_every_merge_is_a_minimum(chain_tree(distances, method, rows=rows), distances, method)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     data=st.data(),
     n=st.integers(2, 16),
@@ -172,7 +173,7 @@ def test_any_small_integer_distances(data, n, rows, n_neighbors, most_clusters, 
     assert_every_merge_is_a_minimum(linkage_matrix(merges, n), distances, method)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(2, 80),

@@ -25,6 +25,7 @@ from clustergrid.pipeline.hierarchy import (
     weigh_identical,
 )
 from clustergrid.storage.errors import DataTypeError, DataValueError
+from tests.budget import examples
 from tests.pipeline.hierarchy.kinds import (
     KINDS,
     TIED,
@@ -71,7 +72,7 @@ def test_every_merge_is_a_minimum(kind, method, n):
     assert_every_merge_is_a_minimum(our_linkage(condensed, method), condensed, method)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(data=st.data(), n=st.integers(2, 16), method=st.sampled_from(REDUCIBLE_METHODS))
 def test_any_small_integer_distances(data, n, method):
     n_distances = n * (n - 1) // 2
@@ -86,7 +87,7 @@ def test_any_small_integer_distances(data, n, method):
         np.testing.assert_array_equal(Z, expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(data=st.data(), n=st.integers(2, 16), method=st.sampled_from(("centroid", "median")))
 def test_any_small_integer_points(data, n, method):
     coordinates = st.tuples(st.integers(0, 3), st.integers(0, 3))

@@ -26,6 +26,7 @@ from clustergrid.pipeline.hierarchy import (
     linkage_matrix,
 )
 from clustergrid.storage.errors import DataValueError
+from tests.budget import examples
 from tests.pipeline.hierarchy.kinds import (
     KINDS,
     UNTIED,
@@ -92,7 +93,9 @@ def test_every_merge_is_a_minimum(rounds_only, kind, method, n):
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data(), n=st.integers(2, 16), method=st.sampled_from(METHODS))
 def test_any_small_integer_distances(rounds_only, data, n, method):
@@ -103,7 +106,9 @@ def test_any_small_integer_distances(rounds_only, data, n, method):
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     n=st.integers(2, 200),
@@ -178,7 +183,9 @@ def _partial_start(rng, points, n_merges, method):
 
 
 @settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(50),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     seed=st.integers(0, 2**16),

@@ -16,6 +16,7 @@ from clustergrid.pipeline.hierarchy import (
 from clustergrid.pipeline.hierarchy._record import Record
 from clustergrid.pipeline.hierarchy._spanning import GrowingTree, merge_by_spanning_tree
 from clustergrid.storage.errors import DataValueError
+from tests.budget import examples
 from tests.pipeline.hierarchy.kinds import KINDS, TIED
 
 pytestmark = pytest.mark.quick_cases(one_in=4)
@@ -45,7 +46,7 @@ def assert_same_edges(merges, expected):
         np.testing.assert_array_equal(getattr(merges, field), getattr(expected, field))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(data=st.data(), n=st.integers(2, 20), dtype=st.sampled_from([np.float32, np.float64]))
 def test_ties_go_to_the_lowest_observations(data, n, dtype):
     n_distances = n * (n - 1) // 2

@@ -10,6 +10,7 @@ from clustergrid.pipeline.points._near_order import near_order
 from clustergrid.pipeline.points._sieve import _threshold, fill_operands, share_of_roundings
 from clustergrid.pipeline.points._squares import HALF, PLAIN, ROOT, of_square
 from clustergrid.pipeline.points.layout import Layout, cut_strips
+from tests.budget import examples
 from tests.pipeline.points.cases import some_clusters
 
 MAKE = {
@@ -24,7 +25,7 @@ MAKE = {
 
 @pytest.mark.parametrize("form", [PLAIN, ROOT, HALF])
 @pytest.mark.parametrize("kind", MAKE)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), k=st.sampled_from([1, 2, 7, 34, 300, 2000]))
 def test_no_pair_within_reach_has_a_product_without_a_minus(kind, form, seed, k):
     rng = np.random.default_rng(seed)
@@ -80,7 +81,7 @@ def test_leaves_are_of_near_points():
     assert np.median(leaves.std(axis=1)) < 0.2
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(n=st.integers(1, 200), n_merges=st.integers(0, 199), edge=st.integers(1, 64))
 def test_cuts_hold_every_pair_of_clusters_once(n, n_merges, edge):
     n_merges = min(n_merges, n - 1)

@@ -17,6 +17,7 @@ from clustergrid.pipeline.points.tree import point_tree
 from clustergrid.pipeline.tiles import tile_distances
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.source import ArraySource
+from tests.budget import examples
 from tests.pipeline.hierarchy.kinds import (
     KINDS,
     UNTIED,
@@ -170,7 +171,7 @@ def test_threads_workers_and_pieces_change_no_bit(client, name):
         np.testing.assert_array_equal(Z, expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     data=st.data(),
     n=st.integers(1, 30),
@@ -189,7 +190,7 @@ def test_any_small_integers(data, n, k, n_neighbors, most_clusters, method, metr
         assert_every_merge_is_a_minimum(Z, pdist(values, metric), method)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(2, 120),

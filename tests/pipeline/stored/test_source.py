@@ -17,6 +17,7 @@ from clustergrid.pipeline.stored import lists as lists_module
 from clustergrid.pipeline.stored import regions
 from clustergrid.pipeline.stored.source import StoredSource
 from clustergrid.storage.errors import DataValueError, TileError
+from tests.budget import examples
 from tests.pipeline.hierarchy.kinds import KINDS, definition
 from tests.pipeline.stored.matrices import PLACES, merged, tiles_at_rest, tiles_in, tiles_in_memory
 
@@ -159,7 +160,9 @@ def test_distances_between_clusters_are_those_of_the_definition(small_regions, k
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     seed=st.integers(0, 2**32 - 1),

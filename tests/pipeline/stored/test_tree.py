@@ -17,6 +17,7 @@ from clustergrid.pipeline.stored import regions
 from clustergrid.pipeline.stored.memory import StoredMemory
 from clustergrid.pipeline.stored.tree import stored_tree
 from clustergrid.storage.errors import DataValueError
+from tests.budget import examples
 from tests.pipeline.hierarchy.kinds import (
     KINDS,
     UNTIED,
@@ -71,7 +72,9 @@ def test_every_merge_is_a_minimum(monkeypatch, kind, method, n):
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     data=st.data(),

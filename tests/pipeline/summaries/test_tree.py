@@ -23,6 +23,7 @@ from clustergrid.pipeline.summaries.source import SummarySource
 from clustergrid.pipeline.summaries.tree import summary_tree
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.source import ArraySource
+from tests.budget import examples
 from tests.pipeline.hierarchy.kinds import (
     KINDS,
     UNTIED,
@@ -162,7 +163,7 @@ def test_every_merge_is_a_minimum(kind, method, metric, n):
         assert_minima(Z, values, method, metric)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(2, 40),
@@ -183,7 +184,7 @@ def test_any_small_matrix(seed, n, k, n_neighbors, pair):
         assert_tree(Z, values, method, metric)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(data=st.data(), n=st.integers(2, 12), pair=st.sampled_from([PAIRS[0], *PAIRS[1:2], *TRUTHS]))
 def test_any_small_integers(data, n, pair):
     method, metric = pair

@@ -9,10 +9,11 @@ from scipy.spatial.distance import pdist, squareform
 
 from clustergrid.pipeline.tree.cophenetic import cophenetic_correlation, cophenetic_distances
 from clustergrid.storage.errors import DataValueError
+from tests.budget import examples
 from tests.pipeline.tree.trees import METHODS, chain, random_tree, tree
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     n=st.integers(2, 70),
     seed=st.integers(0, 1000),

@@ -10,6 +10,7 @@ from clustergrid.pipeline.tree.cophenetic import cophenetic_distances
 from clustergrid.pipeline.tree.cuts import cut
 from clustergrid.pipeline.tree.orders import leaf_order
 from clustergrid.storage.errors import DataValueError
+from tests.budget import examples
 from tests.pipeline.tree.trees import METHODS, chain, random_tree, tree
 
 
@@ -33,7 +34,7 @@ def test_cut_into_k_is_scipys(method):
         assert same_partition(cut(Z, k=k), hierarchy.fcluster(Z, k, "maxclust"))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(n=st.integers(2, 40), seed=st.integers(0, 1000), data=st.data())
 def test_cut_into_exactly_k_numbered_along_the_leaves(n, seed, data):
     Z = tree(n, data.draw(st.sampled_from(METHODS)), ties=True, seed=seed)

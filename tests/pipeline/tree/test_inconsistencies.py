@@ -8,10 +8,11 @@ from scipy.cluster import hierarchy
 
 from clustergrid.pipeline.tree.inconsistencies import inconsistency
 from clustergrid.storage.errors import DataValueError
+from tests.budget import examples
 from tests.pipeline.tree.trees import METHODS, chain, random_tree, tree
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(n=st.integers(2, 60), depth=st.integers(0, 12), seed=st.integers(0, 1000), data=st.data())
 def test_it_is_scipys(n, depth, seed, data):
     Z = tree(n, data.draw(st.sampled_from(METHODS)), seed=seed)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from clustergrid.pipeline.tree.newick import newick_parts, to_newick, write_newick
 from clustergrid.pipeline.tree.orders import leaf_order
 from clustergrid.storage.errors import DataValueError
+from tests.budget import examples
 from tests.pipeline.tree.trees import METHODS, chain, random_tree, tree
 
 
@@ -48,7 +49,7 @@ def assert_read_back(Z, text, labels):
         assert height == pytest.approx(expected[leaves], rel=1e-12, abs=0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(n=st.integers(2, 60), seed=st.integers(0, 1000), ties=st.booleans(), data=st.data())
 def test_it_is_the_tree(n, seed, ties, data):
     Z = tree(n, data.draw(st.sampled_from((*METHODS, "median"))), ties, seed)
@@ -66,7 +67,7 @@ def test_labels_are_read_back():
     assert_read_back(Z, to_newick(Z, LABELS), LABELS)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.text(st.characters(blacklist_categories=["Cs", "Cc"])), min_size=2, max_size=6))
 def test_any_label_is_read_back(labels):
     Z = chain(len(labels))

@@ -18,6 +18,7 @@ from clustergrid.pipeline.tree.optimal import (
 )
 from clustergrid.pipeline.tree.orders import leaf_order
 from clustergrid.storage.errors import DataValueError
+from tests.budget import examples
 from tests.pipeline.tree.trees import METHODS, chain, random_tree
 
 pytestmark = pytest.mark.quick_cases(one_in=4)
@@ -73,7 +74,7 @@ def assert_same_tree(Z, turned):
     np.testing.assert_array_equal(turned[-1], Z[-1])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(n=st.integers(2, 9), seed=st.integers(0, 10**6), ties=st.booleans(), data=st.data())
 def test_no_order_is_better(n, seed, ties, data):
     method = data.draw(st.sampled_from(METHODS))
@@ -179,7 +180,7 @@ def test_paths_are_the_same_bits_in_every_engine(monkeypatch):
         np.testing.assert_array_equal(square, squares[0])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(n=st.integers(5, 60), at_once=st.integers(4, 30), seed=st.integers(0, 1000), data=st.data())
 def test_problems_of_few_leaves_are_never_worse_than_the_plain_order(n, at_once, seed, data):
     condensed, Z = distances_and_tree(n, data.draw(st.sampled_from(METHODS)), seed, ties=seed % 2)
