@@ -1,29 +1,32 @@
 """What holds for every test, and a Dask client for those that compare executors or schedulers."""
 
 import sys
-from collections import Counter
 from zlib import crc32
 
 import pytest
 from distributed import Client, LocalCluster
+from hypothesis import settings
 
-MOST_QUICK_CASES = 12
-ALL_CASES_ARE_QUICK = ("test_doctests.py", "test_architecture.py", "test_security.py")
+from tests.budget import QUICK
+
+settings.load_profile(QUICK)  # what `--hypothesis-profile` names is loaded after this
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` looks for the slow ones
 def pytest_collection_modifyitems(items):
-    """Leave most cases of what is tested with many to the slow suite: always the same ones."""
-    cases = Counter(item.nodeid.split("[")[0] for item in items)
+    """Leave cases of `quick_cases` to the slow suite: all but the first, and one in so many.
+
+    Which ones depends on their names alone, so that they stay the same where others are added.
+    """
+    begun = set()
     for item in items:
         marker = item.get_closest_marker("quick_cases")
-        is_large = cases[item.nodeid.split("[")[0]] > MOST_QUICK_CASES
-        if marker is not None:
-            one_in = marker.kwargs["one_in"]
-        else:
-            one_in = 4 if is_large and item.path.name not in ALL_CASES_ARE_QUICK else 1
-        if crc32(item.name.encode()) % one_in:
+        if marker is None or item.get_closest_marker("slow"):
+            continue
+        function = item.nodeid.split("[")[0]
+        if function in begun and crc32(item.name.encode()) % marker.kwargs["one_in"]:
             item.add_marker(pytest.mark.slow)
+        begun.add(function)
 
 
 def pytest_runtest_teardown():
