@@ -151,7 +151,8 @@ class Slices:
         -------
         (p + 1,) int64
             First leaf of every pixel, and one past the last. Within a slice pixels differ by at
-            most one leaf; each slice has at least one.
+            most one leaf. A slice has at least one pixel however narrow it is, so that there are
+            fewer than ``n_pixels + count``, not always at most `n_pixels`.
 
         Examples
         --------
