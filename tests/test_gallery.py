@@ -11,6 +11,8 @@ import matplotlib as mpl
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 mpl.use("Agg")
 
 ROOT = Path(__file__).parents[1]

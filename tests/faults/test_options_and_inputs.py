@@ -133,6 +133,7 @@ def test_a_zarr_chunk_that_was_written_again_is_noticed(call, tmp_path, make_inp
     assert "sha256_of_listing was " in err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_bytes_in_the_middle_with_time_and_size_put_back_are_not_noticed(call, tmp_path):
     """Nobody promises that; the copy in the run is what the results are of, and stays so."""
     path = tmp_path / "a.npy"
@@ -149,6 +150,7 @@ def test_bytes_in_the_middle_with_time_and_size_put_back_are_not_noticed(call, t
     assert contents(tmp_path / "run") == before
 
 
+@pytest.mark.slow
 def test_an_input_that_changes_while_it_is_copied_is_not_mixed(tmp_path, make_input, start):
     """Killed in the copy, the next run finds another file: it copies that one, whole."""
     path = tmp_path / "a.csv"
@@ -208,6 +210,7 @@ def test_changed_options_keep_what_does_not_depend_on_them(call, tmp_path, optio
     }
 
 
+@pytest.mark.slow
 def test_there_and_back_again(call, tmp_path):
     """Options that change and change back never mix what belongs to one with the other."""
     path = file_of(tmp_path, "npy")

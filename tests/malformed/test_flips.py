@@ -13,6 +13,8 @@ from clustergrid.storage.errors import ClustergridError
 
 from .flips import FORMATS, alter
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 SEEDS = 40
 MORE_SEEDS = 400
 HANGING_SEEDS = {"h5ad": {202}}

@@ -20,6 +20,8 @@ from clustergrid.pipeline.cli import main
 from clustergrid.pipeline.status import read_status
 from tests.pipeline.commands import SMALL, frame
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):

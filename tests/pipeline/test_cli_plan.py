@@ -20,6 +20,8 @@ from clustergrid.pipeline.planning import DescribedCluster
 from clustergrid.pipeline.sizes import parse_bytes
 from tests.pipeline.commands import frame
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 GIGABYTE = 10**9
 
 

@@ -33,6 +33,8 @@ from clustergrid.storage.errors import (
     TileError,
 )
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 @pytest.fixture(params=["serial", "threads", "dask"])
 def executor(request, client):

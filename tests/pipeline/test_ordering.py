@@ -225,7 +225,7 @@ def test_tiles_that_cannot_be_ordered_within_the_memory_are_refused():
     assert len(linkage(tiles, engine="square", memory=int(1.4 * square))) == 1999
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("engine", ["square", "data"])
 def test_measured_memory_is_what_the_plan_says(dtype, engine):
     n, k, method = 1700, 30, "centroid" if engine == "data" else "average"

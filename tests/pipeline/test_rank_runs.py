@@ -73,6 +73,7 @@ def test_ranks_at_rest_are_those_in_memory(monkeypatch, tmp_path, values):
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_long_covariance_is_kept(tmp_path, values):
     found = run(tmp_path, "run", "mahalanobis")
     np.testing.assert_array_equal(run(tmp_path, "again", "mahalanobis"), found)

@@ -29,6 +29,8 @@ from clustergrid.storage.errors import (
 )
 from tests.pipeline.runs import SMALL, Log, frame, request, results, state_of, table
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 # What a run leaves
 
 
@@ -344,7 +346,7 @@ def test_a_small_run_starts_no_scheduler(tmp_path, monkeypatch):
     assert len(told) == 1
 
 
-@pytest.mark.parametrize("how", ["address", "file"])
+@pytest.mark.parametrize("how", ["address", pytest.param("file", marks=pytest.mark.slow)])
 def test_a_scheduler_is_joined_and_gives_the_same_bits(finished, tmp_path, how):
     patient = {"distributed.scheduler.no-workers-timeout": "300s"}
     with (

@@ -32,6 +32,8 @@ from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.rechunk import plan_copy
 from clustergrid.storage.rundir import RunDirectory
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 FIGURE = FigureOptions(figsize_inches=(3, 3), dpi=40)
 HERE = Resources(memory_bytes=8 * 10**9, threads=8)
 Usage = namedtuple("Usage", "total used free")

@@ -279,6 +279,7 @@ def test_drawing_again_at_the_same_pixels_reads_no_matrix(monkeypatch, tmp_path,
         plot_run(tmp_path / "run", smaller)
 
 
+@pytest.mark.slow
 def test_verify_checks_an_image_of_any_aggregate(tmp_path):
     path = table(tmp_path, frame(1200, 5), "a.npy")
     for aggregate in ("max_abs", "min", "median"):

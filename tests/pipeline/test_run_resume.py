@@ -220,7 +220,7 @@ def test_an_input_that_changes_where_it_is_used_is_refused(tmp_path):
     assert read_status(tmp_path / "run").state == "stopped"
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.npy"])
+@pytest.mark.parametrize("name", [pytest.param("a.csv", marks=pytest.mark.slow), "a.npy"])
 def test_few_long_rows_are_copied_once(tmp_path, name):
     values = np.random.default_rng(0).normal(size=(50, 60_000)).astype(np.float32)
     path = table(tmp_path, pd.DataFrame(values).add_prefix("c"), name)

@@ -142,6 +142,7 @@ def test_lists_outlive_a_change_of_memory(asked, many, told, tmp_path, monkeypat
     assert results(other.directory) == results(whole.directory)
 
 
+@pytest.mark.slow
 def test_lists_of_tiles_outlive_a_change_of_memory(asked, many, told, tmp_path, monkeypatch):
     asked = dataclasses.replace(asked, row=AxisSpec(engine="tiles"))
     real, parts = RunStages._tree_from_tiles, [0.87, 1.0, 0.87]

@@ -261,6 +261,7 @@ def test_verify_holds_a_tree_against_the_rows(fresh, method):
     assert verify_run(asked.directory).damages == ()
 
 
+@pytest.mark.slow
 def test_verify_looks_for_the_nearest_of_leaves(finished, fresh, monkeypatch):
     """A tree of which each merge has a right height, and is no minimum."""
     from clustergrid.pipeline import meaning

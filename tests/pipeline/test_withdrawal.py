@@ -177,6 +177,7 @@ def test_a_damaged_report_is_put_aside_and_costs_no_result(copied, tiles, damage
     assert after.unknown == aside
 
 
+@pytest.mark.slow
 def test_a_damaged_picture_of_another_name_goes_with_the_next_run(copied):
     formats = dataclasses.replace(SMALL, formats=("png", "svg"))
     plot_run(copied.directory, formats, output="other")
@@ -191,6 +192,7 @@ def test_a_damaged_picture_of_another_name_goes_with_the_next_run(copied):
     assert verify_run(copied.directory).unknown == ()
 
 
+@pytest.mark.slow
 def test_a_withdrawal_that_is_killed_is_made_by_the_next_verify(
     finished, faulty, tmp_path, monkeypatch
 ):

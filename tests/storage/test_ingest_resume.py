@@ -19,7 +19,7 @@ from tests.storage.matrices import column_chunks
 pytestmark = pytest.mark.quick_cases(one_in=4)
 
 
-@pytest.mark.parametrize("where", ["threads", "client"])
+@pytest.mark.parametrize("where", ["threads", pytest.param("client", marks=pytest.mark.slow)])
 def test_a_matrix_stored_by_columns_is_read_once(tmp_path, client, where):
     reader, matrix = column_chunks()
     manifest = Manifest(tmp_path, "matrix")

@@ -18,6 +18,8 @@ from clustergrid.storage.errors import RunDirectoryError, StorageError
 from clustergrid.storage.rundir import FORMAT, RunDirectory, stage_key
 from clustergrid.storage.runlock import LOCK, Holder, _myself, holder_of
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 @pytest.fixture
 def run(tmp_path):

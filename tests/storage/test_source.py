@@ -12,6 +12,8 @@ from clustergrid.storage.arrays import create_array, write_block
 from clustergrid.storage.source import ArraySource, ZarrSource
 from tests.budget import examples
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 VALUES = np.random.default_rng(0).normal(size=(23, 11)).astype(np.float32)
 
 

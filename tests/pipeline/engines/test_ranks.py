@@ -11,6 +11,8 @@ from clustergrid.pipeline.engines import _ranks
 from clustergrid.pipeline.engines._ranks import rank_rows
 from tests.budget import examples
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 VALUES = st.one_of(
     st.sampled_from([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, 5e-324, -5e-324]),
     st.floats(allow_nan=False),

@@ -282,7 +282,7 @@ def test_a_batch_that_is_a_pass_is_as_large_as_memory_allows():
     assert len(batches[1]) < len(batches[0])
 
 
-@pytest.mark.parametrize("rows", [4, 40])
+@pytest.mark.parametrize("rows", [4, pytest.param(40, marks=pytest.mark.slow)])
 def test_memory_for_rows_is_kept(rows):
     n = 2000
     distances = pdist(np.random.default_rng(0).normal(size=(n, 3)))

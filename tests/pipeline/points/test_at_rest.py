@@ -75,7 +75,7 @@ def assert_same_answers(here, rest, clusters, method):
 
 @pytest.mark.parametrize("name", METRICS)
 def test_every_answer_has_the_same_bits(small_windows, tmp_path, name):
-    n = 330 if name != "function" else 90
+    n = 210 if name != "function" else 90
     _, given = case(name, n, 9)
     here, rest = both_of(given, tmp_path)
     clusters = open_clusters(np.ones(n, np.int64), "average")
@@ -169,7 +169,7 @@ def test_parts_of_pairs_come_once_and_within_their_limit():
 
 @pytest.mark.parametrize("name", ["euclidean", "correlation", "cityblock"])
 def test_trees_have_the_same_bits_on_any_executor(small_windows, client, tmp_path, name):
-    values = normal(500, 6)[np.random.default_rng(1).integers(0, 500, 640)]
+    values = normal(250, 6)[np.random.default_rng(1).integers(0, 250, 320)]
     given = given_of(values, name)
     duplicates = find_duplicates(
         ArraySource(values), SerialExecutor(), Progress(), name="duplicates"

@@ -322,7 +322,10 @@ def small_edges(monkeypatch):
 
 
 @pytest.mark.parametrize("n_merges", [0, 100, 140, 149])
-@pytest.mark.parametrize("name", ["euclidean", "cosine", "cityblock", "function"])
+@pytest.mark.parametrize(
+    "name",
+    ["euclidean", "cosine", "cityblock", pytest.param("function", marks=pytest.mark.slow)],
+)
 def test_large_clusters_come_in_parts(small_edges, name, n_merges):
     n = 151
     _, given = case(name, n)

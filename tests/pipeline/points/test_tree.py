@@ -234,6 +234,7 @@ def test_interrupt_ends_the_tree():
         tree_of(given_of(normal(900, 4)), "average", progress=progress)
 
 
+@pytest.mark.slow
 def test_heights_do_not_depend_on_threads_where_bounds_say_little():
     # Nearly equal distances: of some owners bounds are enough, of others they are not.
     rng = np.random.default_rng(24)

@@ -17,6 +17,8 @@ from clustergrid.pipeline.render import clustermap
 from clustergrid.pipeline.render.marks import find_marked, spread
 from clustergrid.storage.errors import ClustergridError
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 NO_TREES = {"row_cluster": False, "col_cluster": False}
 
 targets = st.lists(st.floats(0, 100), min_size=1, max_size=12).map(sorted).map(np.array)

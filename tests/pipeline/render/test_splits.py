@@ -17,6 +17,8 @@ from clustergrid.pipeline.render import ClusterGrid, clustermap
 from clustergrid.pipeline.tree.cuts import cut
 from clustergrid.storage.errors import DataTypeError, DataValueError
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 KINDS = list("abcab") * 2 + ["c", "a"]
 
 

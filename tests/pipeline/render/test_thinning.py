@@ -21,6 +21,8 @@ from clustergrid.pipeline.render.tree_lines import ThinnedLines
 from clustergrid.pipeline.tree.orders import dendrogram_coordinates
 from tests.pipeline.tree.trees import chain, random_tree
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 MANY = 30_000
 
 
@@ -133,7 +135,7 @@ def test_a_color_that_is_set_later_is_that_of_all_lines() -> None:
     assert pixels[..., 1].min() < 10
 
 
-@pytest.mark.parametrize("kind", ["pdf", "svg"])
+@pytest.mark.parametrize("kind", [pytest.param("pdf", marks=pytest.mark.slow), "svg"])
 def test_vector_files_have_lines(kind: str) -> None:
     figure, lines = draw(random_tree(MANY), thin=True, dpi=100)
     file = io.BytesIO()

@@ -94,8 +94,8 @@ def test_any_small_integer_distances(data, n, edge, n_neighbors, method):
 @pytest.mark.parametrize("kind", ["low rank", "hub", "equal distances", "duplicated"])
 @pytest.mark.parametrize("method", ["average", "ward"])
 def test_the_same_bits_wherever_tiles_are(tmp_path, client, kind, method):
-    vector = pdist(KINDS[kind](np.random.default_rng(5), 150)).astype(np.float32)
-    expected = tree_of(tiles_in_memory(vector, 150), method, n_neighbors=8, threads=1)
+    vector = pdist(KINDS[kind](np.random.default_rng(5), 90)).astype(np.float32)
+    expected = tree_of(tiles_in_memory(vector, 90), method, n_neighbors=8, threads=1)
     for place in PLACES:
         for edge in (16, 50):
             distances = tiles_in(place, vector, edge, tmp_path / f"{place}{edge}")

@@ -12,6 +12,8 @@ from clustergrid.storage.errors import DataValueError
 from tests.budget import examples
 from tests.pipeline.tree.trees import METHODS, chain, random_tree, tree
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 
 @settings(max_examples=examples(80), deadline=None)
 @given(

@@ -60,6 +60,7 @@ def test_cut_wants_one_number_in_its_range():
     np.testing.assert_array_equal(cut(Z, k=np.int64(1)), np.ones(5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [random_tree, chain])
 def test_a_million_leaves(make):
     Z = make(1_000_000)

@@ -241,7 +241,9 @@ def test_equal_distances_leave_the_order_as_it_is(steps, monkeypatch):
         assert turned is not Z
 
 
-@pytest.mark.parametrize("steps", [1e9, 0, _reach.ENTRY_STEPS])
+@pytest.mark.parametrize(
+    "steps", [1e9, pytest.param(0, marks=pytest.mark.slow), _reach.ENTRY_STEPS]
+)
 def test_progress_ends_it_and_counts_to_the_end(monkeypatch, steps):
     monkeypatch.setattr(_reach, "ENTRY_STEPS", steps)
     monkeypatch.setattr(_exact, "ENTRY_STEPS", steps)
@@ -283,7 +285,7 @@ def test_what_does_not_fit_is_refused():
         optimal_leaf_ordering(Z, lambda i, j: np.full((len(i), len(j)), np.nan))
 
 
-@pytest.mark.parametrize("make", [chain, random_tree])
+@pytest.mark.parametrize("make", [chain, pytest.param(random_tree, marks=pytest.mark.slow)])
 def test_measured_memory_is_what_it_says(make):
     n = 1500
     Z = make(n)

@@ -68,6 +68,7 @@ def test_is_monotonic_is_scipys(method):
         is_monotonic([[0, 3, 1.0, 2]])
 
 
+@pytest.mark.slow
 def test_a_million_leaves():
     for Z in (random_tree(1_000_000), chain(1_000_000)):
         assert check_linkage(Z, 1_000_000) is Z
