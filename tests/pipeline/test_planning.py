@@ -59,7 +59,6 @@ def test_what_is_no_size(text):
         parse_bytes(text)
 
 
-@settings(deadline=None)
 @given(st.floats(1, 1e17))
 def test_written_sizes_are_read_again(size):
     text = format_bytes(size)
@@ -95,7 +94,6 @@ def tile_work(n, k, itemsize):
     return TileWork(n=n, k=k, itemsize=itemsize, matrix=matrix)
 
 
-@settings(deadline=None)
 @given(shapes, st.sampled_from([4, 8]), memories, threads, st.integers(0, 10**12))
 def test_tiles_fit_the_budget(shape, itemsize, memory, cores, held):
     n, k = shape
@@ -145,7 +143,6 @@ def test_more_memory_never_refuses_what_less_accepted(spec, shape, memory, more,
     assert try_with(memory + more).peak_memory_bytes <= memory + more
 
 
-@settings(deadline=None)
 @given(specs, shapes, ways)
 def test_stages_are_in_the_order_of_the_data(spec, shape, way):
     found = plan_run(spec, shape, 8, Resources(memory_bytes=10**15, threads=4), **way)
