@@ -33,8 +33,9 @@ test: lint types wheel ## lint, types, the built wheel, and the quick tests
 	@# Two processes: most tests wait for compilers, Dask or files. Those of a file stay together.
 	$(PYTHON) -m pytest -q -m "not slow and not slurm and not browser" -n 2 --dist loadfile
 
-test-slow: $(TEST) ## the tests that kill processes or take long
-	$(PYTHON) -m pytest -q -m "slow and not slurm and not browser"
+test-slow: $(TEST) ## the tests that kill processes or take long, and every example of Hypothesis
+	$(PYTHON) -m pytest -q -m "(slow or hypothesis) and not slurm and not browser" \
+		--hypothesis-profile=thorough
 
 test-slurm: $(TEST) ## jobs on a real Slurm of two nodes (Debian: slurm-wlm, munge; as root)
 	$(PYTHON) -m pytest -q -m "slurm and not slow"
