@@ -31,7 +31,7 @@ _GONE_SECONDS = 30.0
 
 # What differs between two runs that did the same: times, and the order in which tiles were ready.
 _OF_THE_MOMENT = {"run.json", "run.json.damaged", "progress.jsonl", "run.lock"}
-_FOLDERS_OF_THE_MOMENT = {"report", "pieces", "manifest"}
+_FOLDERS_OF_THE_MOMENT = {"jobs", "report", "pieces", "manifest"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
