@@ -293,15 +293,15 @@ def _write_all(folder: Path, contents: dict[Path, tuple[bytes, int]]) -> None:
             written.append(path)
             with open(descriptor, "wb") as file:
                 file.write(content)
-    except OSError as error:
+    except BaseException as error:
         for path in written:
             path.unlink(missing_ok=True)
         if is_new:
             with suppress(OSError):
                 folder.rmdir()
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(f"cannot write certificates to {folder}: {error}") from error
+        if isinstance(error, OSError) and not isinstance(error, StorageError):
+            raise StorageError(f"cannot write certificates to {folder}: {error}") from error
+        raise
 
 
 def _refuse_open(folder: Path) -> None:
