@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -44,6 +45,7 @@ MOST_FRUITLESS = 3
 
 _WALLTIME = (signal.SIGUSR1, signal.SIGALRM)
 _CANCELLED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+_LOOK_SECONDS = 10.0
 _COMMAND = (sys.executable, "-m", "clustergrid.pipeline.cli")
 
 
@@ -97,7 +99,7 @@ def supervise(
     )
     attempt.write(directory)
     _say(f"attempt {attempt.attempt} on {attempt.host}: job {job} of {queue.word}")
-    code = driver.wait()
+    code = _wait(driver)
     status = 128 - code if code < 0 else code
     ended = replace(attempt, ended=round(time.time(), 3), exit_status=status, state="ended")
     if not (stops.walltime and not stops.cancelled and status == 128 + signal.SIGTERM):
@@ -159,6 +161,23 @@ def _start(
         signal.signal(each, stop)
     signal.alarm(max(0, stop_after_seconds))
     return driver, stops
+
+
+def _wait(driver: subprocess.Popen[bytes]) -> int:
+    """Wait for the driver, and let what is signalled be noted meanwhile.
+
+    A signal may reach a thread of a library, and then it interrupts no call of this one. So each
+    also writes a byte, and we wait for these.
+    """
+    heard, told = os.pipe()
+    os.set_blocking(heard, False)
+    os.set_blocking(told, False)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.set_wakeup_fd(told)
+    while (code := driver.poll()) is None:
+        if select.select([heard], [], [], _LOOK_SECONDS)[0]:
+            os.read(heard, 4096)
+    return code
 
 
 def _go_back(queue: Queue, directory: Path, job: str, status: int) -> int:
