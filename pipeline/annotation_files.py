@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from clustergrid.pipeline.escapes import escape_field, unescape_field
 from clustergrid.pipeline.outputs import match_labels, read_table
 from clustergrid.pipeline.request import RunRequest
 from clustergrid.pipeline.spec import AXIS_NAMES
+from clustergrid.storage.places import as_path
 from clustergrid.storage.rundir import RunDirectory
 
 __all__ = ["annotations_of", "stored_annotations", "typed_column"]
@@ -71,7 +71,7 @@ def annotations_of(request: RunRequest, matrix: Any) -> dict[str, pd.DataFrame]:
     for axis, source in enumerate((request.row_annotations, request.col_annotations)):
         if source is None:
             continue
-        table = read_table(Path(source), "annotations")
+        table = read_table(as_path(source), "annotations")
         labels = matrix.get_index(matrix.dims[axis])
         typed = match_labels(table, labels, source).apply(typed_column)
         shown += read_annotations(typed, labels, len(labels), source)

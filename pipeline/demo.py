@@ -8,6 +8,7 @@ import pandas as pd
 
 from clustergrid.pipeline.request import ClusterChoice, Cut, FigureOptions, RunRequest
 from clustergrid.storage.datasets import endometrial_path, load_endometrial
+from clustergrid.storage.places import StorePath
 
 __all__ = ["demo_request"]
 
@@ -32,7 +33,7 @@ _STRIPS = {
 
 
 def demo_request(
-    output: Path, colors: Path, *, memory_bytes: int | None, cluster: ClusterChoice
+    output: StorePath, colors: Path, *, memory_bytes: int | None, cluster: ClusterChoice
 ) -> RunRequest:
     """Make the demo's request, and write its table of sample colours.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clustergrid.pipeline.annotation_files import stored_annotations
@@ -19,6 +18,7 @@ from clustergrid.pipeline.spec import AXIS_NAMES
 from clustergrid.pipeline.stored_run import open_stored_stages
 from clustergrid.storage.chunks import is_whole
 from clustergrid.storage.errors import IntegrityError, RunDirectoryError
+from clustergrid.storage.places import AnyPlace
 from clustergrid.storage.rundir import RunDirectory, stage_key
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def _plot(
 
 
 def plot_run(
-    path: Path, options: FigureOptions, *listeners: Listener, output: str = _FIGURE
+    path: AnyPlace, options: FigureOptions, *listeners: Listener, output: str = _FIGURE
 ) -> dict[str, str]:
     """Draw a finished run again; nothing but a picture of another resolution is computed.
 
@@ -264,7 +264,9 @@ def plot_run(
         progress = Progress(*listeners)
         asked = directory.state["request"]
         if directory.state["matrix"]["used_in_place"]:
-            request = RunRequest(input=asked["input"], directory=path, layer=asked["layer"])
+            request = RunRequest(
+                input=asked["input"], directory=directory.path, layer=asked["layer"]
+            )
             bind_input(directory, describe_input(request))
         elif not is_whole(directory.matrix, "matrix"):
             # Zarr would read what is missing as zeros, and they would be drawn.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from clustergrid.storage.identity import fingerprint, matrix_source, stored_reco
 from clustergrid.storage.ingest import ingest, ingest_stream
 from clustergrid.storage.manifest import Manifest
 from clustergrid.storage.matrix import open_matrix
+from clustergrid.storage.places import as_path, remove_tree
 from clustergrid.storage.readers.base import Stream
 from clustergrid.storage.readers.location import Location
 from clustergrid.storage.readers.sparse import SparseGroupSource
@@ -66,12 +66,14 @@ def refuse_overlap(request: RunRequest) -> None:
     Raises
     ------
     RunDirectoryError
-        One is the other, or in it; or the run directory is a URL.
+        One is the other, or in it; or the run directory is a URL of another kind of place.
     """
-    directory = str(request.directory)
-    if re.match(r"[a-z][a-z0-9+.-]+:/", directory):  # pathlib took one slash away
+    directory = request.directory
+    if isinstance(directory, Path) and re.match(r"[a-z][a-z0-9+.-]+:/", str(directory)):
+        # pathlib took one slash away
         raise RunDirectoryError(
-            f"the run directory {directory} is a URL: it has to be on a local or shared file system"
+            f"the run directory {directory} is a URL: it has to be in a file system, or in an "
+            "object store (s3://, gs://, az://)"
         )
     if Location.parse(request.input).overlaps(directory):
         raise RunDirectoryError(
@@ -301,7 +303,7 @@ def _damaged_files(directory: RunDirectory, manifest: Manifest, progress: Progre
 def _arrays(directory: RunDirectory) -> list[str]:
     """Arrays that hold the values of the run's copy: one, or those of a sparse matrix."""
     sparse = [f"matrix/{name}" for name in SPARSE_ARRAYS]
-    is_sparse = all(Path(directory.matrix, name, "zarr.json").exists() for name in sparse)
+    is_sparse = all((as_path(directory.matrix) / name / "zarr.json").exists() for name in sparse)
     return sparse if is_sparse else ["matrix"]
 
 
@@ -331,12 +333,13 @@ def _begin_anew(directory: RunDirectory) -> Manifest:
     directory.begin(_STAGE)
     manifest = directory.manifest(_STAGE)
     manifest.begin(matrix_key(directory))
-    shutil.rmtree(directory.matrix, ignore_errors=True)
+    remove_tree(as_path(directory.matrix))
     return manifest
 
 
 def _finish(directory: RunDirectory) -> None:
-    labels = {file.parent.name for file in Path(directory.matrix).glob("*/zarr.json")} - {"matrix"}
+    arrays_there = as_path(directory.matrix).glob("*/zarr.json")
+    labels = {file.parent.name for file in arrays_there} - {"matrix"}
     arrays = sorted([*labels, *_arrays(directory)])
     directory.finish(
         _STAGE, matrix_key(directory), arrays=[("matrix.zarr", name) for name in arrays]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +39,7 @@ from clustergrid.storage.grid import TriangleGrid
 from clustergrid.storage.identity import labels_along
 from clustergrid.storage.labels import write_labels
 from clustergrid.storage.manifest import Manifest, metadata_entry
+from clustergrid.storage.places import as_path, remove_tree
 from clustergrid.storage.rundir import RunDirectory, stage_key
 from clustergrid.storage.source import MatrixSource
 from clustergrid.storage.sparse import as_sparse
@@ -99,8 +98,8 @@ def drop_scratch(directory: RunDirectory) -> None:
     """
     for kind in ("points", "ranks"):
         for name in AXIS_NAMES:
-            for array in Path(directory.arrays).glob(f"{kind}-{name}*"):
-                shutil.rmtree(array, ignore_errors=True)
+            for array in as_path(directory.arrays).glob(f"{kind}-{name}*"):
+                remove_tree(array)
 
 
 class RunStages(Stages):
@@ -318,8 +317,8 @@ class RunStages(Stages):
         manifest.record(*stored_entries(tiles.store, path))
 
     def _remove_arrays(self, pattern: str) -> None:
-        for array in Path(self._directory.arrays).glob(pattern):
-            shutil.rmtree(array, ignore_errors=True)
+        for array in as_path(self._directory.arrays).glob(pattern):
+            remove_tree(array)
 
     def _kept_tiles(
         self, stage: str, manifest: Manifest, key: str, path: str, tiling: Tiling

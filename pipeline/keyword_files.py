@@ -165,6 +165,9 @@ def stored_keywords(directory: RunDirectory, axis: int, asked: Mapping[str, Any]
         if name not in _DIMENSIONS
     }
     if len(given) < len(asked):
-        with np.load(directory.file(_file_name(axis)), allow_pickle=False) as arrays:
+        with (
+            directory.file(_file_name(axis)).open("rb") as file,
+            np.load(file, allow_pickle=False) as arrays,
+        ):
             given |= {name: arrays[name] for name in asked if name in _DIMENSIONS}
     return MetricKeywords.from_mapping(given)

@@ -39,7 +39,7 @@ def wrong_rows(
     random
         Chooses the rows.
     """
-    array = open_array(str(directory.file(REORDERED)), MATRIX)
+    array = open_array(directory.file(REORDERED), MATRIX)
     n, k = stages.shape
     dtype = reordered_dtype(stages.source.dtype, stages.normalization)
     columns = slice(0, min(k, _MOST_CELLS))

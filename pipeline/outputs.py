@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import zlib
 from pathlib import Path
@@ -17,6 +16,7 @@ from clustergrid.pipeline.spec import AXIS_NAMES
 from clustergrid.pipeline.tree.cuts import cut
 from clustergrid.pipeline.tree.validity import check_linkage
 from clustergrid.storage.errors import DataValueError, StorageError
+from clustergrid.storage.places import StorePath, as_path, local_copy, sha256_of
 from clustergrid.storage.readers.location import Location, check_regular_file
 from clustergrid.storage.rundir import RunDirectory
 
@@ -80,7 +80,10 @@ def stored_linkage(directory: RunDirectory, axis: int, n: int) -> np.ndarray | N
         What is there is no tree of `n` leaves.
     """
     file = directory.file(f"linkage_{AXIS_NAMES[axis]}.npy")
-    return _load_linkage(file, n) if file.exists() else None
+    if not file.exists():
+        return None
+    with local_copy(file) as path:
+        return _load_linkage(path, n)
 
 
 def given_linkage(path: str, n: int) -> tuple[np.ndarray, str]:
@@ -91,9 +94,9 @@ def given_linkage(path: str, n: int) -> tuple[np.ndarray, str]:
     StorageError, DataValueError
         It cannot be read, or is no tree of `n` leaves.
     """
-    linkage = _load_linkage(Path(path), n)
-    with open(path, "rb") as file:
-        return linkage, hashlib.file_digest(file, "sha256").hexdigest()
+    with local_copy(as_path(path)) as file:
+        linkage = _load_linkage(file, n)
+        return linkage, sha256_of(file).removeprefix("sha256:")
 
 
 def _load_linkage(path: Path, n: int) -> np.ndarray:
@@ -142,7 +145,7 @@ def colors_of(request: RunRequest, matrix: Any) -> dict[str, pd.DataFrame]:
     for axis, source in enumerate((request.row_colors, request.col_colors)):
         if source is None:
             continue
-        colors = read_colors(Path(source))
+        colors = read_colors(as_path(source))
         labels = matrix.get_index(matrix.dims[axis])
         prepare_colors(match_labels(colors, labels, source), labels, len(labels), source)
         # What is not drawn was not looked at, and stays out.
@@ -164,7 +167,7 @@ def keep_tables(directory: RunDirectory, tables: dict[str, pd.DataFrame]) -> dic
     return {name: f"{name}.tsv" for name in tables}
 
 
-def read_colors(path: Path) -> pd.DataFrame:
+def read_colors(path: StorePath) -> pd.DataFrame:
     """Read a table of colours: labels first, then a column a strip; empty cells are white.
 
     Raises
@@ -175,7 +178,7 @@ def read_colors(path: Path) -> pd.DataFrame:
     return read_table(path, "colours").replace("", np.nan)
 
 
-def read_table(path: Path, what: str) -> pd.DataFrame:
+def read_table(path: StorePath, what: str) -> pd.DataFrame:
     """Read a table of text by labels, its first column.
 
     Parameters

@@ -8,10 +8,9 @@ whose members carry checksums.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -21,7 +20,8 @@ import numpy as np
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.grouped import GroupedWork
 from clustergrid.pipeline.monitor import Progress
-from clustergrid.storage.errors import StorageError
+from clustergrid.storage.errors import ObjectStoreError, StorageError
+from clustergrid.storage.places import remove_tree
 from clustergrid.storage.rundir import RunDirectory
 
 __all__ = ["ResumedExecutor", "drop_pieces", "pack", "unpack"]
@@ -222,11 +222,12 @@ class ResumedExecutor:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 is_this = str(arrays["identity"]) == piece.identity
                 return (unpack(arrays),) if is_this else None
+        except ObjectStoreError:  # it says nothing of the piece
+            raise
         except Exception:  # whatever a damaged file raises, it is no piece
             return None
 
 
 def drop_pieces(directory: RunDirectory) -> None:
     """Remove the results of parts of passes: the results of the wholes are there."""
-    with suppress(OSError):
-        shutil.rmtree(directory.file("pieces"))
+    remove_tree(directory.file("pieces"))

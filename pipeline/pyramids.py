@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from clustergrid.pipeline.execution import Executor, end_if_stopped
@@ -12,6 +11,7 @@ from clustergrid.pipeline.monitor import Progress
 from clustergrid.storage.arrays import open_array
 from clustergrid.storage.chunks import Chunk
 from clustergrid.storage.manifest import Manifest, chunk_entry, metadata_entry
+from clustergrid.storage.places import AnyPlace, StorePath, as_path
 from clustergrid.storage.pyramid import (
     PARTS,
     Level,
@@ -25,7 +25,7 @@ from clustergrid.storage.pyramid import (
 __all__ = ["pyramid_arrays", "pyramid_levels", "write_pyramid"]
 
 
-def pyramid_levels(group: str | Path, source: str) -> list[Level]:
+def pyramid_levels(group: AnyPlace, source: str) -> list[Level]:
     """Describe the levels above a matrix.
 
     Parameters
@@ -33,7 +33,7 @@ def pyramid_levels(group: str | Path, source: str) -> list[Level]:
     group, source
         Directory of a Zarr group, and name of the matrix in it.
     """
-    matrix = open_array(str(group), source)
+    matrix = open_array(group, source)
     n, k = matrix.shape
     return [
         Level(
@@ -47,7 +47,7 @@ def pyramid_levels(group: str | Path, source: str) -> list[Level]:
     ]
 
 
-def pyramid_arrays(group: str | Path, source: str) -> list[str]:
+def pyramid_arrays(group: AnyPlace, source: str) -> list[str]:
     """Names of all arrays of the pyramid of a matrix."""
     return [
         f"{level_path(level.number)}/{part}"
@@ -57,7 +57,7 @@ def pyramid_arrays(group: str | Path, source: str) -> list[str]:
 
 
 def write_pyramid(
-    group: Path,
+    group: StorePath,
     source: str,
     manifest: Manifest,
     *,
@@ -82,7 +82,7 @@ def write_pyramid(
         The bytes cannot be written.
     """
     assert manifest.key is not None
-    metadata: Any = open_array(str(group), source).metadata
+    metadata: Any = open_array(group, source).metadata
     dims: tuple[str, str] = metadata.dimension_names
     found = pyramid_levels(group, source)
     regions = {level.number: level.regions() for level in found}
@@ -131,7 +131,7 @@ def _chunks(level: Level, region: tuple[slice, slice]) -> list[Chunk]:
 
 
 def _files(level: Level, names: list[str]) -> list[str]:
-    group = Path(level.store).name
+    group = as_path(level.store).name
     return [f"{group}/{level_path(level.number)}/{name}" for name in names]
 
 

@@ -13,12 +13,14 @@ there, and what is there and not noted is of no use to anybody and goes with the
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from clustergrid.storage.errors import ObjectStoreError
 from clustergrid.storage.manifest import file_entry
+from clustergrid.storage.places import StorePath
 from clustergrid.storage.rundir import RunDirectory
 
 __all__ = ["Records", "bytes_of_records", "drop_records"]
@@ -63,6 +65,8 @@ class Records:
             path = self._directory.file(entry.file)
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return dict(arrays)
+        except ObjectStoreError:  # it says nothing of the record
+            raise
         except Exception:  # whatever a damaged file raises, it is no record
             return None
 
@@ -123,9 +127,9 @@ def drop_records(directory: RunDirectory, stage: str | None = None) -> None:
         Name of the stage; None: of all stages.
     """
     manifests = (directory.path / "manifest").glob(f"{_STAGE}{stage or '*'}.jsonl")
-    for manifest in sorted(manifests):
-        manifest.unlink(missing_ok=True)
-        for path in _files(directory, manifest.stem):
+    for stem in sorted(manifest.stem for manifest in manifests):
+        directory.manifest(stem).remove()
+        for path in _files(directory, stem):
             path.unlink(missing_ok=True)
 
 
@@ -134,6 +138,6 @@ def bytes_of_records(directory: RunDirectory, stage: str) -> int:
     return sum(path.stat().st_size for path in _files(directory, f"{_STAGE}{stage}"))
 
 
-def _files(directory: RunDirectory, stage: str) -> Iterator[Path]:
+def _files(directory: RunDirectory, stage: str) -> Iterator[StorePath]:
     """Files of a stage's records, of any key, noted or not."""
     return directory.file("pieces").glob(f"{stage}-*/*")

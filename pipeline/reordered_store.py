@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clustergrid.pipeline.digests import array_digest
-from clustergrid.pipeline.footprint import Ground
 from clustergrid.pipeline.picture_memory import reorder_task_bytes
 from clustergrid.pipeline.pyramids import pyramid_arrays, write_pyramid
 from clustergrid.pipeline.reordering import MATRIX, Reordering, write_reordered
 from clustergrid.storage.errors import StorageError
 from clustergrid.storage.identity import fingerprint
 from clustergrid.storage.manifest import Manifest
+from clustergrid.storage.places import StorePath, remove_tree
 from clustergrid.storage.pyramid import PYRAMID, TILE
 from clustergrid.storage.readers.location import Location
 from clustergrid.storage.rundir import RunDirectory, stage_key
@@ -94,13 +94,9 @@ def write_store(
         if manifest.key != key:
             for folder in (group, unfinished / _SCRATCH):
                 shutil.rmtree(folder, ignore_errors=True)
-            manifest.begin(key)
-        _write(stages, orders, group, manifest)
+        _write(stages, orders, group, manifest, key)
         if pyramid:
-            levels = Manifest(unfinished, _PYRAMID)
-            if levels.key != key:
-                levels.begin(key)
-            _write_pyramid(stages, group, levels)
+            _write_pyramid(stages, group, Manifest(unfinished, _PYRAMID), key)
         group.rename(final)
     shutil.rmtree(unfinished, ignore_errors=True)
     return final
@@ -132,17 +128,8 @@ def keep_reordered(
         stages.progress.kept(_STAGE)
     else:
         directory.begin(_STAGE)
-        manifest = directory.manifest(_STAGE)
-        if manifest.key != key:
-            manifest.begin(key)
-        _write(stages, orders, group, manifest)
-        labelled = [
-            name
-            for name, labels in zip(_dims(stages, orders), _labels(stages, orders), strict=True)
-            if labels is not None
-        ]
-        arrays = [(REORDERED, name) for name in (MATRIX, *labelled)]
-        directory.finish(_STAGE, key, arrays=arrays)
+        names = _write(stages, orders, group, directory.manifest(_STAGE), key)
+        directory.finish(_STAGE, key, arrays=[(REORDERED, name) for name in names])
     if not pyramid:
         return
     key = _pyramid_key(key)
@@ -150,10 +137,7 @@ def keep_reordered(
         stages.progress.kept(_PYRAMID)
         return
     directory.begin(_PYRAMID)
-    manifest = directory.manifest(_PYRAMID)
-    if manifest.key != key:
-        manifest.begin(key)
-    _write_pyramid(stages, group, manifest)
+    _write_pyramid(stages, group, directory.manifest(_PYRAMID), key)
     arrays = [(REORDERED, name) for name in pyramid_arrays(group, MATRIX)]
     directory.finish(_PYRAMID, key, arrays=arrays)
 
@@ -182,9 +166,9 @@ def drop_stale_reordered(
 def _drop(directory: RunDirectory, stages: tuple[str, ...], folders: tuple[str, ...]) -> None:
     for stage in stages:
         directory.begin(stage)
-        directory.manifest(stage).file.unlink(missing_ok=True)
+        directory.manifest(stage).remove()
     for folder in folders:
-        shutil.rmtree(directory.path / folder, ignore_errors=True)
+        remove_tree(directory.path / folder)
 
 
 def _key(stages: RunStages, orders: Orders) -> str:
@@ -206,30 +190,21 @@ def _asked(stages: BoundMatrix, orders: Orders, key: str) -> Reordering:
     )
 
 
-def _dims(stages: BoundMatrix, orders: Orders) -> tuple[str, str]:
-    return _asked(stages, orders, "").target_dims
-
-
-def _labels(stages: BoundMatrix, orders: Orders) -> tuple[object, ...]:
-    return _asked(stages, orders, "").labels
-
-
 def _task_bytes(stages: BoundMatrix) -> int:
     """Say what a task has for a block or a region."""
-    ground = Ground(
-        resources=stages.resources,
-        matrix=stages.stored_matrix,
-        matrix_bytes_held=stages.matrix_bytes_held,
-    )
-    return reorder_task_bytes(ground)
+    return reorder_task_bytes(stages.ground)
 
 
-def _write(stages: BoundMatrix, orders: Orders, group: Path, manifest: Manifest) -> None:
-    """Write the matrix, or go on with it."""
-    assert manifest.key is not None
+def _write(
+    stages: BoundMatrix, orders: Orders, group: StorePath, manifest: Manifest, key: str
+) -> list[str]:
+    """Write the matrix, or go on with it; return the names of its arrays."""
+    if manifest.key != key:
+        manifest.begin(key)
     manifest.restore_metadata()
+    asked = _asked(stages, orders, key)
     write_reordered(
-        _asked(stages, orders, manifest.key),
+        asked,
         group,
         manifest,
         group.with_name(_SCRATCH),
@@ -237,8 +212,11 @@ def _write(stages: BoundMatrix, orders: Orders, group: Path, manifest: Manifest)
         executor=stages.executor,
         progress=stages.progress,
     )
+    return asked.array_names
 
 
-def _write_pyramid(stages: BoundMatrix, group: Path, manifest: Manifest) -> None:
+def _write_pyramid(stages: BoundMatrix, group: StorePath, manifest: Manifest, key: str) -> None:
+    if manifest.key != key:
+        manifest.begin(key)
     manifest.restore_metadata()
     write_pyramid(group, MATRIX, manifest, executor=stages.executor, progress=stages.progress)

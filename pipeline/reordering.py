@@ -7,10 +7,9 @@ made again.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,21 @@ from clustergrid.pipeline.execution import Executor, end_if_stopped
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import Normalization
 from clustergrid.pipeline.reorder_plan import ReorderPlan, counts
+from clustergrid.pipeline.tree.orders import leaf_places
 from clustergrid.storage.arrays import open_array, write_block
-from clustergrid.storage.chunks import Chunk
+from clustergrid.storage.chunks import Chunk, stored_entries
+from clustergrid.storage.coordinates import (
+    storable_coordinates,
+    write_attributes,
+    write_coordinate,
+)
 from clustergrid.storage.errors import StorageError
 from clustergrid.storage.identity import labels_along
 from clustergrid.storage.ingest import Target
 from clustergrid.storage.manifest import Manifest
 from clustergrid.storage.pieces import PieceFile
+from clustergrid.storage.places import StorePath, remove_tree
+from clustergrid.storage.pyramid import PYRAMID
 from clustergrid.storage.readers.labels import dimension_names
 from clustergrid.storage.regions import KEY, count_values
 from clustergrid.storage.source import ArraySource, MatrixSource
@@ -91,7 +98,8 @@ class Reordering:
     @property
     def target_dims(self) -> tuple[str, str]:
         """Names of the dimensions at rest."""
-        return dimension_names(self.matrix.dims[0], self.matrix.dims[1], _DIMS)
+        rows, columns = (None if dim == PYRAMID else dim for dim in self.matrix.dims)
+        return dimension_names(rows, columns, _DIMS)
 
     @property
     def labels(self) -> tuple[Any, ...]:
@@ -103,12 +111,32 @@ class Reordering:
             for labels, order in zip(found, orders, strict=True)
         )
 
+    @property
+    def array_names(self) -> list[str]:
+        """Names of all arrays that are written."""
+        labelled = zip(self.target_dims, self.labels, strict=True)
+        dims = [name for name, labels in labelled if labels is not None]
+        return [MATRIX, *dims, *self.coordinates]
+
+    @cached_property
+    def coordinates(self) -> dict[str, xr.Variable]:
+        """Coordinates besides labels, in their new order, with the names of dimensions at rest."""
+        names = dict(zip(self.matrix.dims, self.target_dims, strict=True))
+        orders = dict(zip(self.target_dims, (self.row_order, self.column_order), strict=True))
+        found = storable_coordinates(self.matrix, {PYRAMID, *self.target_dims})
+        return {
+            name: xr.Variable([names[dim] for dim in each.dims], each.data, each.attrs).isel(
+                orders, missing_dims="ignore"
+            )
+            for name, each in found.items()
+        }
+
 
 def write_reordered(
     asked: Reordering,
-    group: Path,
+    group: StorePath,
     manifest: Manifest,
-    scratch: Path,
+    scratch: StorePath,
     *,
     task_bytes: int,
     executor: Executor,
@@ -146,7 +174,8 @@ def write_reordered(
     target.create(
         plan.shape, asked.dtype, plan.chunks, name=asked.matrix.name, fill_value=fill_value
     )
-    pieces = scratch / plan.cut
+    # Of the key too: a task of a killed run, of another order, may still write its pieces.
+    pieces = scratch / f"{asked.key[:16]}-{plan.cut}"
     work = _Work.of(asked, plan, str(group), pieces)
     left = [
         region for region in plan.regions if not target.finished.issuperset(work.chunks(region))
@@ -165,8 +194,12 @@ def write_reordered(
             for chunk, counted in noted:
                 target.note(chunk, counted)
             stage.advance(work.region_bytes(region))
+        for name, coordinate in asked.coordinates.items():
+            write_coordinate(target.store, name, coordinate)
+            manifest.record(*stored_entries(target.store, name))
+        write_attributes(target.store, MATRIX, asked.matrix.attrs, list(asked.coordinates))
         target.finish(asked.labels, {})
-        shutil.rmtree(scratch, ignore_errors=True)
+        remove_tree(scratch)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -187,11 +220,11 @@ class _Work:
     column_counts: np.ndarray
     store: str
     key: str
-    scratch: Path
+    scratch: StorePath
 
     @classmethod
-    def of(cls, asked: Reordering, plan: ReorderPlan, store: str, scratch: Path) -> _Work:
-        row_place, column_place = map(_inverse, (asked.row_order, asked.column_order))
+    def of(cls, asked: Reordering, plan: ReorderPlan, store: str, scratch: StorePath) -> _Work:
+        row_place, column_place = map(leaf_places, (asked.row_order, asked.column_order))
         return cls(
             source=asked.source,
             normalization=asked.normalization,
@@ -235,12 +268,6 @@ class _Work:
 
 def _size(rows: slice, columns: slice) -> int:
     return int((rows.stop - rows.start) * (columns.stop - columns.start))
-
-
-def _inverse(order: np.ndarray) -> np.ndarray:
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    return place
 
 
 def _take_apart(work: _Work, block: tuple[int, int]) -> tuple[int, int]:

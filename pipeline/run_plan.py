@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
 
+    from clustergrid.storage.places import StorePath
     from clustergrid.storage.rundir import RunDirectory
 
 __all__ = [
@@ -160,10 +161,16 @@ def starting_resources(choice: ClusterChoice, resources: Resources, *, small: bo
     Returns
     -------
     Resources
-        With the worker processes that it starts. Of a scheduler nothing is known before it is
-        joined, and the plan is of the driver alone.
+        With the worker processes that it starts, or that are asked for. Of a scheduler nothing is
+        known before it is joined, and the plan is of the driver alone.
     """
-    if choice.is_remote:
+    if choice.described is not None:
+        memory = resources.memory_bytes
+        if choice.cluster == "allocation":  # whose workers have the rest of this node
+            memory = min(memory, choice.described.memory_bytes)
+        described = choice.described.resources(memory)
+        return replace(described, driver_cores=resources.threads)
+    if choice.is_elsewhere:
         return replace(resources, worker_processes=1, elsewhere=True)
     if small or choice.cluster == "none":
         return resources
@@ -175,7 +182,7 @@ def plan_of(
     matrix: PlannedMatrix,
     resources: Resources,
     *,
-    directory: Path | None,
+    directory: StorePath | None,
     measure: bool = True,
     notes: tuple[str, ...] = (),
 ) -> Plan:
@@ -215,10 +222,11 @@ def plan_of(
         chunks=matrix.chunks,
         source_chunks=matrix.source_chunks,
         is_boolean=matrix.dtype == bool,
+        is_floating=matrix.dtype.kind == "f",
         n_stored=matrix.n_stored,
     )
     if measure:
-        where = None if directory is None else existing_folder(directory)
+        where = existing_folder(directory) if isinstance(directory, Path) else None
         plan = calibrated(plan, where, available_cores())
     return replace(plan, notes=(*plan.notes, *([matrix.note] if matrix.note else []), *notes))
 
@@ -246,6 +254,8 @@ def check_room(directory: RunDirectory, plan: Plan, finished_axes: Collection[in
     DiskSpaceError
         There is too little room; the message says how much would do.
     """
+    if not isinstance(directory.path, Path):
+        return  # of a bucket nobody knows how much room there is
     kept = _kept_bytes(Path(directory.matrix), Path(directory.arrays))
     for stage in (stage for stage in plan.stages if stage.name.startswith("linkage-")):
         kept[stage.name] = min(stage.scratch_bytes, bytes_of_records(directory, stage.name))
@@ -263,7 +273,7 @@ def check_room(directory: RunDirectory, plan: Plan, finished_axes: Collection[in
     refuse_too_little_disk(plan, free_bytes=free, kept_bytes=kept, path=str(directory.path))
 
 
-def check_store(store: Path, plan: Plan) -> None:
+def check_store(store: StorePath, plan: Plan) -> None:
     """Refuse a plan whose store, which need not be there yet, is where there is no room for it.
 
     Parameters
@@ -278,6 +288,8 @@ def check_store(store: Path, plan: Plan) -> None:
     DiskSpaceError
         There is too little room; the message says how much would do.
     """
+    if not isinstance(store, Path):
+        return
     free = shutil.disk_usage(existing_folder(store)).free
     kept = _kept_bytes(store / "matrix", store)
     refuse_too_little_disk(plan, free_bytes=free, kept_bytes=kept, path=str(store))

@@ -9,8 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from clustergrid.pipeline.dashboard.address import dashboard_address
+from clustergrid.pipeline.jobs.status import JobStatus, job_status
 from clustergrid.pipeline.monitor import Event, format_amount
 from clustergrid.pipeline.sizes import format_bytes, format_seconds
+from clustergrid.storage.places import AnyPlace, StorePath
 from clustergrid.storage.rundir import RunDirectory
 
 __all__ = ["RunStatus", "StageStatus", "read_status"]
@@ -68,6 +71,10 @@ class RunStatus:
         In the order in which they were first heard of, in the latest run.
     files
         Results that are there, by what they are.
+    job
+        Of a run that was submitted, how its job is doing.
+    dashboard
+        Where a run that is under way is watched (`clustergrid.pipeline.dashboard`).
     """
 
     directory: str
@@ -77,6 +84,8 @@ class RunStatus:
     peak_memory_bytes: int
     stages: tuple[StageStatus, ...]
     files: dict[str, str]
+    job: JobStatus | None = None
+    dashboard: dict[str, str] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -91,6 +100,10 @@ class RunStatus:
         if self.peak_memory_bytes:
             header.append(f"peak memory {format_bytes(self.peak_memory_bytes)}")
         lines = [", ".join(header)]
+        if self.job is not None:
+            lines += [f"  {line}" for line in self.job.lines]
+        if self.dashboard is not None:
+            lines += [f"  {line}" for line in _dashboard_lines(self.dashboard)]
         names = ("stage", "state", "", "time", "peak", "rate", "done")
         rows = [_cells(stage) for stage in self.stages]
         if rows:
@@ -104,6 +117,13 @@ class RunStatus:
             lines.append(("  " + "  ".join(cells)).rstrip())
         lines += [f"  {what:<20} {name}" for what, name in sorted(self.files.items())]
         return "\n".join(lines)
+
+
+def _dashboard_lines(dashboard: dict[str, str]) -> list[str]:
+    lines = [f"dashboard: {dashboard['url']}"]
+    if dashboard["tunnel"]:
+        lines.append(f"from another machine: {dashboard['tunnel']}")
+    return lines
 
 
 def _cells(stage: StageStatus) -> tuple[str, ...]:
@@ -135,7 +155,7 @@ def _cells(stage: StageStatus) -> tuple[str, ...]:
     )
 
 
-def read_status(path: Path) -> RunStatus:
+def read_status(path: AnyPlace) -> RunStatus:
     """Read where a run stands.
 
     Raises
@@ -144,8 +164,10 @@ def read_status(path: Path) -> RunStatus:
         It is not a run directory.
     """
     directory = RunDirectory(path)
-    log = _read_log(path / "progress.jsonl")
-    if directory.holder() is not None:
+    job = job_status(directory.path) if isinstance(directory.path, Path) else None
+    log = _read_log(directory.path / "progress.jsonl")
+    # The lock of a job whose node was lost is of a process that nobody can ask.
+    if directory.holder() is not None and not (job is not None and job.is_over):
         state = "running"
     else:
         state = "finished" if "finished" in directory.state else "stopped"
@@ -161,6 +183,8 @@ def read_status(path: Path) -> RunStatus:
         peak_memory_bytes=_peak(directory, state, log),
         stages=tuple(_stage_status(e, is_running, now) for e in log.events.values()),
         files=dict(directory.state.get("files", {})),
+        job=job,
+        dashboard=dashboard_address(directory) if is_running else None,
     )
 
 
@@ -179,7 +203,7 @@ def _peak(directory: RunDirectory, state: str, log: _Log) -> int:
     return max([noted, *(event.peak_memory_bytes for event in log.events.values())])
 
 
-def _read_log(path: Path) -> _Log:
+def _read_log(path: StorePath) -> _Log:
     log = _Log(None, 0.0, {})
     if not path.exists():
         return log

@@ -8,7 +8,6 @@ written, and written wrong.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from clustergrid.pipeline.execution import available_cores
@@ -17,6 +16,7 @@ from clustergrid.pipeline.meaning import Meaning, found_by
 from clustergrid.pipeline.monitor import Listener, Progress
 from clustergrid.pipeline.request import RunRequest
 from clustergrid.pipeline.withdrawal import withdraw
+from clustergrid.storage.places import AnyPlace
 from clustergrid.storage.rundir import RunDirectory
 from clustergrid.storage.verify import Damage, noted_bytes, unknown_files, verify_bytes
 
@@ -65,7 +65,7 @@ class VerifyReport:
         return "\n".join(lines)
 
 
-def verify_run(path: Path, *listeners: Listener) -> VerifyReport:
+def verify_run(path: AnyPlace, *listeners: Listener) -> VerifyReport:
     """Check every stored byte of a run, and what its results mean.
 
     What is damaged is withdrawn: the next run of the same command makes just that again. Of what

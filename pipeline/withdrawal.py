@@ -7,8 +7,6 @@ is everything that was made from it.
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from clustergrid.pipeline.drawing import forget_picture, picture_stages
 from clustergrid.pipeline.passes import drop_pieces
 from clustergrid.pipeline.spec import AXIS_NAMES
@@ -68,10 +66,10 @@ def _withdraw_with_what_follows(directory: RunDirectory, wrong: set[str]) -> Non
     following = dict.fromkeys(later for stage in wrong for later in _MADE_FROM.get(stage, ()))
     for stage in following:
         directory.begin(stage)
-        directory.manifest(stage).file.unlink(missing_ok=True)
+        directory.manifest(stage).remove()
     for stage in wrong.difference(following):
         # Before the stage: a run keeps the chunks that an unfinished one has noted.
-        directory.manifest(stage).file.unlink(missing_ok=True)
+        directory.manifest(stage).remove()
         directory.state["stages"].pop(stage, None)
 
 
@@ -86,6 +84,4 @@ def _put_reports_aside(directory: RunDirectory, damages: list[Damage]) -> None:
     """Rename Dask's reports that are damaged: no run makes them again, and it would note them."""
     for damage in damages:
         if damage.file.startswith("report/"):
-            report = directory.file(damage.file)
-            with suppress(FileNotFoundError):
-                report.replace(report.with_name(f"{report.name}.damaged"))
+            directory.put_aside(damage.file)

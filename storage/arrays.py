@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from clustergrid.storage.codecs import refuse_pickles
 from clustergrid.storage.errors import StorageError
 from clustergrid.storage.grid import is_aligned
+from clustergrid.storage.places import AnyPlace, zarr_store
 
 if TYPE_CHECKING:
     import zarr
@@ -35,7 +35,7 @@ _WRITTEN_WHOLE: Any = {"write_empty_chunks": True}
 
 
 def create_array(
-    store: str | PurePath,
+    store: AnyPlace,
     path: str,
     *,
     shape: tuple[int, ...],
@@ -77,7 +77,7 @@ def create_array(
     codecs: list[Any] = [ZstdCodec(level=1)] if compressed else []
     try:
         return zarr.create_array(
-            str(store),
+            zarr_store(store),
             name=path,
             shape=shape,
             dtype=dtype,
@@ -94,7 +94,7 @@ def create_array(
         raise StorageError(f"cannot create the array {path!r} in {store}: {error}") from error
 
 
-def open_array(store: str | PurePath, path: str, *, mode: str = "r") -> zarr.Array[Any]:
+def open_array(store: AnyPlace, path: str, *, mode: str = "r") -> zarr.Array[Any]:
     """Open an array that `create_array` made.
 
     Raises
@@ -105,7 +105,7 @@ def open_array(store: str | PurePath, path: str, *, mode: str = "r") -> zarr.Arr
     import zarr
 
     try:
-        array = zarr.open_array(str(store), path=path, mode=mode)
+        array = zarr.open_array(zarr_store(store), path=path, mode=mode)
         refuse_pickles(array, f"the array {path!r} in {store}")
         return array if mode == "r" else array.with_config(_WRITTEN_WHOLE)
     except (OSError, KeyError, ValueError) as error:
@@ -156,15 +156,15 @@ def write_block(array: zarr.Array[Any], origin: tuple[int, ...], block: np.ndarr
         ) from error
 
 
-def remove_array(store: str | PurePath, path: str) -> None:
+def remove_array(store: AnyPlace, path: str) -> None:
     """Remove an array, if it is there."""
     import zarr
 
     with suppress(OSError, KeyError, ValueError):
-        del zarr.open_group(str(store), mode="r+")[path]
+        del zarr.open_group(zarr_store(store), mode="r+")[path]
 
 
-def write_array(store: str | PurePath, path: str, values: np.ndarray) -> None:
+def write_array(store: AnyPlace, path: str, values: np.ndarray) -> None:
     """Put a small array at rest as one chunk, in place of one that is there.
 
     Raises

@@ -7,14 +7,13 @@ earlier process asks here first. A chunk that is there carries a checksum of its
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 from clustergrid.storage.arrays import open_array
-from clustergrid.storage.errors import StorageError
+from clustergrid.storage.errors import ObjectStoreError, StorageError
 from clustergrid.storage.manifest import (
     Entry,
     Manifest,
@@ -22,6 +21,7 @@ from clustergrid.storage.manifest import (
     chunk_file,
     metadata_entry,
 )
+from clustergrid.storage.places import AnyPlace, StorePath, as_path, names_below
 
 __all__ = [
     "Chunk",
@@ -74,8 +74,8 @@ def noted_chunks(manifest: Manifest, array: str) -> dict[Chunk, str]:
     }
 
 
-def missing_chunks(store: str | os.PathLike[str], path: str) -> list[Chunk]:
-    """Chunks of a local array that have no file.
+def missing_chunks(store: AnyPlace, path: str) -> list[Chunk]:
+    """Chunks of an array in a file system or an object store that have no file.
 
     Parameters
     ----------
@@ -87,27 +87,24 @@ def missing_chunks(store: str | os.PathLike[str], path: str) -> list[Chunk]:
     StorageError
         There is no such array.
     """
-    array = open_array(os.fspath(store), path)
-    stored = _stored(Path(store) / path / "c", array.ndim)
+    array = open_array(store, path)
+    stored = _stored(as_path(store) / path / "c", array.ndim)
     return [
         chunk for chunk in itertools.product(*map(range, chunk_grid(array))) if chunk not in stored
     ]
 
 
-def _stored(folder: Path, ndim: int) -> set[Chunk]:
-    found: set[Chunk] = set()
-    for parent, _, names in os.walk(folder):
-        parts = Path(parent).relative_to(folder).parts
-        if len(parts) != ndim - 1:
-            continue
-        for name in names:
-            if all(number.isdigit() for number in (*parts, name)):
-                found.add(tuple(int(number) for number in (*parts, name)))
-    return found
+def _stored(folder: StorePath, ndim: int) -> set[Chunk]:
+    places = (PurePosixPath(name).parts for name in names_below(folder))
+    return {
+        tuple(int(number) for number in place)
+        for place in places
+        if len(place) == ndim and all(number.isdigit() for number in place)
+    }
 
 
 def damaged_chunks(
-    store: str | os.PathLike[str],
+    store: AnyPlace,
     path: str,
     chunks: Iterable[Chunk] | None = None,
     *,
@@ -115,7 +112,7 @@ def damaged_chunks(
     threads: int = 2,
     progress: Callable[[int], None] | None = None,
 ) -> set[Chunk]:
-    """Chunks of a local array that are missing, or fail their checksum; all bytes are read.
+    """Chunks of such an array that are missing, or fail their checksum; all bytes are read.
 
     Parameters
     ----------
@@ -136,26 +133,27 @@ def damaged_chunks(
     StorageError
         There is no such array.
     """
-    array = open_array(os.fspath(store), path)
+    array = open_array(store, path)
     missing = set(missing_chunks(store, path))
     grid = chunk_grid(array)
     wanted = list(itertools.product(*map(range, grid)) if chunks is None else chunks)
     damaged = {chunk for chunk in wanted if chunk in missing or not _is_inside(chunk, grid)}
-    if entries is not None:
-        root = Path(store).parent
-        for chunk in set(wanted) - damaged:
-            entry = entries.get(f"{Path(store).name}/{chunk_file(path, chunk)}")
-            if entry is None or not entry.is_noted_in(root):
-                damaged.add(chunk)
+    group = as_path(store)
     present = [chunk for chunk in wanted if chunk not in damaged]
     if progress is not None and damaged:
         progress(len(damaged))
 
     def reads(chunk: Chunk) -> bool:
+        if entries is not None:
+            entry = entries.get(f"{group.name}/{chunk_file(path, chunk)}")
+            if entry is None or not entry.is_noted_in(group.parent):
+                return False
         unit = array.shards or array.chunks
         region = tuple(slice(c * u, (c + 1) * u) for c, u in zip(chunk, unit, strict=True))
         try:
             array[region]
+        except ObjectStoreError:
+            raise
         except (OSError, ValueError, RuntimeError):
             return False
         return True
@@ -175,9 +173,9 @@ def _is_inside(chunk: Chunk, grid: Chunk) -> bool:
     )
 
 
-def stored_entries(store: str | os.PathLike[str], path: str) -> list[Entry]:
+def stored_entries(store: AnyPlace, path: str) -> list[Entry]:
     """Describe an array that was just written as a whole: its metadata and all its chunks."""
-    array = open_array(os.fspath(store), path)
+    array = open_array(store, path)
     chunks = itertools.product(*map(range, chunk_grid(array)))
     return [
         metadata_entry(store, path),
@@ -185,7 +183,7 @@ def stored_entries(store: str | os.PathLike[str], path: str) -> list[Entry]:
     ]
 
 
-def is_whole(store: str | os.PathLike[str], path: str) -> bool:
+def is_whole(store: AnyPlace, path: str) -> bool:
     """Whether an array is there with a file for every chunk; its bytes are not read."""
     try:
         return not missing_chunks(store, path)

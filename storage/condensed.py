@@ -7,11 +7,9 @@
 from __future__ import annotations
 
 import operator
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +24,7 @@ from clustergrid.storage.condensed_tiles import (
     create_tiles,
 )
 from clustergrid.storage.grid import TriangleGrid
+from clustergrid.storage.places import AnyPlace
 
 if TYPE_CHECKING:
     import dask.array
@@ -353,7 +352,7 @@ def allocate_condensed(
 
 
 def create_condensed(
-    store: str | PurePath,
+    store: AnyPlace,
     path: str,
     *,
     n: int,
@@ -376,7 +375,7 @@ def create_condensed(
 
 
 def open_condensed(
-    store: str | os.PathLike[str], path: str | None = None, *, mode: str = "r"
+    store: AnyPlace, path: str | None = None, *, mode: str = "r"
 ) -> CondensedDistances:
     """Open a condensed distance matrix at rest.
 

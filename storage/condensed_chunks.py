@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from itertools import product
-from pathlib import Path
 
 from clustergrid.storage.arrays import open_array
 from clustergrid.storage.chunks import (
@@ -23,6 +22,7 @@ from clustergrid.storage.manifest import (
     chunk_file,
     metadata_entry,
 )
+from clustergrid.storage.places import as_path
 
 __all__ = [
     "arrays_of",
@@ -124,7 +124,7 @@ def are_labels_whole(tiles: StoredTiles, manifest: Manifest) -> bool:
     """Whether the labels are those that were noted; they are few, and written as a whole."""
     if not tiles.has_labels:
         return True
-    root, array = Path(tiles.store).parent, f"{tiles.path}/{LABELS}"
+    root, array = as_path(tiles.store).parent, f"{tiles.path}/{LABELS}"
     chunks = product(*map(range, chunk_grid(open_array(tiles.store, array))))
     names = (f"{os.path.basename(tiles.store)}/{chunk_file(array, chunk)}" for chunk in chunks)
     entries = (manifest.entries.get(name) for name in names)

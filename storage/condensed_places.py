@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from clustergrid.storage.condensed_tiles import StoredTiles, is_condensed, open_tiles
 from clustergrid.storage.errors import StorageError
+from clustergrid.storage.places import AnyPlace, zarr_store
 from clustergrid.storage.readers.location import Location
 
 __all__ = ["find_tiles"]
@@ -18,7 +18,7 @@ _RUN_ARRAYS = "arrays.zarr"
 
 
 def find_tiles(
-    store: str | os.PathLike[str], path: str | None, *, mode: str
+    store: AnyPlace, path: str | None, *, mode: str
 ) -> tuple[StoredTiles, Mapping[str, Any]]:
     """Open tiles at rest, and the attributes of their group.
 
@@ -58,7 +58,7 @@ def _root(where: str) -> Any:
     import zarr
 
     try:
-        return zarr.open_group(where, mode="r")
+        return zarr.open_group(zarr_store(where), mode="r")
     except (OSError, KeyError, ValueError):
         return None
 

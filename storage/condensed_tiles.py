@@ -18,7 +18,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -26,6 +25,7 @@ import numpy as np
 from clustergrid.storage.arrays import create_array, open_array, write_block
 from clustergrid.storage.errors import ClustergridError, StorageError, TileError
 from clustergrid.storage.grid import TriangleGrid
+from clustergrid.storage.places import AnyPlace, zarr_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,7 +185,7 @@ class StoredTiles:
 
 
 def create_tiles(
-    store: str | PurePath,
+    store: AnyPlace,
     path: str,
     grid: TriangleGrid,
     dtype: np.dtype[Any] | str,
@@ -216,7 +216,7 @@ def create_tiles(
         LABELS: about.labels is not None,
     }
     try:
-        root = zarr.open_group(str(store), mode="a", zarr_format=3)
+        root = zarr.open_group(zarr_store(store), mode="a", zarr_format=3)
         root.create_group(path, overwrite=overwrite, attributes=attributes)
     except (OSError, ValueError) as error:
         raise StorageError(f"cannot create the group {path!r} in {store}: {error}") from error
@@ -238,7 +238,7 @@ def create_tiles(
 
 
 def open_tiles(
-    store: str | PurePath, path: str, *, mode: str = "r"
+    store: AnyPlace, path: str, *, mode: str = "r"
 ) -> tuple[StoredTiles, Mapping[str, Any]]:
     """Open what `create_tiles` made, with the attributes of the group.
 
@@ -273,17 +273,17 @@ def is_condensed(attributes: Mapping[str, Any]) -> bool:
     return attributes.get("clustergrid") == _KIND["clustergrid"]
 
 
-def _attributes(store: str | PurePath, path: str) -> dict[str, Any] | None:
+def _attributes(store: AnyPlace, path: str) -> dict[str, Any] | None:
     """Return the attributes of a Zarr group or array; None where there is none."""
     import zarr
 
     try:
-        return dict(zarr.open(str(store), path=path, mode="r").attrs)
+        return dict(zarr.open(zarr_store(store), path=path, mode="r").attrs)
     except (OSError, KeyError, ValueError):
         return None
 
 
-def _refuse_foreign(store: str | PurePath, path: str) -> None:
+def _refuse_foreign(store: AnyPlace, path: str) -> None:
     """Refuse to replace what is not a condensed distance matrix of ours."""
     attributes = _attributes(store, path)
     if attributes is not None and not is_condensed(attributes):

@@ -9,6 +9,7 @@ __all__ = [
     "IntegrityError",
     "MissingExtraError",
     "MissingFileError",
+    "ObjectStoreError",
     "RunDirectoryError",
     "StorageError",
     "TileError",
@@ -44,6 +45,14 @@ class StorageError(ClustergridError, OSError):
 
 class MissingFileError(StorageError, FileNotFoundError):
     """There is no such file or directory."""
+
+
+class ObjectStoreError(ClustergridError, RuntimeError):
+    """An object store cannot be reached, or refuses.
+
+    It is no OSError on purpose: one of those says that a file is not there or not readable, and
+    then it is made again. A store that does not answer says nothing of its objects.
+    """
 
 
 class IntegrityError(StorageError):

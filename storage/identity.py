@@ -12,6 +12,7 @@ import pandas as pd
 import xarray
 
 from clustergrid.storage.grid import slabs
+from clustergrid.storage.places import AnyPlace, zarr_store
 from clustergrid.storage.readers.chunking import storage_chunks
 from clustergrid.storage.readers.labels import plain_labels
 from clustergrid.storage.readers.lazy import ZARR_ARRAY, reader_of
@@ -61,7 +62,7 @@ def fingerprint(data: xarray.DataArray | np.ndarray | str | os.PathLike[str]) ->
     return {**described, "sha256": content.hexdigest()}
 
 
-def stored_record(store: str | os.PathLike[str], path: str = "matrix") -> dict[str, Any] | None:
+def stored_record(store: AnyPlace, path: str = "matrix") -> dict[str, Any] | None:
     """Return what `ingest` noted about an array, or None if there is none.
 
     Returns
@@ -72,7 +73,7 @@ def stored_record(store: str | os.PathLike[str], path: str = "matrix") -> dict[s
     import zarr
 
     try:
-        group = zarr.open_group(str(store), mode="r")
+        group = zarr.open_group(zarr_store(store), mode="r")
     except (OSError, ValueError, KeyError):
         return None
     records = group.attrs.asdict().get(RECORD, {})

@@ -25,6 +25,7 @@ from clustergrid.storage.grid import slabs
 from clustergrid.storage.identity import RECORD, labels_along, stored_record
 from clustergrid.storage.labels import write_labels
 from clustergrid.storage.manifest import Manifest, chunk_entry, chunk_file, metadata_entry
+from clustergrid.storage.places import AnyPlace, zarr_store
 from clustergrid.storage.readers.base import Stream, working_dtype
 from clustergrid.storage.readers.chunking import storage_chunks
 from clustergrid.storage.readers.labels import dimension_names, plain_labels
@@ -45,7 +46,7 @@ _DIMS = ("row", "column")
 
 def ingest(
     matrix: xarray.DataArray,
-    store: str | os.PathLike[str],
+    store: AnyPlace,
     path: str = "matrix",
     *,
     chunks: tuple[int, int] | None = None,
@@ -112,7 +113,7 @@ def ingest(
 
 def ingest_stream(
     stream: Stream,
-    store: str | os.PathLike[str],
+    store: AnyPlace,
     path: str = "matrix",
     *,
     identity: dict[str, Any] | None = None,
@@ -163,7 +164,7 @@ class Target:
 
     def __init__(
         self,
-        store: str | os.PathLike[str],
+        store: AnyPlace,
         path: str,
         dims: tuple[str, str],
         manifest: Manifest | None,
@@ -188,7 +189,7 @@ class Target:
         import zarr
 
         try:
-            group = zarr.open_group(self.store, mode="a", zarr_format=3)
+            group = zarr.open_group(zarr_store(self.store), mode="a", zarr_format=3)
         except (OSError, ValueError) as error:
             raise StorageError(f"cannot write to {self.store}: {error}") from error
         if self.manifest is None:
@@ -236,7 +237,7 @@ class Target:
 
         if self.manifest is not None:
             self.manifest.forget(self._noted())
-        group = zarr.open_group(self.store, mode="r+")
+        group = zarr.open_group(zarr_store(self.store), mode="r+")
         if self.path not in group:
             return
         del group[self.path]
@@ -307,7 +308,7 @@ class Target:
         """Write the labels, and note that everything is there."""
         import zarr
 
-        group = zarr.open_group(self.store, mode="r+")
+        group = zarr.open_group(zarr_store(self.store), mode="r+")
         for dim, index in zip(self.dims, labels, strict=True):
             if index is not None:
                 write_labels(self.store, dim, index, dim)

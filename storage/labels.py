@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pandas as pd
 
 from clustergrid.storage.arrays import create_array, open_array, write_block
 from clustergrid.storage.errors import StorageError
 from clustergrid.storage.grid import slabs
+from clustergrid.storage.places import AnyPlace
 
 __all__ = ["read_labels", "write_labels"]
 
 _LABEL_CHUNK = 2**18
 
 
-def write_labels(store: str | os.PathLike[str], path: str, labels: pd.Index, dim: str) -> None:
+def write_labels(store: AnyPlace, path: str, labels: pd.Index, dim: str) -> None:
     """Put the labels of a dimension at rest, in place of an array that is there.
 
     Parameters
@@ -36,7 +35,7 @@ def write_labels(store: str | os.PathLike[str], path: str, labels: pd.Index, dim
     values = labels.to_numpy()
     is_text = values.dtype == object
     array = create_array(
-        os.fspath(store),
+        store,
         path,
         shape=(len(labels),),
         dtype="str" if is_text else values.dtype,
@@ -49,7 +48,7 @@ def write_labels(store: str | os.PathLike[str], path: str, labels: pd.Index, dim
         write_block(array, (part.start,), values[part])
 
 
-def read_labels(store: str | os.PathLike[str], path: str, n: int) -> pd.Index:
+def read_labels(store: AnyPlace, path: str, n: int) -> pd.Index:
     """Read what `write_labels` wrote.
 
     Parameters
@@ -64,7 +63,7 @@ def read_labels(store: str | os.PathLike[str], path: str, n: int) -> pd.Index:
     StorageError
         There is no such array, or it has another length.
     """
-    array = open_array(os.fspath(store), path)
+    array = open_array(store, path)
     if array.shape != (n,):
         raise StorageError(
             f"{store}/{path} has {' x '.join(map(str, array.shape))} labels of {n:,} observations"

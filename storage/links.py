@@ -10,11 +10,13 @@ import os
 from pathlib import Path
 
 from clustergrid.storage.errors import RunDirectoryError
+from clustergrid.storage.object_path import ObjectPath
+from clustergrid.storage.places import StorePath
 
 __all__ = ["leads_out", "refuse_links_out"]
 
 
-def leads_out(root: Path, path: Path) -> bool:
+def leads_out(root: StorePath, path: StorePath) -> bool:
     """Whether a path, its links followed, is not below a directory.
 
     Examples
@@ -22,13 +24,17 @@ def leads_out(root: Path, path: Path) -> bool:
     >>> leads_out(Path("run"), Path("run/figure.png")), leads_out(Path("run"), Path("run/../a"))
     (False, True)
     """
+    if isinstance(path, ObjectPath) and isinstance(root, ObjectPath):
+        return not {"", ".", ".."}.isdisjoint(path.parts) or not path.is_relative_to(root)
+    if isinstance(path, ObjectPath) or isinstance(root, ObjectPath):
+        return True
     try:
         return not path.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError, ValueError):  # links in a circle, a name that cannot be
         return True
 
 
-def refuse_links_out(root: Path) -> None:
+def refuse_links_out(root: StorePath) -> None:
     """Refuse a directory that holds links out of it, or what is neither file nor directory.
 
     No file is opened: it costs as much as listing the names, which completeness needs anyway.
@@ -38,6 +44,8 @@ def refuse_links_out(root: Path) -> None:
     RunDirectoryError
         The message names the first that was found.
     """
+    if isinstance(root, ObjectPath):
+        return  # in a bucket there are no links
     folders = [os.fspath(root)]
     while folders:
         try:

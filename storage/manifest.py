@@ -11,17 +11,17 @@ too. Everything else has a SHA-256.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from clustergrid.storage.errors import RunDirectoryError, StorageError
+from clustergrid.storage.lines import Lines, open_lines
 from clustergrid.storage.links import leads_out
+from clustergrid.storage.places import AnyPlace, StorePath, as_path, sha256_of, sizes_of, tail_of
 
 __all__ = [
     "Entry",
@@ -31,7 +31,6 @@ __all__ = [
     "chunk_file",
     "file_entry",
     "metadata_entry",
-    "sha256_of",
 ]
 
 _CHECKSUM_BYTES = 4
@@ -67,7 +66,7 @@ class Entry:
         """Whether it is a chunk of a Zarr array."""
         return self.digest.startswith("crc32c:")
 
-    def is_there(self, root: Path) -> bool:
+    def is_there(self, root: StorePath) -> bool:
         """Whether the file is there with its length, and with its digest if it is no chunk."""
         try:
             if (root / self.file).stat().st_size != self.size_bytes:
@@ -76,7 +75,7 @@ class Entry:
         except OSError:
             return False
 
-    def is_noted_in(self, root: Path) -> bool:
+    def is_noted_in(self, root: StorePath) -> bool:
         """Whether the file is there with its length and its digest; of a chunk, the one it has."""
         try:
             return self.is_there(root) and (
@@ -86,25 +85,15 @@ class Entry:
             return False
 
 
-def sha256_of(path: Path) -> str:
-    """Digest of a file's bytes, with the name of the algorithm.
-
-    Raises
-    ------
-    OSError
-        It cannot be read.
-    """
-    with path.open("rb") as file:
-        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+def _tail_checksum(path: StorePath) -> str:
+    return _as_checksum(tail_of(path, _CHECKSUM_BYTES)[1])
 
 
-def _tail_checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        file.seek(-_CHECKSUM_BYTES, 2)
-        return f"crc32c:{int.from_bytes(file.read(_CHECKSUM_BYTES), 'little'):08x}"
+def _as_checksum(tail: bytes) -> str:
+    return f"crc32c:{int.from_bytes(tail, 'little'):08x}"
 
 
-def chunk_checksum(path: Path) -> tuple[str, str]:
+def chunk_checksum(path: StorePath) -> tuple[str, str]:
     """Checksum that a chunk carries, and that of its bytes, as digests of an `Entry`.
 
     Raises
@@ -131,9 +120,7 @@ def chunk_file(array: str, chunk: Iterable[int]) -> str:
     return "/".join([array, "c", *(str(index) for index in chunk)])
 
 
-def chunk_entry(
-    group: str | os.PathLike[str], array: str, chunk: Iterable[int], **facts: Any
-) -> Entry:
+def chunk_entry(group: AnyPlace, array: str, chunk: Iterable[int], **facts: Any) -> Entry:
     """Describe a chunk that `write_block` wrote; its file's name is relative to the group's parent.
 
     Parameters
@@ -150,27 +137,27 @@ def chunk_entry(
     StorageError
         It is not there.
     """
-    root = Path(group)
+    root = as_path(group)
     path = root / chunk_file(array, chunk)
     try:
-        size, digest = path.stat().st_size, _tail_checksum(path)
+        size, tail = tail_of(path, _CHECKSUM_BYTES)
     except OSError as error:
         raise StorageError(f"the chunk {path} is not there after it was written: {error}") from None
-    name = path.relative_to(root.parent).as_posix()
-    return Entry(file=name, size_bytes=size, digest=digest, facts=facts)
+    name = f"{root.name}/{chunk_file(array, chunk)}"
+    return Entry(file=name, size_bytes=size, digest=_as_checksum(tail), facts=facts)
 
 
-def file_entry(root: Path, name: str) -> Entry:
+def file_entry(root: StorePath, name: str) -> Entry:
     """Describe a whole file of the run directory `root`."""
     path = root / name
     return Entry(file=name, size_bytes=path.stat().st_size, digest=sha256_of(path))
 
 
-def metadata_entry(group: str | os.PathLike[str], array: str = "") -> Entry:
+def metadata_entry(group: AnyPlace, array: str = "") -> Entry:
     """Describe the metadata of a Zarr group, or of an array in it."""
-    root = Path(group)
-    path = root / array / "zarr.json"
-    entry = file_entry(root.parent, path.relative_to(root.parent).as_posix())
+    root = as_path(group)
+    path = root / array / "zarr.json" if array else root / "zarr.json"
+    entry = file_entry(root.parent, "/".join(filter(None, (root.name, array, "zarr.json"))))
     return Entry(
         file=entry.file,
         size_bytes=entry.size_bytes,
@@ -188,10 +175,12 @@ class Manifest:
         The run directory, which names of files are relative to.
     stage
         Name of the stage.
+    lines
+        Its file; in a bucket, that of the run directory, which sees that they are put at rest.
 
     Attributes
     ----------
-    name, file : str, pathlib.Path
+    name, file : str, StorePath
         Where it is, or will be: in the run directory, and as a path.
     key : str or None
         Key under which the stage wrote; None where nothing readable is there.
@@ -201,20 +190,18 @@ class Manifest:
         Lines that are no notes.
     """
 
-    def __init__(self, root: Path, stage: str) -> None:
+    def __init__(self, root: StorePath, stage: str, lines: Lines | None = None) -> None:
         self.root = root
         self.name = f"manifest/{stage}.jsonl"
         self.file = root / self.name
+        self._lines = lines or open_lines(self.file)
         self.key: str | None = None
         self.entries: dict[str, Entry] = {}
         self.torn = 0
         self._read()
 
     def _read(self) -> None:
-        try:
-            lines = self.file.read_bytes().split(b"\n")
-        except OSError:
-            return
+        lines = self._lines.read().split(b"\n")
         for number, line in enumerate(lines):
             if number == len(lines) - 1 and not line:
                 continue
@@ -244,13 +231,7 @@ class Manifest:
         self.entries = {entry.file: entry for entry in list(entries)}
         self.torn = 0
         text = "".join([_line({"key": key}), *map(_entry_line, self.entries.values())])
-        temporary = self.file.with_name(f".writing-{self.file.name}")
-        try:
-            self.file.parent.mkdir(exist_ok=True)
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(self.file)
-        except OSError as error:
-            raise StorageError(f"cannot write {self.file}: {error}") from error
+        self._lines.replace(text)
 
     def record(self, *entries: Entry) -> None:
         """Note files whose bytes are at rest.
@@ -264,12 +245,16 @@ class Manifest:
             # Behind a line without an end, the next one would be lost too.
             self.begin(self.key, self.entries.values())
         try:
-            with self.file.open("a", encoding="utf-8") as stream:
-                stream.write("".join(map(_entry_line, entries)))
-        except OSError as error:
+            self._lines.append("".join(map(_entry_line, entries)))
+        except StorageError:
             self.torn += 1
-            raise StorageError(f"cannot write {self.file}: {error}") from error
+            raise
         self.entries.update({entry.file: entry for entry in entries})
+
+    def remove(self) -> None:
+        """Remove the manifest, if it is there: nothing is noted any more."""
+        self._lines.remove()
+        self.key, self.entries, self.torn = None, {}, 0
 
     def restore_metadata(self) -> None:
         """Put back metadata files of Zarr that are missing or changed.
@@ -302,8 +287,13 @@ class Manifest:
     @property
     def is_whole(self) -> bool:
         """Whether every file is there with its length; no chunk is opened."""
-        return self.key is not None and all(
-            entry.is_there(self.root) for entry in self.entries.values()
+        if self.key is None:
+            return False
+        sizes = sizes_of(self.root, self.entries)
+        return all(
+            sizes.get(entry.file) == entry.size_bytes
+            and (entry.is_chunk or entry.is_there(self.root))
+            for entry in self.entries.values()
         )
 
 

@@ -6,15 +6,15 @@ under its name only when it is whole, so what is there after a kill need not be 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from clustergrid.storage.errors import IntegrityError, StorageError
+from clustergrid.storage.object_path import ObjectPath
+from clustergrid.storage.places import StorePath, written_whole
 
 __all__ = ["PieceFile"]
 
@@ -35,7 +35,7 @@ class PieceFile:
         Of the values.
     """
 
-    path: Path
+    path: StorePath
     lengths: np.ndarray
     dtype: np.dtype[Any]
 
@@ -63,20 +63,16 @@ class PieceFile:
         import google_crc32c
 
         # Two tasks may write the same block, if one of them was taken for lost.
-        temporary = self.path.with_name(f".writing-{os.urandom(4).hex()}-{self.path.name}")
-        try:
-            with temporary.open("wb") as file:
-                checksums = []
-                for piece in pieces:
-                    content = np.ascontiguousarray(piece, self.dtype).tobytes()
-                    checksums.append(google_crc32c.value(content))
-                    file.write(content)
-                file.write(np.array(checksums, _CHECKSUM).tobytes())
-            temporary.replace(self.path)
-        except OSError as error:
-            raise StorageError(f"cannot write {self.path}: {error}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
+        with (
+            written_whole(self.path, synced=False) as temporary,
+            temporary.open("wb") as file,
+        ):
+            checksums = []
+            for piece in pieces:
+                content = np.ascontiguousarray(piece, self.dtype).tobytes()
+                checksums.append(google_crc32c.value(content))
+                file.write(content)
+            file.write(np.array(checksums, _CHECKSUM).tobytes())
 
     def read(self, number: int) -> np.ndarray:
         """Read a piece.
@@ -93,11 +89,9 @@ class PieceFile:
         size = int(self.lengths[number]) * self.dtype.itemsize
         start = int(self.lengths[:number].sum()) * self.dtype.itemsize
         try:
-            with self.path.open("rb") as file:
-                file.seek(start)
-                content = file.read(size)
-                file.seek(self._bytes_of_values + number * _CHECKSUM.itemsize)
-                noted = np.frombuffer(file.read(_CHECKSUM.itemsize), _CHECKSUM)
+            content = self._bytes(start, size)
+            place = self._bytes_of_values + number * _CHECKSUM.itemsize
+            noted = np.frombuffer(self._bytes(place, _CHECKSUM.itemsize), _CHECKSUM)
         except FileNotFoundError:
             raise StorageError(
                 f"{self.path} is missing: the same command again makes it anew"
@@ -111,3 +105,10 @@ class PieceFile:
                 "again makes it anew"
             )
         return np.frombuffer(content, self.dtype)
+
+    def _bytes(self, start: int, size: int) -> bytes:
+        if isinstance(self.path, ObjectPath):
+            return self.path.read_range(start, size)
+        with self.path.open("rb") as file:
+            file.seek(start)
+            return file.read(size)

@@ -15,7 +15,6 @@ are NaN. Each level is a group that xarray opens, in chunks of a tile.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ import numpy as np
 from clustergrid.storage.arrays import create_array, open_array, write_block
 from clustergrid.storage.errors import StorageError
 from clustergrid.storage.grid import slabs
+from clustergrid.storage.places import AnyPlace, zarr_store
 from clustergrid.storage.pyramid_plan import TILE, level_for, levels, region_cells
 from clustergrid.storage.reading import read_region
 
@@ -138,7 +138,7 @@ def create_level(level: Level, dims: tuple[str, str], key: str) -> list[str]:
     return names
 
 
-def open_level(store: str | os.PathLike[str], number: int) -> xr.Dataset:
+def open_level(store: AnyPlace, number: int) -> xr.Dataset:
     """Open a level lazily.
 
     Parameters
@@ -162,7 +162,7 @@ def open_level(store: str | os.PathLike[str], number: int) -> xr.Dataset:
 
     try:
         level: xr.Dataset = xr.open_zarr(
-            os.fspath(store), group=level_path(number), consolidated=False, mask_and_scale=False
+            zarr_store(store), group=level_path(number), consolidated=False, mask_and_scale=False
         )
         return level
     except (OSError, KeyError, ValueError) as error:

@@ -22,6 +22,9 @@ stage's manifest. Files appear under their name only when they are whole. Before
 replaced, the note that it is there goes (`begin`), so whatever moment a run is killed at, no note
 is of another result. `run.json` carries a digest of itself; where it is damaged, a run begins it
 anew, and the manifests, which carry keys, tell what is at rest.
+
+RUN may also be a URL of an object store (``s3://bucket/runs/1``), with the same names below it.
+Lines that are appended there, to the manifests and the log, are put every few seconds (`lines.py`).
 """
 
 from __future__ import annotations
@@ -34,18 +37,22 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 from clustergrid.storage.arrays import open_array
 from clustergrid.storage.chunks import chunk_grid, noted_chunks
 from clustergrid.storage.errors import (
-    ClustergridError,
     IntegrityError,
+    ObjectStoreError,
     RunDirectoryError,
     StorageError,
 )
+from clustergrid.storage.lines import Lines, open_lines
 from clustergrid.storage.links import leads_out, refuse_links_out
-from clustergrid.storage.manifest import Manifest, sha256_of
+from clustergrid.storage.manifest import Manifest
+from clustergrid.storage.object_path import ObjectPath
+from clustergrid.storage.places import UNFINISHED, StorePath, as_path, sha256_of, written_whole
 from clustergrid.storage.runlock import LOCK, Holder, holder_of, lock_directory
 
 __all__ = ["ALGORITHM", "FORMAT", "RunDirectory", "stage_key"]
@@ -57,8 +64,8 @@ what an older version left is computed again."""
 FORMAT = 3
 """Version of the layout; a run directory of another one is refused."""
 
-_UNFINISHED = ".writing-"
 _OURS = ("README.txt", LOCK)
+_FLUSH_SECONDS = 3.0
 _NEW_STATE: dict[str, Any] = {"format": FORMAT, "stages": {}}
 _MENDS = "The same `clustergrid run` again makes it anew, and keeps what is at rest."
 
@@ -106,6 +113,22 @@ def stage_key(**parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _made(path: StorePath) -> set[str]:
+    """Make a directory, if it is not there; return what is in it."""
+    if isinstance(path, ObjectPath):
+        if path.key and path.is_file():
+            raise StorageError(f"cannot make the run directory {path}: it is an object")
+        return {child.name for child in path.iterdir()}
+    # pathlib raises where a name is too long.
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise StorageError(f"cannot make the run directory {path}: it is a file")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        return set(os.listdir(path))
+    except (OSError, ValueError) as error:  # a NUL in the name
+        raise StorageError(f"cannot make the run directory {path}: {error}") from error
+
+
 def _refuse_unnoted(manifest: Manifest, store: str, name: str) -> None:
     """Refuse to call an array finished of which nobody noted every chunk."""
     n_chunks = prod(chunk_grid(open_array(manifest.root / store, name)))
@@ -131,17 +154,19 @@ class _DamagedStateError(RunDirectoryError):
 
 
 class RunDirectory:
-    """A run directory on a local or shared file system.
+    """A run directory on a local or shared file system, or in an object store.
 
     Parameters
     ----------
     path
-        The directory.
+        The directory, or its URL.
     create
         Whether it may be made, and made anew from its manifests where run.json is damaged.
 
     Attributes
     ----------
+    path : StorePath
+        The directory.
     state : dict
         What ``run.json`` holds, without the digest of itself.
     mended : str or None
@@ -151,12 +176,13 @@ class RunDirectory:
     ------
     RunDirectoryError
         It is not a run directory, or one of another format.
-    StorageError
+    StorageError, ObjectStoreError
         It cannot be made.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, create: bool = False) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str] | ObjectPath, *, create: bool = False) -> None:
+        self.path = as_path(path)
+        self._lines: dict[str, Lines] = {}
         self.mended: str | None = None
         self._may_mend = create
         if create:
@@ -164,18 +190,11 @@ class RunDirectory:
         self.state = self._read_or_mend(write=False)
 
     def _create(self) -> None:
-        # pathlib raises where a name is too long.
-        if os.path.exists(self.path) and not os.path.isdir(self.path):
-            raise StorageError(f"cannot make the run directory {self.path}: it is a file")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            found = set(os.listdir(self.path))
-        except (OSError, ValueError) as error:  # a NUL in the name
-            raise StorageError(f"cannot make the run directory {self.path}: {error}") from error
+        found = _made(self.path)
         if "run.json" in found or self._has_our_readme():
             return
         # A run killed as it began may have left some of its own.
-        ours = (".run.", _UNFINISHED)
+        ours = (".run.", UNFINISHED)
         others = sorted(n for n in found if n not in _OURS and not n.startswith(ours))
         if others:
             raise RunDirectoryError(
@@ -201,10 +220,19 @@ class RunDirectory:
                 raise
             self.mended = str(error)
         if write:
-            with suppress(OSError):
-                (self.path / "run.json").replace(self.path / "run.json.damaged")
+            self.put_aside("run.json")
             self._write_state(_NEW_STATE)
         return dict(_NEW_STATE, stages={})
+
+    def put_aside(self, name: str) -> None:
+        """Give a file that is damaged the suffix ``.damaged``, if it is there."""
+        file = self.file(name)
+        with suppress(OSError):
+            if isinstance(file, Path):
+                file.replace(file.with_name(f"{file.name}.damaged"))
+            else:
+                file.with_name(f"{file.name}.damaged").write_bytes(file.read_bytes())
+                file.unlink()
 
     def _read_state(self) -> dict[str, Any]:
         file = self.path / "run.json"
@@ -251,7 +279,7 @@ class RunDirectory:
         """The Zarr group of the matrix and its labels."""
         return str(self.path.absolute() / "matrix.zarr")
 
-    def file(self, name: str) -> Path:
+    def file(self, name: str) -> StorePath:
         """Path of a file in the run directory; names that lead out of it are refused."""
         path = self.path / name
         if leads_out(self.path, path):
@@ -264,25 +292,11 @@ class RunDirectory:
 
         Raises
         ------
-        StorageError
+        StorageError, ObjectStoreError
             The bytes could not be written, for instance because the disk is full.
         """
-        final = self.file(name)
-        # Keeps the suffix: writers choose the format by it. Nobody can have guessed the name.
-        temporary = final.with_name(f"{_UNFINISHED}{os.urandom(4).hex()}-{final.name}")
-        try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
-            temporary.replace(final)
-        except ClustergridError:
-            raise
-        except OSError as error:
-            raise StorageError(f"cannot write {final}: {error}") from error
-        finally:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        with written_whole(self.file(name)) as path:
+            yield path
 
     def write_text(self, name: str, text: str) -> None:
         """Write a small text file, whole or not at all."""
@@ -291,7 +305,13 @@ class RunDirectory:
 
     def manifest(self, stage: str) -> Manifest:
         """Read what a stage has at rest."""
-        return Manifest(self.path, stage)
+        return Manifest(self.path, stage, self.lines(f"manifest/{stage}.jsonl"))
+
+    def lines(self, name: str) -> Lines:
+        """Return a file of lines that grows; in a bucket there is one of it in a process."""
+        if name not in self._lines:
+            self._lines[name] = open_lines(self.path / name)
+        return self._lines[name]
 
     def is_finished(self, stage: str, key: str) -> bool:
         """Whether a stage's result of this very key is there.
@@ -312,6 +332,8 @@ class RunDirectory:
 
     def digest(self, name: str) -> str | None:
         """SHA-256 of a file of the run directory; None where it cannot be read."""
+        if name in self._lines:
+            self._lines[name].flush()
         try:
             return sha256_of(self.file(name))
         except OSError:
@@ -382,9 +404,39 @@ class RunDirectory:
             if self._may_mend and self.digest("README.txt") != _README_DIGEST:
                 self.write_text("README.txt", _README)
             for folder in (self.path, self.path / "manifest", self.path / "report"):
-                for left in folder.glob(f"{_UNFINISHED}*"):
+                for left in folder.glob(f"{UNFINISHED}*") if isinstance(folder, Path) else ():
                     left.unlink(missing_ok=True)
+            with self._flushed():
+                yield
+
+    @contextmanager
+    def _flushed(self) -> Iterator[None]:
+        """Put at rest what is appended, every few seconds and at the end."""
+        if not isinstance(self.path, ObjectPath):
             yield
+            return
+        self._lines.clear()  # another process may have been here
+        is_over = Event()
+
+        def flush() -> None:
+            for lines in list(self._lines.values()):
+                lines.flush()
+
+        def keep_flushing() -> None:
+            while not is_over.wait(_FLUSH_SECONDS):
+                with suppress(ObjectStoreError):  # the next line that is appended says so
+                    flush()
+
+        flusher = Thread(target=keep_flushing, name="clustergrid-flush", daemon=True)
+        flusher.start()
+        try:
+            yield
+            flush()
+        finally:
+            is_over.set()
+            flusher.join()
+            with suppress(ObjectStoreError):  # what is under way says more
+                flush()
 
     def holder(self) -> Holder | None:
         """Process that holds the directory; None where nobody living does."""

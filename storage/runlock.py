@@ -9,107 +9,53 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from clustergrid.storage.errors import RunDirectoryError, StorageError
+from clustergrid.storage.holder import Holder, in_use, myself, parse_holder
+from clustergrid.storage.object_path import ObjectPath
+from clustergrid.storage.places import StorePath
 
 __all__ = ["LOCK", "Holder", "holder_of", "lock_directory"]
 
 LOCK = "run.lock"
-_SAME_START_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """A process that holds a directory.
-
-    Attributes
-    ----------
-    host, pid
-        Where it runs, and its number there.
-    started
-        Seconds from the machine's start to its own: setting the clock does not change it.
-    boot
-        Which start of the machine that was, where the system tells.
-    """
-
-    host: str
-    pid: int
-    started: float
-    boot: str = ""
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it still runs; of another host's process nobody here can tell, so it does."""
-        if self.host != socket.gethostname():
-            return True
-        if self.boot != _boot():
-            return False
-        started = _started(self.pid)
-        return started is not None and abs(started - self.started) < _SAME_START_SECONDS
-
-
-def _started(pid: int) -> float | None:
-    """When a process started, in seconds since this machine did; None for one that is gone."""
-    import psutil
-
+def _read(lock: StorePath) -> Holder | None:
     try:
-        # The first, since psutil makes the second of it, and both move with the clock.
-        machine: float = psutil.boot_time()
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return None
-        started: float = process.create_time()
-        return started - machine
-    except psutil.NoSuchProcess:
-        return None
-
-
-def _boot() -> str:
-    """Identity that Linux gives every start of a machine; empty elsewhere."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return parse_holder(lock.read_bytes())
     except OSError:
-        return ""
-
-
-def _myself() -> Holder:
-    pid = os.getpid()
-    return Holder(socket.gethostname(), pid, round(_started(pid) or 0.0, 2), _boot())
-
-
-def _read(lock: Path) -> Holder | None:
-    try:
-        entry = json.loads(lock.read_text(encoding="utf-8"))
-        host, boot = str(entry["host"]), str(entry.get("boot", ""))
-        return Holder(host, int(entry["pid"]), float(entry["started"]), boot)
-    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def holder_of(directory: Path) -> Holder | None:
+def holder_of(directory: StorePath) -> Holder | None:
     """Who holds a directory; None where nobody living does."""
     holder = _read(directory / LOCK)
     return holder if holder is not None and holder.is_alive else None
 
 
 @contextmanager
-def lock_directory(directory: Path) -> Iterator[None]:
+def lock_directory(directory: StorePath) -> Iterator[None]:
     """Hold a directory for this process; take over the lock of a process that died.
 
     Raises
     ------
     RunDirectoryError
         Another process holds it; the message names its host and number.
-    StorageError
+    StorageError, ObjectStoreError
         The directory cannot be written.
     """
+    if isinstance(directory, ObjectPath):
+        from clustergrid.storage.object_lock import held_object
+
+        with held_object(directory / LOCK):
+            yield
+        return
     lock = directory / LOCK
-    mine = _myself()
+    mine = myself()
     with _one_taker(directory):
         for _ in range(3):
             if _take(lock, mine):
@@ -167,10 +113,7 @@ def _put_aside_stale(lock: Path) -> None:
     """Remove the lock of a dead process; of several that try, one succeeds."""
     found = _read(lock)
     if found is not None and found.is_alive:
-        raise RunDirectoryError(
-            f"{lock.parent} is in use by process {found.pid} on {found.host}. Wait for it, or, if "
-            f"that process is gone, delete {lock}"
-        )
+        raise in_use(lock.parent, found, lock)
     aside = lock.with_name(f".{LOCK}.{os.getpid()}.stale")
     try:
         lock.rename(aside)

@@ -12,7 +12,6 @@ with checksums, and a record beside it that says whether it is complete and of w
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from clustergrid.storage.arrays import create_array, open_array, write_block
 from clustergrid.storage.errors import StorageError
 from clustergrid.storage.grid import slabs
 from clustergrid.storage.identity import RECORD, stored_record
+from clustergrid.storage.places import as_path, remove_tree, zarr_store
 from clustergrid.storage.readers.chunking import CHUNK_BYTES
 from clustergrid.storage.readers.sparse import SparseGroupSource
 from clustergrid.storage.readers.zarr_store import compressed_rows
@@ -340,7 +340,7 @@ def _begin(store: str, path: str, shape: _Shape, record: dict[str, Any]) -> None
     import zarr
 
     try:
-        group = zarr.open_group(store, mode="a", zarr_format=3)
+        group = zarr.open_group(zarr_store(store), mode="a", zarr_format=3)
         ours: Any = group.attrs.asdict().get(RECORD, {})
         if path in group and path not in ours:
             raise StorageError(
@@ -348,9 +348,9 @@ def _begin(store: str, path: str, shape: _Shape, record: dict[str, Any]) -> None
                 "another store"
             )
         note_record(store, path, record)
-        if Path(store, path).is_dir():
+        if (as_path(store) / path).is_dir():
             # Zarr would remove one file after another, metadata first: a kill would leave chunks.
-            shutil.rmtree(Path(store, path))
+            remove_tree(as_path(store) / path)
         attributes = {
             "encoding-type": "csr_matrix",
             "encoding-version": "0.1.0",
@@ -365,7 +365,7 @@ def note_record(store: str, path: str, record: dict[str, Any]) -> None:
     """Replace the record of a group in the attributes of the store."""
     import zarr
 
-    group = zarr.open_group(store, mode="r+")
+    group = zarr.open_group(zarr_store(store), mode="r+")
     records: Any = group.attrs.asdict().get(RECORD, {})
     group.attrs[RECORD] = {**records, path: record}
 

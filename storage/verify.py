@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from clustergrid.storage.manifest import Entry, chunk_checksum, sha256_of
+from clustergrid.storage.manifest import Entry, chunk_checksum
+from clustergrid.storage.places import names_below, sha256_of, sizes_of
 from clustergrid.storage.rundir import RunDirectory
 from clustergrid.storage.runlock import LOCK
 
@@ -91,8 +91,8 @@ def _noted(directory: RunDirectory) -> Iterator[tuple[str, Entry]]:
     for stage in _stages(directory):
         for name, digest in directory.state["stages"].get(stage, {}).get("files", {}).items():
             # The length was not noted; the digest tells a file that is longer or shorter.
-            path = directory.file(name)
-            size = path.stat().st_size if path.exists() else 0
+            sizes = sizes_of(directory.path, [name])
+            size = sizes.get(name, 0)
             yield stage, Entry(file=name, size_bytes=size, digest=str(digest))
         # Metadata is noted again when it changes: a kill, or damage, leaves an older note of it.
         is_last = stage in directory.state["stages"] and not any(_manifest_damage(directory, stage))
@@ -132,12 +132,9 @@ def unknown_files(directory: RunDirectory) -> list[str]:
     """Names of files that no stage of the run noted: left over, or somebody else's."""
     known = {entry.file for _, entry in _noted(directory)}
     known.update(*(directory.manifest(stage).entries for stage in _stages(directory)))
-    found = []
-    for parent, folders, names in os.walk(directory.path):
-        folders.sort()
-        for name in sorted(names):
-            relative = os.path.relpath(os.path.join(parent, name), directory.path)
-            ours = relative in known or relative in _LOGS
-            if not ours and relative.split(os.sep)[0] not in ("manifest", "pieces"):
-                found.append(relative)
-    return found
+    names = (name for name in names_below(directory.path) if name not in _LOGS)
+    return sorted(
+        name
+        for name in names
+        if name not in known and name.split("/")[0] not in ("manifest", "pieces")
+    )

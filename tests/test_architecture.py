@@ -174,7 +174,7 @@ def pure_imports_impure(module: Module, modules: Mapping[str, Module]) -> str | 
         return None
     for found in module.imports:
         target = _module_of(found.name, modules)
-        if target is None or _holds_errors(modules[target]):
+        if target is None or found.for_types or _holds_errors(modules[target]):
             continue
         if modules[target].kind not in ("plan", "kernel"):
             return f"imports {target}, which is neither plan nor kernel"

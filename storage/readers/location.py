@@ -20,6 +20,9 @@ from clustergrid.storage.errors import (
     MissingFileError,
     StorageError,
 )
+from clustergrid.storage.object_path import ObjectPath
+from clustergrid.storage.object_store import has_object_stores, is_object_url
+from clustergrid.storage.places import AnyPlace
 
 __all__ = ["ZARR_METADATA", "Location", "check_regular_file"]
 
@@ -31,7 +34,9 @@ _SAMPLE_BYTES = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where an input is: an absolute path, or a URL that fsspec understands.
+    """Where an input is: an absolute path, a URL of an object store, or one that fsspec knows.
+
+    Object stores are read through obstore, where that is installed.
 
     Examples
     --------
@@ -44,7 +49,7 @@ class Location:
     url: str
 
     @classmethod
-    def parse(cls, path: str | os.PathLike[str]) -> Location:
+    def parse(cls, path: AnyPlace) -> Location:
         """Make relative paths absolute, so that tasks on other working directories find them.
 
         Raises
@@ -54,7 +59,7 @@ class Location:
         StorageError
             Its login was left out where it was kept.
         """
-        text = os.fspath(path)
+        text = str(path) if isinstance(path, ObjectPath) else os.fspath(path)
         if not text or "\0" in text:
             raise DataValueError(f"{text!r} is not a path, nor a URL")
         for local in ("file://", "local://"):
@@ -82,6 +87,13 @@ class Location:
         return "://" not in self.url and "::" not in self.url
 
     @property
+    def objects(self) -> ObjectPath | None:
+        """The place in a bucket; None where it is none, or nothing is installed to read it."""
+        if not is_object_url(self.url) or not has_object_stores():
+            return None
+        return ObjectPath.parse(self.url)
+
+    @property
     def is_compressed(self) -> bool:
         """Whether the name ends in ``.gz``."""
         return self.url.lower().endswith(".gz")
@@ -96,8 +108,11 @@ class Location:
         """Location of a file in this directory."""
         return Location(f"{self.url.rstrip('/')}/{name}")
 
-    def overlaps(self, folder: str | os.PathLike[str]) -> bool:
-        """Whether it is a folder of this machine, is in it, or is a directory that it is in."""
+    def overlaps(self, folder: AnyPlace) -> bool:
+        """Whether it is a folder, is in it, or is a directory that it is in."""
+        if isinstance(folder, ObjectPath) or is_object_url(folder):
+            one, other = (f"{url.rstrip('/')}/" for url in (self.url, str(folder)))
+            return one.startswith(other) or other.startswith(one)
         if not self.is_local or "\0" in os.fspath(folder):
             return False
         ours, theirs = (Path(os.path.realpath(path)) for path in (self.url, folder))
@@ -107,6 +122,8 @@ class Location:
         """Whether there is a file or directory."""
         if self.is_local:
             return os.path.exists(self.url)
+        if self.objects is not None:
+            return self.objects.exists()
         with self._remote() as (filesystem, path):
             return bool(filesystem.exists(path))
 
@@ -114,6 +131,8 @@ class Location:
         """Whether it is a directory, or a prefix that objects share."""
         if self.is_local:
             return os.path.isdir(self.url)
+        if self.objects is not None:
+            return self.objects.is_dir()
         with self._remote() as (filesystem, path):
             return bool(filesystem.isdir(path))
 
@@ -156,11 +175,13 @@ class Location:
             file.seek(max(0, size - _SAMPLE_BYTES))
             sample.update(file.read(_SAMPLE_BYTES))
         modified = os.stat(self.url).st_mtime_ns if self.is_local else None
+        etag = {} if self.objects is None else {"etag": self.objects.stat().etag}
         return {
             "url": self.shown,
             "size": size,
             "mtime_ns": modified,
             "sha256_of_ends": sample.hexdigest(),
+            **etag,
         }
 
     def identity(self) -> dict[str, Any]:
@@ -181,6 +202,9 @@ class Location:
 
     def _list_remote(self) -> Iterator[tuple[str, int, str]]:
         """Yield names, sizes and whatever tells versions apart."""
+        if self.objects is not None:
+            yield from ((name, s.st_size, s.etag) for name, s in self.objects.files())
+            return
         with self._remote() as (filesystem, path):
             found = filesystem.find(path, detail=True)
         for name, entry in found.items():
@@ -192,6 +216,8 @@ class Location:
         if self.is_local:
             check_regular_file(self.url)
             return open(self.url, "rb")
+        if self.objects is not None:
+            return self.objects.reader()
         with self._remote() as (filesystem, path):
             # fsspec's files know no readline(size), and read a line in pieces.
             return cast("IO[bytes]", io.BufferedReader(filesystem.open(path, "rb")))

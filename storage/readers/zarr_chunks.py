@@ -8,15 +8,15 @@ cluster, a run refuses it.
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from math import prod
-from pathlib import Path
 from typing import Any
 
 from clustergrid.storage.codecs import refuse_pickles
 from clustergrid.storage.errors import DataValueError, IntegrityError
+from clustergrid.storage.object_path import ObjectPath
+from clustergrid.storage.places import StorePath, as_path, files_below
 from clustergrid.storage.readers.frame import check_number_dtype
 from clustergrid.storage.readers.location import Location
 
@@ -84,11 +84,12 @@ def check_stored(location: Location, path: str, array: Any, what: str, *, whole:
     UserWarning
         Some chunks are not stored.
     """
-    if not location.is_local or not prod(array.shape):
+    is_listed = location.is_local or location.objects is not None
+    if not is_listed or not prod(array.shape):
         return False
     unit = array.shards or array.chunks
     total = prod(-(-n // step) for n, step in zip(array.shape, unit, strict=True))
-    found = _count_chunks(Path(location.url, path), what, ends_in_blosc=_ends_in_blosc(array))
+    found = _count_chunks(as_path(location.url) / path, what, ends_in_blosc=_ends_in_blosc(array))
     if found >= total:
         return False
     missing = f"{total - found:,} of the {total:,} chunks of {what} are not stored"
@@ -104,26 +105,25 @@ def check_stored(location: Location, path: str, array: Any, what: str, *, whole:
     return False
 
 
-def _count_chunks(folder: Path, what: str, *, ends_in_blosc: bool) -> int:
+def _count_chunks(folder: StorePath, what: str, *, ends_in_blosc: bool) -> int:
     """Count the files of chunks, without going through all chunks that there could be.
 
     zarr reads an empty shard as if it were missing, and the Blosc library reads beyond the end of
-    a chunk that was cut short: both would give values, and no error.
+    a chunk that was cut short: both would give values, and no error. Objects appear whole: they
+    are listed, and none is opened.
     """
     count = 0
-    for parent, _, names in os.walk(folder):
-        below = Path(parent).relative_to(folder)
-        for name in names:
-            if not _CHUNK.fullmatch((below / name).as_posix()):
-                continue
-            count += 1
-            file = Path(parent, name)
-            stored, said = file.stat().st_size, _blosc_bytes(file) if ends_in_blosc else None
-            if not stored or (said is not None and said != stored):
-                raise IntegrityError(
-                    f"{what} is damaged: its chunk {below / name} has {stored:,} bytes"
-                    + ("" if said is None else f", of {said:,}")
-                )
+    for name, stored in files_below(folder):
+        if not _CHUNK.fullmatch(name):
+            continue
+        count += 1
+        looks = ends_in_blosc and not isinstance(folder, ObjectPath)
+        said = _blosc_bytes(folder / name) if looks else None
+        if not stored or (said is not None and said != stored):
+            raise IntegrityError(
+                f"{what} is damaged: its chunk {name} has {stored:,} bytes"
+                + ("" if said is None else f", of {said:,}")
+            )
     return count
 
 
@@ -134,7 +134,7 @@ def _ends_in_blosc(array: Any) -> bool:
     return getattr(last, "codec_id", type(last).__name__.lower()) in ("blosc", "blosccodec")
 
 
-def _blosc_bytes(file: Path) -> int:
+def _blosc_bytes(file: StorePath) -> int:
     """Length of a compressed chunk, as its header says: 4 bytes at 12."""
     with file.open("rb") as opened:
         return int.from_bytes(opened.read(16)[12:], "little")

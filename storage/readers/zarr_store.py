@@ -19,6 +19,7 @@ from clustergrid.storage.errors import (
     StorageError,
 )
 from clustergrid.storage.labels import read_labels
+from clustergrid.storage.places import zarr_store
 from clustergrid.storage.readers.annotated import (
     Annotated,
     axis_labels,
@@ -111,7 +112,7 @@ def open_zarr(location: Location, layer: str | None) -> RandomAccess | Stream:
     import zarr
 
     try:
-        node = zarr.open(location.url, mode="r", **_real_metadata(location))
+        node = zarr.open(zarr_store(location.url), mode="r", **_real_metadata(location))
         if isinstance(node, zarr.Array):
             if layer is not None:
                 raise DataValueError(f"{location.url} is one array: it has no layer {layer!r}")
@@ -334,11 +335,11 @@ def _open_dataset(url: str) -> xarray.Dataset:
     import zarr
 
     local = _real_metadata(Location(url))
-    group = zarr.open_group(url, mode="r", **local)
+    group = zarr.open_group(zarr_store(url), mode="r", **local)
     consolidated = not local and group.metadata.consolidated_metadata is not None
     try:
         dataset: xarray.Dataset = xarray.open_zarr(
-            url, chunks=None, consolidated=consolidated, decode_timedelta=False
+            zarr_store(url), chunks=None, consolidated=consolidated, decode_timedelta=False
         )
     except Exception as error:  # of every kind, as the metadata
         raise DataValueError(f"{url} is not a group that xarray reads: {error}") from error
@@ -363,7 +364,7 @@ def _open_node(url: str, path: str) -> Iterator[Any]:
     """Open a group whose arrays `describe` looked at."""
     import zarr
 
-    group = zarr.open_group(url, path=path, mode="r", **_real_metadata(Location(url)))
+    group = zarr.open_group(zarr_store(url), path=path, mode="r", **_real_metadata(Location(url)))
     try:
         yield group
     except (ClustergridError, MemoryError):

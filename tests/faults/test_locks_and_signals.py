@@ -19,7 +19,7 @@ import clustergrid.pipeline.run as run_module
 from clustergrid.pipeline.cli import main
 from clustergrid.pipeline.status import read_status
 from clustergrid.pipeline.verify import verify_run
-from clustergrid.storage import runlock
+from clustergrid.storage import holder
 from tests.faults.harness import COMMAND, LOOK, Run, assert_same, one_line, until
 
 N = 2200
@@ -101,7 +101,7 @@ def somebody():
 @pytest.mark.parametrize("lock", ["of an earlier process of that number", "torn", "empty"])
 def test_a_lock_that_nobody_living_holds_is_taken_over(command, start, tmp_path, somebody, lock):
     """After a reboot another process may have the number."""
-    started, boot = runlock._started(somebody), runlock._boot()
+    started, boot = holder._started(somebody), holder._boot()
     entry = {"host": socket.gethostname(), "pid": somebody, "started": started - 3600, "boot": boot}
     lock_of(tmp_path / "run", **entry)
     if lock != "of an earlier process of that number":
@@ -113,10 +113,10 @@ def test_a_lock_that_nobody_living_holds_is_taken_over(command, start, tmp_path,
 
 @pytest.mark.parametrize("host", ["here", "elsewhere"])
 def test_the_lock_of_the_living_is_respected(command, start, tmp_path, somebody, host):
-    started = runlock._started(somebody)
+    started = holder._started(somebody)
     name = socket.gethostname() if host == "here" else "node17"
     pid = somebody if host == "here" else 2**22 - 1  # nobody here can say whether that one lives
-    lock_of(tmp_path / "run", host=name, pid=pid, started=started, boot=runlock._boot())
+    lock_of(tmp_path / "run", host=name, pid=pid, started=started, boot=holder._boot())
     said = one_line(start(*command).end())
     assert f"in use by process {pid} on {name}" in said
     assert str(tmp_path / "run" / "run.lock") in said  # what to delete if it is dead after all

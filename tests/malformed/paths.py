@@ -158,7 +158,7 @@ CASES = [
     of_output("name-too-long", "r" * 300, "cannot make the run directory rrr.*too long"),
     of_output("empty", "", "holds other files|one is in the other|run directory"),
     of_output("nul", "r\0n", r"cannot make the run directory r\\x00n", in_process=True),
-    of_output("is-a-url", "s3://bucket/run", "run directory.*(URL|local)"),
+    of_output("is-a-url", "hdfs://bucket/run", "run directory.*(URL|local)"),
     of_output("of-somebody-else", "run", "holds other files", thesis),
     of_output("of-another-format", "run", "has format 0", lambda f: (f / "run").mkdir(),
               lambda f: (f / "run/run.json").write_text('{"format": 0, "stages": {}}')),

@@ -15,8 +15,9 @@ import pytest
 from clustergrid.storage.arrays import create_array, write_block
 from clustergrid.storage.chunks import damaged_chunks, is_whole, missing_chunks, stored_entries
 from clustergrid.storage.errors import RunDirectoryError, StorageError
+from clustergrid.storage.holder import Holder, myself
 from clustergrid.storage.rundir import FORMAT, RunDirectory, stage_key
-from clustergrid.storage.runlock import LOCK, Holder, _myself, holder_of
+from clustergrid.storage.runlock import LOCK, holder_of
 
 pytestmark = pytest.mark.quick_cases(one_in=4)
 
@@ -333,13 +334,13 @@ def test_setting_the_clock_gives_no_lock_away(run, monkeypatch):
         machine = psutil.boot_time()
         monkeypatch.setattr(psutil, "boot_time", lambda: machine + 3600)
         monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: machine + 3600)
-        assert holder_of(run.path) == _myself()
+        assert holder_of(run.path) == myself()
         with pytest.raises(RunDirectoryError, match="in use by"), reopened(run).locked():
             pass
 
 
 def test_a_lock_of_before_the_machine_started_is_taken_over(run):
-    mine = _myself()
+    mine = myself()
     assert replace(mine, boot="another").is_alive is False
     assert replace(mine, host="far.example", boot="another").is_alive
 
@@ -396,7 +397,7 @@ def test_the_state_is_read_again_under_the_lock(run):
 
 
 def test_a_process_knows_when_it_started():
-    assert _myself().is_alive
+    assert myself().is_alive
 
 
 # Chunks
