@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,8 +25,10 @@ import click
 from clustergrid.pipeline._malloc import use_one_arena
 from clustergrid.pipeline.certs_command import certs_command
 from clustergrid.pipeline.escapes import escape_terminal
+from clustergrid.pipeline.jobs.commands import cancel_command, submit_command
 from clustergrid.pipeline.monitor import Event, Listener
 from clustergrid.pipeline.options import (
+    RunPath,
     cluster_choice,
     cluster_description_options,
     cluster_options,
@@ -33,21 +36,23 @@ from clustergrid.pipeline.options import (
     color_options,
     cut_options,
     debug_option,
-    described_cluster,
     figure_options,
     json_option,
     make_figure,
     make_request,
     reorder_options,
+    take_description,
 )
 from clustergrid.pipeline.request import RunRequest
 from clustergrid.storage.credentials import hide_credentials
 from clustergrid.storage.errors import ClustergridError, IntegrityError
+from clustergrid.storage.places import as_path
 
 __all__ = ["cli", "main"]
 
-_RUN_DIRECTORY = click.Path(exists=True, file_okay=False)
+_RUN_DIRECTORY = RunPath(exists=True, file_okay=False)
 _AGAIN_SECONDS = 0.01
+_SAME_WARNING_SECONDS = 2.0
 _STOPPED = "the same command goes on from here"
 _LONGEST_LINE = 2000
 
@@ -59,7 +64,8 @@ def cli() -> None:
     """Clustered heatmaps with exact trees, of matrices that do not fit in memory."""
 
 
-cli.add_command(certs_command)
+for _command in (certs_command, submit_command, cancel_command):
+    cli.add_command(_command)
 
 
 def _print_json(**entry: Any) -> None:
@@ -82,6 +88,14 @@ def _listener(as_json: bool) -> Listener:
 
 
 def _run_and_tell(request: RunRequest, as_json: bool) -> None:
+    from clustergrid.pipeline.cluster import part_of
+
+    with part_of(request.cluster) as drives:
+        if drives:
+            _drive(request, as_json)
+
+
+def _drive(request: RunRequest, as_json: bool) -> None:
     from clustergrid.pipeline.run import run
 
     def notice(line: str) -> None:
@@ -143,8 +157,9 @@ def plan_command(input: str, output: str | None, as_json: bool, **options: Any) 
     """
     from clustergrid.pipeline.prospect import prospective_plan
 
+    described = take_description(options)
     request = make_request(input, output or ".", options)
-    planned = prospective_plan(request, described_cluster(options), check_disk=output is not None)
+    planned = prospective_plan(request, described, check_disk=output is not None)
     _tell(json.dumps(planned.as_dict()) if as_json else str(planned))
 
 
@@ -160,9 +175,9 @@ def plot_command(run: str, name: str, as_json: bool, **options: Any) -> None:
 
     if not re.fullmatch(r"[^/\\.][^/\\]*", name):
         raise click.BadParameter(f"{name!r} is not the name of a file", param_hint="--name")
-    files = plot_run(Path(run), make_figure(options), _listener(as_json), output=name)
+    files = plot_run(run, make_figure(options), _listener(as_json), output=name)
     for file in files.values():
-        path = str(Path(run) / file)
+        path = str(as_path(run) / file)
         if as_json:
             _print_json(figure=path)
         else:
@@ -177,7 +192,7 @@ def status_command(run: str, as_json: bool) -> None:
     """Say where a RUN stands."""
     from clustergrid.pipeline.status import read_status
 
-    status = read_status(Path(run))
+    status = read_status(run)
     _tell(json.dumps(status.as_dict()) if as_json else str(status))
 
 
@@ -192,7 +207,7 @@ def verify_command(run: str, as_json: bool) -> None:
     """
     from clustergrid.pipeline.verify import verify_run
 
-    report = verify_run(Path(run), _listener(as_json))
+    report = verify_run(run, _listener(as_json))
     _tell(json.dumps(report.as_dict()) if as_json else str(report))
     if report.damages:
         n_damaged = len({damage.file for damage in report.damages})
@@ -213,7 +228,7 @@ def demo_command(output: str, as_json: bool, memory: int | None, **options: Any)
 
     with tempfile.TemporaryDirectory() as scratch:
         request = demo_request(
-            Path(output),
+            as_path(output),
             Path(scratch) / "colors.tsv",
             memory_bytes=memory,
             cluster=cluster_choice(options),
@@ -326,13 +341,21 @@ _OPTIONS = (
 @contextmanager
 def _signals() -> Iterator[None]:
     """Let SIGTERM end the run as Ctrl-C does; a second signal does not interrupt the clean-up."""
+    warned = 0.0
 
     def first(number: int, _frame: FrameType | None) -> NoReturn:
+        nonlocal warned
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, second)
-        raise KeyboardInterrupt if number == signal.SIGINT else _TerminatedError
+        if number == signal.SIGTERM:
+            warned = time.monotonic()
+            raise _TerminatedError
+        raise KeyboardInterrupt
 
     def second(number: int, _frame: FrameType | None) -> None:
+        # A queue signals all processes of a job, and who started us passes it on.
+        if number == signal.SIGTERM and time.monotonic() - warned < _SAME_WARNING_SECONDS:
+            return
         # The lock of a dead process is taken over; worker processes see that we are gone.
         os._exit(128 + number)
 

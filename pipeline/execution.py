@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from clustergrid.pipeline._blas import single_blas_thread
 from clustergrid.pipeline._malloc import release_memory
 from clustergrid.pipeline.cgroup import control_group_free_bytes
+from clustergrid.pipeline.clusters.surroundings import slurm_cores, slurm_memory_bytes
 from clustergrid.pipeline.errors import is_lasting
 from clustergrid.pipeline.footprint import WORKER_BYTES
 from clustergrid.pipeline.grouped import GroupedWork, merge_in_process, merge_on_workers
@@ -222,20 +223,24 @@ class DaskExecutor:
         How often a task that raised is tried again, unless `is_lasting` says that it is no use.
         Lost workers are Dask's business: tasks are pure, or write whole chunks, so they may run
         twice.
+    expected_threads
+        Of workers that were asked for and are still to come: as many tasks are kept under way.
     """
 
     in_process = False
 
-    def __init__(self, client: Client, *, retries: int = 2) -> None:
+    def __init__(self, client: Client, *, retries: int = 2, expected_threads: int = 0) -> None:
         self.client = client
         self.retries = retries
+        self._expected_threads = expected_threads
         self._run = os.urandom(4).hex()
         self._maps = itertools.count()
 
     @property
     def threads(self) -> int:
-        """Threads of all workers, at least one."""
-        return max(1, sum(int(threads) for threads in self.client.nthreads().values()))
+        """Threads of all workers, or of those that are expected; at least one."""
+        there = sum(int(threads) for threads in self.client.nthreads().values())
+        return max(1, self._expected_threads, there)
 
     def active(self) -> AbstractContextManager[Any]:
         """Make the client Dask's scheduler."""
@@ -402,10 +407,13 @@ def _travels(error: Exception) -> bool:
 
 
 def available_cores() -> int:
-    """Cores that this process may use (its CPU affinity, where the system tells)."""
+    """Cores that this process may use, by its CPU affinity and its Slurm job, where there are."""
+    given = slurm_cores(os.environ)
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        found = len(os.sched_getaffinity(0))
+    else:
+        found = os.cpu_count() or 1
+    return found if given is None else max(1, min(found, given))
 
 
 def available_memory_bytes(charged_bytes: int = 0) -> int:
@@ -422,6 +430,9 @@ def available_memory_bytes(charged_bytes: int = 0) -> int:
     free = int(psutil.virtual_memory().available)
     group = control_group_free_bytes()
     free = free if group is None else min(free, group)
+    given = slurm_memory_bytes(os.environ)
+    # Where Slurm confines nobody by control groups, it ends the job that holds more.
+    free = free if given is None else min(free, given)
     held = min(charged_bytes, int(psutil.Process().memory_info().rss)) if charged_bytes else 0
     return max(1, (free + held) * 4 // 5)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from clustergrid.pipeline.clusters.choice import parse_walltime
+from clustergrid.pipeline.clusters.resolve import resolve_choice
 from clustergrid.pipeline.hierarchy.methods import METHODS
 from clustergrid.pipeline.image_plan import AGGREGATES
 from clustergrid.pipeline.keyword_files import GivenKeywords, parse_keywords
@@ -27,8 +29,11 @@ from clustergrid.pipeline.sizes import parse_bytes
 from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec
 from clustergrid.pipeline.tree_engine import ENGINES_OF_ROWS
 from clustergrid.storage.errors import ClustergridError
+from clustergrid.storage.object_store import is_object_url
+from clustergrid.storage.places import as_path
 
 __all__ = [
+    "RunPath",
     "as_usage_errors",
     "cluster_choice",
     "cluster_description_options",
@@ -37,18 +42,26 @@ __all__ = [
     "color_options",
     "cut_options",
     "debug_option",
-    "described_cluster",
     "figure_options",
     "json_option",
     "make_figure",
     "make_request",
     "reorder_options",
+    "take_description",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _AXIS = click.Choice(["rows", "columns"])
 _FILE = click.Path(exists=True, dir_okay=False)
+
+
+class RunPath(click.Path):
+    """A run directory: a directory that is there, or a URL of an object store."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Look for a directory; whether there is a run at a URL is seen when it is opened."""
+        return value if is_object_url(value) else super().convert(value, param, ctx)
 
 
 @contextmanager
@@ -65,6 +78,15 @@ def _bytes(_context: click.Context, _parameter: click.Parameter, text: str | Non
         return None
     try:
         return parse_bytes(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _walltime(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return parse_walltime(int(text) if text.isdecimal() else text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
 
@@ -224,11 +246,30 @@ reorder_options = _apply(
                  help="And levels of lower resolution: mean, minimum, maximum, count."),
 )  # fmt: skip
 
-cluster_options = _apply(
-    _memory_option,
-    click.option("--cluster", type=click.Choice(CLUSTERS), default="local", show_default=True,
-                 help="local: worker processes with a dashboard, unless the work is small; "
-                 "none: threads of this process."),
+_cluster_option = click.option(
+    "--cluster", metavar="WORD",
+    help=f"Where tasks run: {', '.join(CLUSTERS)}, or a preset. local: worker processes with a "
+    "dashboard, unless the work is small; none: threads of this process; allocation: the nodes of "
+    "the Slurm job this is in. By default local, or the allocation.",
+)  # fmt: skip
+
+_workers_options = (
+    click.option("--workers", type=click.IntRange(1), metavar="N", help="Worker processes."),
+    click.option("--cores", type=click.IntRange(1), metavar="N", help="Of each worker."),
+    click.option("--memory-per-worker", "memory_per_worker_bytes", callback=_bytes, metavar="SIZE",
+                 help="Of each worker, as 64GB."),
+)  # fmt: skip
+
+_places_options = (
+    click.option("--queue", metavar="NAME", help="Queue (partition) of the workers' jobs."),
+    click.option("--account", metavar="NAME", help="Account (project) of the workers' jobs."),
+    click.option("--walltime", "walltime_seconds", callback=_walltime, metavar="TIME",
+                 help="Longest time of a worker's job: 02:30:00, 90min, 2h."),
+    click.option("--interface", metavar="NAME", help="Network of scheduler and workers, as ib0."),
+    click.option("--job-extra", multiple=True, metavar="LINE",
+                 help="A directive of the workers' jobs; may be given again."),
+    click.option("--namespace", metavar="NAME", help="Of the pods (kubernetes)."),
+    click.option("--image", metavar="NAME", help="Of the pods (kubernetes)."),
     click.option("--scheduler", metavar="ADDRESS",
                  help="Use a running Dask scheduler: tls://HOST:PORT, or tcp:// on this machine."),
     click.option("--scheduler-file", type=_FILE, help="The same, by its file."),
@@ -237,21 +278,16 @@ cluster_options = _apply(
     click.option("--tls-cert", type=_FILE, help="Our certificate of that authority (PEM)."),
     click.option("--tls-key", type=_FILE, help="The private key of our certificate (PEM)."),
     click.option("--insecure", is_flag=True,
-                 help="Join a scheduler on other hosts without TLS: whoever reaches it can run "
+                 help="Use a scheduler on other hosts without TLS: whoever reaches it can run "
                  "code as you."),
-    click.option("--dashboard-port", type=click.IntRange(0, 65535), default=8787,
-                 show_default=True, help="0 takes any that is free."),
+    click.option("--dashboard-port", type=click.IntRange(0, 65535), metavar="PORT",
+                 help="8787 by default; 0 takes any that is free."),
 )  # fmt: skip
 
-cluster_description_options = _apply(
-    _memory_option,
-    click.option("--cluster", type=click.Choice(CLUSTERS), default="local", show_default=True,
-                 help="As of `clustergrid run`."),
-    click.option("--workers", type=click.IntRange(1), metavar="N",
-                 help="Plan for a cluster of N worker processes, which need not be there."),
-    click.option("--cores", type=click.IntRange(1), metavar="N", help="Of each worker."),
-    click.option("--memory-per-worker", callback=_bytes, metavar="SIZE", help="As 64GB."),
-)  # fmt: skip
+cluster_options = _apply(_memory_option, _cluster_option, *_workers_options, *_places_options)
+
+cluster_description_options = cluster_options
+"""Of a plan: on this machine, workers are those of a cluster that is only described."""
 
 
 def _axis_number(axis: str | None) -> int | None:
@@ -317,16 +353,30 @@ def _tree_keywords(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def cluster_choice(options: dict[str, Any]) -> ClusterChoice:
-    """Make what `cluster_options` ask for."""
+    """Make what `cluster_options` ask for: presets, and the batch job around us, are looked up."""
     names = {field.name for field in fields(ClusterChoice)} & options.keys()
+    given = {name: options[name] for name in names if options[name] not in (None, (), False)}
     with as_usage_errors():
-        return ClusterChoice(**{name: options[name] for name in names})
+        return resolve_choice(given, os.environ)
 
 
-def described_cluster(options: dict[str, Any]) -> DescribedCluster | None:
-    """Make what `cluster_description_options` ask for; None where they describe nothing."""
-    names = {"workers": "--workers", "cores": "--cores", "memory_per_worker": "--memory-per-worker"}
-    missing = [option for name, option in names.items() if options[name] is None]
+def take_description(options: dict[str, Any]) -> DescribedCluster | None:
+    """Take a cluster that is only described out of the options of a plan.
+
+    Returns
+    -------
+    DescribedCluster or None
+        None where they describe nothing, or name the cluster, whose options they are then.
+    """
+    if options["cluster"] not in (None, "local", "none"):
+        return None
+    names = {
+        "workers": "--workers",
+        "cores": "--cores",
+        "memory_per_worker_bytes": "--memory-per-worker",
+    }
+    workers, cores, memory = given = [options.pop(name) for name in names]
+    missing = [option for option, value in zip(names.values(), given, strict=True) if value is None]
     if len(missing) == len(names):
         return None
     if missing:
@@ -336,11 +386,7 @@ def described_cluster(options: dict[str, Any]) -> DescribedCluster | None:
         )
     if options["cluster"] == "none":
         raise click.UsageError("--cluster none has no workers that could be described")
-    return DescribedCluster(
-        workers=options["workers"],
-        cores=options["cores"],
-        memory_bytes=options["memory_per_worker"],
-    )
+    return DescribedCluster(workers=workers, cores=cores, memory_bytes=memory)
 
 
 def make_request(input: str, output: str, options: dict[str, Any]) -> RunRequest:
@@ -349,7 +395,7 @@ def make_request(input: str, output: str, options: dict[str, Any]) -> RunRequest
     with as_usage_errors():
         return RunRequest(
             input=input,
-            directory=Path(output),
+            directory=as_path(output),
             row=_axis_spec(options, "row"),
             column=_axis_spec(options, "col"),
             metric_files={axis: _given_keywords(options, axis).files for axis in AXIS_NAMES},

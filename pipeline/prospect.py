@@ -63,6 +63,7 @@ def prospective_plan(
     """
     matrix = survey_input(request.input, request.layer)
     notes: tuple[str, ...] = ()
+    cluster = cluster or request.cluster.described
     if cluster is not None:
         resources = cluster.resources(request.memory_bytes or cluster.memory_bytes)
         notes = (CLUSTER_NOTE,)

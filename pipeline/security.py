@@ -1,4 +1,4 @@
-"""Driver: which running Dask scheduler may be joined, and how a connection to it is encrypted.
+"""Driver: which running Dask scheduler may be joined, and how connections are encrypted.
 
 Dask asks nobody for a password: whoever reaches a scheduler or a worker can run code as its user.
 So a cluster of more than one host is joined only over TLS, where both sides show a certificate of
@@ -15,6 +15,7 @@ import stat
 import time
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clustergrid.pipeline.request import ClusterChoice
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from distributed import Security
 
 __all__ = [
+    "allows_plain",
     "check_hosts",
+    "configured_certificates",
     "dashboard_origins",
     "local_security",
     "make_security",
@@ -55,7 +58,7 @@ def refuse_plain(address: str, choice: ClusterChoice, *, what: str = "the Dask s
     StorageError
         The address is neither encrypted nor of this machine alone.
     """
-    if is_encrypted(address) or is_loopback(address) or _allows_plain(choice):
+    if is_encrypted(address) or is_loopback(address) or allows_plain(choice):
         return
     raise StorageError(
         f"{what} {address} can be reached from other hosts without encryption, and whoever "
@@ -71,7 +74,7 @@ def check_hosts(addresses: Iterable[str], choice: ClusterChoice) -> None:
         refuse_plain(address, choice, what="a Dask worker at")
 
 
-def _allows_plain(choice: ClusterChoice) -> bool:
+def allows_plain(choice: ClusterChoice) -> bool:
     """Whether the user, or the site's Dask configuration, says that no encryption is needed."""
     import dask
 
@@ -201,9 +204,7 @@ def local_security() -> Security | None:
     from distributed import Security
 
     security: Any = Security()
-    roles = ("scheduler", "worker", "client")
-    if security.tls_ca_file and all(getattr(security, f"tls_{role}_cert") for role in roles):
-        _warn_of_open_key(security.tls_scheduler_key)
+    if configured_certificates() is not None:
         return Security(require_encryption=True)
     if security.require_encryption:
         raise StorageError(
@@ -212,6 +213,26 @@ def local_security() -> Security | None:
             "worker and client). Name them, or run without a cluster (--cluster none)"
         )
     return None
+
+
+def configured_certificates() -> tuple[Path, Path, Path | None] | None:
+    """Find what Dask's configuration has for scheduler, worker and client.
+
+    Returns
+    -------
+    tuple or None
+        Of workers: the authority's certificate, theirs, and its key, unless the certificate's file
+        holds it. None where one of the three processes would have no certificate.
+    """
+    from distributed import Security
+
+    security: Any = Security()
+    roles = ("scheduler", "worker", "client")
+    if not (security.tls_ca_file and all(getattr(security, f"tls_{role}_cert") for role in roles)):
+        return None
+    _warn_of_open_key(security.tls_scheduler_key)
+    key = security.tls_worker_key
+    return Path(security.tls_ca_file), Path(security.tls_worker_cert), Path(key) if key else None
 
 
 def _warn_of_open_key(key: str | None) -> None:

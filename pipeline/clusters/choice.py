@@ -109,6 +109,8 @@ class ClusterChoice:
             )
         if self.scheduler and self.scheduler_file:
             raise DataValueError("give a scheduler or a scheduler file, not both")
+        if self.is_remote and self.cluster in _STARTED_ELSEWHERE:
+            raise DataValueError(f"give a running scheduler or --cluster {self.cluster}, not both")
         # As JSON has it.
         object.__setattr__(self, "job_extra", tuple(self.job_extra))
         self._refuse_unknown()
@@ -165,6 +167,11 @@ class ClusterChoice:
     def is_elsewhere(self) -> bool:
         """Whether tasks run in processes that are not of this machine alone."""
         return self.is_remote or self.cluster in _STARTED_ELSEWHERE
+
+    @property
+    def is_known_ahead(self) -> bool:
+        """Whether a run can be planned before its workers are there."""
+        return not self.is_elsewhere or self.described is not None
 
     @property
     def described(self) -> DescribedCluster | None:

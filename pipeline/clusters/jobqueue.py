@@ -12,16 +12,22 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clustergrid.pipeline.clusters.choice import ClusterChoice, format_walltime
+from clustergrid.pipeline.clusters.encryption import TlsFiles
 from clustergrid.pipeline.clusters.settings import import_back_end
 from clustergrid.storage.errors import DataValueError
 
-if TYPE_CHECKING:
-    from dask_jobqueue import JobQueueCluster
-
-__all__ = ["JobFolder", "make_queue_cluster", "queue_defaults", "worker_job_script"]
+__all__ = [
+    "WORKER_COMMAND",
+    "JobFolder",
+    "make_queue_cluster",
+    "processes_per_job",
+    "queue_defaults",
+    "tls_arguments",
+    "worker_job_script",
+]
 
 DEFAULT_WORKERS = 4
 WORKER_COMMAND = "clustergrid.pipeline.clusters.worker_process"
@@ -62,7 +68,7 @@ class JobFolder:
         return logs if _PLAIN_PATH.fullmatch(str(logs)) else None
 
 
-def queue_defaults(choice: ClusterChoice) -> dict[str, int]:
+def queue_defaults(choice: ClusterChoice) -> dict[str, Any]:
     """Say what of a worker is not asked for and the site's Dask configuration tells.
 
     Parameters
@@ -85,8 +91,8 @@ def queue_defaults(choice: ClusterChoice) -> dict[str, int]:
     """
     from dask.utils import parse_bytes
 
-    processes = _processes(choice.cluster)
-    found: dict[str, int] = {} if choice.workers else {"workers": DEFAULT_WORKERS}
+    processes = processes_per_job(choice.cluster)
+    found: dict[str, Any] = {} if choice.workers else {"workers": DEFAULT_WORKERS}
     cores, memory = _site(choice.cluster, "cores"), _site(choice.cluster, "memory")
     if not choice.cores and cores:
         found["cores"] = max(1, int(cores) // processes)
@@ -125,7 +131,7 @@ def worker_job_script(choice: ClusterChoice, folder: JobFolder) -> str:
     """
     made = [path for path in _with_parents(folder.logs) if not path.exists()]
     job_class = _cluster_class(choice.cluster).job_cls
-    tls = () if choice.insecure else _tls_arguments(*(folder.path / n for n in _SOME_FILES))
+    tls = () if choice.insecure else tls_arguments(*(folder.path / n for n in _SOME_FILES))
     job = job_class(_SOME_SCHEDULER, name=folder.job_name, **_job_options(choice, folder, tls))
     for path in made:  # it makes the directory of the logs
         path.rmdir()
@@ -140,8 +146,8 @@ def make_queue_cluster(
     folder: JobFolder,
     *,
     dashboard_port: int,
-    tls_files: tuple[Path, Path, Path] | None,
-) -> JobQueueCluster:
+    tls_files: TlsFiles | None,
+) -> Any:
     """Start a scheduler in this process that can ask a queue for workers; it asks for none yet.
 
     Parameters
@@ -153,8 +159,8 @@ def make_queue_cluster(
     dashboard_port
         Of the dashboard, on loopback.
     tls_files
-        The authority's certificate, that of the workers, and its key. Dask's configuration has to
-        have them for the scheduler and the client. None: connections are not encrypted.
+        Those of the workers. Dask's configuration has to have them for the scheduler and the
+        client. None: connections are not encrypted.
 
     Raises
     ------
@@ -166,10 +172,11 @@ def make_queue_cluster(
     interface = choice.interface or _site(choice.cluster, "interface")
     if interface and "host" not in site:
         site.setdefault("interface", interface)
-    tls = _tls_arguments(*tls_files) if tls_files is not None else ()
+    tls = tls_arguments(*tls_files) if tls_files is not None else ()
     return _cluster_class(choice.cluster)(
         scheduler_options=site | options,
         protocol="tcp://" if tls_files is None else "tls://",
+        name="worker",
         silence_logs=40,
         **_job_options(choice, folder, tls),
     )
@@ -187,13 +194,14 @@ def _site(word: str, name: str) -> Any:
     return dask.config.get(f"jobqueue.{word}.{name}", None)
 
 
-def _processes(word: str) -> int:
+def processes_per_job(word: str) -> int:
+    """Count the worker processes of a job: one, unless the site has it otherwise."""
     return int(_site(word, "processes") or 1)
 
 
 def _job_options(choice: ClusterChoice, folder: JobFolder, tls: tuple[str, ...]) -> dict[str, Any]:
     """Keywords of a job of dask-jobqueue; what is None is the site's."""
-    word, processes = choice.cluster, _processes(choice.cluster)
+    word, processes = choice.cluster, processes_per_job(choice.cluster)
     assert choice.cores is not None
     assert choice.memory_per_worker_bytes is not None
     options: dict[str, Any] = {
@@ -205,7 +213,7 @@ def _job_options(choice: ClusterChoice, folder: JobFolder, tls: tuple[str, ...])
         "worker_command": WORKER_COMMAND,
         "worker_extra_args": _worker_arguments(word, processes, tls),
         "job_name": folder.job_name,
-        "job_extra_directives": _directives(choice),
+        "job_extra_directives": _directives(choice, folder.job_name),
     }
     if _site(word, "log-directory") is None and folder.logs is not None:
         options["log_directory"] = str(folder.logs)
@@ -237,12 +245,13 @@ def _worker_arguments(word: str, processes: int, tls: tuple[str, ...]) -> list[s
     return [*(_site(word, "worker-extra-args") or []), *several, *map(shlex.quote, tls)]
 
 
-def _tls_arguments(ca_file: Path, cert_file: Path, key_file: Path) -> tuple[str, ...]:
+def tls_arguments(ca_file: Path, cert_file: Path, key_file: Path | None) -> tuple[str, ...]:
+    """Write the options of ``dask worker`` that name its certificate."""
     files = {"--tls-ca-file": ca_file, "--tls-cert": cert_file, "--tls-key": key_file}
-    return tuple(word for option, file in files.items() for word in (option, str(file)))
+    return tuple(word for option, file in files.items() if file for word in (option, str(file)))
 
 
-def _directives(choice: ClusterChoice) -> list[str] | dict[str, str]:
+def _directives(choice: ClusterChoice, job_name: str) -> list[str] | dict[str, str]:
     """More directives of a job: those of the site, then those that were asked for."""
     site = _site(choice.cluster, "job-extra-directives")
     if choice.cluster != "htcondor":
@@ -251,6 +260,7 @@ def _directives(choice: ClusterChoice) -> list[str] | dict[str, str]:
     lines = dict(site or {}) | {name.strip(): value.strip() for name, value in pairs}
     if choice.account is not None:
         lines["accounting_group"] = choice.account
+    lines["batch_name"] = job_name
     return lines
 
 

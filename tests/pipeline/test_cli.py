@@ -373,7 +373,7 @@ def test_what_does_not_fit_is_refused_with_what_would_do(call, folder):
 
 
 def test_an_unreachable_scheduler_is_one_line(call, folder, monkeypatch):
-    monkeypatch.setattr("clustergrid.pipeline.cluster._CONNECT_SECONDS", 1)
+    monkeypatch.setattr("clustergrid.pipeline.clusters.joined._CONNECT_SECONDS", 1)
     answer = call("run", "a.csv", "-o", "run", *SMALL, "--scheduler", "tcp://127.0.0.1:9")
     assert_fails(answer, "cannot reach the Dask scheduler tcp://127.0.0.1:9")
     for content in ("{}", "[]", "address", ""):
@@ -385,7 +385,7 @@ def test_an_unreachable_scheduler_is_one_line(call, folder, monkeypatch):
 
 def test_no_cluster_where_none_is_wanted(call, folder, monkeypatch):
     monkeypatch.setattr("clustergrid.pipeline.run_plan._SMALL_DISTANCE_BYTES", 0)
-    monkeypatch.setattr("clustergrid.pipeline.cluster._start", None)
+    monkeypatch.setattr("clustergrid.pipeline.clusters.local.local_client", None)
     status, _, err = call("run", "a.csv", "-o", "run", *SMALL, "--cluster", "none")
     assert status == 0
     assert "dashboard" not in err

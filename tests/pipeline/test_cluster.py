@@ -14,10 +14,8 @@ import psutil
 import pytest
 from distributed import Client, LocalCluster
 
-from clustergrid.pipeline.cluster import (
-    _private_directory,
-    connect,
-)
+from clustergrid.pipeline.cluster import connect
+from clustergrid.pipeline.clusters.settings import private_directory
 from clustergrid.pipeline.execution import DaskExecutor
 from clustergrid.pipeline.footprint import worker_memory_limit
 from clustergrid.pipeline.planning import Resources
@@ -107,7 +105,7 @@ def test_a_directory_that_somebody_else_prepared_is_not_used(tmp_path, planted):
     else:
         path.symlink_to(other if planted == "link" else tmp_path / "nowhere")
     with dask.config.set({"temporary-directory": str(tmp_path)}):
-        used = Path(_private_directory())
+        used = Path(private_directory())
     assert used != path
     assert stat.S_IMODE(used.stat().st_mode) == 0o700
     assert used.parent == tmp_path
@@ -115,7 +113,7 @@ def test_a_directory_that_somebody_else_prepared_is_not_used(tmp_path, planted):
 
 def test_the_same_private_directory_is_used_again(tmp_path):
     with dask.config.set({"temporary-directory": str(tmp_path)}):
-        assert _private_directory() == _private_directory()
+        assert private_directory() == private_directory()
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -164,7 +162,7 @@ def test_a_running_scheduler_is_joined_and_left_running(running, tmp_path, how):
 
 
 def test_a_scheduler_that_is_not_there(monkeypatch):
-    monkeypatch.setattr("clustergrid.pipeline.cluster._CONNECT_SECONDS", 1)
+    monkeypatch.setattr("clustergrid.pipeline.clusters.joined._CONNECT_SECONDS", 1)
     with (
         pytest.raises(StorageError, match=r"cannot reach the Dask scheduler tcp://127\.0"),
         connect(ClusterChoice(scheduler="tcp://127.0.0.1:9"), RESOURCES),
@@ -173,9 +171,9 @@ def test_a_scheduler_that_is_not_there(monkeypatch):
 
 
 def test_a_scheduler_without_workers_is_not_waited_for_for_ever(monkeypatch):
-    monkeypatch.setattr("clustergrid.pipeline.cluster._WORKERS_SECONDS", 0.2)
+    monkeypatch.setattr("clustergrid.pipeline.clusters.joined._WORKERS_SECONDS", 0.2)
     with (
-        LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         pytest.raises(StorageError, match="no worker joined the Dask scheduler"),
         connect(ClusterChoice(scheduler=cluster.scheduler_address), RESOURCES),
     ):

@@ -217,7 +217,7 @@ def test_a_scheduler_without_tls_is_not_taken_for_one_with(ours):
 
 
 def test_nobody_there_is_said(ours, monkeypatch):
-    monkeypatch.setattr("clustergrid.pipeline.cluster._CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("clustergrid.pipeline.clusters.joined._CONNECT_SECONDS", 0.5)
     assert_refused(
         choice("tls://127.0.0.1:9", ours, *ours.issue("early")), "cannot reach .* refused"
     )
@@ -367,9 +367,10 @@ def test_what_loopback_is():
 
 
 def test_options_that_need_a_scheduler():
-    for options in ({"insecure": True}, {"tls_cert": "a.pem"}):
-        with pytest.raises(DataValueError, match="belong to a running scheduler"):
-            ClusterChoice(**options)
+    with pytest.raises(DataValueError, match="belong to a running scheduler"):
+        ClusterChoice(tls_cert="a.pem")
+    with pytest.raises(DataValueError, match=r"--insecure says nothing to --cluster local.*sched"):
+        ClusterChoice(insecure=True)
 
 
 def test_origins_of_the_users_configuration_are_kept():
