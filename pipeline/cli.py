@@ -223,9 +223,15 @@ def verify_command(run: str, as_json: bool) -> None:
 @json_option
 @debug_option
 def demo_command(output: str, as_json: bool, memory: int | None, **options: Any) -> None:
-    """Cluster a real matrix: 28,057 genes of 115 endometrial samples (CPTAC)."""
+    """Cluster a real matrix: 28,057 genes of 115 endometrial samples (CPTAC).
+
+    In threads of this process, unless a cluster is asked for: --cluster local shows the dashboard,
+    and leaves a performance report of every stage.
+    """
     from clustergrid.pipeline.demo import demo_request
 
+    if not (options["cluster"] or options["scheduler"] or options["scheduler_file"]):
+        options["cluster"] = "none"
     with tempfile.TemporaryDirectory() as scratch:
         request = demo_request(
             as_path(output),
