@@ -64,6 +64,7 @@ def test_python(directory: Path) -> None:
     assert (directory / "expression.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_xarray(directory: Path) -> None:
     checks = "    assert corner.shape == (100, 50)\n    assert tree.shape == (149, 4)\n"
     (directory / "example.py").write_text(_blocks("python")[1] + checks)

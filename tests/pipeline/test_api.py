@@ -25,7 +25,7 @@ from clustergrid.pipeline.metrics import METRICS
 from clustergrid.pipeline.tree.optimal import neighbor_sum
 from clustergrid.storage.errors import DataTypeError, DataValueError
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 VALUES = np.random.default_rng(0).normal(size=(60, 13))
 RANKED = ("spearman", "nan_spearman")
@@ -227,6 +227,7 @@ def test_nothing_but_the_data_decides_a_bit(tall, tmp_path, client, method):
         np.testing.assert_array_equal(linkage(data, method, **options), expected, str(options))
 
 
+@pytest.mark.slow
 def test_a_worker_process_decides_no_bit(tall, tmp_path, worker_process):
     varied = tall[tall.any(axis=1)]
     expected = pdist(varied, "correlation").to_numpy()

@@ -55,6 +55,7 @@ def test_on_a_terminal_there_are_bars(folder):
     assert "distance-row: finished" not in text
 
 
+@pytest.mark.slow
 def test_nobody_listening_is_no_traceback(folder):
     for arguments in (["run", "a.csv", "-o", "run", *SMALL, "--json"], ["run", "--help"]):
         child = spawn(*arguments)

@@ -17,7 +17,7 @@ from tests.pipeline.hierarchy.kinds import (
     clades,
 )
 
-pytestmark = [pytest.mark.quick_cases(one_in=4), pytest.mark.parametrize("case", CASES, ids=str)]
+pytestmark = [pytest.mark.quick_cases(one_in=8), pytest.mark.parametrize("case", CASES, ids=str)]
 
 
 @pytest.mark.parametrize("kind", UNTIED)

@@ -33,7 +33,7 @@ from clustergrid.storage.errors import (
     TileError,
 )
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 
 @pytest.fixture(params=["serial", "threads", "dask"])

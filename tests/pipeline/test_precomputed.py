@@ -31,7 +31,7 @@ from clustergrid.storage.source import ArraySource
 from tests.budget import examples
 from tests.pipeline.runs import Log, request, results
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 N = 60
 POINTS = np.random.default_rng(3).normal(size=(N, 4))
@@ -381,6 +381,7 @@ def test_a_run_takes_them_without_a_copy(asked):
     assert results(asked.directory) == before
 
 
+@pytest.mark.slow
 def test_a_run_that_had_other_distances_forgets_them(asked):
     euclidean = AxisSpec(metric="euclidean")
     run(dataclasses.replace(asked, row=euclidean, column=euclidean))

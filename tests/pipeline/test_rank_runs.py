@@ -9,7 +9,7 @@ from clustergrid.pipeline import bound_matrix, distance, passes, pdist
 from clustergrid.pipeline.cli import main
 from clustergrid.storage.errors import DataValueError
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 N, K = 2100, 3
 
@@ -79,6 +79,7 @@ def test_a_long_covariance_is_kept(tmp_path, values):
     np.testing.assert_array_equal(run(tmp_path, "again", "mahalanobis"), found)
 
 
+@pytest.mark.slow
 def test_ranks_do_not_stay_in_a_store(monkeypatch, tmp_path, values):
     monkeypatch.setattr(bound_matrix, "are_ranks_in_memory", lambda *args, **kwargs: False)
     values[7] = 1.0

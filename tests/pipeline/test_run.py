@@ -29,7 +29,7 @@ from clustergrid.storage.errors import (
 )
 from tests.pipeline.runs import SMALL, Log, frame, request, results, state_of, table
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 # What a run leaves
 
@@ -200,6 +200,7 @@ def test_an_axis_that_is_not_clustered_keeps_no_tree(copied):
     assert (copied.directory / "linkage_row.npy").exists()
 
 
+@pytest.mark.slow
 def test_pictures_of_other_results_do_not_stay(tmp_path):
     path = table(tmp_path)
     both = dataclasses.replace(SMALL, formats=("png", "svg"))

@@ -37,7 +37,7 @@ from tests.pipeline.runs import (
     table,
 )
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 # Trees from files
 
@@ -220,6 +220,7 @@ def pictures(directory):
     return {file.name for suffix in FORMATS for file in directory.glob(f"*.{suffix}")}
 
 
+@pytest.mark.slow
 def test_a_picture_of_another_tree_does_not_stay_in_another_format(tmp_path):
     asked = request(table(tmp_path), tmp_path / "run", figure=formats("png"))
     run(asked)
@@ -230,6 +231,7 @@ def test_a_picture_of_another_tree_does_not_stay_in_another_format(tmp_path):
     assert pictures(asked.directory) == {"figure.svg"}
 
 
+@pytest.mark.slow
 def test_a_picture_of_another_name_is_kept_until_the_tree_is_another(copied):
     plot_run(copied.directory, formats("png"), output="other")
     plot_run(copied.directory, formats("svg"), output="other")
@@ -299,6 +301,7 @@ def test_a_kill_leaves_no_picture_of_another_tree_for_good(tmp_path, monkeypatch
     assert n > 5
 
 
+@pytest.mark.slow
 def test_a_killed_plot_leaves_no_picture_without_a_note_of_its_name(copied, monkeypatch):
     plot_run(copied.directory, formats("png"), output="other")
 

@@ -32,7 +32,7 @@ from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.rechunk import plan_copy
 from clustergrid.storage.rundir import RunDirectory
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 FIGURE = FigureOptions(figsize_inches=(3, 3), dpi=40)
 HERE = Resources(memory_bytes=8 * 10**9, threads=8)
@@ -117,6 +117,7 @@ def test_a_finished_run_needs_no_room_for_what_it_has(request_of, monkeypatch):
     run(request_of())
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_needs_room_for_the_rest(request_of, monkeypatch):
     result = run(request_of())
     arrays = result.directory / "arrays.zarr"
@@ -133,6 +134,7 @@ def test_a_run_that_goes_on_needs_room_for_the_rest(request_of, monkeypatch):
     assert list(arrays.glob("condensed_row*"))
 
 
+@pytest.mark.slow
 def test_rows_that_a_killed_run_left_take_no_room(request_of, monkeypatch):
     """Also where the tree of which they were is not wanted any more."""
     result = run(request_of())

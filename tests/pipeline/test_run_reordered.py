@@ -23,7 +23,7 @@ from clustergrid.storage.rundir import RunDirectory
 from clustergrid.storage.source import ArraySource, ZarrSource
 from tests.pipeline.runs import SMALL, Log, frame, request, state_of, table
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 
 @pytest.fixture
@@ -82,6 +82,7 @@ def test_the_same_run_again_keeps_them(finished):
     assert not log.stages("finished") & {"reordered", "pyramid"}
 
 
+@pytest.mark.slow
 def test_other_trees_make_them_again(finished):
     log = Log()
     run(dataclasses.replace(finished, row=AxisSpec(method="single")), log)
@@ -121,6 +122,7 @@ _SECOND_PASS = "clustergrid.pipeline.reordering._put_together"
 _LEVEL = "clustergrid.pipeline.pyramids.write_region"
 
 
+@pytest.mark.slow
 def test_no_half_written_matrix_stays_in_a_run_that_does_not_ask_for_it(monkeypatch, asked):
     stopped_in(monkeypatch, asked, _SECOND_PASS)
     assert np.isnan(reordered(asked.directory)).all()
@@ -154,6 +156,7 @@ def test_no_half_written_pyramid_stays_in_a_run_that_does_not_ask_for_it(
     assert "pyramid" in verify_run(asked.directory).checks
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_began_is_gone_on_with_where_it_is_asked_for(monkeypatch, asked):
     stopped_in(monkeypatch, asked, _SECOND_PASS)
 
@@ -165,6 +168,7 @@ def test_what_a_killed_run_began_is_gone_on_with_where_it_is_asked_for(monkeypat
     np.testing.assert_allclose(reordered(asked.directory), expected(asked.directory), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_pieces_of_a_manifest_that_is_lost_are_not_taken_for_this_order(monkeypatch, asked):
     plan = "clustergrid.pipeline.reorder_plan"
     monkeypatch.setattr(f"{plan}.storage_chunks", lambda shape, itemsize: (100, 5))

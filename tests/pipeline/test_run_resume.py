@@ -26,7 +26,7 @@ from tests.pipeline.runs import (
     table,
 )
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 # Killed
 
@@ -232,6 +232,7 @@ def test_few_long_rows_are_copied_once(tmp_path, name):
     assert log.stages("finished") == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", ["gene", "column"])
 def test_labels_that_were_damaged_are_copied_again(tmp_path, label):
     asked = request(table(tmp_path, name="a.parquet"), tmp_path / "run")

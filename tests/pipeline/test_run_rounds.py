@@ -20,7 +20,7 @@ from clustergrid.pipeline.stored.source import StoredSource
 from clustergrid.pipeline.verify import verify_run
 from tests.pipeline.runs import Log, frame, request, results, state_of, table
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 N = 2300
 NONE = AxisSpec(cluster=False)
@@ -174,6 +174,7 @@ def test_a_tree_that_is_there_is_not_made_again_from_something_else(asked, many,
     assert not any("to be made" in notice for notice in notices)
 
 
+@pytest.mark.slow
 def test_distances_are_kept_where_that_is_asked_for(asked, tmp_path, many, told, monkeypatch):
     tiles = dataclasses.replace(asked, row=AxisSpec(engine="tiles"))
     calls = listed(monkeypatch, StoredSource)

@@ -21,7 +21,7 @@ from clustergrid.pipeline.verify import verify_run
 from clustergrid.storage.rundir import RunDirectory
 from tests.pipeline.runs import Log, frame, request, results, state_of, table
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 N, N_TILES = 2300, 15
 SINGLE = AxisSpec(method="single")
@@ -197,6 +197,7 @@ def test_a_damaged_checkpoint_is_found_and_not_used(fresh, finished, seen, alway
     assert results(fresh.directory) == results(finished.directory)
 
 
+@pytest.mark.slow
 def test_another_question_begins_anew(fresh, finished, seen, always, told):
     with pytest.raises(KeyboardInterrupt):
         run(fresh, stop_after(9))

@@ -16,7 +16,7 @@ from clustergrid.storage.matrix import open_matrix
 from tests.budget import examples
 from tests.pipeline.hierarchy.kinds import KINDS, UNTIED, assert_every_merge_is_a_minimum
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 
 def trees(values, metric="euclidean", **options):

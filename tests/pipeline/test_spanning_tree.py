@@ -26,7 +26,7 @@ from clustergrid.storage.source import ArraySource
 from tests.budget import examples
 from tests.pipeline.hierarchy.kinds import KINDS, UNTIED, assert_scipys
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 
 def first_coordinates(one, other):

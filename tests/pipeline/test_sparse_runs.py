@@ -30,7 +30,7 @@ from clustergrid.storage.rundir import RunDirectory
 from clustergrid.storage.sparse import SparseArraySource, as_sparse
 from tests.pipeline.runs import Log, request
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 
 @pytest.fixture(autouse=True)
@@ -215,6 +215,7 @@ def test_a_run_copies_nothing_dense(tmp_path, form):
     assert not log.stages("running") & {"ingest", "columns", "statistics", "distance-row"}
 
 
+@pytest.mark.slow
 def test_a_killed_copy_is_begun_anew(tmp_path, monkeypatch):
     matrix = counts()
     asked = request(file_of(tmp_path, matrix, "csc.h5ad"), tmp_path / "run")
@@ -227,6 +228,7 @@ def test_a_killed_copy_is_begun_anew(tmp_path, monkeypatch):
     np.testing.assert_array_equal(np.load(asked.directory / "linkage_row.npy"), wanted)
 
 
+@pytest.mark.slow
 def test_killed_columns_are_dealt_anew(tmp_path, monkeypatch):
     matrix = counts()
     asked = request(file_of(tmp_path, matrix, "csr.h5ad"), tmp_path / "run")

@@ -17,7 +17,7 @@ from clustergrid.storage.chunks import stored_entries
 from clustergrid.storage.rundir import RunDirectory
 from tests.pipeline.runs import SMALL, Log, chunk, request, results, state_of
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 
 class Killed(BaseException):
@@ -106,6 +106,7 @@ def test_a_wrong_tree_is_merged_again_and_its_distances_stay(finished, copied, t
     assert results(copied.directory) == before
 
 
+@pytest.mark.slow
 def test_pictures_of_a_wrong_image_go(finished, copied):
     before = results(finished.directory)
     plot_run(copied.directory, SMALL, output="other")

@@ -36,7 +36,7 @@ from tests.pipeline.hierarchy.kinds import (
     clades,
 )
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 METHODS = ("centroid", "median")
 

@@ -38,7 +38,7 @@ from tests.pipeline.hierarchy.kinds import (
     definition,
 )
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 
 def tree_of(distances, method, *, n_neighbors=64, most_clusters=None, threads=1, start=None):

@@ -33,7 +33,7 @@ from tests.pipeline.hierarchy.kinds import (
     assert_scipys,
 )
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 
 def _near_zero_rows(rng, n):

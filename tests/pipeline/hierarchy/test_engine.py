@@ -37,7 +37,7 @@ from tests.pipeline.hierarchy.kinds import (
     normal,
 )
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 
 def _cut_into_pieces_of(monkeypatch, entries):

@@ -38,7 +38,7 @@ from tests.pipeline.hierarchy.kinds import (
     normal,
 )
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 METHODS = ("complete", "average", "weighted", "ward")
 

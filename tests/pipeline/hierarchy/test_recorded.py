@@ -10,7 +10,7 @@ from clustergrid.pipeline.hierarchy.condensed import CondensedSource
 from clustergrid.pipeline.hierarchy.recorded import CALLS, RecordedSource
 from tests.pipeline.hierarchy.kinds import KINDS
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 LIMITS = Limits(most_clusters=20, n_neighbors=3, rows_bytes=8 * 300 * 20)
 

@@ -20,7 +20,7 @@ from clustergrid.pipeline.hierarchy._sums import members_of
 from clustergrid.pipeline.hierarchy.condensed import CondensedSource
 from tests.pipeline.hierarchy.kinds import definition
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 EQUAL = 0.1
 HEIGHT, WIDTH = 4096, 8192

@@ -10,7 +10,7 @@ from clustergrid.pipeline.points._squares import HALF, PLAIN, ROOT, of_square
 from clustergrid.pipeline.points.euclidean import EuclideanPoints
 from tests.pipeline.points.cases import given_of, ignore, normal, some_clusters, source_of
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 K = 130
 

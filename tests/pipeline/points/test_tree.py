@@ -26,7 +26,7 @@ from tests.pipeline.hierarchy.kinds import (
 )
 from tests.pipeline.points.cases import METRICS, case, given_of, normal
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 METHODS = ("single", "complete", "average", "weighted")
 TIED = ("jaccard", "hamming", "russellrao", "canberra", "nan_spearman")

@@ -25,7 +25,7 @@ from clustergrid.pipeline.render import ClusterGrid, clustermap
 from clustergrid.pipeline.render.body import MESH_CELLS
 from clustergrid.storage.errors import DataValueError
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 NO_TREES = {"row_cluster": False, "col_cluster": False}
 
@@ -116,6 +116,7 @@ def test_a_body_of_few_cells_is_a_mesh_if_it_fits() -> None:
     assert not g.ax_heatmap.collections
 
 
+@pytest.mark.slow
 def test_lines_ask_for_a_mesh_up_to_a_limit() -> None:
     g = clustermap(_matrix(1500, 20), linewidths=0.1, **NO_TREES)
     assert g.ax_heatmap.collections[0].get_array().size == 30_000
@@ -315,6 +316,7 @@ def test_a_dask_array_looks_like_its_table(
     assert_same_picture(ours, expected)
 
 
+@pytest.mark.slow
 def test_a_chain_of_100_000_leaves_draws_in_seconds(tmp_path: Path) -> None:
     n = 100_000
     Z = _chain(np.arange(n))
@@ -328,6 +330,7 @@ def test_a_chain_of_100_000_leaves_draws_in_seconds(tmp_path: Path) -> None:
     assert (tmp_path / "chain.pdf").stat().st_size < 2_000_000
 
 
+@pytest.mark.slow
 def test_ten_million_cells_draw_in_about_a_second(tmp_path: Path) -> None:
     values = _matrix(10_000, 1000).astype(np.float32)
     clustermap(values[:2000], **NO_TREES)  # what is compiled once, is

@@ -15,7 +15,7 @@ from PIL import Image
 
 from clustergrid.pipeline.render import Bars, clustermap
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 SVG = "{http://www.w3.org/2000/svg}"
 N = 3000
@@ -92,6 +92,7 @@ def test_a_png_has_the_resolution_asked_for(large: Any) -> None:
     assert abs(two.size[0] - 2 * one.size[0]) <= 4
 
 
+@pytest.mark.slow
 def test_a_body_of_many_small_cells_is_an_image_in_a_pdf() -> None:
     values = np.random.default_rng(0).normal(size=(300, 60))
     g = clustermap(values, figsize=(6, 6))

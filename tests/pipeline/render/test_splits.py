@@ -17,7 +17,7 @@ from clustergrid.pipeline.render import ClusterGrid, clustermap
 from clustergrid.pipeline.tree.cuts import cut
 from clustergrid.storage.errors import DataTypeError, DataValueError
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 KINDS = list("abcab") * 2 + ["c", "a"]
 
@@ -244,6 +244,7 @@ def test_matrices_that_are_not_tables(table: pd.DataFrame, steps: dict[str, Any]
         np.testing.assert_allclose(g.data2d.to_numpy(), expected.data2d.to_numpy())
 
 
+@pytest.mark.slow
 def test_a_store_has_a_place_for_each_slice(table: pd.DataFrame, tmp_path: Any) -> None:
     kws = {"row_split": KINDS, "engine": "square"}
     expected = clustermap(table, **kws).dendrogram_row.linkage
@@ -350,6 +351,7 @@ def test_titles_are_neither_cut_nor_on_one_another(
         assert not any(box.overlaps(other) for other in [*boxes[:number], *inside])
 
 
+@pytest.mark.slow
 def test_many_small_slices_show_some_titles() -> None:
     values = np.random.default_rng(0).normal(size=(240, 6))
     g = clustermap(values, row_split=[f"group {i % 60}" for i in range(240)], figsize=(4, 4))

@@ -21,7 +21,7 @@ from tests.budget import examples
 from tests.pipeline.hierarchy.kinds import KINDS, definition
 from tests.pipeline.stored.matrices import PLACES, merged, tiles_at_rest, tiles_in, tiles_in_memory
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 
 def silent(share):

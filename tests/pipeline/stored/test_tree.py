@@ -26,7 +26,7 @@ from tests.pipeline.hierarchy.kinds import (
 )
 from tests.pipeline.stored.matrices import PLACES, tiles_at_rest, tiles_in, tiles_in_memory
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 
 def tree_of(distances, method, *, memory_bytes=10**9, executor=None, **options):

@@ -25,7 +25,7 @@ from tests.pipeline.points.cases import ignore, some_clusters
 from tests.pipeline.points.test_at_rest import assert_same_answers, assert_same_lists
 from tests.pipeline.summaries.cases import distances_of
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 PAIRS = [
     ("ward", "euclidean"),

@@ -12,7 +12,7 @@ from clustergrid.pipeline.summaries.rows import SummaryRows
 from clustergrid.pipeline.summaries.source import SummarySource
 from tests.pipeline.hierarchy.kinds import UNTIED, definition
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 METHODS = ("average", "weighted", "ward")
 

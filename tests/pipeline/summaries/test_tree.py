@@ -33,7 +33,7 @@ from tests.pipeline.hierarchy.kinds import (
 )
 from tests.pipeline.summaries.cases import distances_of
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 PAIRS = [
     ("ward", "euclidean"),

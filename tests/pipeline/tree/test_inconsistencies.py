@@ -35,6 +35,7 @@ def test_heights_that_nearly_agree():
     np.testing.assert_array_equal(inconsistency(Z, 3)[:, [1, 3]], 0)
 
 
+@pytest.mark.slow
 def test_a_million_leaves():
     for Z in (random_tree(1_000_000), chain(1_000_000)):
         found = inconsistency(Z)

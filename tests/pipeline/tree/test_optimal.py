@@ -21,7 +21,7 @@ from clustergrid.storage.errors import DataValueError
 from tests.budget import examples
 from tests.pipeline.tree.trees import METHODS, chain, random_tree
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 
 def distances_and_tree(n, method="average", seed=0, ties=False, blobs=False):
@@ -217,6 +217,7 @@ def test_a_function_is_asked_for_bounded_blocks_of_few_distances(monkeypatch):
     assert sum(rows * columns for rows, columns in asked) < 500 * (2 * 64 + 2 * 50)
 
 
+@pytest.mark.slow
 def test_a_long_chain_in_parts():
     n = 20_000
     Z = chain(n)
@@ -324,6 +325,7 @@ def test_what_is_reached_is_the_same_bits_in_every_engine(monkeypatch):
                     np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.slow
 def test_the_top_of_a_tree_takes_a_fraction_of_the_steps():
     _, Z = distances_and_tree(3000, "ward", blobs=True)
     start, size = places(Z)

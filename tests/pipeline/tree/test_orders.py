@@ -13,7 +13,7 @@ from clustergrid.pipeline.tree.validity import check_linkage
 from clustergrid.storage.errors import DataValueError
 from tests.pipeline.tree.trees import METHODS, chain, tree
 
-pytestmark = pytest.mark.quick_cases(one_in=4)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 
 @pytest.mark.parametrize("ties", [False, True])
