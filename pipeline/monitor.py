@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 from clustergrid.pipeline.memory import MemoryPeak, MemorySampler, MemoryWatch
 from clustergrid.pipeline.sizes import format_bytes, format_seconds
-from clustergrid.storage.errors import StorageError
+from clustergrid.storage.lines import Lines, LocalLines
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +27,7 @@ __all__ = [
     "Event",
     "JsonLines",
     "Listener",
+    "PictureMaker",
     "PlainLines",
     "Progress",
     "Reached",
@@ -240,7 +241,7 @@ def _rounded(rate: float) -> float:
     return float(f"{rate:.4g}")
 
 
-Picture = Callable[[], "np.ndarray"]
+PictureMaker = Callable[[], "np.ndarray"]
 """Makes ``(p, q)`` values of the pixels so far, NaN where there are none yet."""
 
 
@@ -258,7 +259,7 @@ class Watcher:
         del stage
         return nullcontext()
 
-    def show(self, picture: Picture, *, is_whole: bool) -> None:
+    def show(self, picture: PictureMaker, *, is_whole: bool) -> None:
         """See the picture so far, or the whole one, if `picture` is worth being called."""
 
 
@@ -306,7 +307,7 @@ class Progress:
         finally:
             self._watchers.remove(watcher)
 
-    def show(self, picture: Picture, *, is_whole: bool) -> None:
+    def show(self, picture: PictureMaker, *, is_whole: bool) -> None:
         """Offer watchers the picture so far, or the whole one; it is made if one wants it."""
         for watcher in self._watchers:
             watcher.show(picture, is_whole=is_whole)
@@ -368,10 +369,16 @@ class Progress:
 
 
 class JsonLines:
-    """Appends every event to a file, one JSON object a line."""
+    """Appends every event to a file, one JSON object a line.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    Parameters
+    ----------
+    log
+        A file of this machine, or the lines of one that is kept elsewhere.
+    """
+
+    def __init__(self, log: Path | Lines) -> None:
+        self._lines: Lines = LocalLines(log) if isinstance(log, Path) else log
 
     def __call__(self, event: Event) -> None:
         """Append the event.
@@ -381,16 +388,7 @@ class JsonLines:
         StorageError
             The file cannot be written, for instance because the disk is full.
         """
-        line = json.dumps(asdict(event)) + "\n"
-        try:
-            # Opened each time: whoever moves or removes the file is not surprised, and it takes
-            # a tenth of a millisecond a few times a second.
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(line)
-        except OSError as error:
-            raise StorageError(
-                f"cannot write {len(line)} bytes to {self._path}: {error}"
-            ) from error
+        self._lines.append(json.dumps(asdict(event)) + "\n")
 
 
 class PlainLines:

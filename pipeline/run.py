@@ -6,8 +6,7 @@ import importlib.metadata
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +17,8 @@ from clustergrid.pipeline.annotation_files import annotations_of
 from clustergrid.pipeline.changes import describe_changes
 from clustergrid.pipeline.checks import refuse_one_observation
 from clustergrid.pipeline.cluster import connect
-from clustergrid.pipeline.dashboard.address import dashboard_lines
-from clustergrid.pipeline.dashboard.reports import stage_report
+from clustergrid.pipeline.clusters.jobqueue import JobFolder
+from clustergrid.pipeline.dashboard.watching import watch_run
 from clustergrid.pipeline.drawing import check_figure, draw
 from clustergrid.pipeline.execution import (
     DaskExecutor,
@@ -41,6 +40,7 @@ from clustergrid.pipeline.intake import (
     refuse_overlap,
     verify_matrix,
 )
+from clustergrid.pipeline.jobs.names import worker_job_name
 from clustergrid.pipeline.kept import RunStages, distance_key, drop_scratch, normalization_key
 from clustergrid.pipeline.keyword_files import keep_keywords
 from clustergrid.pipeline.memory import MemorySampler
@@ -71,7 +71,8 @@ from clustergrid.pipeline.run_plan import (
 from clustergrid.pipeline.spec import AXIS_NAMES, distance_dtype
 from clustergrid.pipeline.tree.orders import leaf_order
 from clustergrid.pipeline.tree_engine import makes_distances
-from clustergrid.storage.errors import StorageError
+from clustergrid.storage.lines import Lines
+from clustergrid.storage.places import StorePath
 from clustergrid.storage.readers.location import Location
 from clustergrid.storage.rundir import RunDirectory, stage_key
 
@@ -100,7 +101,7 @@ class RunResult:
         Most memory of this process and all it started, pages that they share counted once.
     """
 
-    directory: Path
+    directory: StorePath
     files: dict[str, str]
     plan: Plan
     seconds: float
@@ -156,17 +157,13 @@ def run(request: RunRequest, *listeners: Listener, notice: Notice | None = None)
     )
 
 
-def _new_log(directory: RunDirectory) -> Path:
+def _new_log(directory: RunDirectory) -> Lines:
     """Mark in the log where this run begins; a line that a kill left torn is ended."""
-    log = directory.file("progress.jsonl")
-    before = log.read_bytes()[-1:] if log.exists() else b""
-    try:
-        with log.open("a", encoding="utf-8") as file:
-            if before not in (b"", b"\n"):
-                file.write("\n")
-            file.write(json.dumps({"run": "started", "time": round(time.time(), 3)}) + "\n")
-    except OSError as error:
-        raise StorageError(f"cannot write to {log}: {error}") from error
+    directory.file("progress.jsonl")  # refuses a link out of the run
+    log = directory.lines("progress.jsonl")
+    end = "" if log.read()[-1:] in (b"", b"\n") else "\n"
+    started = json.dumps({"run": "started", "time": round(time.time(), 3)})
+    log.append(f"{end}{started}\n")
     return log
 
 
@@ -211,7 +208,9 @@ class _Run:
                 self._has_distances[axis] = self._finds_distances(axis)
         check_room(directory, self.plan, {0, 1}.difference(self._unfinished))
         asked = _provenance(request, self.plan)
-        if not request.cluster.is_remote:
+        if request.cluster.note:
+            tell(request.cluster.note)
+        if request.cluster.is_known_ahead:
             tell(str(self.plan))
         if before is not None:
             self._tell_changes(describe_changes(before, asked["request"]))
@@ -310,43 +309,49 @@ class _Run:
         largest = max((self.shape[axis] for axis in self._unfinished), default=0)
         if not (self._unfinished or needs_copy(self._matrix)):
             return True
-        return not self.request.cluster.is_remote and is_small(largest, self._matrix.nbytes)
-
-    @contextmanager
-    def _report(self, name: str) -> Iterator[None]:
-        with stage_report(self._client, self.directory, f"report/{name}.html"):
-            yield
+        return not self.request.cluster.is_elsewhere and is_small(largest, self._matrix.nbytes)
 
     def finish(self) -> dict[str, str]:
         """Go through the stages; return the files they left."""
         if self._is_small:
-            if self.request.cluster.is_remote:
+            if not self.request.cluster.is_known_ahead:
                 self._tell(str(self.plan))
             return self._finish()
-        with connect(self.request.cluster, self.resources) as self._client:
-            if self._client is not None and self.request.cluster.is_remote:
+        choice, folder = self.request.cluster, self._job_folder()
+        with connect(choice, self.resources, folder=folder, tell=self._tell) as self._client:
+            if self._client is not None and not choice.is_known_ahead:
                 executor = DaskExecutor(self._client)
                 self._plan_for_workers(resources_of(executor, self.resources.memory_bytes))
-            for line in [] if self._client is None else dashboard_lines(self._client):
-                self._tell(line)
-            return self._finish()
+            asked = (self.request, self.directory, self.shape)
+            with watch_run(self._client, *asked, self.progress, self._tell):
+                return self._finish()
+
+    def _job_folder(self) -> JobFolder | None:
+        """Where jobs of workers leave what, which is in the run directory, if nodes see that."""
+        path = self.directory.path
+        if not isinstance(path, Path):
+            return None
+        path = path.resolve()
+        return JobFolder(path=path / "jobs", job_name=worker_job_name(str(path)))
 
     def _finish(self) -> dict[str, str]:
         request, directory = self.request, self.directory
-        executor: Executor
-        executor = ThreadsExecutor() if self._client is None else DaskExecutor(self._client)
+        executor: Executor = ThreadsExecutor()
+        if self._client is not None:
+            described = request.cluster.described
+            expected = 0 if described is None else described.workers * described.cores
+            executor = DaskExecutor(self._client, expected_threads=expected)
         resources = self.plan.resources
         if self._client is None:
             resources = resources_of(executor, self.resources.memory_bytes)
-        with self._report("matrix"):
-            matrix = keep_matrix(
-                directory,
-                self._matrix,
-                executor,
-                self.progress,
-                request=request,
-                copy_bytes=resources.copy_bytes,
-            )
+        matrix = keep_matrix(
+            directory,
+            self._matrix,
+            executor,
+            self.progress,
+            request=request,
+            copy_bytes=resources.copy_bytes,
+        )
         stages = RunStages(
             directory,
             matrix_key(directory),
@@ -363,8 +368,7 @@ class _Run:
         files = dict(self._copied)
         for axis in (0, 1):
             files |= self._axis_files(axis, self._tree(axis, stages), stages)
-        with self._report("picture"):
-            files |= draw(directory, request.figure, stages, self.progress)
+        files |= draw(directory, request.figure, stages, self.progress)
         reordered = self._reordered(stages)
         if directory.state["matrix"]["used_in_place"]:
             refuse_changed(directory, request)
@@ -383,8 +387,7 @@ class _Run:
         if not self.request.reordered:
             drop_stale_reordered(self.directory, stages, orders, reordered=False, pyramid=False)
             return {}
-        with self._report("reordered"):
-            keep_reordered(self.directory, stages, orders, pyramid=self.request.pyramid)
+        keep_reordered(self.directory, stages, orders, pyramid=self.request.pyramid)
         return {"reordered": REORDERED}
 
     def _note_outputs(self, files: dict[str, str]) -> None:
@@ -414,15 +417,14 @@ class _Run:
         if axis in self._given:
             linkage = self._given[axis][0]
         else:
-            with self._report(f"tree_{AXIS_NAMES[axis]}"):
-                linkage = stages.linkage(
-                    axis,
-                    method=spec.method,
-                    metric=spec.metric,
-                    metric_kws=spec.metric_kws,
-                    optimal_ordering=spec.optimal_ordering,
-                    engine=spec.engine,
-                )
+            linkage = stages.linkage(
+                axis,
+                method=spec.method,
+                metric=spec.metric,
+                metric_kws=spec.metric_kws,
+                optimal_ordering=spec.optimal_ordering,
+                engine=spec.engine,
+            )
             made_from = stages.made_from[axis]
         directory.begin(stage)
         with directory.publish(file) as path:

@@ -1,20 +1,32 @@
 """People are told where a run can be watched, and find a report of each stage afterwards."""
 
-import contextlib
+import getpass
 import os
 import socket
 import time
+import urllib.request
+from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
+from distributed import span
 
 from clustergrid.pipeline.cluster import connect
-from clustergrid.pipeline.dashboard.address import dashboard_lines
-from clustergrid.pipeline.dashboard.reports import stage_report
+from clustergrid.pipeline.dashboard.address import (
+    dashboard_address,
+    find_dashboard,
+    keep_dashboard,
+)
+from clustergrid.pipeline.dashboard.reports import StageReports
+from clustergrid.pipeline.execution import DaskExecutor
+from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.planning import Resources
 from clustergrid.pipeline.request import ClusterChoice
 from clustergrid.storage.rundir import RunDirectory
 
 RESOURCES = Resources(memory_bytes=2 * 10**9, threads=2)
+HERE = socket.gethostname()
+USER = getpass.getuser()
 
 
 @pytest.fixture(scope="module")
@@ -23,26 +35,146 @@ def client():
         yield client
 
 
+def at(link):
+    """A client whose dashboard is there."""
+    return SimpleNamespace(dashboard_link=link)
+
+
 def test_the_dashboard_is_told_with_a_way_to_it(client):
-    address, tunnel = dashboard_lines(client)
-    port = address.rsplit(":", 1)[1].split("/")[0]
-    assert address == f"dashboard: http://127.0.0.1:{port}/status"
-    assert f"ssh -N -L {port}:127.0.0.1:{port} " in tunnel
-    assert socket.gethostname() in tunnel
-    with contextlib.closing(socket.create_connection(("127.0.0.1", int(port)), 5)):
-        pass
+    found = find_dashboard(client, "status", {})
+    first, second = found.lines
+    port = found.url.rsplit(":", 1)[1].split("/")[0]
+    assert first == f"dashboard: http://127.0.0.1:{port}/status"
+    assert second == (
+        f"from another machine: ssh -N -L {port}:127.0.0.1:{port} {USER}@{HERE}, then open "
+        f"http://127.0.0.1:{port}/status"
+    )
+    with urllib.request.urlopen(found.url, timeout=10) as answer:
+        assert answer.status == 200
 
 
-def test_a_report_of_a_stage_is_one_page(client, tmp_path):
+@pytest.mark.parametrize(
+    "variable", ["SLURM_SUBMIT_HOST", "PBS_O_HOST", "SGE_O_HOST", "LSB_SUB_HOST"]
+)
+def test_a_compute_node_is_reached_through_the_login_node(variable):
+    found = find_dashboard(at("http://10.1.2.3:8787/status"), "clustergrid", {variable: "login1"})
+    assert found.url == "http://10.1.2.3:8787/clustergrid"
+    assert found.tunnel == f"ssh -N -L 8787:10.1.2.3:8787 -J {USER}@login1 {USER}@{HERE}"
+    assert found.tunnel_url == "http://127.0.0.1:8787/clustergrid"
+
+
+def test_nobody_jumps_to_the_machine_where_the_job_runs():
+    same = {"SLURM_SUBMIT_HOST": f"{HERE}.cluster.example.org"}
+    assert " -J " not in find_dashboard(at("http://127.0.0.1:8787/status"), "status", same).tunnel
+
+
+def test_a_dashboard_behind_a_proxy_needs_no_tunnel():
+    link = "https://hub.example.org/user/jo/proxy/8787/status"
+    found = find_dashboard(at(link), "clustergrid", {"SLURM_SUBMIT_HOST": "login1"})
+    assert found.lines == ["dashboard: https://hub.example.org/user/jo/proxy/8787/clustergrid"]
+
+
+def test_a_dashboard_of_the_next_internet_protocol():
+    found = find_dashboard(at("http://[fe80::1]:8787/status"), "clustergrid", {})
+    assert "-L 8787:[fe80::1]:8787 " in found.tunnel
+
+
+def test_a_scheduler_without_a_dashboard_has_no_address():
+    assert find_dashboard(at(None), "status") is None
+    assert find_dashboard(SimpleNamespace(), "status") is None
+
+
+def test_the_address_is_in_the_run_directory_while_the_run_lasts(tmp_path):
     directory = RunDirectory(tmp_path / "run", create=True)
-    with stage_report(client, directory, "report/tree.html"):
-        client.submit(time.sleep, 0.01, key="distance-tile-1").result()
-    text = (directory.path / "report" / "tree.html").read_text()
-    assert "distance-tile" in text
-    assert '<script src="http' not in text  # it needs no network
-    with pytest.raises(ZeroDivisionError), stage_report(client, directory, "report/no.html"):
-        raise ZeroDivisionError
-    assert os.listdir(directory.path / "report") == ["tree.html"]
-    with stage_report(None, directory, "report/none.html"):
-        pass
-    assert os.listdir(directory.path / "report") == ["tree.html"]
+    found = find_dashboard(at("http://10.1.2.3:8787/status"), "clustergrid", {})
+    assert dashboard_address(tmp_path / "run") is None
+    with directory.locked():
+        keep_dashboard(directory, found)
+        assert dashboard_address(tmp_path / "run") == {"url": found.url, "tunnel": found.tunnel}
+    assert dashboard_address(directory) is None  # a killed run's leads nowhere
+    with directory.locked():
+        keep_dashboard(directory, None)
+        assert dashboard_address(directory) is None
+
+
+def loaded_by(text):
+    """What a page loads from elsewhere; in its scripts there may be anything."""
+    found = []
+
+    class Tags(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            if tag != "a":
+                found.extend(value for name, value in attributes if name in ("src", "href"))
+
+    Tags().feed(text)
+    return [each for each in found if not each.startswith("data:")]
+
+
+def test_what_a_page_loads_is_seen():
+    page = '<script>"<img src=http://a>"</script><link href="http://b"><script src=c></script>'
+    assert loaded_by(page) == ["http://b", "c"]
+
+
+def _sleep(seconds, _):
+    time.sleep(seconds)
+
+
+def test_every_stage_leaves_a_report_that_needs_no_network(client, tmp_path):
+    directory = RunDirectory(tmp_path / "run", create=True)
+    executor, progress = DaskExecutor(client), Progress()
+
+    def work(name):
+        list(executor.map(_sleep, executor.share(0.01), range(3), name=name))
+
+    def fail():
+        with progress.stage("linkage-col", total=1, unit="merges"):
+            work("read-tile")
+            raise ZeroDivisionError
+
+    with directory.locked(), progress.watched(StageReports(client, directory)):
+        with progress.stage("distance-row", total=3, unit="tiles"):
+            work("distance-tile")
+        with progress.stage("picture", total=1, unit="files"):
+            work("limits")
+            with progress.stage("downsample", total=3, unit="rows"):
+                work("downsample")
+        with progress.stage("one/../two", total=3, unit="rows"):
+            work("statistics")
+        with progress.stage("linkage-row", total=1, unit="merges"):
+            pass  # in a moment, and without tasks
+        with pytest.raises(ZeroDivisionError):
+            fail()
+    reports = {path.name: path.read_text() for path in (directory.path / "report").iterdir()}
+    assert set(reports) == {"distance-row.html", "picture.html", "one-..-two.html"}
+    assert not any(loaded_by(text) for text in reports.values())
+    assert "distance-tile" in reports["distance-row.html"]
+    assert "distance-tile" not in reports["picture.html"]
+    assert "limits" in reports["picture.html"]
+    assert "downsample" in reports["picture.html"]
+
+    def names(dask_scheduler):
+        return {each.name for each in dask_scheduler.extensions["spans"].spans.values()}
+
+    spans = client.run_on_scheduler(names)
+    assert {
+        ("clustergrid", "distance-row"),
+        ("clustergrid", "picture", "downsample"),
+        ("clustergrid", "one/../two"),
+    } <= spans
+
+
+def test_a_span_of_somebody_else_goes_on(client, tmp_path):
+    directory = RunDirectory(tmp_path / "run", create=True)
+    progress = Progress()
+    with (
+        span("study"),
+        directory.locked(),
+        progress.watched(StageReports(client, directory)),
+        progress.stage("statistics", total=1, unit="blocks"),
+    ):
+        client.submit(os.getpid, pure=False).result()
+
+    def names(dask_scheduler):
+        return {each.name for each in dask_scheduler.extensions["spans"].spans.values()}
+
+    assert ("study", "clustergrid", "statistics") in client.run_on_scheduler(names)

@@ -90,7 +90,7 @@ def test_events_are_kept_as_json_lines(tmp_path):
     assert [line["state"] for line in lines] == states * 2
     assert set(lines[0]) == {
         *("stage", "state", "done", "total", "unit", "kept", "bytes", "rate", "time"),
-        *("seconds", "seconds_left", "note", "is_news"),
+        *("seconds", "seconds_left", "note", "is_news", "clusters_left", "height"),
         *("peak_memory_bytes", "peak_driver_bytes", "peak_worker_bytes"),
     }
 
