@@ -70,12 +70,14 @@ def large_clusters(method):
     return clusters_of(labels, method)
 
 
+@pytest.mark.slow
 def test_equal_terms_drift_one_after_another():
     # What sums of blocks are for: this is how an engine would miss its 1e-12.
     total = np.cumsum(np.full(MANY * FEW, EQUAL))[-1]
     assert abs(total / (EQUAL * MANY * FEW) - 1) > 1e-11
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["average", "weighted", "complete"])
 def test_distances_of_large_clusters_keep_their_digits(method):
     source, clusters = source_of_equals(N), large_clusters(method)
@@ -99,6 +101,7 @@ def regions(n):
             yield top, left, np.broadcast_to(np.float64(EQUAL), shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["average", "weighted"])
 def test_regions_of_large_clusters_keep_their_digits(method):
     clusters, code = large_clusters(method), CODES[method]
