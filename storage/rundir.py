@@ -15,6 +15,7 @@
         linkage_row.npy  order_row.txt  clusters_row.tsv  (and _col)
         figure.png
         report/             one performance report a stage
+        jobs/               scripts, logs and numbers of jobs of a queue
 
 A stage is finished when `run.json` says so, under a key made of everything its result depends on,
 and what it left is still there: files have the digest that was noted, arrays all the chunks of the
@@ -91,6 +92,7 @@ figure.*         the picture
 report/          Dask performance reports, one a stage, where the run used a cluster
 manifest/        every file that a stage has at rest, with its size and digest, one a line
 pieces/          results of parts of a pass over the matrix, or of a tree, that is not finished
+jobs/            scripts, logs and numbers of jobs, where the run was on a batch queue
 
 The same command again goes on where the run stopped. `clustergrid status` tells where it stands,
 `clustergrid verify` checks every byte and what the results mean, `clustergrid plot` draws it again.
