@@ -24,7 +24,7 @@ from clustergrid.pipeline.status import read_status
 from tests.faults.conftest import labelled
 from tests.faults.harness import assert_same, tile_files
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 NO_RESULTS = ("progress.jsonl", "run.lock", "report/")
 CHUNKS_OF_AN_ARRAY = 4

@@ -22,7 +22,7 @@ from clustergrid.pipeline.cli import main
 from tests.faults.conftest import labelled, values
 from tests.faults.harness import LOOK, assert_same, contents, one_line, until
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 OPTIONS = [*LOOK, "--memory", "1GB", "--cluster", "none"]
 

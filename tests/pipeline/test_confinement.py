@@ -18,7 +18,7 @@ from clustergrid.storage.manifest import Entry, Manifest
 from clustergrid.storage.rundir import RunDirectory
 from tests.pipeline.commands import COMMAND, SMALL, assert_one_line, frame
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 ROOT = Path(__file__).parents[2]
 

@@ -33,7 +33,7 @@ from clustergrid.storage.errors import (
     TileError,
 )
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 
 @pytest.fixture(params=["serial", "threads", "dask"])

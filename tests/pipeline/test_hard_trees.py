@@ -61,7 +61,7 @@ from tests.pipeline.hard_trees import (
     served,
 )
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 N_STORED = 700
 """Of fewer points the square of all fits where anything does."""

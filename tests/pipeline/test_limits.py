@@ -16,7 +16,7 @@ from clustergrid.storage.source import ArraySource
 from tests.budget import examples
 from tests.pipeline.test_downsample import cells_of, example_values, stored
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 
 def limits(cells, *, robust, executor=None, progress=None):

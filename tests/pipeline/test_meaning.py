@@ -22,7 +22,7 @@ from clustergrid.storage.manifest import Manifest
 from clustergrid.storage.rundir import RunDirectory
 from tests.pipeline.runs import SMALL, chunk, frame, request, state_of, table
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 
 class Killed(BaseException):

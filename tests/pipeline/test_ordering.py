@@ -35,7 +35,7 @@ from clustergrid.storage.source import ArraySource
 from tests.pipeline.runs import frame, request, results, table
 from tests.pipeline.tree.trees import chain
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 METHODS = ("single", "complete", "average", "weighted", "centroid", "median", "ward")
 

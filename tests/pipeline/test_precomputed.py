@@ -31,7 +31,7 @@ from clustergrid.storage.source import ArraySource
 from tests.budget import examples
 from tests.pipeline.runs import Log, request, results
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 N = 60
 POINTS = np.random.default_rng(3).normal(size=(N, 4))

@@ -9,7 +9,7 @@ from clustergrid.pipeline import bound_matrix, distance, passes, pdist
 from clustergrid.pipeline.cli import main
 from clustergrid.storage.errors import DataValueError
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 N, K = 2100, 3
 

@@ -18,7 +18,7 @@ from clustergrid.storage import open_matrix
 from clustergrid.storage.source import ArraySource
 from tests.budget import examples
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 N, K = 24, 15
 RNG = np.random.default_rng(0)

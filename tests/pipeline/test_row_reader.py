@@ -16,7 +16,7 @@ from clustergrid.pipeline.row_reader import (
 from clustergrid.storage.errors import IntegrityError
 from clustergrid.storage.source import ArraySource
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 
 def parts_of(values, ends):

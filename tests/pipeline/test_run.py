@@ -29,7 +29,7 @@ from clustergrid.storage.errors import (
 )
 from tests.pipeline.runs import SMALL, Log, frame, request, results, state_of, table
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 # What a run leaves
 

@@ -37,7 +37,7 @@ from tests.pipeline.runs import (
     table,
 )
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 # Trees from files
 

@@ -32,7 +32,7 @@ from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.rechunk import plan_copy
 from clustergrid.storage.rundir import RunDirectory
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 FIGURE = FigureOptions(figsize_inches=(3, 3), dpi=40)
 HERE = Resources(memory_bytes=8 * 10**9, threads=8)

@@ -23,7 +23,7 @@ from clustergrid.storage.rundir import RunDirectory
 from clustergrid.storage.source import ArraySource, ZarrSource
 from tests.pipeline.runs import SMALL, Log, frame, request, state_of, table
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 
 @pytest.fixture

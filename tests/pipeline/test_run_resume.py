@@ -26,7 +26,7 @@ from tests.pipeline.runs import (
     table,
 )
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 # Killed
 

@@ -20,7 +20,7 @@ from clustergrid.pipeline.stored.source import StoredSource
 from clustergrid.pipeline.verify import verify_run
 from tests.pipeline.runs import Log, frame, request, results, state_of, table
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 N = 2300
 NONE = AxisSpec(cluster=False)

@@ -21,7 +21,7 @@ from clustergrid.pipeline.verify import verify_run
 from clustergrid.storage.rundir import RunDirectory
 from tests.pipeline.runs import Log, frame, request, results, state_of, table
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 N, N_TILES = 2300, 15
 SINGLE = AxisSpec(method="single")

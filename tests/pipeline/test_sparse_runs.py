@@ -30,7 +30,7 @@ from clustergrid.storage.rundir import RunDirectory
 from clustergrid.storage.sparse import SparseArraySource, as_sparse
 from tests.pipeline.runs import Log, request
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from clustergrid.storage.condensed import open_condensed
 from clustergrid.storage.errors import DataTypeError, DataValueError
 from clustergrid.storage.source import ArraySource, ZarrSource
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 RNG = np.random.default_rng(0)
 VALUES = RNG.normal(size=(80, 30)) * np.exp(RNG.normal(size=30)) + 3

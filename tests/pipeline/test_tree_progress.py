@@ -13,7 +13,7 @@ from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.tree_progress import tell_reached, tree_note
 from clustergrid.pipeline.trees import condensed_tree, merge_square
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 NOTE = re.compile(
     r"(?:(?P<phase>[a-z]+)(?: (?P<share>\d+) %)?: )?(?P<left>[\d,]+) clusters? left"

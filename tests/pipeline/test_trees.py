@@ -13,7 +13,7 @@ from clustergrid.pipeline.hierarchy.proved import NegativeDistanceError
 from clustergrid.pipeline.monitor import Progress
 from tests.pipeline.hierarchy.kinds import clades
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 
 @pytest.mark.parametrize("method", ["average", "ward"])

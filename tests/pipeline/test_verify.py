@@ -19,7 +19,7 @@ from clustergrid.storage.ingest import ingest
 from clustergrid.storage.matrix import open_matrix
 from clustergrid.storage.rundir import RunDirectory
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 SMALL = FigureOptions(figsize_inches=(3, 3), dpi=40)
 RESULTS = ("linkage_row.npy", "linkage_col.npy", "order_row.txt", "clusters_row.tsv", "figure.png")

@@ -17,7 +17,7 @@ from clustergrid.storage.chunks import stored_entries
 from clustergrid.storage.rundir import RunDirectory
 from tests.pipeline.runs import SMALL, Log, chunk, request, results, state_of
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 
 class Killed(BaseException):

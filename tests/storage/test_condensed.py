@@ -20,7 +20,7 @@ from clustergrid.storage.condensed_chunks import missing_tiles
 from clustergrid.storage.errors import IntegrityError, StorageError
 from tests.budget import examples
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 
 def distances(n, dtype="float64"):

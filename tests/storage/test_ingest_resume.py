@@ -16,7 +16,7 @@ from clustergrid.storage.manifest import Manifest
 from clustergrid.storage.regions import write_chunk
 from tests.storage.matrices import column_chunks
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 
 @pytest.mark.parametrize("where", ["threads", pytest.param("client", marks=pytest.mark.slow)])

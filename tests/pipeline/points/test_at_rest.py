@@ -20,7 +20,7 @@ from clustergrid.pipeline.row_reader import RowsAtRest
 from clustergrid.storage.source import ArraySource
 from tests.pipeline.points.cases import case, given_of, ignore, normal, some_clusters
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 METRICS = (
     *("euclidean", "sqeuclidean", "mahalanobis", "weighted euclidean", "weighted correlation"),

@@ -9,7 +9,7 @@ from clustergrid.pipeline import clustermap
 from clustergrid.pipeline.errors import MemoryLimitError
 from clustergrid.pipeline.stages import Stages
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 VALUES = np.random.default_rng(0).normal(size=(900, 700)).astype(np.float32)
 

@@ -14,7 +14,7 @@ import pytest
 from clustergrid.pipeline.render import ClusterGrid, clustermap
 from clustergrid.storage.errors import ClustergridError
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 EVERYTHING: dict[str, Any] = {
     "row_annotations": {"kind": list("abc") * 4, "value": np.arange(12.0)},

@@ -25,7 +25,7 @@ from clustergrid.pipeline.render import ClusterGrid, clustermap
 from clustergrid.pipeline.render.body import MESH_CELLS
 from clustergrid.storage.errors import DataValueError
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 NO_TREES = {"row_cluster": False, "col_cluster": False}
 

@@ -17,7 +17,7 @@ from clustergrid.pipeline.render import clustermap
 from clustergrid.pipeline.render.marks import find_marked, spread
 from clustergrid.storage.errors import ClustergridError
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 NO_TREES = {"row_cluster": False, "col_cluster": False}
 

@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 
 from clustergrid.pipeline.render import Bars, Boxes, ClusterGrid, Points, clustermap
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 SLACK_PIXELS = 1.5
 """Text is placed at whole pixels."""

@@ -15,7 +15,7 @@ from PIL import Image
 
 from clustergrid.pipeline.render import Bars, clustermap
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 SVG = "{http://www.w3.org/2000/svg}"
 N = 3000

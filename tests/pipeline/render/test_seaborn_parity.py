@@ -20,7 +20,7 @@ from scipy.cluster.hierarchy import dendrogram as scipy_dendrogram
 from clustergrid.pipeline.render import ClusterGrid, clustermap
 from clustergrid.pipeline.tree.orders import leaf_order
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 
 def heatmap_keywords() -> set[str]:

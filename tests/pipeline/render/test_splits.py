@@ -17,7 +17,7 @@ from clustergrid.pipeline.render import ClusterGrid, clustermap
 from clustergrid.pipeline.tree.cuts import cut
 from clustergrid.storage.errors import DataTypeError, DataValueError
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 KINDS = list("abcab") * 2 + ["c", "a"]
 

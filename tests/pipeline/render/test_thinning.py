@@ -21,7 +21,7 @@ from clustergrid.pipeline.render.tree_lines import ThinnedLines
 from clustergrid.pipeline.tree.orders import dendrogram_coordinates
 from tests.pipeline.tree.trees import chain, random_tree
 
-pytestmark = pytest.mark.quick_cases(one_in=8)
+pytestmark = pytest.mark.quick_cases(one_in=16)
 
 MANY = 30_000
 
