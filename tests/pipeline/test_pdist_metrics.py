@@ -19,7 +19,7 @@ from clustergrid.storage.errors import DataValueError
 from tests.budget import examples
 from tests.pipeline.test_distance import distances
 
-pytestmark = pytest.mark.quick_cases(one_in=16)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 K = 23
 _RNG = np.random.default_rng(0)

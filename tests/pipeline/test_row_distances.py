@@ -20,7 +20,7 @@ from clustergrid.storage.arrays import create_array, write_block
 from clustergrid.storage.source import ArraySource, ZarrSource
 from clustergrid.storage.sparse import SparseArraySource
 
-pytestmark = pytest.mark.quick_cases(one_in=16)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 N = 700
 

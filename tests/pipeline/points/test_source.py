@@ -25,7 +25,7 @@ from tests.pipeline.points.cases import (
     source_of,
 )
 
-pytestmark = pytest.mark.quick_cases(one_in=16)
+pytestmark = pytest.mark.quick_cases(one_in=8)
 
 METHODS = ("single", "complete", "average", "weighted")
 
