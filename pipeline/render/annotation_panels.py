@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +12,8 @@ import numpy as np
 from clustergrid.pipeline.escapes import drawable
 from clustergrid.pipeline.render.annotations import (
     Annotation,
-    Bars,
+    BodyNumbers,
     Boxes,
-    Numbers,
     Strip,
     read_annotations,
 )
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["AnnotationPanels"]
 
 MOST_BODY_VALUES = 2**26
-"""Of the body, for boxes of it: half a gigabyte."""
+"""Of the body, for boxes of it: they are sorted in some seconds."""
 LEAST_BODY = 0.1
 """Share of the figure that annotations must leave to the body."""
 MISSING_LABEL = "missing"
@@ -125,15 +125,17 @@ class AnnotationPanels:
             ax = axes[annotation.title]
             scale = self._scales.get(annotation.title)
             scale = scale if isinstance(annotation.kind, Strip) else None
-            name = name_track if scale is None else name_strip
-            name(ax, axis, annotation.title)
-            drawn.append(FittedAnnotation(ax, annotation, along, scale, dpi))
+            name = None
+            if scale is None:
+                name_track(ax, axis, annotation.title)
+            else:
+                name = name_strip(ax, axis, annotation.title)
+            drawn.append(FittedAnnotation(ax, annotation, along, scale, dpi, name))
         return drawn
 
     def hang_legends(self, grid: FigureGrid) -> None:
         """Draw a legend or a colour bar for each scale, and one entry for what is missing."""
-        hatched = (one for axis in self._axes for one in axis if isinstance(one.kind, Strip | Bars))
-        has_missing = any(one.values is not None and one.values.is_missing.any() for one in hatched)
+        has_missing = any(one.has_missing for axis in self._axes for one in axis)
         if not self._has_legend or not (self._scales or has_missing):
             return
         from matplotlib.patches import Patch
@@ -161,14 +163,8 @@ def _with_body(annotation: Annotation, matrix: DrawnMatrix, axis: int) -> Annota
     in_memory = isinstance(matrix, TableMatrix) or matrix.stages.in_memory
     if n_rows * n_columns > MOST_BODY_VALUES or not in_memory:
         raise DataValueError(
-            f"boxes of the body need all of its {n_rows:,} x {n_columns:,} values in memory, and "
-            f"{MOST_BODY_VALUES:,} are the most: give Boxes the values to show, e.g. quantiles of "
-            "each row"
+            f"boxes of the body sort all of its {n_rows:,} x {n_columns:,} values, which have to "
+            f"be in memory, and {MOST_BODY_VALUES:,} are the most: give Boxes the values to show, "
+            "e.g. quantiles of each row"
         )
-    order = np.arange(n_rows), np.arange(n_columns)
-    values = np.asarray(matrix.reordered(*order).to_numpy(), dtype=np.float64)
-    mask = matrix.reordered_mask(*order)
-    if mask is not None:
-        values = np.where(np.asarray(mask), np.nan, values)
-    values = np.where(np.isfinite(values), values, np.nan)
-    return replace(annotation, values=Numbers(values=values.T if axis else values))
+    return replace(annotation, values=BodyNumbers(of=partial(matrix.shown_values, axis)))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import is_color_like
 
 from clustergrid.pipeline.render.labelled import as_labelled, refuse_repeated_labels
 from clustergrid.storage.errors import DataTypeError, DataValueError
@@ -15,6 +16,7 @@ from clustergrid.storage.errors import DataTypeError, DataValueError
 __all__ = [
     "Annotation",
     "Bars",
+    "BodyNumbers",
     "Boxes",
     "Categories",
     "Numbers",
@@ -168,6 +170,23 @@ class Numbers:
         missing: np.ndarray = np.isnan(self.values).reshape(len(self.values), -1).all(axis=1)
         return missing
 
+    def of(self, leaves: np.ndarray) -> np.ndarray:
+        """Those of some rows."""
+        return self.values[leaves]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BodyNumbers:
+    """The numbers of the body itself, of which no copy is made.
+
+    Attributes
+    ----------
+    of
+        Gives ``(m, k)`` float64 of m rows, or columns: NaN where nothing is shown.
+    """
+
+    of: Callable[[np.ndarray], np.ndarray]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Annotation:
@@ -180,12 +199,19 @@ class Annotation:
     kind
         What was asked for, with its options.
     values
-        None where they are those of the body.
+        None of `Boxes` of the body, until it is there.
     """
 
     title: str
     kind: Strip | Track
-    values: Categories | Numbers | None
+    values: Categories | Numbers | BodyNumbers | None
+
+    @property
+    def has_missing(self) -> bool:
+        """Whether something stands for a missing value: boxes and points have no look of these."""
+        if isinstance(self.kind, Boxes | Points) or isinstance(self.values, BodyNumbers | None):
+            return False
+        return bool(self.values.is_missing.any())
 
 
 def read_annotations(given: Any, index: pd.Index | None, n: int, name: str) -> list[Annotation]:
@@ -238,10 +264,9 @@ def _annotation(
 ) -> Annotation:
     kind = entry if isinstance(entry, Strip | Bars | Points | Boxes) else Strip(entry)
     where = f"{name}[{title!r}]"
+    _check_look(kind, where)
     if isinstance(kind, Boxes) and kind.values is None:
         return Annotation(title=str(title), kind=kind, values=None)
-    if kind.size is not None and not 0 < kind.size < 1:
-        raise DataValueError(f"{where} has size {kind.size}: a proportion of the figure, 0 to 1")
     ordered = _in_order(kind.values, index, n, where)
     if isinstance(kind, Boxes):
         return Annotation(title=str(title), kind=kind, values=_table(ordered, where))
@@ -251,6 +276,23 @@ def _annotation(
     if not isinstance(kind, Strip) and not (isinstance(values, Numbers) and not values.is_date):
         raise DataTypeError(f"{where} must be numbers to be drawn as {type(kind).__name__}")
     return Annotation(title=str(title), kind=kind, values=values)
+
+
+def _check_look(kind: Strip | Track, where: str) -> None:
+    """Refuse what could not be drawn."""
+    if kind.size is not None and not 0 < kind.size < 1:
+        raise DataValueError(f"{where} has size {kind.size}: a proportion of the figure, 0 to 1")
+    if isinstance(kind, Strip):
+        return
+    if not is_color_like(kind.color):
+        raise DataValueError(f"{where} has color {kind.color!r}, which is not a colour")
+    if kind.limits is None:
+        return
+    ends = np.asarray(kind.limits, dtype=np.float64)
+    if ends.shape != (2,) or not np.isfinite(ends).all() or ends[0] >= ends[1]:
+        raise DataValueError(
+            f"{where} has limits {kind.limits!r}: they are two finite numbers, the lower one first"
+        )
 
 
 def _in_order(values: Any, index: pd.Index | None, n: int, where: str) -> pd.Series | pd.DataFrame:

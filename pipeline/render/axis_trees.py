@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline.render.dendrogram import DendrogramPlotter
-from clustergrid.pipeline.render.forest import Parents
+from clustergrid.pipeline.render.forest import Parents, parents_of
 from clustergrid.pipeline.render.matrix import DrawnMatrix, Metric
 from clustergrid.pipeline.render.slice_trees import tree_of_slices
 from clustergrid.pipeline.render.slices import Slices
@@ -23,6 +24,10 @@ from clustergrid.storage.errors import DataValueError
 
 __all__ = ["AxisTrees", "DrawnAxis"]
 
+GIVEN = "given"
+"""In place of the engine of a tree that was made before."""
+SLICE_BY_SLICE = "slices"
+"""In place of that of a tree whose slices were clustered by themselves."""
 _AXES = (0, 1)
 
 
@@ -40,12 +45,15 @@ class DrawnAxis:
         Where they stand.
     titles
         Of the slices; empty where there is only one.
+    made_from
+        Engine of the tree; `GIVEN` or `SLICE_BY_SLICE` where it is of none.
     """
 
     tree: DendrogramPlotter | None
     order: NDArray[np.int64]
     slices: Slices
     titles: Sequence[str] = ()
+    made_from: str = ""
 
 
 class AxisTrees:
@@ -135,7 +143,11 @@ class AxisTrees:
         if not self._are_clustered[axis]:
             return self._unclustered(axis, split)
         given, parents = self._linkages[axis], Parents()
-        if split is not None and split.codes is not None and given is None:
+        made_from = GIVEN
+        if split is not None and split.codes is not None and given is not None:
+            parents = parents_of(np.asarray(given, np.float64), split.codes)
+        elif split is not None and split.codes is not None:
+            made_from = SLICE_BY_SLICE
             given, parents = tree_of_slices(
                 self._matrix,
                 axis,
@@ -144,15 +156,20 @@ class AxisTrees:
                 are_clustered=self._options.are_slices_clustered(axis),
             )
         tree = self._plotter(axis, given, parents)
+        if given is None:
+            # Now: whoever computes it once more, for comparison, may use another.
+            made_from = self._matrix.stages.made_from[axis]
         if split is None:
-            return DrawnAxis(tree=tree, order=tree.leaf_order, slices=tree.slices)
+            return DrawnAxis(
+                tree=tree, order=tree.leaf_order, slices=tree.slices, made_from=made_from
+            )
         if split.cut:
             codes = cut(tree.linkage, k=split.cut.k, height=split.cut.height) - 1
             titles: Sequence[str] = [str(number + 1) for number in range(codes.max() + 1)]
         else:
             assert split.codes is not None
             codes, titles = split.codes, split.titles
-        return self._sliced(axis, tree, codes, titles)
+        return replace(self._sliced(axis, tree, codes, titles), made_from=made_from)
 
     def _unclustered(self, axis: int, split: Split | None) -> DrawnAxis:
         n = self._matrix.shape[axis]
@@ -189,11 +206,14 @@ class AxisTrees:
             titles=[titles[code] for code in along[begins]],
         )
 
+    def _compute(self, axis: int) -> NDArray[np.float64]:
+        return self._matrix.linkage(axis, self._spec(axis))
+
     def _plotter(self, axis: int, given: Any, parents: Parents) -> DendrogramPlotter:
         return DendrogramPlotter(
             self._matrix.normalized,
             axis=axis,
-            compute_linkage=lambda: self._matrix.linkage(axis, self._spec(axis)),
+            compute_linkage=partial(self._compute, axis),
             linkage=given,
             metric=self._options.metric(axis, self._metric),
             method=self._options.method(axis, self._method),

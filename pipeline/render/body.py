@@ -175,7 +175,7 @@ class FittedImage:
     ) -> None:
         from matplotlib.image import PcolorImage
 
-        self._ax = ax
+        self.ax = ax
         self._slices = slices
         self._reduce = reduce
         self.artist = artist = PcolorImage(ax)
@@ -194,7 +194,7 @@ class FittedImage:
 
     def fit(self, dpi: float) -> None:
         """Make the image again if its axes has another number of pixels at this resolution."""
-        edges = pixel_edges_of(self._ax, self._slices, dpi)
+        edges = pixel_edges_of(self.ax, self._slices, dpi)
         if not self._has(edges):
             self._show(edges, self._reduce(edges))
 

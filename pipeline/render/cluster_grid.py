@@ -56,6 +56,7 @@ from clustergrid.pipeline.render.strips import Strips
 from clustergrid.pipeline.render.summary import ClusterSummary
 from clustergrid.pipeline.render.ticks import hide_spines
 from clustergrid.pipeline.render.tree_options import TREE_KEYWORDS, TreeOptions
+from clustergrid.pipeline.render.trial import try_keywords
 from clustergrid.storage.errors import DataValueError
 
 if TYPE_CHECKING:
@@ -277,7 +278,7 @@ class ClusterGrid(ClusterSummary, MatrixExport, FigureGrid):
             # Equal scales on both axes of the body can't be had in a grid of axes.
             warnings.warn("``square=True`` ignored in clustermap", UserWarning, stacklevel=2)
         trees = {name: kws.pop(name) for name in TREE_KEYWORDS if name in kws}
-        self._refuse(HeatmapOptions.from_keywords(kws))
+        self._refuse(HeatmapOptions.from_keywords(kws), colorbar_kws, tree_kws)
         self.plot_dendrograms(
             row_cluster,
             col_cluster,
@@ -293,15 +294,17 @@ class ClusterGrid(ClusterSummary, MatrixExport, FigureGrid):
         self.plot_matrix(colorbar_kws, xind, yind, **kws)
         return self
 
-    def _refuse(self, options: HeatmapOptions) -> None:
+    def _refuse(self, options: HeatmapOptions, cbar_kws: Keywords, tree_kws: Keywords) -> None:
         """Refuse what can't be drawn before anything is computed, which may take hours."""
         if options.has_annotations and options.annot is not True:
             annotation_values(options.annot, self._matrix.shape)
+        try_keywords(options, cbar_kws, tree_kws, has_bar=self.ax_cbar is not None)
         if options.cmap is not None:
             get_colormap(options.cmap)
         rows, columns = pixel_edges_of(self.ax_heatmap, self._slices, self._dpi)
         self._matrix.refuse_image(options.aggregate, (len(rows) - 1, len(columns) - 1))
         self._labels.check(options)
+        self.try_legends(self._panels.hang_legends)
 
     def plot_dendrograms(
         self,
@@ -341,7 +344,7 @@ class ClusterGrid(ClusterSummary, MatrixExport, FigureGrid):
         if drawn.tree is not None:
             drawn.tree.plot(ax, tree_kws)
         if drawn.titles:
-            self._images.append(SliceTitles(ax, axis, drawn.slices, drawn.titles))
+            self._keep(SliceTitles(ax, axis, drawn.slices, drawn.titles))
         return drawn.tree
 
     def plot_colors(
@@ -368,14 +371,14 @@ class ClusterGrid(ClusterSummary, MatrixExport, FigureGrid):
             )
             image = strips.draw(ax, options, self._dpi)
             if image is not None:
-                self._images.append(image)
+                self._keep(image)
             strips.write_labels(ax, labels or [])
         for axis, axes, order in (
             (ROWS, self.ax_row_annotations, yind),
             (COLUMNS, self.ax_col_annotations, xind),
         ):
             slices = self._slices[axis]
-            self._images += self._panels.draw(axis, axes, np.asarray(order), slices, self._dpi)
+            self._keep(*self._panels.draw(axis, axes, np.asarray(order), slices, self._dpi))
 
     def plot_matrix(
         self,
@@ -401,9 +404,10 @@ class ClusterGrid(ClusterSummary, MatrixExport, FigureGrid):
         self._orders = orders
         self._cached.clear()
         set_cell_limits(self.ax_heatmap, self._slices)
-        self._images += self._labels.write(self.ax_heatmap, options, orders, self._slices)
+        self._keep(*self._labels.write(self.ax_heatmap, options, orders, self._slices))
         self.tight_layout()
         self._panels.hang_legends(self)
+        self._labels.warn_of_hidden()
         # Only now is it known how many pixels the body has.
         mappable = self._draw_body(options, orders, annotations)
         bar_kws = dict(colorbar_kws or {})
@@ -462,5 +466,5 @@ class ClusterGrid(ClusterSummary, MatrixExport, FigureGrid):
             limits=lambda: matrix.limits(robust=False),
             kws=options.image_keywords(),
         )
-        self._images.append(image)
+        self._keep(image)
         return image.artist

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import matplotlib as mpl
 from matplotlib.gridspec import GridSpec
@@ -20,6 +20,7 @@ from clustergrid.pipeline.render.legends import (
     TextLegend,
     legend_entries,
 )
+from clustergrid.pipeline.render.page import Fitted, Page
 from clustergrid.pipeline.render.region import own_region, region_in
 from clustergrid.storage.errors import DataValueError
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from clustergrid.pipeline.render.palettes import NumberScale
 
-__all__ = ["AxesRatios", "FigureGrid", "Fitted"]
+__all__ = ["AxesRatios", "FigureGrid"]
 
 LAYOUT_PAD = 0.02
 """Space between axes, as a fraction of the font size."""
@@ -39,31 +40,6 @@ TEXT_IS_TEXT = {"pdf.fonttype": 42, "svg.fonttype": "none"}
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class Fitted(Protocol):
-    """What is made for a number of pixels, and made again where the figure is saved with more."""
-
-    def fit(self, dpi: float) -> None:
-        """Make it for this resolution, unless it is."""
-
-    def snapshot(self) -> Callable[[], None]:
-        """Remember it as it is; the function returned brings it back."""
-
-
-class _AllFitted(list[Fitted]):
-    """What is fitted to pixels in a figure; not part of its pickle, which is a picture as it is."""
-
-    def __reduce__(self) -> tuple[type[_AllFitted], tuple[()]]:
-        return _AllFitted, ()
-
-
-def _fitted_in(root: Figure, *, is_new: bool) -> list[Fitted]:
-    """Of all grids of a page, so that any of them saves it with what is fitted to its pixels."""
-    if is_new:  # or cleared
-        root.__dict__["_clustergrid_fitted"] = _AllFitted()
-    fitted: list[Fitted] = root.__dict__.setdefault("_clustergrid_fitted", _AllFitted())
-    return fitted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +94,8 @@ class FigureGrid:
     ) -> None:
         self._region = own_region(figsize) if figure is None else region_in(figure, figsize)
         self._figure: Any = self._region.figure
-        root = self._figure.figure
-        self._images = _fitted_in(root, is_new=not root.axes)
+        self._page = Page.of(self._figure.figure)
+        self._fitted: list[Fitted] = []
         self.gs = GridSpec(
             len(heights.ratios),
             len(widths.ratios),
@@ -148,10 +124,19 @@ class FigureGrid:
         self.legend: Legend | None = None
         self._legend_top = self.ax_heatmap
         self._legends = LegendColumns()
-        self._n_before = len(self._images)
+        self._placed: list[Legend] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is made again for other resolutions: a pickle is a picture as it is."""
+        return self.__dict__ | {"_fitted": []}
 
     def _add_axes(self, row: int, column: int) -> Axes:
         return self._region.add_axes(self.gs[row, column])
+
+    def _keep(self, *fitted: Fitted) -> None:
+        """Fit something of this grid to the pixels of the page whenever it is laid out or saved."""
+        self._fitted += fitted
+        self._page.add(*fitted)
 
     @property
     def fig(self) -> Any:
@@ -176,8 +161,12 @@ class FigureGrid:
         return self
 
     def tick_params(self, axis: str = "both", **kwargs: Any) -> Self:
-        """Change ticks and tick labels of every axes; see `matplotlib.axes.Axes.tick_params`."""
-        for ax in self._figure.axes:
+        """Change ticks and tick labels of every axes; see `matplotlib.axes.Axes.tick_params`.
+
+        In a figure that was given, of the axes that belong to this grid.
+        """
+        own = [*self._region.axes, *self._legends.axes]
+        for ax in self._figure.axes if self._region.is_own else own:
             ax.tick_params(axis=axis, **kwargs)
         return self
 
@@ -209,8 +198,7 @@ class FigureGrid:
             self.ax_cbar.set_axis_on()
             self.ax_cbar.set_position(tuple(self.cbar_pos))  # type: ignore[arg-type]
         self._hang_legends()
-        for image in self._images:
-            image.fit(self._dpi)
+        self._page.fit(self._dpi)
         return self
 
     def add_legend(
@@ -268,6 +256,7 @@ class FigureGrid:
 
         legend = draw()
         if is_placed:
+            self._placed.append(legend)
             return legend
         hanging = TextLegend(self._figure, legend)
         n_columns = ceil(hanging.size_inches()[1] / self._room_inches())
@@ -286,6 +275,30 @@ class FigureGrid:
     def hang_bar(self, title: str, scale: NumberScale) -> None:
         """Draw the colour bar of an annotation among the legends."""
         self._hang(BarLegend(self._figure, title, scale))
+
+    def try_legends(self, hang: Callable[[Self], None]) -> None:
+        """Draw legends and take them away again, to refuse what has no room in a given figure.
+
+        Parameters
+        ----------
+        hang
+            Draws the legends. Those that are there already leave as much room as they will.
+
+        Raises
+        ------
+        DataValueError
+            A ValueError: too little of the figure that was given would be left to the grid.
+        """
+        if self._region.is_own or self._legends.width_inches:
+            return
+        top = self._legend_top
+        try:
+            self.tight_layout()
+            hang(self)
+        finally:
+            self._legends.remove()
+            self._legend_top = top
+            self._region.width_used = 1.0
 
     def _hang(self, item: Hanging) -> None:
         """Put a legend into the columns at the right, and make room for it."""
@@ -317,8 +330,15 @@ class FigureGrid:
 
     def discard(self) -> None:
         """Close the figure, or take everything out of one that was given."""
-        del self._images[self._n_before :]
+        self._page.remove(self._fitted)
+        self._fitted.clear()
         self._region.discard()
+        if self._region.is_own:
+            return
+        self._legends.remove()
+        for legend in self._placed:
+            legend.remove()
+        self._placed.clear()
 
     def savefig(self, *args: Any, **kwargs: Any) -> None:
         """Save the picture, cut to what is drawn (``bbox_inches="tight"``) unless told otherwise.
@@ -336,12 +356,10 @@ class FigureGrid:
         if dpi is None:
             dpi = mpl.rcParams["savefig.dpi"]
         dpi = self._figure.dpi if dpi == "figure" else dpi
-        restores = [image.snapshot() for image in self._images]
+        restore = self._page.snapshot()
         try:
-            for image in self._images:
-                image.fit(float(dpi))
+            self._page.fit(float(dpi))
             with mpl.rc_context(TEXT_IS_TEXT):  # type: ignore[arg-type]
                 self._figure.figure.savefig(*args, **kwargs)
         finally:
-            for restore in restores:
-                restore()
+            restore()

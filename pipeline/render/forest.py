@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clustergrid.pipeline.tree.cuts import cut
 from clustergrid.pipeline.tree.orders import link_rows
 
-__all__ = ["Parents", "join_trees"]
+__all__ = ["Parents", "join_trees", "parents_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,38 @@ class Parents:
         if self.count and not self.are_drawn:
             shown[link_rows(Z)[-self.count :]] = False
         return shown
+
+
+def parents_of(Z: NDArray[np.float64], codes: NDArray[np.int64]) -> Parents:
+    """Find the merges of whole slices in a tree that was made before.
+
+    Parameters
+    ----------
+    Z
+        ``(n - 1, 4)``: linkage matrix.
+    codes : (n,) int64
+        Slice of each leaf, 0 to s - 1.
+
+    Returns
+    -------
+    Parents
+        The last s - 1 merges, if these are of whole slices; else none.
+
+    Examples
+    --------
+    >>> Z = np.array([[0, 2, 1.0, 2], [1, 3, 2.0, 2], [4, 5, 5.0, 4]])
+    >>> parents_of(Z, np.array([0, 1, 0, 1]))
+    Parents(count=1, are_drawn=True, height=2.0)
+    >>> parents_of(Z, np.array([0, 1, 1, 1])).count
+    0
+    """
+    count = int(codes.max(initial=0))
+    if not count:
+        return Parents()
+    pairs = np.unique(np.column_stack([cut(Z, k=count + 1), codes]), axis=0)
+    if len(pairs) > count + 1:
+        return Parents()
+    return Parents(count=count, height=float(Z[:-count, 2].max(initial=0.0)))
 
 
 def join_trees(

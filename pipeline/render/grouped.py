@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -77,15 +77,13 @@ def group_means(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return means
 
 
-def box_statistics(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+def box_statistics(groups: Iterable[np.ndarray]) -> np.ndarray:
     """Whiskers, quartiles and median of all values of each group of leaves.
 
     Parameters
     ----------
-    values : (n, k) float64
-        In leaf order, NaN where there is no value.
-    edges : (p + 1,) int64
-        Leaf ``edges[a]`` is the first of group ``a``.
+    groups
+        ``(m, k)`` float64 each, NaN where there is no value; p of them.
 
     Returns
     -------
@@ -96,17 +94,17 @@ def box_statistics(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> box_statistics(np.array([[0.0, 1, 2], [3, 4, 100]]), np.array([0, 2])).tolist()
+    >>> box_statistics([np.array([[0.0, 1, 2], [3, 4, 100]])]).tolist()
     [[0.0, 1.25, 2.5, 3.75, 4.0]]
     """
-    boxes = np.full((len(edges) - 1, 5), np.nan)
-    for place, (start, stop) in enumerate(pairwise(edges)):
-        shown = values[start:stop].ravel()
-        shown = shown[~np.isnan(shown)]
+    boxes = []
+    for group in groups:
+        shown = group[~np.isnan(group)]
         if not len(shown):
+            boxes.append((np.nan,) * 5)
             continue
         first, median, third = np.percentile(shown, [25, 50, 75])
         reach = WHISKER * (third - first)
         inside = shown[(shown >= first - reach) & (shown <= third + reach)]
-        boxes[place] = inside.min(), first, median, third, inside.max()
-    return boxes
+        boxes.append((inside.min(), first, median, third, inside.max()))
+    return np.array(boxes)

@@ -19,12 +19,18 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
     from matplotlib.collections import QuadMesh
 
-__all__ = ["HeatmapOptions", "annotate", "color_scale", "draw_color_bar", "refuse_axes"]
+__all__ = [
+    "HeatmapOptions",
+    "annotate",
+    "annotation_values",
+    "color_scale",
+    "draw_color_bar",
+    "refuse_axes",
+    "written",
+]
 
 LIGHT_BACKGROUND = 0.408
 """Relative luminance above which text on a cell is dark."""
-MESH_ONLY = ("antialiased", "antialiaseds", "aa", "shading", "snap", "linestyle", "linestyles")
-"""Keywords of pcolormesh that an image has no use for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -83,8 +89,14 @@ class HeatmapOptions:
         return {"linewidths": self.linewidths, **edges, **self.artist}
 
     def image_keywords(self) -> dict[str, Any]:
-        """Properties for an image."""
-        return {name: value for name, value in self.artist.items() if name not in MESH_ONLY}
+        """Properties for an image, which has no use for some that cells have."""
+        from matplotlib.image import PcolorImage
+
+        return {
+            name: value
+            for name, value in self.artist.items()
+            if hasattr(PcolorImage, f"set_{name}")
+        }
 
     def warn_ignored(self, n_cells: int) -> None:
         """Warn of what was asked for but can't be seen on a matrix of this size."""
@@ -155,6 +167,11 @@ def annotation_values(annot: Any, shape: tuple[int, int]) -> np.ndarray:
     return values
 
 
+def written(value: Any, options: HeatmapOptions) -> str:
+    """Write a value as it is written into its cell."""
+    return ("{:" + options.fmt + "}").format(value)
+
+
 def annotate(
     ax: Axes, mesh: QuadMesh, values: np.ndarray, options: HeatmapOptions, slices: AxisSlices
 ) -> None:
@@ -182,8 +199,7 @@ def annotate(
     mesh.update_scalarmappable()
     is_light = relative_luminance(np.asarray(mesh.get_facecolor())) > LIGHT_BACKGROUND
     shown = ~np.ma.getmaskarray(mesh.get_array()).ravel()[cell]  # type: ignore[arg-type]
-    template = "{:" + options.fmt + "}"
     for row, column in np.argwhere(shown):
         color = ".15" if is_light[cell[row, column]] else "w"
         kws = {"color": color, "ha": "center", "va": "center", **(options.annot_kws or {})}
-        ax.text(x[column], y[row], template.format(values[row, column]), **kws)
+        ax.text(x[column], y[row], written(values[row, column], options), **kws)

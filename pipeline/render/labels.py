@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from clustergrid.pipeline.render.ticks import (
     hide_spines,
     write_tick_labels,
 )
+from clustergrid.pipeline.tree.orders import leaf_places
 from clustergrid.storage.errors import DataValueError
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class BodyLabels:
 
     def __init__(self, matrix: DrawnMatrix, row_mark: Any, col_mark: Any) -> None:
         self._matrix = matrix
+        self._marks: list[MarkLabels] = []
         self._marked = tuple(
             None if marks is None else find_marked(marks, matrix.index(axis), name)
             for axis, (marks, name) in enumerate(((row_mark, "row_mark"), (col_mark, "col_mark")))
@@ -99,17 +102,30 @@ class BodyLabels:
         ax.yaxis.set_label_position("right")
         for text in ax.get_yticklabels():
             text.set_rotation(rotation)  # type: ignore[arg-type]
-        return [
+        self._marks = [
             self._mark(ax, axis, marked, orders[axis], slices[axis])
             for axis, marked in enumerate(self._marked)
             if marked is not None
         ]
+        return self._marks
+
+    def warn_of_hidden(self) -> None:
+        """Say of how many marks the labels have no room, once the figure is laid out."""
+        for marks in self._marks:
+            n_marks, n_shown = len(marks.texts), marks.n_shown
+            if n_shown < n_marks:
+                warnings.warn(
+                    f"{('row_mark', 'col_mark')[marks.axis]} names {n_marks:,} "
+                    f"{('rows', 'columns')[marks.axis]}, and {n_shown:,} labels have room: name "
+                    "fewer, or make the figure larger",
+                    UserWarning,
+                    stacklevel=2,
+                )
 
     def _mark(
         self, ax: Axes, axis: int, marked: np.ndarray, order: np.ndarray, slices: Slices
     ) -> MarkLabels:
-        places = np.empty(len(order), np.int64)
-        places[order] = np.arange(len(order))
+        places = leaf_places(order)
         in_order = marked[np.argsort(places[marked])]
         coordinates = slices.position(places[in_order] + 0.5)
         labels = self._matrix.index(axis)[in_order]

@@ -10,6 +10,7 @@ from clustergrid.pipeline.render.small_axes import NUMBER_FORMAT
 from clustergrid.storage.errors import DataTypeError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
     from matplotlib.legend import Legend
 
@@ -70,6 +71,9 @@ class Hanging(Protocol):
     def move(self, left: float, top: float) -> None:
         """Hang it up at fractions of the figure."""
 
+    def remove(self) -> None:
+        """Take it out of the figure, if it is still there."""
+
 
 class TextLegend:
     """A legend of matplotlib's in a figure or subfigure."""
@@ -87,6 +91,11 @@ class TextLegend:
         """Hang it up at fractions of the figure."""
         # By this transform it also follows when the figure is cut to what is drawn in it.
         self.legend.set_bbox_to_anchor((left, top), self._figure.transSubfigure)
+
+    def remove(self) -> None:
+        """Take it out of the figure, if it is still there."""
+        if self.legend in self._figure.legends:
+            self.legend.remove()
 
 
 class BarLegend:
@@ -147,6 +156,16 @@ class BarLegend:
             )
         )
 
+    def remove(self) -> None:
+        """Take it out of the figure, if it is still there."""
+        if self.is_there:
+            self.ax.remove()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether nobody removed it."""
+        return self.ax in self._figure.axes
+
 
 def _legend_pad_inches() -> float:
     """Space inside a legend's frame, so that titles of both kinds stand below one another."""
@@ -184,10 +203,25 @@ class LegendColumns:
     """Columns of legends; the first starts where the axes end, the next beside it."""
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         self._placed: list[tuple[Hanging, float, float]] = []  # left and drop, in inches
         self._left = 0.0
         self._width = 0.0
         self._drop = 0.0
+
+    def remove(self) -> None:
+        """Take all legends out of the figure."""
+        for item, _, _ in self._placed:
+            item.remove()
+        self._begin()
+
+    @property
+    def axes(self) -> list[Axes]:
+        """Those of colour bars that nobody removed."""
+        bars = [item for item, _, _ in self._placed if isinstance(item, BarLegend)]
+        return [bar.ax for bar in bars if bar.is_there]
 
     @property
     def width_inches(self) -> float:

@@ -153,6 +153,8 @@ class MarkLabels:
         Of the axis, in its coordinates.
     texts, lines
         The artists.
+    asked_points
+        Font size of the labels where there is room.
     """
 
     ax: Axes
@@ -161,6 +163,7 @@ class MarkLabels:
     length: float
     texts: list[Text]
     lines: LineCollection
+    asked_points: float
 
     @classmethod
     def write(
@@ -205,7 +208,13 @@ class MarkLabels:
         )
         ax.add_collection(lines, autolim=False)
         marks = cls(
-            ax=ax, axis=axis, coordinates=coordinates, length=length, texts=texts, lines=lines
+            ax=ax,
+            axis=axis,
+            coordinates=coordinates,
+            length=length,
+            texts=texts,
+            lines=lines,
+            asked_points=size,
         )
         marks.fit(float(ax.figure.dpi))  # or the layout would find all of them in a corner
         return marks
@@ -215,32 +224,45 @@ class MarkLabels:
         return lambda: None
 
     def fit(self, dpi: float) -> None:
-        """Place labels for the size that the axes has now; their font shrinks if it must."""
+        """Place labels for the size that the axes has now; their font shrinks if it must.
+
+        Where even the smallest leaves no room for all, evenly chosen ones are shown.
+        """
         del dpi
         if not self.texts:
             return
         box = self.ax.get_window_extent()
         points = (box.width if self.axis else box.height) / self.ax.figure.dpi * POINTS_PER_INCH
-        per_point = self.length / points
-        asked = float(self.texts[0].get_fontsize())
-        fits = points / len(self.texts) / LINE_SPACING
-        size = max(LEAST_FONT_POINTS, min(asked, fits))
-        line = size * LINE_SPACING * per_point
-        places = spread(self.coordinates, line, line / 2, self.length - line / 2)
+        room = points / LINE_SPACING
+        n_shown = min(len(self.texts), max(1, int(room / LEAST_FONT_POINTS)))
+        size = max(LEAST_FONT_POINTS, min(self.asked_points, room / n_shown))
+        shown = np.linspace(0, len(self.texts) - 1, n_shown).round().astype(np.int64)
+        line = size * LINE_SPACING * self.length / points
+        marked = self.coordinates[shown]
+        places = spread(marked, line, line / 2, self.length - line / 2)
         near, turn, end, begin = LEADER_POINTS
         offsets = np.array([0, near, turn, end])
-        for text, place in zip(self.texts, places, strict=True):
+        for text in self.texts:
+            text.set_visible(False)
+        for number, place in zip(shown, places, strict=True):
+            text = self.texts[number]
+            text.set_visible(True)
             text.set_fontsize(size)
             text.set_position((place, -begin) if self.axis else (begin, place))
-        corners = np.stack([self.coordinates, self.coordinates, places, places], axis=-1)
+        corners = np.stack([marked, marked, places, places], axis=-1)
         across = np.broadcast_to(offsets, corners.shape)
         pair = (corners, -across) if self.axis else (across, corners)
         self.lines.set_segments(list(np.stack(pair, axis=-1)))
+
+    @property
+    def n_shown(self) -> int:
+        """Labels that have room."""
+        return sum(text.get_visible() for text in self.texts)
 
     def width_points(self) -> float:
         """How far from the body labels and lines reach, in points."""
         if not self.texts:
             return 0.0
-        boxes = [text.get_window_extent() for text in self.texts]
+        boxes = [text.get_window_extent() for text in self.texts if text.get_visible()]
         longest = max(box.height if self.axis else box.width for box in boxes)
         return LEADER_POINTS[-1] + float(longest) / self.ax.figure.dpi * POINTS_PER_INCH

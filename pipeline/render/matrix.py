@@ -6,7 +6,8 @@ computation is the stages'; this module only names, masks and reorders.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Generator, Hashable, Mapping, Sequence
+from contextlib import closing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,7 +16,7 @@ import pandas as pd
 
 from clustergrid.pipeline.digests import array_digest
 from clustergrid.pipeline.escapes import drawable
-from clustergrid.pipeline.image_plan import check_aggregate
+from clustergrid.pipeline.image_plan import SMALL_CELLS, check_aggregate
 from clustergrid.pipeline.render.tables import (
     format_table,
     index_label,
@@ -47,6 +48,7 @@ class _ComputedMatrix:
 
     stages: Stages
     shown_mask: Any
+    shape: tuple[int, int]
 
     def linkage(self, axis: int, spec: AxisSpec) -> np.ndarray:
         """Compute the tree of the rows (0) or columns (1)."""
@@ -66,7 +68,7 @@ class _ComputedMatrix:
     def refuse_image(self, aggregate: str, shape: tuple[int, int]) -> None:
         """Refuse an image that cannot be made, before anything is computed."""
         check_aggregate(aggregate)
-        if aggregate == "median":  # of which the memory has to be known
+        if self.shape[0] * self.shape[1] > SMALL_CELLS:  # of which the memory has to be known
             self.stages.refuse_image(aggregate, shape)
 
     def pixels(
@@ -120,12 +122,20 @@ class TableMatrix(_ComputedMatrix):
         self._is_labelled = isinstance(data, pd.DataFrame | pd.Series)
         self.steps = {"z_score": z_score, "standard_scale": standard_scale}
         self._options = options
+        self._are_stages_given = stages is not None
         if stages is not None:
             self.stages = stages
         labels = (self.normalized.index, self.normalized.columns)
         if mask is not None and hasattr(mask, "to_pandas"):  # an xarray.DataArray
             mask = mask.to_pandas() if mask.indexes else mask.to_numpy()
         self.shown_mask = None if mask is None else mask_values(mask, self.shape, labels)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what was opened with the options, and of these what ends with this process."""
+        kept = dict(self.__dict__)
+        if not self._are_stages_given:
+            kept.pop("stages", None)
+        return kept | {"_options": {**self._options, "client": None, "progress": None}}
 
     @cached_property
     def stages(self) -> Stages:  # type: ignore[override]
@@ -164,8 +174,25 @@ class TableMatrix(_ComputedMatrix):
             if normalized_axis is not None:
                 refuse_constant(self.normalized, normalized_axis, name)
 
-    def selected(self, rows: np.ndarray, columns: np.ndarray) -> TableMatrix:
-        """Return some rows and columns, as they are normalized here, as a matrix of their own."""
+    def slices(
+        self, axis: int, members: Sequence[np.ndarray], *, both: bool
+    ) -> Generator[TableMatrix]:
+        """Yield slices of an axis, as they are normalized here, as matrices of their own.
+
+        Parameters
+        ----------
+        axis
+            Rows (0) or columns (1).
+        members
+            Which of them each slice has.
+        both
+            Whether slices are cut out of the other axis too, as those of distances are.
+        """
+        for each in members:
+            others = each if both else np.arange(self.shape[1 - axis])
+            yield self._selected(*((others, each) if axis else (each, others)))
+
+    def _selected(self, rows: np.ndarray, columns: np.ndarray) -> TableMatrix:
         store = self._options.get("store")
         if store is not None:
             store = f"{store}/part-{array_digest(rows, columns)[:16]}"
@@ -184,6 +211,13 @@ class TableMatrix(_ComputedMatrix):
             stages=None,
             options=options,
         )
+
+    def shown_values(self, axis: int, which: np.ndarray) -> np.ndarray:
+        """``(m, k)`` float64: values of some rows (0) or columns (1), NaN where not shown."""
+        others = np.arange(self.shape[1 - axis])
+        orders = (others, which) if axis else (which, others)
+        values = self.reordered(*orders).to_numpy(dtype=np.float64, na_value=np.nan)
+        return _shown(values, self.reordered_mask(*orders).to_numpy(), axis)
 
     def cells(self, row_order: np.ndarray, column_order: np.ndarray) -> np.ndarray:
         """Every cell in leaf order, masked where nothing is shown; for matrices that are small."""
@@ -207,6 +241,13 @@ class TableMatrix(_ComputedMatrix):
             return missing
         masked: pd.DataFrame = missing | self.shown_mask[np.ix_(row_order, column_order)]
         return masked
+
+
+def _shown(values: np.ndarray, mask: np.ndarray | None, axis: int) -> np.ndarray:
+    """Take out infinities and what is masked; turn columns into rows."""
+    is_shown = np.isfinite(values) if mask is None else np.isfinite(values) & ~mask
+    shown: np.ndarray = np.where(is_shown, values, np.nan)
+    return shown.T if axis else shown
 
 
 def _as_frame(data: Any) -> pd.DataFrame:
@@ -305,11 +346,26 @@ class StagedMatrix(_ComputedMatrix):
     def refuse_normalization(self, spec: AxisSpec) -> None:
         """Refuse nothing: the stages do, with the labels of what is not finite."""
 
-    def selected(self, rows: np.ndarray, columns: np.ndarray) -> StagedMatrix:
-        """Return some rows and columns, as they are normalized here, as a matrix of their own."""
-        from clustergrid.pipeline.selection import select
+    def slices(
+        self, axis: int, members: Sequence[np.ndarray], *, both: bool
+    ) -> Generator[StagedMatrix]:
+        """As of a table; a lazy matrix is read once, however many slices there are."""
+        from clustergrid.pipeline.selection import slices_of
 
-        return StagedMatrix(select(self.stages, rows, columns), None)
+        with closing(slices_of(self.stages, axis, members, both=both)) as parts:
+            for part in parts:
+                yield StagedMatrix(part, None)
+
+    def shown_values(self, axis: int, which: np.ndarray) -> np.ndarray:
+        """``(m, k)`` float64: values of some rows (0) or columns (1), NaN where not shown."""
+        index = {self.source.dims[axis]: which}
+        values = np.asarray(self.normalized.isel(index).to_numpy(), dtype=np.float64)
+        mask = self.shown_mask
+        if mask is not None:
+            mask = np.asarray(
+                np.take(mask, which, axis) if isinstance(mask, np.ndarray) else mask.isel(index)
+            )
+        return _shown(values, mask, axis)
 
     def cells(self, row_order: np.ndarray, column_order: np.ndarray) -> np.ndarray:
         """Every cell in leaf order, masked where nothing is shown; for matrices that are small."""

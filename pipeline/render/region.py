@@ -6,7 +6,6 @@ is only what belongs to the grid: other axes of a page are left alone, and so ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -58,6 +57,8 @@ class Region:
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else the layout engine asks a figure for."""
+        if name == "figure" or name.startswith("__"):  # of a region that is being unpickled
+            raise AttributeError(name)
         return getattr(self.figure, name)
 
     @property
@@ -141,14 +142,14 @@ class Region:
         self.width_used *= factor
         return factor
 
-    def discard(self, others: Iterable[Axes] = ()) -> None:
+    def discard(self) -> None:
         """Leave nothing behind: no figure of its own, no axes in one that was given."""
         import matplotlib.pyplot as plt
 
         if self.is_own:
             plt.close(self.figure)  # type: ignore[arg-type]
             return
-        for ax in (*self.axes, *others):
+        for ax in self.axes:
             ax.remove()
 
 

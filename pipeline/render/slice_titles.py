@@ -40,8 +40,8 @@ class SliceTitles:
     """
 
     def __init__(self, ax: Axes, axis: int, slices: Slices, titles: Sequence[str]) -> None:
-        self._ax = ax
-        self._axis = axis
+        self.ax = ax
+        self.axis = axis
         self._slices = slices
         span = slices.length * LEAF_SPACING  # where there is no tree, nobody has set them
         ax.set(**({"ylim": (span, 0)} if axis == 0 else {"xlim": (0, span)}))
@@ -54,8 +54,8 @@ class SliceTitles:
                 text.set_rotation(0 if axis == 0 else 90)
 
     def _write(self, title: str, middle: float) -> Annotation:
-        is_row = self._axis == 0
-        return self._ax.annotate(
+        is_row = self.axis == 0
+        return self.ax.annotate(
             title,
             xy=(0, middle) if is_row else (middle, 1),
             xycoords=("axes fraction", "data") if is_row else ("data", "axes fraction"),
@@ -73,16 +73,16 @@ class SliceTitles:
         """Where titles begin and end along the axis, and how long their slices are."""
         boxes = [text.get_window_extent() for text in self._texts]
         spans = np.array(
-            [(box.y0, box.y1) if self._axis == 0 else (box.x0, box.x1) for box in boxes]
+            [(box.y0, box.y1) if self.axis == 0 else (box.x0, box.x1) for box in boxes]
         )
-        extent = self._ax.get_window_extent()
-        length = extent.height if self._axis == 0 else extent.width
+        extent = self.ax.get_window_extent()
+        length = extent.height if self.axis == 0 else extent.width
         return spans, np.array(self._slices.lengths) * length / self._slices.length
 
     def _fit_along(self) -> bool:
         spans, _ = self._pixels()
         spans = spans[np.argsort(spans[:, 0])]
-        space = _SPACE_POINTS / 72 * self._ax.figure.dpi
+        space = _SPACE_POINTS / 72 * self.ax.figure.dpi
         return bool(np.all(spans[1:, 0] - spans[:-1, 1] >= space))
 
     def fit(self, dpi: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -51,20 +52,16 @@ def tree_of_slices(
     if len(members) == 1:
         return matrix.linkage(axis, spec), Parents()
     matrix.refuse_normalization(spec)
-    trees = [_slice_tree(matrix, axis, slice_members, spec) for slice_members in members]
+    parts = matrix.slices(axis, members, both=is_precomputed(spec.metric))
+    with closing(parts):  # what is at rest for them goes, also where one of them is refused
+        trees = [_slice_tree(part, axis, spec) for part in parts]
     over = _tree_over(matrix, axis, split, spec) if are_clustered else None
     return join_trees(members, trees, over)
 
 
-def _slice_tree(
-    matrix: DrawnMatrix, axis: int, members: NDArray[np.int64], spec: AxisSpec
-) -> NDArray[np.float64]:
+def _slice_tree(part: DrawnMatrix, axis: int, spec: AxisSpec) -> NDArray[np.float64]:
     """Linkage matrix of a slice; empty for a single row."""
-    if len(members) == 1:
-        return np.empty((0, 4))
-    others = members if is_precomputed(spec.metric) else np.arange(matrix.shape[1 - axis])
-    rows, columns = (others, members) if axis else (members, others)
-    return matrix.selected(rows, columns).linkage(axis, spec)
+    return np.empty((0, 4)) if part.shape[axis] == 1 else part.linkage(axis, spec)
 
 
 def _tree_over(matrix: DrawnMatrix, axis: int, split: Split, spec: AxisSpec) -> NDArray[np.float64]:

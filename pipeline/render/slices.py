@@ -126,19 +126,6 @@ class Slices:
         at = np.asarray(places, dtype=np.float64)
         return at + self.gap * self.slice_of(at)
 
-    def place(self, coordinates: ArrayLike) -> NDArray[np.float64]:
-        """Places of coordinates; NaN in a gap and beyond the axis.
-
-        Examples
-        --------
-        >>> Slices(lengths=(2, 3), gap=1).place([1.5, 2.5, 3.5, 7]).tolist()
-        [1.5, nan, 2.5, nan]
-        """
-        at = np.asarray(coordinates, dtype=np.float64)
-        which = np.clip(np.searchsorted(self.starts, at, side="right") - 1, 0, self.count - 1)
-        is_inside = (self.starts[which] <= at) & (at <= self.stops[which])
-        return np.where(is_inside, at - self.gap * which, np.nan)
-
     def pixel_edges(self, n_pixels: int) -> NDArray[np.int64]:
         """Cut the leaves into pixels of which none is of two slices.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,9 @@ from clustergrid.pipeline.render.ticks import hide_spines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.text import Text
 
-__all__ = ["NUMBER_FORMAT", "name_strip", "name_track", "tick_track"]
+__all__ = ["NUMBER_FORMAT", "StripName", "name_strip", "name_track", "tick_track"]
 
 LINE_SPACING = 1.15
 """Height of a line of text over its font size."""
@@ -28,7 +30,34 @@ NEAR_END = 0.15
 """Share of an axis from whose end a tick label is written inwards, not over the next annotation."""
 
 
-def name_strip(ax: Axes, axis: int, title: str) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StripName:
+    """The title of a strip, written as large as there is room for.
+
+    Attributes
+    ----------
+    ax, axis
+        The strip, of rows (0) or columns (1).
+    text
+        The artist.
+    asked_points
+        Font size where there is room.
+    """
+
+    ax: Axes
+    axis: int
+    text: Text
+    asked_points: float
+
+    def fit(self) -> None:
+        """Write it no higher than the strip is now, beside which there may be another."""
+        box = self.ax.get_window_extent()
+        length = box.height if self.axis else box.width
+        room = length / self.ax.figure.dpi * POINTS_PER_INCH / LINE_SPACING
+        self.text.set_fontsize(max(LEAST_POINTS, min(self.asked_points, room)))
+
+
+def name_strip(ax: Axes, axis: int, title: str) -> StripName:
     """Write the title below a strip of rows (axis 0), to the right of one of columns."""
     hide_spines(ax)
     ax.tick_params(length=0)
@@ -39,10 +68,9 @@ def name_strip(ax: Axes, axis: int, title: str) -> None:
         ax.set(xticks=[], yticks=[0.5])
         ax.yaxis.tick_right()
         (text,) = ax.set_yticklabels([drawable(title)], rotation=0, va="center", parse_math=False)
-    # No higher than the strip, beside which there may be another.
-    box = ax.get_window_extent()
-    points = (box.height if axis else box.width) / ax.figure.dpi * POINTS_PER_INCH
-    text.set_fontsize(max(LEAST_POINTS, min(float(text.get_fontsize()), points / LINE_SPACING)))
+    name = StripName(ax=ax, axis=axis, text=text, asked_points=float(text.get_fontsize()))
+    name.fit()
+    return name
 
 
 def name_track(ax: Axes, axis: int, title: str) -> None:

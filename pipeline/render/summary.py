@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from clustergrid.pipeline.render.axis_trees import DrawnAxis
 from clustergrid.pipeline.render.dendrogram import DendrogramPlotter
-from clustergrid.pipeline.render.matrix import DrawnMatrix, TableMatrix
+from clustergrid.pipeline.render.matrix import DrawnMatrix, Metric, TableMatrix
 from clustergrid.pipeline.render.slices import Slices
 from clustergrid.pipeline.spec import RunSpec
 from clustergrid.pipeline.tree.cuts import cut
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["ClusterSummary"]
 
 LINKAGE_COLUMNS = ("left", "right", "height", "size")
-SLICE_BY_SLICE = "slices"
-"""Engine of a tree whose slices were clustered by themselves, each with what suits it."""
 _AXES = (("row", "rows"), ("column", "columns"))
 
 
@@ -33,6 +33,7 @@ class ClusterSummary:
     dendrogram_row: DendrogramPlotter | None
     dendrogram_col: DendrogramPlotter | None
     _specs: RunSpec
+    _drawn_axes: dict[int, DrawnAxis]
     _orders: tuple[np.ndarray, np.ndarray] | None
 
     @property
@@ -104,10 +105,12 @@ class ClusterSummary:
         xarray.Dataset
             Of ``row`` and ``column``, with their labels as coordinates: ``row_order`` (n,) int64,
             the position in the data of each row of the picture; and where there are any
-            ``row_slice`` (n,) int64, the slice of each row of the picture, ``row_linkage``
-            (n - 1, 4) float64, as SciPy has it, and ``row_cluster`` (n,) int64, of the data's rows.
-            The same of columns. Its attributes say by what version, method, metric, engine and
-            normalization. It can be written to netCDF and Zarr.
+            ``row_slice`` (n,) int64, the slice of each row of the picture, ``row_slice_title``,
+            the titles of slices by their numbers, ``row_linkage`` (n - 1, 4) float64, as SciPy has
+            it, and ``row_cluster`` (n,) int64, of the data's rows. The same of columns. Its
+            attributes say by what version, method, metric, engine and normalization, and whether
+            leaves are ordered optimally. Dates of a time zone are those of UTC. It can be written
+            to netCDF and Zarr.
 
         Raises
         ------
@@ -136,8 +139,11 @@ class ClusterSummary:
             found[f"{name}_order"] = (f"{name}_place", self._orders[axis])
             slices = self._slices[axis]
             if slices.count > 1:
-                numbers = np.repeat(np.arange(1, slices.count + 1), slices.lengths)
-                found[f"{name}_slice"] = (f"{name}_place", numbers)
+                numbers = np.arange(1, slices.count + 1)
+                found[f"{name}_slice"] = (f"{name}_place", np.repeat(numbers, slices.lengths))
+                titles = np.array(self._drawn_axes[axis].titles, dtype=str)
+                found[f"{name}_slice_title"] = (f"{name}_slice_number", titles)
+                found = found.assign_coords({f"{name}_slice_number": numbers})
             k, height = cuts[axis]
             if k is not None or height is not None:
                 numbers = self.clusters(axis, k=k, height=height).to_numpy()
@@ -151,14 +157,14 @@ class ClusterSummary:
     def _made(self, axis: int) -> list[tuple[str, str]]:
         """How a tree was made; of one that was given nothing else is known."""
         spec = self._specs.axis(axis)
+        made = [("engine", self._drawn_axes[axis].made_from)]
         if not spec.is_computed:
-            return [("engine", "given")]
-        stages, metric = self._matrix.stages, spec.metric
-        made = [
-            ("engine", stages.made_from.get(axis, SLICE_BY_SLICE)),
+            return made
+        made += [
             ("method", spec.method),
-            ("metric", metric if isinstance(metric, str) else metric.__qualname__),
-            ("distance_dtype", stages.dtype),
+            ("metric", _called(spec.metric)),
+            ("distance_dtype", self._matrix.stages.dtype),
+            ("optimal_ordering", "yes" if spec.optimal_ordering else "no"),
         ]
         if spec.metric_kws.given:
             made.append(("metric_kws", json.dumps(spec.metric_kws.to_json(), sort_keys=True)))
@@ -169,6 +175,15 @@ class ClusterSummary:
         steps = matrix.steps if isinstance(matrix, TableMatrix) else matrix.stages.steps
         done = [f"{name} of {_AXES[axis][1]}" for name, axis in steps.items() if axis is not None]
         return {"normalization": ", ".join(done) or "none"}
+
+
+def _called(metric: Metric) -> str:
+    """Name of a metric, or of the function that it is."""
+    if isinstance(metric, str):
+        return metric
+    function = metric.func if isinstance(metric, partial) else metric
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"partial of {name}" if isinstance(metric, partial) else str(name)
 
 
 def _version() -> str:
@@ -183,6 +198,9 @@ def _labels(index: pd.Index, dim: str) -> xr.Variable:
 
     name = "-".join(str(name) for name in index.names if name is not None)
     about = {"name": name} if name else {}
+    if isinstance(index.dtype, pd.DatetimeTZDtype):
+        about["timezone"] = str(index.dtype.tz)
+        index = pd.DatetimeIndex(index).tz_convert(None)
     if isinstance(index, pd.MultiIndex):
         values = np.array(["-".join(map(str, entry)) for entry in index])
     elif pd.api.types.is_numeric_dtype(index.dtype) or index.dtype.kind == "M":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from clustergrid.pipeline.render.annotations import (
     Annotation,
     Bars,
+    BodyNumbers,
     Boxes,
     Categories,
     Numbers,
@@ -26,7 +28,7 @@ from clustergrid.pipeline.render.grouped import MISSING, box_statistics, group_m
 from clustergrid.pipeline.render.layout import POINTS_PER_INCH, pixels
 from clustergrid.pipeline.render.palettes import CategoryScale, Scale
 from clustergrid.pipeline.render.slices import Slices
-from clustergrid.pipeline.render.small_axes import tick_track
+from clustergrid.pipeline.render.small_axes import StripName, tick_track
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -41,6 +43,8 @@ MISSING_LOOK: dict[str, Any] = {
     "linewidth": 0,
 }
 """How the patch looks that stands for missing values, on strips, among bars and in the legend."""
+TRACK_DPI = 100.0
+"""Bars and points an inch, at most: matplotlib's own resolution of figures."""
 LEAST_BOX_PIXELS = 5
 """Narrower boxes are of several neighbours: nobody could tell quartiles and median apart."""
 BAR_GAP = 0.15
@@ -114,14 +118,24 @@ class FittedAnnotation:
         Colours of a strip; None of a track.
     dpi
         Resolution to draw for.
+    name
+        Title of a strip, which is fitted too.
     """
 
     def __init__(
-        self, ax: Axes, annotation: Annotation, along: Along, scale: Scale | None, dpi: float
+        self,
+        ax: Axes,
+        annotation: Annotation,
+        along: Along,
+        scale: Scale | None,
+        dpi: float,
+        name: StripName | None = None,
     ) -> None:
-        self._ax = ax
+        self.ax = ax
         self._along = along
         self._draw = _drawing(annotation, along, scale)
+        self._name = name
+        self._is_strip = scale is not None
         self._least_pixels = LEAST_BOX_PIXELS if isinstance(annotation.kind, Boxes) else 1
         self._n_pixels = 0
         self._artists: list[Artist] = []
@@ -131,11 +145,14 @@ class FittedAnnotation:
         return self._along.slices.pixel_edges(max(1, n_pixels // self._least_pixels))
 
     def fit(self, dpi: float) -> None:
-        """Draw again if the axes has another number of pixels at this resolution."""
-        figure = self._ax.figure
-        if figure is None or self._ax not in figure.axes:  # somebody removed it
-            return
-        n_pixels = self._along.n_pixels(self._ax, dpi)
+        """Draw again if the axes has another number of pixels at this resolution.
+
+        Tracks have as many bars and points at every resolution: the means of fewer rows are farther
+        apart, and their axis must not depend on the file.
+        """
+        if self._name is not None:
+            self._name.fit()
+        n_pixels = self._along.n_pixels(self.ax, dpi if self._is_strip else TRACK_DPI)
         if n_pixels != self._n_pixels:
             self._show(n_pixels)
 
@@ -153,7 +170,7 @@ class FittedAnnotation:
         self._n_pixels = n_pixels
         for artist in self._artists:
             artist.remove()
-        self._artists = self._draw(self._ax, self._edges(n_pixels))
+        self._artists = self._draw(self.ax, self._edges(n_pixels))
         for artist in self._artists:
             # They never reach out of their axes, and need not be measured for its layout.
             artist.set_in_layout(False)
@@ -181,11 +198,12 @@ def _drawing(
 
 def _shown(annotation: Annotation, along: Along, edges: np.ndarray) -> np.ndarray:
     """Values of a track: a mean, or the statistics of a box, for each group of leaves."""
-    assert isinstance(annotation.values, Numbers)
-    ordered = annotation.values.values[along.order]
+    values = annotation.values
+    assert isinstance(values, Numbers | BodyNumbers)
     if isinstance(annotation.kind, Boxes):
-        return box_statistics(ordered, edges)
-    return group_means(ordered, edges)
+        # Those of one group at a time: of the body they are many.
+        return box_statistics(values.of(along.order[start:stop]) for start, stop in pairwise(edges))
+    return group_means(values.of(along.order), edges)
 
 
 def _limits(kind: Track, shown: np.ndarray) -> tuple[float, float]:

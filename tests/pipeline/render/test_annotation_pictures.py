@@ -258,7 +258,7 @@ def test_boxes_of_a_lazy_body_are_refused(table: pd.DataFrame) -> None:
             np.asarray(segments)[:, 0, 0], np.median(expected.data2d, axis=1)
         )
     lazy = dask_array.from_array(table.to_numpy(), chunks=(4, 4))
-    with pytest.raises(ValueError, match="need all of its 12 x 8 values in memory"):
+    with pytest.raises(ValueError, match="sort all of its 12 x 8 values, which have to be in memory"):
         clustermap(lazy, row_annotations=boxes)
 
 

@@ -318,7 +318,7 @@ def test_groups_are_those_of_a_plain_definition(members: list[list[int]]) -> Non
     codes = np.concatenate(members)
     values = np.where(codes < 0, np.nan, codes.astype(float))
     found, means = majorities(codes, edges, 4), group_means(values, edges)
-    boxes = box_statistics(values[:, None], edges)
+    boxes = box_statistics(np.split(values, edges[1:-1]))
     for place, group in enumerate(members):
         there = [code for code in group if code >= 0]
         if not there:

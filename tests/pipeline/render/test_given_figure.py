@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import io
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pandas as pd
 import pytest
 
 from clustergrid.pipeline.render import ClusterGrid, clustermap
+from clustergrid.pipeline.stages import Stages
 from clustergrid.storage.errors import ClustergridError
 
 pytestmark = pytest.mark.quick_cases(one_in=16)
@@ -119,6 +123,84 @@ def test_what_fails_leaves_nothing_in_the_figure(table: pd.DataFrame) -> None:
         clustermap(table, figure=page)
     assert not page.axes
     assert plt.fignum_exists(page.number)
+
+
+def test_what_fails_takes_its_legends_along(
+    table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **kws: Any) -> None:
+        raise MemoryError("no room for the body")
+
+    page = plt.figure(figsize=(8, 5))
+    ax = page.add_axes((0.9, 0.9, 0.1, 0.1))
+    legend = page.legend([ax.plot([1, 2])[0]], ["mine"])
+    monkeypatch.setattr(ClusterGrid, "_draw_body", fail)
+    with pytest.raises(MemoryError):
+        clustermap(table, figure=page, **EVERYTHING)
+    assert page.axes == [ax]
+    assert page.legends == [legend]
+
+
+def test_legends_that_leave_no_room_are_refused_before_the_computing(
+    table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stages, "linkage", None)
+    page = plt.figure(figsize=(2, 4))
+    words = {"x": ["a label of many words, and more"] * 12}
+    with pytest.raises(ValueError, match=r"legends need .* of the 2.0 inches"):
+        clustermap(table, figure=page, row_annotations=words)
+    assert not page.axes
+    assert not page.legends
+
+
+def test_legends_are_where_they_would_be_without_a_trial(
+    table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drawn() -> np.ndarray:
+        page = plt.figure(figsize=(8, 5))
+        clustermap(table, figure=page, **EVERYTHING)
+        page.canvas.draw()
+        assert len(page.legends) == 1
+        return np.asarray(page.canvas.buffer_rgba())
+
+    tried = drawn()
+    monkeypatch.setattr(ClusterGrid, "try_legends", lambda grid, hang: None)
+    np.testing.assert_array_equal(tried, drawn())
+
+
+def test_ticks_of_other_axes_on_the_page_stay(table: pd.DataFrame) -> None:
+    page = plt.figure(figsize=(10, 5))
+    ax = page.add_axes((0.9, 0.9, 0.1, 0.1))
+    g = clustermap(table, figure=page, **EVERYTHING)
+    g.tick_params(labelsize=3)
+    page.canvas.draw()
+    assert ax.get_xticklabels()[0].get_fontsize() > 3
+    assert g.ax_heatmap.get_xticklabels()[0].get_fontsize() == 3
+    (bar,) = (each for each in page.axes if "legend of" in str(each.get_label()))
+    assert bar.get_yticklabels()[0].get_fontsize() == 3
+
+
+@pytest.mark.parametrize("way", ["axes", "subfigure"])
+def test_a_page_forgets_grids_whose_axes_were_removed(way: str) -> None:
+    page = plt.figure(figsize=(10, 5))
+    left, right = page.subfigures(1, 2)
+    values = np.random.default_rng(0).normal(size=(3000, 20))
+    gone = clustermap(values, figure=left, row_cluster=False)
+    kept = clustermap(values, figure=right, row_cluster=False)
+    reduced = []
+    image = gone._fitted[-1]
+    image._reduce = lambda edges: reduced.append(edges)
+    held = weakref.ref(gone._matrix)
+    if way == "axes":
+        for ax in left.axes:
+            ax.remove()
+    else:
+        left.clear()
+    kept.savefig(io.BytesIO(), dpi=200)
+    assert not reduced
+    del gone, image
+    gc.collect()
+    assert held() is None
 
 
 REFUSED: dict[str, tuple[type[Exception], str, dict[str, Any], dict[str, Any]]] = {

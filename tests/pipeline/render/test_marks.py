@@ -173,6 +173,32 @@ def test_more_marks_than_fit_are_written_smaller() -> None:
     assert max(box.y1 for box in boxes) <= body.y1 + 2
 
 
+def test_marks_that_no_font_is_small_enough_for_stay_on_the_page() -> None:
+    values = np.random.default_rng(0).normal(size=(1000, 5))
+    with pytest.warns(UserWarning, match=r"row_mark names 700 rows, and \d+ labels have room"):
+        g = clustermap(values, figsize=(4, 4), row_mark=list(range(700)), **NO_TREES)
+    shown = [text for text in _texts(g) if text.get_visible()]
+    body = g.ax_heatmap.get_window_extent()
+    assert 100 < len(shown) < 700
+    assert (shown[0].get_text(), shown[-1].get_text()) == ("0", "699")
+    for text in shown:
+        box = text.get_window_extent()
+        assert body.y0 - 3 <= box.y0
+        assert box.y1 <= body.y1 + 3
+    (lines,) = (each for each in g.ax_heatmap.collections if hasattr(each, "get_segments"))
+    assert len(lines.get_segments()) == len(shown)
+
+
+def test_marks_grow_again_when_there_is_room() -> None:
+    values = np.random.default_rng(0).normal(size=(300, 5))
+    g = clustermap(values, figsize=(4, 2), row_mark=list(range(60)), **NO_TREES)
+    asked = g.ax_heatmap.get_xticklabels()[0].get_fontsize()
+    assert _texts(g)[0].get_fontsize() < asked / 3
+    g.figure.set_size_inches(4, 30)
+    g.tight_layout()
+    assert _texts(g)[0].get_fontsize() == asked
+
+
 def test_the_name_of_the_axis_stands_beyond_the_marks(table: pd.DataFrame) -> None:
     g = clustermap(table, row_mark=["gene 3", "gene 11"], col_mark=["s1"], figsize=(5, 5))
     g.figure.canvas.draw()

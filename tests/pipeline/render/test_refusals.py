@@ -10,9 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from matplotlib.colors import BoundaryNorm, LogNorm, TwoSlopeNorm
+from matplotlib.ticker import LogLocator
 from scipy.cluster.hierarchy import linkage
 
-from clustergrid.pipeline.render import ClusterGrid, clustermap, get_colormap
+from clustergrid.pipeline.render import (
+    Bars,
+    Boxes,
+    ClusterGrid,
+    Points,
+    clustermap,
+    get_colormap,
+)
 from clustergrid.pipeline.stages import Stages
 from clustergrid.storage.errors import ClustergridError
 
@@ -175,8 +184,11 @@ def test_tick_labels_that_do_not_fit(table: pd.DataFrame, labels: Any) -> None:
         {"row_colors": ["r"]},
         {"mask": np.zeros((2, 2), bool)},
         {"ax": 1},
+        {"row_annotations": {"x": Bars(range(12), color="no colour")}},
+        {"row_annotations": {"x": Points(range(12), limits=(2, 1))}},
+        {"col_annotations": {"x": Boxes(size=2)}},
     ],
-    ids=lambda kws: next(iter(kws)),
+    ids=lambda kws: str(next(iter(kws.items())))[:60],
 )
 def test_refusals_come_before_the_computing(
     table: pd.DataFrame, kws: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -187,6 +199,53 @@ def test_refusals_come_before_the_computing(
     monkeypatch.setattr(Stages, "linkage", linkage_that_takes_hours)
     with pytest.raises(ClustergridError):
         clustermap(table, **kws)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "kws"),
+    [
+        (AttributeError, "no_such_keyword", {"no_such_keyword": 1}),
+        (AttributeError, "no_such_keyword", {"tree_kws": {"no_such_keyword": 1}}),
+        (TypeError, "no_such_keyword", {"cbar_kws": {"no_such_keyword": 1}}),
+        (AttributeError, "no_such_keyword", {"annot": True, "annot_kws": {"no_such_keyword": 1}}),
+        (ValueError, "Unknown format code", {"annot": True, "fmt": "d"}),
+        (ValueError, "no such norm", {"norm": "no such norm"}),
+        (ValueError, "no such colour", {"edgecolor": "no such colour"}),
+    ],
+    ids=lambda each: str(each)[:40],
+)
+def test_what_matplotlib_refuses_is_tried_before_the_computing(
+    table: pd.DataFrame,
+    error: type[Exception],
+    message: str,
+    kws: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Stages, "linkage", None)
+    with pytest.raises(error, match=message):
+        clustermap(table, **kws)
+    assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize(
+    "kws",
+    [
+        {"norm": LogNorm(), "cbar_kws": {"ticks": LogLocator()}},
+        {"norm": TwoSlopeNorm(3), "cmap": "vlag"},
+        {"norm": BoundaryNorm([0, 1, 2, 5], 256), "cbar_kws": {"spacing": "proportional"}},
+        {"norm": "log", "vmin": 1, "vmax": 2},
+        {"cbar_kws": {"orientation": "horizontal", "shrink": 0.5, "format": "%.1f"}},
+        {"cbar_kws": {"location": "left"}, "cbar_pos": None, "cbar": True},
+        {"tree_kws": {"color": ["r", "b"], "linestyles": ":"}},
+        {"alpha": 0.5, "rasterized": True, "shading": "flat", "antialiased": True, "hatch": "/"},
+    ],
+    ids=lambda kws: str(kws)[:40],
+)
+@pytest.mark.parametrize("shape", [(12, 8), (2500, 100)], ids=["mesh", "image"])
+def test_what_matplotlib_can_do_is_not_refused(kws: dict[str, Any], shape: tuple[int, int]) -> None:
+    values = np.random.default_rng(0).lognormal(1, 1, shape)
+    trees = {"row_cluster": False, "col_cluster": "tree_kws" in kws}
+    clustermap(values, figsize=(3, 3), **trees, **kws).figure.canvas.draw()
 
 
 def test_ratios_that_are_no_pair(table: pd.DataFrame) -> None:
@@ -201,12 +260,6 @@ def test_unknown_colormap(table: pd.DataFrame) -> None:
     _refused(
         ValueError, "Unknown colormap 'makko': neither one of icefire, mako", table, cmap="makko"
     )
-
-
-def test_unknown_keywords_are_matplotlibs_to_refuse(table: pd.DataFrame) -> None:
-    with pytest.raises(AttributeError, match="no_such_keyword"):
-        clustermap(table, no_such_keyword=1)
-    assert not plt.get_fignums()
 
 
 def test_two_rows_are_enough(table: pd.DataFrame) -> None:

@@ -155,7 +155,7 @@ def test_pixels_of_an_image_are_of_one_slice() -> None:
     kinds = np.random.default_rng(4).choice(["a", "b", "c"], 3000, p=[0.5, 0.499, 0.001])
     g = clustermap(values, row_split=kinds, col_cluster=False, method="ward", figsize=(4, 4))
     image = g.ax_heatmap.images[0]
-    edges = g._images[-1]._edges
+    edges = g._fitted[-1]._edges
     shown = np.ma.getdata(image.get_array())
     shown = shown[~np.ma.getmaskarray(image.get_array()).all(axis=1)]
     order = g.dendrogram_row.leaf_order
@@ -171,8 +171,11 @@ def test_cells_are_annotated_where_they_stand(table: pd.DataFrame) -> None:
     assert len(g.ax_heatmap.texts) == 96
     for text in g.ax_heatmap.texts:
         x, y = text.get_position()
-        row, column = (along.place(at) - 0.5 for along, at in zip(g._slices, (y, x), strict=True))
-        assert int(text.get_text()) == words[rows[round(float(row))], columns[round(float(column))]]
+        row, column = (
+            np.abs(along.position(np.arange(along.n) + 0.5) - at).argmin()
+            for along, at in zip(g._slices, (y, x), strict=True)
+        )
+        assert int(text.get_text()) == words[rows[row], columns[column]]
 
 
 def test_slices_stay_in_their_order(table: pd.DataFrame) -> None:
@@ -279,6 +282,9 @@ def test_means_of_booleans_are_compared_by_euclidean_distance(table: pd.DataFram
 def test_a_joined_tree_can_be_given_back(table: pd.DataFrame) -> None:
     first = clustermap(table, row_split=KINDS)
     again = clustermap(table, row_split=KINDS, row_linkage=first.dendrogram_row.linkage)
+    # The line between slices and the tree over them is there again.
+    assert again.dendrogram_row._parents == first.dendrogram_row._parents
+    assert again.dendrogram_row._parents.count == 2
     assert again._slices == first._slices
     pd.testing.assert_frame_equal(again.data2d, first.data2d)
     with pytest.raises(DataValueError, match=r"row_linkage mixes the categories of row_split"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,36 @@ def test_a_dataset_says_all_that_was_found(table: pd.DataFrame) -> None:
     assert about["clustergrid_version"]
 
 
+def test_a_metric_that_is_a_function_is_named(table: pd.DataFrame) -> None:
+    metric = partial(power_distance, power=3)
+    about = clustermap(table, row_metric=metric, col_metric=power_distance).to_dataset().attrs
+    assert about["row_metric"] == "partial of power_distance"
+    assert about["column_metric"] == "power_distance"
+
+
+def power_distance(a: np.ndarray, b: np.ndarray, power: float = 2) -> float:
+    return float((np.abs(a - b) ** power).sum() ** (1 / power))
+
+
+def test_it_says_how_leaves_are_ordered_and_what_slices_are_called(table: pd.DataFrame) -> None:
+    kinds = list("ab") * 6
+    found = clustermap(table, row_split=kinds, optimal_ordering=True).to_dataset()
+    assert found.attrs["row_optimal_ordering"] == "yes"
+    assert found.attrs["row_engine"] == "slices"
+    titles = found["row_slice_title"].to_series()
+    shown = titles.loc[found["row_slice"].values].to_list()
+    assert shown == [kinds[row] for row in found["row_order"].values]
+    assert clustermap(table).to_dataset().attrs["row_optimal_ordering"] == "no"
+
+
+def test_what_is_computed_later_changes_no_engine(table: pd.DataFrame) -> None:
+    Z = clustermap(table).dendrogram_row.linkage
+    g = clustermap(table, row_linkage=Z, col_split=list("ab") * 4)
+    _ = g.dendrogram_row.calculated_linkage, g.dendrogram_col.calculated_linkage
+    about = g.to_dataset().attrs
+    assert (about["row_engine"], about["column_engine"]) == ("given", "slices")
+
+
 def test_of_trees_that_were_given_nothing_is_claimed(table: pd.DataFrame) -> None:
     Z = clustermap(table).dendrogram_row.linkage
     found = clustermap(table, row_linkage=Z, col_cluster=False).to_dataset()
@@ -81,6 +112,7 @@ LABELS: dict[str, Any] = {
     "text": [f"gene {i}" for i in range(12)],
     "numbers": range(12),
     "dates": pd.date_range("2020-01-01", periods=12),
+    "dates of a zone": pd.date_range("2020-01-01", periods=12, tz="Europe/Berlin"),
     "mixed": [1, "a", None, *range(9)],
     "twice": ["a"] * 12,
     "levels": pd.MultiIndex.from_product([["a", "b"], range(6)], names=["letter", None]),
