@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clustergrid.pipeline.clusters.choice import QUEUES
 from clustergrid.pipeline.jobs.finding import RunJobs, find_jobs
 from clustergrid.pipeline.jobs.known import QUEUES_BY_WORD
-from clustergrid.pipeline.jobs.names import driver_job_name, worker_job_name
+from clustergrid.pipeline.jobs.names import driver_job_name
 from clustergrid.pipeline.jobs.queues import Queue, QueuedJob
 from clustergrid.pipeline.jobs.record import DriverRecord
 from clustergrid.storage.errors import RunDirectoryError
@@ -78,15 +78,17 @@ def cancel_jobs(directory: Path, *, gone_seconds: float = _GONE_SECONDS) -> Canc
         The queue refuses, or cannot be asked from here.
     """
     record = DriverRecord.read(directory)
-    queue, name, worker_name = _names(directory, record)
+    queue, name = _where(directory, record)
 
     def look() -> RunJobs:
-        return find_jobs(queue, name, worker_name, record)
+        return find_jobs(queue, name, record)
 
     jobs = look()
     drivers, workers = jobs.active_drivers, {job.number: job for job in jobs.workers}
     if drivers:
         queue.cancel(_numbers(drivers))
+        if record is not None:
+            replace(record, cancelled=round(time.time(), 3)).write(directory)
         end = time.monotonic() + gone_seconds
         while (jobs := look()).active_drivers and time.monotonic() < end:
             workers |= {job.number: job for job in jobs.workers}
@@ -106,20 +108,18 @@ def cancel_jobs(directory: Path, *, gone_seconds: float = _GONE_SECONDS) -> Canc
     )
 
 
-def _names(directory: Path, record: DriverRecord | None) -> tuple[Queue, str, str]:
-    """Say where the jobs of a run are, and what they are called."""
+def _where(directory: Path, record: DriverRecord | None) -> tuple[Queue, str]:
+    """Say where the jobs of a run are, and what its driver's is called."""
     if record is not None and record.queue in QUEUES_BY_WORD:
-        return QUEUES_BY_WORD[record.queue], record.name, record.worker_name
+        return QUEUES_BY_WORD[record.queue], record.name
     state = RunDirectory(directory).state
     word = state.get("request", {}).get("cluster", {}).get("cluster")
     if word not in QUEUES:
         raise RunDirectoryError(
             f"{directory} was not submitted, and its tasks are not on a queue: there are no jobs "
-            "of it. A run that is under way is stopped by Ctrl-C, or by SIGTERM to the process "
-            "that clustergrid status names"
+            "of it. A run that is under way is stopped by Ctrl-C, or by SIGTERM to its process"
         )
-    path = os.path.realpath(directory)
-    return QUEUES_BY_WORD[word], driver_job_name(path), worker_job_name(path)
+    return QUEUES_BY_WORD[word], driver_job_name(os.path.realpath(directory))
 
 
 def _numbers(jobs: Sequence[QueuedJob]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from clustergrid.pipeline.jobs.names import workers_of
 from clustergrid.pipeline.jobs.queues import Queue, QueuedJob, is_active
 from clustergrid.pipeline.jobs.record import DriverRecord
 
@@ -39,7 +40,7 @@ class RunJobs:
 
 
 def find_drivers(queue: Queue, name: str, record: DriverRecord | None) -> list[QueuedJob]:
-    """Find jobs of a run's driver, by name, and by the number that was noted.
+    """Find jobs of a run's driver, by name, and by the number that was noted if that has the name.
 
     Raises
     ------
@@ -47,18 +48,18 @@ def find_drivers(queue: Queue, name: str, record: DriverRecord | None) -> list[Q
         The queue does not answer.
     """
     noted = {record.number} if record is not None and record.queue == queue.word else set()
-    return [job for job in queue.find(noted, {name}) if job.name == name or job.number in noted]
+    return [job for job in queue.find(noted, {name}) if job.name == name]
 
 
-def find_jobs(queue: Queue, name: str, worker_name: str, record: DriverRecord | None) -> RunJobs:
+def find_jobs(queue: Queue, name: str, record: DriverRecord | None) -> RunJobs:
     """Find all jobs of a run.
 
     Parameters
     ----------
     queue
         Where.
-    name, worker_name
-        Of the driver's job, and of those of its workers.
+    name
+        Of the driver's job.
     record
         Of the submission, if there was one.
 
@@ -68,8 +69,8 @@ def find_jobs(queue: Queue, name: str, worker_name: str, record: DriverRecord | 
         The queue does not answer.
     """
     noted = {record.number} if record is not None else set()
-    found = queue.find(noted, {name, worker_name})
+    found = queue.find(noted, {name, workers_of(name)})
     return RunJobs(
-        drivers=tuple(job for job in found if job.name != worker_name),
-        workers=tuple(job for job in found if job.name == worker_name and is_active(job)),
+        drivers=tuple(job for job in found if job.name == name),
+        workers=tuple(job for job in found if job.name == workers_of(name) and is_active(job)),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
-__all__ = ["driver_job_name", "worker_job_name"]
+__all__ = ["driver_job_name", "worker_job_name", "workers_of"]
 
 _DIGITS = 8
 
@@ -38,4 +38,15 @@ def worker_job_name(directory: str) -> str:
     >>> worker_job_name("/scratch/ann/run")
     'clustergrid-979e15a5-worker'
     """
-    return f"{driver_job_name(directory)}-worker"
+    return workers_of(driver_job_name(directory))
+
+
+def workers_of(name: str) -> str:
+    """Name the jobs of the workers of a driver's job.
+
+    Examples
+    --------
+    >>> workers_of("clustergrid-979e15a5")
+    'clustergrid-979e15a5-worker'
+    """
+    return f"{name}-worker"

@@ -1,23 +1,29 @@
 """Driver: what is kept of a run's job in its directory: who submitted it, and how attempts went.
 
 Two files, since two write: ``jobs/driver.json`` whoever submits, ``jobs/attempt.json`` the job.
-Each appears whole.
+Each appears whole. A directory may come from somebody else, or be a copy: what is noted there of a
+job counts only where it is of this very directory, or `cancel` would be of another's job.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from clustergrid.pipeline.jobs.names import driver_job_name, workers_of
 from clustergrid.storage.errors import RunDirectoryError, StorageError
 
 __all__ = ["JOBS", "Attempt", "DriverRecord", "jobs_folder"]
 
 JOBS = "jobs"
 """Folder of a run directory with scripts, logs and records of its jobs."""
+
+_NUMBER = re.compile(r"[0-9][\w.\[\]-]*")  # no option of a command of the queue
+_HELP = "Nothing depends on it but what is known of the run's job: delete it"
 
 Kept = TypeVar("Kept")
 
@@ -37,35 +43,50 @@ class DriverRecord:
         As `--cluster` has it.
     number
         Of the job.
-    name, worker_name
-        Of the job, and of those of its workers.
+    name
+        Of the job.
     host
         Where it was submitted.
     submitted
         Unix time of that.
     script, log
         Absolute paths.
+    cancelled
+        Unix time at which its jobs were cancelled by command; None where they were not.
     """
 
     queue: str
     number: str
     name: str
-    worker_name: str
     host: str
     submitted: float
     script: str
     log: str
+    cancelled: float | None = None
+
+    @property
+    def worker_name(self) -> str:
+        """Of the jobs of its workers."""
+        return workers_of(self.name)
 
     @staticmethod
     def read(directory: Path) -> DriverRecord | None:
-        """Read the record of a run directory; None of a run that nobody submitted.
+        """Read the record of a run directory; None of one that nobody submitted from there.
 
         Raises
         ------
         RunDirectoryError
             It is damaged.
         """
-        return _read(DriverRecord, jobs_folder(directory) / "driver.json")
+        file = jobs_folder(directory) / "driver.json"
+        record = _read(DriverRecord, file)
+        if record is None or record.name != driver_job_name(os.path.realpath(directory)):
+            return None
+        if not _NUMBER.fullmatch(record.number):
+            raise RunDirectoryError(
+                f"{file} has no number of a job, but {record.number!r}: {_HELP}"
+            )
+        return record
 
     def write(self, directory: Path) -> None:
         """Keep the record in a run directory.
@@ -145,8 +166,7 @@ def _read(kind: type[Kept], file: Path) -> Kept | None:
         return None
     except (OSError, ValueError, TypeError) as error:
         raise RunDirectoryError(
-            f"{file} cannot be read: {type(error).__name__}: {error}. Nothing depends on it but "
-            "what is known of the run's job: delete it"
+            f"{file} cannot be read: {type(error).__name__}: {error}. {_HELP}"
         ) from error
 
 

@@ -110,7 +110,7 @@ def job_status(directory: Path, ask: Ask | None = None) -> JobStatus | None:
 
 def _ask(record: DriverRecord) -> RunJobs:
     queue = QUEUES_BY_WORD[record.queue]
-    return find_jobs(queue, record.name, record.worker_name, record)
+    return find_jobs(queue, record.name, record)
 
 
 def _is_of(attempt: Attempt, record: DriverRecord) -> bool:
@@ -125,6 +125,10 @@ def _over(
     """Say how a job ended that the queue does not run any more."""
     said = ", ".join(filter(None, (job.word, job.reason))) if job is not None else ""
     the_queue = f"; {record.queue} says {said}" if said else f"; {record.queue} forgot it"
+    if record.cancelled is not None and (attempt is None or attempt.state != "ended"):
+        detail = f"cancelled at {_time(record.cancelled)}"
+        detail += ", before it started" if attempt is None else ""
+        return _status(record, attempt, jobs, "ended", detail, job)
     if attempt is None:
         return _status(record, attempt, jobs, "died", f"it never started{the_queue}", job)
     if attempt.state == "running":

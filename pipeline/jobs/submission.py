@@ -70,8 +70,8 @@ class Submission:
         Where.
     directory
         The run directory.
-    name, worker_name
-        Of the job, and of those of its workers.
+    name
+        Of the job.
     files
         Names and texts of the files in the folder of jobs; the first is submitted.
     notes
@@ -81,7 +81,6 @@ class Submission:
     queue: Queue
     directory: Path
     name: str
-    worker_name: str
     files: dict[str, str]
     notes: tuple[str, ...] = ()
 
@@ -147,7 +146,6 @@ def prepare(request: RunRequest, words: Sequence[str], resources: DriverResource
         queue=queue,
         directory=directory,
         name=job.name,
-        worker_name=workers.job_name,
         files=files,
         notes=_notes(queue, variables.hidden),
     )
@@ -208,7 +206,6 @@ def submit(submission: Submission) -> DriverRecord:
             queue=submission.queue.word,
             number=number,
             name=submission.name,
-            worker_name=submission.worker_name,
             host=socket.gethostname(),
             submitted=round(time.time(), 3),
             script=str(script),

@@ -25,7 +25,7 @@ NODES = ("n1", "n2")
 PARTITION = "debug"
 PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch")
 INSTALL = "apt-get install --no-install-recommends slurm-wlm munge"
-_START_SECONDS = 60.0
+_START_SECONDS = 180.0
 _GONE_SECONDS = 20.0
 _ANSWER_SECONDS = 60.0
 

@@ -12,20 +12,21 @@ import numpy as np
 from tests.faults.harness import COMMAND, LOOK
 from tests.slurm.harness import Slurm
 
-SMALL, LARGE = 400, 5_200
-"""Rows: what the driver does by itself in a moment, and what it needs workers for."""
+N_ROWS = 2_100
+"""Of a matrix with some fifteen tiles of distances."""
 OPTIONS = [*LOOK, "--no-col-cluster"]
 WORKERS = ["--cluster", "slurm", "--workers", "2", "--cores", "1", "--memory-per-worker", "1GB",
            "--interface", "lo"]  # fmt: skip
 DRIVER = ["--driver-cores", "1", "--driver-memory", "2GB"]
 
 
-def make_matrix(folder: Path, n_rows: int) -> Path:
+def make_matrix(folder: Path) -> Path:
     """Make a matrix whose path a shell would take apart."""
-    path = folder / f'{n_rows} rows of "Ann\'s".npy'
+    path = folder / 'a "matrix" of Ann\'s.npy'
     if not path.exists():
         rng = np.random.default_rng(3)
-        np.save(path, (rng.normal(size=(n_rows, 8)) + rng.integers(0, 4, (n_rows, 1))).astype("f4"))
+        values = rng.normal(size=(N_ROWS, 8)) + rng.integers(0, 4, (N_ROWS, 1))
+        np.save(path, values.astype(np.float32))
     return path
 
 
@@ -39,7 +40,7 @@ def command(
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert done.returncode == status, done.stdout + done.stderr
     return done
@@ -56,7 +57,7 @@ def submitted(slurm: Slurm, *words: object) -> int:
     return int(asked(slurm, "submit", *words)["submitted"]["number"])
 
 
-def wait_for_end(slurm: Slurm, run: Path, *, seconds: float = 120.0) -> dict[str, Any]:
+def wait_for_end(slurm: Slurm, run: Path, *, seconds: float = 600.0) -> dict[str, Any]:
     """Wait until no job of a run is left; return its status."""
     slurm.wait_for(lambda: not slurm.jobs(), f"{run} ends\n{log_of(run)}", seconds=seconds)
     return asked(slurm, "status", run)

@@ -17,9 +17,7 @@ from tests.faults.harness import assert_same, state_of, tile_files
 from tests.slurm.harness import Slurm
 from tests.slurm.runs import (
     DRIVER,
-    LARGE,
     OPTIONS,
-    SMALL,
     WORKERS,
     asked,
     command,
@@ -29,7 +27,8 @@ from tests.slurm.runs import (
     wait_for_end,
 )
 
-pytestmark = pytest.mark.slurm
+# Processes start again and again: on a machine with other work that takes its time.
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
@@ -43,28 +42,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def local(folder: Path, slurm_of_the_session: Slurm) -> dict[int, Path]:
-    """The same runs, without any queue."""
-    runs = {}
-    for n_rows in (SMALL, LARGE):
-        runs[n_rows] = folder / f"local {n_rows}"
-        words = [make_matrix(folder, n_rows), "-o", runs[n_rows], *OPTIONS, "--cluster", "none"]
-        command(slurm_of_the_session, "run", *words, "--memory", "1GB")
-    return runs
+def local(folder: Path, slurm_of_the_session: Slurm) -> Path:
+    """The same run, without any queue."""
+    run = folder / "local"
+    asked_for = [make_matrix(folder), "-o", run, *OPTIONS, "--cluster", "none", "--memory", "1GB"]
+    command(slurm_of_the_session, "run", *asked_for)
+    return run
 
 
-def words(folder: Path, run: Path, n_rows: int) -> list[object]:
-    return [make_matrix(folder, n_rows), "-o", run, *OPTIONS, *WORKERS, *DRIVER]
+def words(folder: Path, run: Path) -> list[object]:
+    return [make_matrix(folder), "-o", run, *OPTIONS, *WORKERS, *DRIVER]
 
 
 def test_a_run_with_workers_is_submitted_watched_and_the_same_as_a_local_one(
-    slurm: Slurm, folder: Path, run: Path, local: dict[int, Path]
+    slurm: Slurm, folder: Path, run: Path, local: Path
 ) -> None:
-    number = submitted(slurm, *words(folder, run, LARGE))
+    number = submitted(slurm, *words(folder, run))
     name = driver_job_name(str(run))
     assert [(job.number, job.name) for job in slurm.jobs(name)] == [(number, name)]
     # Of another directory, so that names of paths are no matter; before the job had time to end.
-    again = command(slurm, "submit", *words(folder, run, LARGE), status=1, folder=run.parent)
+    again = command(slurm, "submit", *words(folder, run), status=1, folder=run.parent)
     assert f"job {number} of slurm is " in again.stderr
     assert "clustergrid cancel" in again.stderr
 
@@ -78,14 +75,14 @@ def test_a_run_with_workers_is_submitted_watched_and_the_same_as_a_local_one(
     told = wait_for_end(slurm, run)
     assert told["state"] == "finished", log_of(run)
     assert (told["job"]["state"], told["job"]["exit_status"]) == ("ended", 0)
-    assert_same(run, local[LARGE])
+    assert_same(run, local)
     assert "exit status 0" in command(slurm, "status", run).stdout
 
 
 def test_scripts_of_a_dry_run_are_what_slurm_takes(
     slurm: Slurm, folder: Path, run: Path, tmp_path: Path
 ) -> None:
-    asked_for = [*words(folder, run, SMALL), "--driver-walltime", "1h", "--driver-queue", "debug"]
+    asked_for = [*words(folder, run), "--driver-walltime", "1h", "--driver-queue", "debug"]
     scripts = asked(slurm, "submit", *asked_for, "--dry-run")["scripts"]
     assert list(scripts) == ["driver.sh", "workers.sh"]
     assert not run.exists()
@@ -103,10 +100,8 @@ def test_scripts_of_a_dry_run_are_what_slurm_takes(
     assert all(line in shown for line in scripts["driver.sh"].splitlines())
 
 
-def test_cancel_leaves_no_job_and_submitting_again_goes_on(
-    slurm: Slurm, folder: Path, run: Path, local: dict[int, Path]
-) -> None:
-    number = submitted(slurm, *words(folder, run, LARGE))
+def test_cancel_leaves_no_job(slurm: Slurm, folder: Path, run: Path) -> None:
+    number = submitted(slurm, *words(folder, run))
     worker = worker_job_name(str(run))
     slurm.wait_for(
         lambda: any(job.state == "RUNNING" for job in slurm.jobs(worker)), f"workers\n{log_of(run)}"
@@ -123,14 +118,10 @@ def test_cancel_leaves_no_job_and_submitting_again_goes_on(
     assert not (run / "run.lock").exists()
     assert "nothing to cancel" in command(slurm, "cancel", run).stdout
 
-    submitted(slurm, *words(folder, run, LARGE))
-    assert wait_for_end(slurm, run)["state"] == "finished", log_of(run)
-    assert_same(run, local[LARGE])
-
 
 def test_a_run_that_fails_is_not_queued_again(slurm: Slurm, folder: Path, run: Path) -> None:
     matrix = folder / "short lived.npy"
-    shutil.copy(make_matrix(folder, SMALL), matrix)
+    shutil.copy(make_matrix(folder), matrix)
     slurm.run("scontrol", "update", "nodename=n1,n2", "state=drain", "reason=test")
     number = submitted(slurm, matrix, "-o", run, *OPTIONS, *WORKERS, *DRIVER)
     told = asked(slurm, "status", run)
@@ -146,30 +137,30 @@ def test_a_run_that_fails_is_not_queued_again(slurm: Slurm, folder: Path, run: P
 
 @pytest.mark.slow
 def test_a_driver_that_is_cancelled_by_hand_keeps_what_is_finished(
-    slurm: Slurm, folder: Path, run: Path, local: dict[int, Path]
+    slurm: Slurm, folder: Path, run: Path, local: Path
 ) -> None:
     """`scancel` itself is no walltime: the job does not come back, and nothing is lost."""
-    number = submitted(slurm, *words(folder, run, LARGE))
+    number = submitted(slurm, *words(folder, run))
     slurm.wait_for(lambda: tile_files(run), f"a tile is at rest\n{log_of(run)}")
     slurm.cancel(number)
     slurm.wait_for(lambda: not slurm.jobs(), "its workers go, too")
     assert slurm.show_job(number)["JobState"] == "CANCELLED"
     before = tile_files(run)
     assert before
-    submitted(slurm, *words(folder, run, LARGE))
+    submitted(slurm, *words(folder, run))
     assert wait_for_end(slurm, run)["state"] == "finished", log_of(run)
     after = tile_files(run)
     assert {tile: after[tile] for tile in before} == before
-    assert_same(run, local[LARGE])
+    assert_same(run, local)
 
 
 @pytest.mark.slow
 def test_a_job_whose_walltime_is_over_comes_back_and_finishes(
-    slurm: Slurm, folder: Path, run: Path, local: dict[int, Path]
+    slurm: Slurm, folder: Path, run: Path, local: Path
 ) -> None:
     """Slurm counts in minutes: 2, and the warning 40 to 100 seconds before that."""
     held = [*WORKERS, "--job-extra", "--hold"]  # workers that never start keep it waiting
-    asked_for = [make_matrix(folder, LARGE), "-o", run, *OPTIONS, *held, *DRIVER]
+    asked_for = [make_matrix(folder), "-o", run, *OPTIONS, *held, *DRIVER]
     number = submitted(slurm, *asked_for, "--driver-walltime", "2min")
     slurm.wait_for(
         lambda: int(slurm.show_job(number)["Restarts"]) == 1, f"it comes back\n{log_of(run)}",
@@ -193,7 +184,7 @@ def test_a_job_whose_walltime_is_over_comes_back_and_finishes(
     told = wait_for_end(slurm, run)
     assert told["state"] == "finished", log_of(run)
     assert told["job"]["exit_status"] == 0
-    assert_same(run, local[LARGE])
+    assert_same(run, local)
 
 
 def attempt_of(run: Path) -> int:
@@ -203,7 +194,7 @@ def attempt_of(run: Path) -> int:
 
 @pytest.mark.slow
 def test_a_job_that_dies_without_a_word_is_told_of(slurm: Slurm, folder: Path, run: Path) -> None:
-    number = submitted(slurm, *words(folder, run, LARGE))
+    number = submitted(slurm, *words(folder, run))
     slurm.wait_for(lambda: attempt_of(run) == 1, "it runs")
     attempt = Attempt.read(run)
     assert attempt is not None
@@ -225,10 +216,10 @@ def test_a_job_that_dies_without_a_word_is_told_of(slurm: Slurm, folder: Path, r
 
 @pytest.mark.slow
 def test_a_job_whose_node_is_lost_comes_back_on_another(
-    slurm: Slurm, folder: Path, run: Path, local: dict[int, Path]
+    slurm: Slurm, folder: Path, run: Path, local: Path
 ) -> None:
     """The lock of the lost attempt is of a host that nobody can ask: its job is over."""
-    number = submitted(slurm, *words(folder, run, LARGE))
+    number = submitted(slurm, *words(folder, run))
     slurm.wait_for(lambda: attempt_of(run) == 1, "it runs")
     node = next(job.node for job in slurm.jobs() if job.number == number)
     slurm.kill_node(node)
@@ -242,4 +233,4 @@ def test_a_job_whose_node_is_lost_comes_back_on_another(
     slurm.bring_back(node)
     told = wait_for_end(slurm, run)
     assert told["state"] == "finished", log_of(run)
-    assert_same(run, local[LARGE])
+    assert_same(run, local)

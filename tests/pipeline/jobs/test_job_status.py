@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from clustergrid.pipeline.jobs.finding import RunJobs
+from clustergrid.pipeline.jobs.names import driver_job_name
 from clustergrid.pipeline.jobs.queues import QueuedJob, QueueError
 from clustergrid.pipeline.jobs.record import Attempt, DriverRecord, jobs_folder
 from clustergrid.pipeline.jobs.status import JobStatus, job_status
 from clustergrid.pipeline.status import read_status
+from clustergrid.storage.errors import RunDirectoryError
 from clustergrid.storage.rundir import RunDirectory
 
 WORKERS = tuple(
@@ -23,11 +28,15 @@ WORKERS = tuple(
 @pytest.fixture
 def directory(tmp_path) -> Path:
     jobs_folder(tmp_path).mkdir()
-    DriverRecord(
-        queue="slurm", number="17", name="clustergrid-0a1b2c3d", worker_name="w", host="login1",
-        submitted=100.0, script="/r/jobs/driver.sh", log="/r/jobs/driver.log",
-    ).write(tmp_path)  # fmt: skip
+    submitted(tmp_path).write(tmp_path)
     return tmp_path
+
+
+def submitted(directory: Path, **fields) -> DriverRecord:
+    known = {"queue": "slurm", "number": "17", "host": "login1", "submitted": 100.0,
+             "script": "/r/jobs/driver.sh", "log": "/r/jobs/driver.log"}  # fmt: skip
+    name = driver_job_name(os.path.realpath(directory))
+    return DriverRecord(**{**known, "name": name, **fields})
 
 
 def noted(directory: Path, **fields) -> None:
@@ -99,6 +108,31 @@ def test_a_job_that_never_started(directory) -> None:
     assert status.detail == "it never started; slurm says CANCELLED"
 
 
+def test_a_job_that_was_cancelled_before_it_could_say_so(directory) -> None:
+    submitted(directory, cancelled=300.0).write(directory)
+    status = told(directory, job("ended", "CANCELLED"))
+    assert status.state == "ended"
+    assert re.fullmatch(r"cancelled at 1970-01-01 .*, before it started", status.detail)
+    noted(directory)
+    assert re.fullmatch(r"cancelled at 1970-01-01 [\d:]+", told(directory).detail)
+
+
+def test_a_copy_of_a_run_has_not_its_job(directory, tmp_path_factory) -> None:
+    """Or `cancel` of the copy would cancel the job of the original."""
+    copy = tmp_path_factory.mktemp("copy") / "run"
+    shutil.copytree(directory, copy)
+    assert DriverRecord.read(directory) is not None
+    assert DriverRecord.read(copy) is None
+    assert job_status(copy) is None
+
+
+@pytest.mark.parametrize("number", ["--user=ann", "-u ann", "", "x", "17 18"])
+def test_a_number_that_is_an_option_of_the_queue_is_refused(directory, number: str) -> None:
+    submitted(directory, number=number).write(directory)
+    with pytest.raises(RunDirectoryError, match="has no number of a job"):
+        job_status(directory)
+
+
 def test_a_job_that_should_come_back_and_does_not(directory) -> None:
     noted(directory, state="requeued", why="its walltime was over")
     assert "did not come back" in told(directory).detail
@@ -123,10 +157,7 @@ def test_the_status_of_a_run_tells_of_its_job(tmp_path, monkeypatch) -> None:
     )
     assert read_status(run).state == "running"  # for all that anybody knows
     jobs_folder(run).mkdir()
-    DriverRecord(
-        queue="slurm", number="17", name="clustergrid-0a1b2c3d", worker_name="w", host="login1",
-        submitted=100.0, script="/s", log="/l",
-    ).write(run)  # fmt: skip
+    submitted(run).write(run)
     noted(run, host="node9")
     programs = tmp_path / "bin"
     programs.mkdir()

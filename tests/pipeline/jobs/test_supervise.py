@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from clustergrid.pipeline.jobs.known import QUEUES_BY_WORD
+from clustergrid.pipeline.jobs.names import driver_job_name
 from clustergrid.pipeline.jobs.queues import REQUEUE_STATUS
 from clustergrid.pipeline.jobs.record import Attempt, DriverRecord, jobs_folder
 from clustergrid.pipeline.jobs.supervise import (
@@ -220,8 +221,8 @@ def test_the_lock_of_another_job_stays_while_nobody_can_say_that_it_is_over(
 
 def test_records_come_back_as_they_were_and_damage_is_named(directory) -> None:
     record = DriverRecord(
-        queue="slurm", number="7", name="n", worker_name="w", host="h", submitted=1.5,
-        script="/s", log="/l",
+        queue="slurm", number="7", name=driver_job_name(os.path.realpath(directory)), host="h",
+        submitted=1.5, script="/s", log="/l",
     )  # fmt: skip
     record.write(directory)
     assert DriverRecord.read(directory) == record
