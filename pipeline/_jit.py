@@ -13,14 +13,16 @@ it is first called, and small matrices, which NumPy and SciPy serve as fast, nev
 from __future__ import annotations
 
 import functools
+import hashlib
 import sys
 import threading
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from clustergrid.pipeline._ingredients import digest_of
 
-__all__ = ["Kernel", "borrowing", "inline", "jit", "load_compiler"]
+__all__ = ["Kernel", "borrowing", "inline", "jit", "load_compiler", "specialized"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -87,11 +89,17 @@ def _keep_apart(compiled: Any, sources: str) -> None:
     """Let Numba load what it kept only if that was made of the same sources.
 
     An index of its cache begins with a version. That of another is not read any further, and is
-    replaced when something is kept again; what is behind it may name types that are gone.
+    replaced when something is kept again; what is behind it may name types that are gone. Files of
+    machine code are told apart by their names: an index is written before the file that it names,
+    where another process would find the code of other sources.
     """
     file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if file is not None:  # there is none where the compiler is switched off
         file._version = f"{file._version} {sources}"
+        digest = hashlib.blake2b(sources.encode(), digest_size=6).hexdigest()
+        file._data_name_pattern = file._data_name_pattern.replace(
+            ".{number:d}.", f".{digest}.{{number:d}}."
+        )
 
 
 def jit(function: Callable[P, R]) -> Kernel[P, R]:
@@ -140,6 +148,31 @@ def borrowing(function: Callable[P, R]) -> Kernel[P, R]:
     2.0
     """
     return Kernel(function, borrowing=True)
+
+
+def specialized(template: Callable[P, R], **step: Callable[..., Any]) -> Kernel[P, R]:
+    """Compile a copy of a function, to which one of the names it calls means a kernel.
+
+    Handed over as an argument, that could not be kept in Numba's cache on disk; so it keeps one
+    machine code for each name.
+
+    Examples
+    --------
+    >>> def _change(x: float) -> float: ...
+    >>> def _twice(x: float) -> float:
+    ...     return _change(_change(x))
+    >>> @inline
+    ... def _double(x: float) -> float:
+    ...     return 2 * x
+    >>> specialized(_twice, _change=_double).__name__
+    '_twice_double'
+    """
+    (kernel,) = step.values()
+    name = f"{template.__name__}{getattr(kernel, '__name__', '')}"
+    code: Any = template.__code__  # type: ignore[attr-defined]
+    function = FunctionType(code, {**template.__globals__, **step}, name)  # type: ignore[attr-defined]
+    function.__qualname__ = name
+    return jit(function)
 
 
 def load_compiler() -> None:

@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from clustergrid.pipeline._jit import Kernel, inline, jit
+from clustergrid.pipeline._jit import Kernel, inline, jit, specialized
 
 __all__ = ["REDUCTIONS", "Block", "Columns", "Image", "Reduction", "dense_image", "medians"]
 
@@ -108,44 +108,38 @@ def _add(block: Block, line: np.ndarray, total: np.ndarray, missing: np.ndarray)
                 row_missing[block.pixels[run]] += gone
 
 
-@jit
-def _lower(block: Block, line: np.ndarray, least: np.ndarray) -> None:
+@inline
+def _less(value: float, best: float) -> bool:
+    return value < best
+
+
+@inline
+def _greater(value: float, best: float) -> bool:
+    return value > best
+
+
+@inline
+def _farther(value: float, best: float) -> bool:
+    """Of values that are as far from 0, the positive one is taken."""
+    size, most = abs(value), abs(best)
+    return size > most or (size == most and value > best)
+
+
+def _is_better(value: float, best: float) -> bool:
+    """Stand for one of these in `_take`."""
+    raise NotImplementedError
+
+
+def _take(block: Block, line: np.ndarray, extreme: np.ndarray) -> None:
     for row in range(block.values.shape[0]):
         _fill(block, row, line)
-        row_least = least[block.row_pixel[row]]
+        row_extreme = extreme[block.row_pixel[row]]
         for run in range(block.pixels.shape[0]):
-            best = row_least[block.pixels[run]]
+            best = row_extreme[block.pixels[run]]
             for j in range(block.starts[run], block.starts[run + 1]):
-                if line[j] < best or (best != best):
+                if _is_better(line[j], best) or (best != best):
                     best = line[j]
-            row_least[block.pixels[run]] = best
-
-
-@jit
-def _raise(block: Block, line: np.ndarray, greatest: np.ndarray) -> None:
-    for row in range(block.values.shape[0]):
-        _fill(block, row, line)
-        row_greatest = greatest[block.row_pixel[row]]
-        for run in range(block.pixels.shape[0]):
-            best = row_greatest[block.pixels[run]]
-            for j in range(block.starts[run], block.starts[run + 1]):
-                if line[j] > best or (best != best):
-                    best = line[j]
-            row_greatest[block.pixels[run]] = best
-
-
-@jit
-def _widen(block: Block, line: np.ndarray, farthest: np.ndarray) -> None:
-    for row in range(block.values.shape[0]):
-        _fill(block, row, line)
-        row_farthest = farthest[block.row_pixel[row]]
-        for run in range(block.pixels.shape[0]):
-            best = row_farthest[block.pixels[run]]
-            for j in range(block.starts[run], block.starts[run + 1]):
-                value, size, most = line[j], abs(line[j]), abs(best)
-                if size > most or (size == most and value > best) or (best != best):
-                    best = value
-            row_farthest[block.pixels[run]] = best
+            row_extreme[block.pixels[run]] = best
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,16 +222,16 @@ REDUCTIONS: dict[str, Reduction] = {
     ),
     **{
         name: Reduction(
-            kernel=kernel,
+            kernel=specialized(_take, _is_better=is_better),
             begin=_begin_unknown,
             merge=merge,
             finish=_finish_values,
             pixel_bytes=8,
         )
-        for name, kernel, merge in (
-            ("min", _lower, _merge_least),
-            ("max", _raise, _merge_greatest),
-            ("max_abs", _widen, _merge_farthest),
+        for name, is_better, merge in (
+            ("min", _less, _merge_least),
+            ("max", _greater, _merge_greatest),
+            ("max_abs", _farther, _merge_farthest),
         )
     },
 }

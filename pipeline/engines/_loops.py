@@ -18,11 +18,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from types import FunctionType
 
 import numpy as np
 
-from clustergrid.pipeline._jit import inline, jit
+from clustergrid.pipeline._jit import inline, jit, specialized
 from clustergrid.pipeline.engines._elementary import divergence, power, split_exponent
 
 __all__ = ["LOOPS", "Finish", "Kernel", "Loop", "minkowski_loop"]
@@ -286,15 +285,8 @@ def _walk_paired(
 
 @cache
 def _loop(template: Callable[..., None], step: Step) -> Kernel:
-    """Compile a loop for a step: a copy of its code, to which `_step` means that one.
-
-    Handed over as an argument, the step could not be kept in Numba's cache on disk; so it keeps
-    one machine code for each name.
-    """
-    name = f"{template.__name__}{step.__name__}"
-    function = FunctionType(template.__code__, {**template.__globals__, "_step": step}, name)
-    function.__qualname__ = name
-    return jit(function)
+    """Compile a loop for a step."""
+    return specialized(template, _step=step)
 
 
 def _loops(*kernels: Kernel) -> Kernel:
@@ -408,7 +400,8 @@ def _sokalsneath(accumulators: np.ndarray, weight_sum: float, parameter: float) 
 def _yule(accumulators: np.ndarray, weight_sum: float, parameter: float) -> None:
     del parameter
     both, left, right = accumulators
-    neither = np.maximum(weight_sum - (both + left + right), 0.0)
+    # Left and right first, so that a pair has the same bits whichever of its rows comes first.
+    neither = np.maximum(weight_sum - (both + (left + right)), 0.0)
     half = left * right
     np.divide(2.0 * half, both * neither + half + (half == 0.0), out=both)
 

@@ -293,14 +293,14 @@ def test_medians_are_made_in_parts_that_fit(compiled):
 
 def test_medians_that_do_not_fit_are_refused_before_anything_is_read(compiled):
     source = CountingSource(np.ones((83, 30)), (8, 30))
-    with pytest.raises(MemoryLimitError, match=r"83 x 30 values.*a task has 2.4 kB"):
+    with pytest.raises(MemoryLimitError, match=r"83 x 30 values.*a task has 2.16 kB"):
         reduce(
             cells_of(source),
             np.arange(83),
             np.arange(30),
             (9, 7),
             "median",
-            median_task_bytes=10 * 30 * 8,
+            median_task_bytes=9 * 30 * 8,
         )
     assert not source.reads.any()
 
@@ -321,9 +321,9 @@ def test_parts_of_medians_fit_or_are_refused(shape, pixels, task_bytes, threads)
     try:
         work.check()
     except MemoryLimitError:
-        assert len(bands) == -(-pixels[0] // -(-pixels[0] // 8))
+        assert len(bands) == -(-pixels[0] // -(-pixels[0] // 16))
         return
-    assert len(bands) <= 8
+    assert len(bands) <= 16
     assert bands[-1].stop == pixels[0]
     assert work.held_bytes <= task_bytes
 
