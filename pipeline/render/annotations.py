@@ -172,7 +172,8 @@ class Numbers:
 
     def of(self, leaves: np.ndarray) -> np.ndarray:
         """Those of some rows."""
-        return self.values[leaves]
+        found: np.ndarray = self.values[leaves]
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

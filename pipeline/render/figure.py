@@ -165,8 +165,8 @@ class FigureGrid:
 
         In a figure that was given, of the axes that belong to this grid.
         """
-        own = [*self._region.axes, *self._legends.axes]
-        for ax in self._figure.axes if self._region.is_own else own:
+        axes: list[Any] = [*self._region.axes, *self._legends.axes]
+        for ax in self._figure.axes if self._region.is_own else axes:
             ax.tick_params(axis=axis, **kwargs)
         return self
 

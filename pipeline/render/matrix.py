@@ -48,7 +48,11 @@ class _ComputedMatrix:
 
     stages: Stages
     shown_mask: Any
-    shape: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        raise NotImplementedError
 
     def linkage(self, axis: int, spec: AxisSpec) -> np.ndarray:
         """Compute the tree of the rows (0) or columns (1)."""
