@@ -169,8 +169,8 @@ def specialized(template: Callable[P, R], **step: Callable[..., Any]) -> Kernel[
     """
     (kernel,) = step.values()
     name = f"{template.__name__}{getattr(kernel, '__name__', '')}"
-    code: Any = template.__code__  # type: ignore[attr-defined]
-    function = FunctionType(code, {**template.__globals__, **step}, name)  # type: ignore[attr-defined]
+    code: Any = template.__code__
+    function = FunctionType(code, {**template.__globals__, **step}, name)
     function.__qualname__ = name
     return jit(function)
 
