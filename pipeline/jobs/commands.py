@@ -97,7 +97,8 @@ _driver_options = (
                  help="Of that job; by default a quarter more than --memory, or 10GB."),
     click.option("--driver-walltime", callback=_walltime, metavar="TIME",
                  help="Of that job, as 24:00:00; by default as --walltime. When it is almost over, "
-                 "the run stops, and goes on when the queue starts it again."),
+                 "the run stops, and goes on when the queue starts it again (unless it was stopped "
+                 "three times with nothing new to keep)."),
     click.option("--driver-queue", metavar="NAME", help="Of that job; by default as --queue."),
     click.option("--driver-job-extra", multiple=True, metavar="DIRECTIVE",
                  help="A line of that job's script, without #SBATCH or the like; may be given "
@@ -126,7 +127,7 @@ def _apply(command: Any) -> Any:
 @debug_option
 @click.pass_context
 def submit_command(
-    context: click.Context, input: str, output: str, as_json: bool, **options: Any
+    context: click.Context, /, input: str, output: str, as_json: bool, **options: Any
 ) -> None:
     """Submit a run as a job of a queue: what `run` is told, and you may log off.
 

@@ -183,8 +183,8 @@ def _wait(driver: subprocess.Popen[bytes]) -> int:
 def _go_back(queue: Queue, directory: Path, job: str, status: int) -> int:
     """Send the job back into the queue; return the exit status that this takes."""
     # Taking the job from its node is how some queues do this.
-    for number in _CANCELLED:
-        signal.signal(number, signal.SIG_IGN)
+    for each in _CANCELLED:
+        signal.signal(each, signal.SIG_IGN)
     _say(f"the walltime is over: job {job} goes back into the queue, and the run goes on from here")
     if queue.goes_back == "status":
         return REQUEUE_STATUS
