@@ -85,7 +85,8 @@ def pdist(
     store
         Directory for the distances at rest; by default they are kept in memory.
     client
-        Dask client to run on.
+        Dask client to run on. Without it, lazy data run on the client that is active, if there is
+        one, and everything else in threads of this process.
     progress
         True for bars, or a callback for events.
 

@@ -125,7 +125,8 @@ def clustermap(
     store
         Where large intermediate results lie.
     client
-        A Dask client to compute on.
+        A Dask client to compute on. Without it, lazy data run on the client that is active, if
+        there is one, and everything else in threads of this process.
     progress
         Whether, or how, to show progress.
     metric_kws
