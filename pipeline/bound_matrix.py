@@ -216,6 +216,12 @@ class BoundMatrix:
         """The store, or a directory that goes when this object goes."""
         if self.store is not None:
             return self.store
+        if self.resources.elsewhere:
+            raise DataValueError(
+                "tasks run on other machines, which do not see a temporary directory of this one "
+                f"({tempfile.gettempdir()}), and have to read what is put there: give a directory "
+                "or a URL that all of them see as store="
+            )
         directory = tempfile.TemporaryDirectory(prefix="clustergrid-")
         weakref.finalize(self, directory.cleanup)
         return directory.name

@@ -12,6 +12,7 @@ import numpy as np
 
 from clustergrid.pipeline.engines._ranks import rank_rows
 from clustergrid.pipeline.execution import Executor
+from clustergrid.pipeline.leftovers import owned
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.normalize import Normalization
 from clustergrid.pipeline.rank_plan import rank_chunks, rank_dtype
@@ -81,7 +82,15 @@ def ranked(
     if store is None:
         ranks = np.empty((n, k), dtype=rank_dtype(k))
     else:
-        create_array(store, path, shape=(n, k), dtype=rank_dtype(k), chunks=chunks, overwrite=True)
+        create_array(
+            store,
+            path,
+            shape=(n, k),
+            dtype=rank_dtype(k),
+            chunks=chunks,
+            attributes=owned(),
+            overwrite=True,
+        )
     task = _Ranking(source, normalization, store, path)
     row_bytes = k * source.dtype.itemsize
     with progress.stage(path, total=n, unit="rows", unit_bytes=row_bytes) as stage:

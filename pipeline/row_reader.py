@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline.execution import end_if_stopped
+from clustergrid.pipeline.leftovers import owned
 from clustergrid.storage.arrays import create_array, remove_array, write_block
 from clustergrid.storage.errors import IntegrityError
 from clustergrid.storage.grid import pass_block, slabs
@@ -339,6 +340,7 @@ def put_at_rest(
         dtype=dtype,
         chunks=(unit, shape[1]),
         compressed=False,
+        attributes=owned(),
         overwrite=True,
         # Which rows hardly are, so that one that was lost is seen.
         fill_value=np.nan if dtype.kind == "f" else 0,
@@ -353,7 +355,13 @@ def put_at_rest(
 
 
 def reordered(
-    rows: RowReader, order: NDArray[np.int64], *, store: str, path: str, rows_at_once: int
+    rows: RowReader,
+    order: NDArray[np.int64],
+    *,
+    store: str,
+    path: str,
+    rows_at_once: int,
+    exponent: int = 0,
 ) -> RowsAtRest:
     """Put rows at rest in another order.
 
@@ -367,8 +375,12 @@ def reordered(
         As of `put_at_rest`; not where they are now.
     rows_at_once
         How many are held in memory.
+    exponent
+        Of the power of two that all values are multiplied by.
     """
     parts = (rows.take(order[some]) for some in slabs(len(order), max(1, rows_at_once)))
+    if exponent:
+        parts = (np.ldexp(part, exponent, out=part) for part in parts)
     shape = (len(order), rows.shape[1])
     return put_at_rest(parts, shape=shape, dtype=rows.dtype, store=store, path=path)
 

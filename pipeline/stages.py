@@ -45,6 +45,7 @@ from clustergrid.pipeline.execution import available_cores
 from clustergrid.pipeline.hierarchy import Duplicates
 from clustergrid.pipeline.hierarchy.small import condensed_of
 from clustergrid.pipeline.keywords import MetricKeywords
+from clustergrid.pipeline.leftovers import remove_leftovers
 from clustergrid.pipeline.metrics import Function, Metric
 from clustergrid.pipeline.normalize import Normalization
 from clustergrid.pipeline.operands import distance_input
@@ -300,6 +301,8 @@ class Stages(BoundMatrix):
     @contextmanager
     def _tiles_of(self, axis: int) -> Iterator[None]:
         """Name the pair that has no distance; remove ranks, and rows, that are at rest for it."""
+        if self.store is not None:
+            remove_leftovers(self.store, "points", "ranks")
         try:
             yield
         except UndefinedPairError as error:
