@@ -6,6 +6,8 @@ and a later run goes on from them to the same bits.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -13,6 +15,7 @@ import numpy as np
 from clustergrid.pipeline.centroid_tree import centroid_tree
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.hierarchy import Duplicates, linkage_matrix
+from clustergrid.pipeline.hierarchy.chain_state import Part
 from clustergrid.pipeline.hierarchy.limits import Limits
 from clustergrid.pipeline.hierarchy.recorded import RecordedSource
 from clustergrid.pipeline.hierarchy.source import DistanceSource
@@ -20,10 +23,16 @@ from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.points.tree import point_tree
 from clustergrid.pipeline.records import Records
 from clustergrid.pipeline.row_tree_plan import way_from_rows
-from clustergrid.pipeline.spanning_tree import Checkpoint, spanning_tree
+from clustergrid.pipeline.spanning_tree import (
+    CHECKPOINT_SECONDS,
+    CHECKPOINT_SHARE,
+    Checkpoint,
+    spanning_tree,
+)
 from clustergrid.pipeline.summaries.tree import summary_tree
 from clustergrid.pipeline.tiles import DistanceInput
 from clustergrid.pipeline.tree_engine import rows_choice
+from clustergrid.storage.errors import StorageError
 from clustergrid.storage.grid import TriangleGrid
 
 __all__ = ["resumable", "tree_from_rows"]
@@ -122,8 +131,71 @@ def resumable(source: DistanceSource, records: Records | None) -> DistanceSource
         source,
         save=lambda number, call, arrays: records.write(f"{number:06d}", arrays),
         load=lambda number, call: records.read(f"{number:06d}"),
-        drop=lambda number: records.remove([name for name in records.names if int(name) >= number]),
+        drop=lambda number: records.remove(
+            [name for name in records.names if name.isdecimal() and int(name) >= number]
+        ),
+        chain=_ChainKeeper(records),
     )
+
+
+class _ChainKeeper:
+    """Keeps states of a chain, each a record a part, and one that says that all of them are there.
+
+    See `ChainRecords`. A state is no more than the rows that the chain may hold, and is written as
+    seldom as a checkpoint of a spanning tree. Where there is no room for one, the chain goes on
+    without: it is no result.
+    """
+
+    _PREFIX = "chain-"
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._kept_at = time.monotonic()
+        self._seconds = 0.0
+        self._has_room = True
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to keep another."""
+        since = time.monotonic() - self._kept_at
+        is_time = since >= max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * self._seconds)
+        return self._has_room and is_time
+
+    def keep(self, parts: Iterator[Part]) -> None:
+        """Put a state at rest; then the one before goes."""
+        start, before = time.monotonic(), self._names
+        number = 1 + max((_number_of(name) for name in before), default=0)
+        n_parts = 0
+        try:
+            for part in parts:
+                self._records.write(f"{self._PREFIX}{number:06d}-{n_parts:06d}", part)
+                n_parts += 1
+            self._records.write(f"{self._PREFIX}{number:06d}", {"parts": np.array([n_parts])})
+        except StorageError:
+            self._has_room = False
+            self._records.remove([name for name in self._names if name not in before])
+            return
+        self._records.remove(before)
+        self._kept_at = time.monotonic()
+        self._seconds = self._kept_at - start
+
+    @property
+    def _names(self) -> list[str]:
+        return [name for name in self._records.names if name.startswith(self._PREFIX)]
+
+    def last(self) -> Iterator[Part]:
+        """Yield the parts of the last state, until one is missing or damaged."""
+        whole = sorted(name for name in self._names if name.count("-") == 1)
+        record = self._records.read(whole[-1]) if whole else None
+        for part in range(0 if record is None else int(record["parts"][0])):
+            arrays = self._records.read(f"{whole[-1]}-{part:06d}")
+            if arrays is None:
+                return
+            yield arrays
+
+
+def _number_of(name: str) -> int:
+    return int(name.split("-")[1])
 
 
 class _Keeper:

@@ -37,14 +37,14 @@ from clustergrid.pipeline.tree_engine import rows_choice
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import TriangleGrid, band_rows
 
-__all__ = ["Checkpoint", "spanning_tree"]
+__all__ = ["CHECKPOINT_SECONDS", "CHECKPOINT_SHARE", "Checkpoint", "spanning_tree"]
 
 _BATCH_SHARE = 4
 """Edges are merged into the forest when they are a quarter of the observations."""
 
 CHECKPOINT_SECONDS = 10.0
 """Least time between two checkpoints ..."""
-_CHECKPOINT_SHARE = 20
+CHECKPOINT_SHARE = 20
 """... which take no more than a twentieth of it."""
 
 
@@ -349,7 +349,7 @@ class _Checkpoints:
             return
         self._take(self._forest.checkpoint())
         after = time.monotonic()
-        self._due = after + max(CHECKPOINT_SECONDS, _CHECKPOINT_SHARE * (after - now))
+        self._due = after + max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * (after - now))
 
 
 def _of_diagonal(forest: _Forest) -> Iterator[_Work]:

@@ -33,6 +33,7 @@ from clustergrid.pipeline.hierarchy.limits import Limits
 from clustergrid.pipeline.hierarchy.methods import REDUCIBLE_METHODS, Merges, Start, check_method
 from clustergrid.pipeline.hierarchy.proved import ProvedRounds
 from clustergrid.pipeline.hierarchy.reached import Progress, Reached, Report
+from clustergrid.pipeline.hierarchy.recorded import RecordedSource
 from clustergrid.pipeline.hierarchy.source import DistanceSource
 from clustergrid.storage.errors import DataValueError
 
@@ -188,7 +189,14 @@ def _merge_to_limit(
     rounds = ProvedRounds(source, method, limits, start.sizes, report)
     reason = report.why = _merge_by_rounds(rounds, limits, report)
     proved = rounds.finish()
-    chained = merge_by_chain(source, proved.clusters, method, limits=limits, report=report)
+    chained = merge_by_chain(
+        source,
+        proved.clusters,
+        method,
+        limits=limits,
+        report=report,
+        records=source.chain if isinstance(source, RecordedSource) else None,
+    )
     if len(chained.merges.height):
         report.why = "the chain has left as many as fit"
     slots = np.flatnonzero(proved.clusters.live)
@@ -196,7 +204,7 @@ def _merge_to_limit(
         start=Start(
             sizes=proved.clusters.sizes[slots].astype(np.int64),
             rows=start.rows[slots],
-            merges=start.expand(_joined([*proved.merges, chained.merges])),
+            merges=start.expand(Merges.joined([*proved.merges, chained.merges])),
         ),
         clusters=proved.clusters,
         reason=reason,
@@ -226,11 +234,3 @@ def _merge_by_rounds(rounds: ProvedRounds, limits: Limits, report: Report) -> st
             return f"rescans have read as much as {_MOST_LISTED} lists of every point"
         n_before = rounds.n_live
     return reason
-
-
-def _joined(parts: list[Merges]) -> Merges:
-    return Merges(
-        first=np.concatenate([part.first for part in parts]),
-        second=np.concatenate([part.second for part in parts]),
-        height=np.concatenate([part.height for part in parts]),
-    )

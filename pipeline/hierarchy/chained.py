@@ -1,13 +1,15 @@
 """Kernel: merges by the nearest-neighbour chain, of a source's clusters whose square does not fit.
 
 Memory is some rows of distances, within a limit. Which rows are fetched, and which are given up,
-follows from the distances and the limit alone.
+follows from the distances and the limit alone. So a state that was kept now and then, rows
+included, is all that another process needs to come to the same bits (``chain_state.py``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +26,17 @@ from clustergrid.pipeline.hierarchy._row_chain import (
     open_chain,
     renumber_chain,
 )
+from clustergrid.pipeline.hierarchy.chain_state import (
+    ChainRecords,
+    ChainState,
+    merges_part,
+    replay,
+    state_parts,
+)
 from clustergrid.pipeline.hierarchy.limits import FEWEST_ROWS, Limits
 from clustergrid.pipeline.hierarchy.methods import Merges
 from clustergrid.pipeline.hierarchy.reached import Report
+from clustergrid.pipeline.hierarchy.recorded import question_digest
 from clustergrid.pipeline.hierarchy.source import DistanceSource
 from clustergrid.pipeline.sizes import format_bytes
 
@@ -46,6 +56,11 @@ _READ_A_WAITING = 4
 # by themselves.
 _POINTS_A_BATCH = 1024
 _FEW_POINTS = 32
+# What a chain counts, beside its merges and steps.
+_COUNTED = (
+    *("_a_batch", "_most_a_batch", "_n_fetched", "_n_batches"),
+    *("_n_first_reads", "_n_required", "_n_wasted"),
+)
 # Columns below which it is not worth while to leave out the dead ones.
 _SMALLEST_MOVED = 512
 
@@ -59,7 +74,7 @@ class Chained:
     merges
         Of slots of clusters, the lower one first.
     rows_fetched
-        Rows that the source was asked for, the same one again included.
+        Rows that the source was asked for, the same one again included, by all processes.
     batches
         In how many calls.
     """
@@ -70,7 +85,13 @@ class Chained:
 
 
 def merge_by_chain(
-    source: DistanceSource, clusters: Clusters, method: str, *, limits: Limits, report: Report
+    source: DistanceSource,
+    clusters: Clusters,
+    method: str,
+    *,
+    limits: Limits,
+    report: Report,
+    records: ChainRecords | None = None,
 ) -> Chained:
     """Merge clusters, in place, until no more are left than the limit.
 
@@ -86,6 +107,8 @@ def merge_by_chain(
         How many clusters may be left, and the memory for rows.
     report
         Told between bounded pieces of the work.
+    records
+        Where it keeps how far it came, and finds how far an earlier process did; None: nowhere.
 
     Raises
     ------
@@ -98,7 +121,69 @@ def merge_by_chain(
         return Chained(merges=Merges.empty(0), rows_fetched=0, batches=0)
     # Before memory is taken, for whoever is told to give back what is free.
     report("chain", 0.0)
-    return _Chaining(source, clusters, method, limits, report).run()
+    given = (source, clusters, method, limits, report)
+    if records is None:
+        return _Chaining(*given).run()
+    kept = _Kept(
+        records=records,
+        asked=question_digest((clusters, method)),
+        limits=_limits_of(limits, source.n),
+        before=Merges.empty(0),
+        distances_before=report.distances,
+    )
+    state = ChainState.of(records.last(), kept.asked)
+    if state is None:
+        return _Chaining(*given, kept=kept).run()
+    report.distances += state.reached[0]
+    report.height = max(report.height, state.reached[1])
+    if state.goes_on(kept.limits):
+        before, own = state.merges.cut(state.n_before)
+        replay(clusters, method, before)
+        chaining = _Chaining(*given, kept=replace(kept, before=before))
+        if chaining.take(state):
+            replay(clusters, method, own)
+            return chaining.run()
+        del chaining  # its memory is for another
+        replay(clusters, method, own)
+    else:
+        replay(clusters, method, state.merges)
+    report.clusters_left = int(np.count_nonzero(clusters.live))
+    if report.clusters_left <= limits.most_clusters:
+        return Chained(merges=state.merges, rows_fetched=0, batches=0)
+    return _Chaining(*given, kept=replace(kept, before=state.merges)).run()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Kept:
+    """Where a chain keeps its states, what it was asked, and what came before it."""
+
+    records: ChainRecords
+    asked: NDArray[np.uint8]
+    limits: NDArray[np.int64]
+    before: Merges
+    distances_before: int
+
+    def first_part(self, merges: Merges, report: Report, counts: list[int]) -> dict[str, Any]:
+        """Return the first part of a state, with all merges so far."""
+        return merges_part(
+            Merges.joined([self.before, merges]),
+            asked=self.asked,
+            limits=self.limits,
+            n_before=len(self.before.height),
+            reached=(report.distances - self.distances_before, report.height),
+            counts=np.array(counts, np.int64),
+        )
+
+
+def _limits_of(limits: Limits, n: int) -> NDArray[np.int64]:
+    """Return all that rows that are fetched, and merges, follow from."""
+    told = (limits.most_clusters, limits.chain_bytes(n), _is_pass(limits), limits.by_members)
+    return np.array(told, np.int64)
+
+
+def _is_pass(limits: Limits) -> bool:
+    """Whether a batch of rows takes about as long however many there are."""
+    return limits.is_pass or limits.listing_bytes is not None
 
 
 class _Chaining:
@@ -109,11 +194,13 @@ class _Chaining:
         method: str,
         limits: Limits,
         report: Report,
+        kept: _Kept | None = None,
     ) -> None:
         self._source = source
         self._clusters = clusters
         self._method = method
         self._report = report
+        self._kept = kept
         slots = np.flatnonzero(clusters.live)
         self._n_clusters = width = len(slots)
         self._n_merges = width - limits.most_clusters
@@ -121,7 +208,7 @@ class _Chaining:
         _check_room(rows_bytes, width)
         self._n_entries = rows_bytes // _DISTANCE_BYTES
         # A batch is a pass, whatever it holds.
-        self._is_pass = limits.listing_bytes is not None
+        self._is_pass = _is_pass(limits)
         self._most_a_batch = self._limited(self._n_entries // (_BATCH_SHARE * width))
         room = min(width, self._n_entries // width - self._most_a_batch)
         n_points = costs_of(clusters, by_members=limits.by_members)[slots]
@@ -135,8 +222,35 @@ class _Chaining:
         # that were given up before.
         self._n_first_reads = self._n_required = self._n_wasted = 0
 
+    def take(self, state: ChainState) -> bool:
+        """Go on from a state, whose merges are to be made after; whether it was whole."""
+        found = state.into(self._rows.entries)
+        if found is None:
+            return False
+        self._rows, self._chain = found
+        for name, count in zip(_COUNTED, state.counts.tolist(), strict=True):
+            setattr(self, name, count)
+        return True
+
+    def _keep(self, *, is_done: bool = False) -> None:
+        """Keep where the chain stands, or its merges alone."""
+        if self._kept is None or not (is_done or self._kept.records.is_due):
+            return
+        counts = [getattr(self, name) for name in _COUNTED]
+        first = self._kept.first_part(self._merges(), self._report, counts)
+        rows, chain = self._rows, self._chain
+        self._kept.records.keep(iter([first]) if is_done else state_parts(first, rows, chain))
+
+    def _merges(self) -> Merges:
+        """Return those that were made so far."""
+        chain, done = self._chain, int(self._chain.counts[2])
+        return Merges(
+            first=chain.first[:done], second=chain.second[:done], height=chain.heights[:done]
+        )
+
     def run(self) -> Chained:
-        chain, told = self._chain, 0
+        """Merge until no more clusters are left than the limit."""
+        chain, told = self._chain, int(self._chain.counts[2])
         while told < self._n_merges:
             target = self._n_merges
             width = len(self._rows.place)
@@ -155,13 +269,16 @@ class _Chaining:
             done = int(chain.counts[2])
             self._tell(chain.heights[told:done], done)
             told = done
+            self._keep()
             if reason >= 0:
                 self._fetch(reason)
             elif reason == FINISHED and done < self._n_merges:
                 self._move()
                 chain = self._chain
+        self._keep(is_done=True)
+        merges = self._merges()
         return Chained(
-            merges=Merges(first=chain.first, second=chain.second, height=chain.heights),
+            merges=merges if self._kept is None else Merges.joined([self._kept.before, merges]),
             rows_fetched=self._n_fetched,
             batches=self._n_batches,
         )

@@ -56,6 +56,13 @@ class Limits:
         For what one pass over distances at rest makes new lists of, `LISTED_BYTES` for each
         distance between clusters. If it is given, single distances are never asked for: they
         would take as much of a pass as new lists do. None: they can be had one by one.
+    is_pass
+        Whether to compute rows of distances takes about as long for many clusters as for one,
+        because what is at rest is read for them: rows are fetched as many at a time as there is
+        room for. With `listing_bytes` it does.
+    compared_rows
+        Clusters whose means a task holds at either side, where these are at rest; None: as many as
+        is quick.
     by_members
         Whether a distance of clusters is made of those between all their members. If not, because
         a cluster is summed up, it costs the same however large they are.
@@ -72,6 +79,8 @@ class Limits:
     n_neighbors: int = 64
     rows_bytes: int | None = None
     listing_bytes: int | None = None
+    is_pass: bool = False
+    compared_rows: int | None = None
     by_members: bool = True
     few_clusters: int | None = None
     threads: int = 1
@@ -79,7 +88,7 @@ class Limits:
     def __post_init__(self) -> None:
         for name in (
             *("most_clusters", "few_clusters", "n_neighbors"),
-            *("rows_bytes", "listing_bytes", "threads"),
+            *("rows_bytes", "listing_bytes", "compared_rows", "threads"),
         ):
             value = getattr(self, name)
             if value is not None and value < 1:

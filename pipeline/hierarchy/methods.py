@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +76,23 @@ class Merges:
             second=np.empty(n_merges, np.int64),
             height=np.empty(n_merges),
         )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Merges]) -> Merges:
+        """Return several, one behind another."""
+        return cls(
+            first=np.concatenate([part.first for part in parts]),
+            second=np.concatenate([part.second for part in parts]),
+            height=np.concatenate([part.height for part in parts]),
+        )
+
+    def cut(self, count: int) -> tuple[Merges, Merges]:
+        """Return the first ones, and the others."""
+        first, last = (
+            Merges(first=self.first[part], second=self.second[part], height=self.height[part])
+            for part in (slice(0, count), slice(count, None))
+        )
+        return first, last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

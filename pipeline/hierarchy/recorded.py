@@ -16,9 +16,18 @@ from numpy.typing import NDArray
 
 from clustergrid.pipeline.hierarchy._clusters import Clusters
 from clustergrid.pipeline.hierarchy._neighbors import Neighbors, open_lists
+from clustergrid.pipeline.hierarchy.chain_state import ChainRecords
 from clustergrid.pipeline.hierarchy.source import DistanceSource
 
-__all__ = ["CALLS", "Arrays", "Drop", "Load", "RecordedSource", "Save"]
+__all__ = [
+    "CALLS",
+    "Arrays",
+    "Drop",
+    "Load",
+    "RecordedSource",
+    "Save",
+    "question_digest",
+]
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 Save: TypeAlias = Callable[[int, str, Arrays], None]
@@ -49,6 +58,8 @@ class RecordedSource:
         The calls whose answers are, of `CALLS`. Others are passed on. Lists, rescans and single
         distances together take a few times the memory of lists. A chain's rows may come to more
         than all that: a row is up to n distances, and most clusters have one.
+    chain
+        Where the chain keeps how far it came, in place of its rows; None: nowhere.
 
     Examples
     --------
@@ -74,6 +85,7 @@ class RecordedSource:
         load: Load,
         drop: Drop,
         kept: Collection[str] = ("nearest_points", "nearest_clusters", "distances"),
+        chain: ChainRecords | None = None,
     ) -> None:
         unknown = set(kept) - set(CALLS)
         if unknown:
@@ -83,6 +95,7 @@ class RecordedSource:
         self._load = load
         self._drop = drop
         self._kept = frozenset(kept)
+        self.chain = chain
         self._number = 0
 
     @property
@@ -164,7 +177,7 @@ class RecordedSource:
         if name not in self._kept:
             return compute()
         self._number += 1
-        asked = _digest((name, *question))
+        asked = question_digest((name, *question))
         saved = self._load(self._number, name)
         if saved is not None:
             if _ASKED in saved and np.array_equal(saved[_ASKED], asked):
@@ -198,7 +211,7 @@ def _unpacked(packed: Arrays, n_neighbors: int) -> Neighbors:
     return lists
 
 
-def _digest(question: tuple[Any, ...]) -> NDArray[np.uint8]:
+def question_digest(question: tuple[Any, ...]) -> NDArray[np.uint8]:
     """Return what tells a question from others."""
     digest = hashlib.blake2b(digest_size=16)
     for part in question:

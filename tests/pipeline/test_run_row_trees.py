@@ -53,7 +53,7 @@ def fresh(finished, tmp_path):
 def always(monkeypatch):
     """Every tile is followed by a checkpoint."""
     monkeypatch.setattr(driver, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(driver, "_CHECKPOINT_SHARE", 0)
+    monkeypatch.setattr(driver, "CHECKPOINT_SHARE", 0)
 
 
 @pytest.fixture

@@ -236,7 +236,7 @@ def computed(monkeypatch):
 def checkpoints(monkeypatch):
     """Every tile gives one."""
     monkeypatch.setattr(driver, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(driver, "_CHECKPOINT_SHARE", 0)
+    monkeypatch.setattr(driver, "CHECKPOINT_SHARE", 0)
     return []
 
 
