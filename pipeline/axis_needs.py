@@ -29,6 +29,7 @@ from clustergrid.pipeline.tiling import (
     LARGEST_EDGE,
     Tiling,
     least_distance_bytes,
+    reading_bytes,
     tile_the_triangle,
 )
 from clustergrid.pipeline.tree_engine import TreeOfRows, rows_engines
@@ -298,17 +299,15 @@ class AxisNeeds:
     @property
     def row_memory(self) -> RowTreeMemory | None:
         """What a tree by rounds takes; its rows are at rest where that leaves a larger square."""
-        memory, resources = self.work.row_tree, self.ground.resources
+        memory = self.work.row_tree
         if memory is None:
             return None
-        needed, least = (
-            self.rounds_footprint(each, each.least_bytes) for each in (memory, memory.resting)
-        )
-        limit = resources.worker_memory_bytes
-        fits = needed.peak_bytes <= resources.memory_bytes
-        fits &= limit is None or needed.worker_bytes <= limit
-        if not fits:
-            return memory if needed.peak_bytes <= least.peak_bytes else memory.resting
+        if not self._fits_rounds(memory):
+            resting = memory.resting
+            narrower = [resting, *resting.narrower]
+            found = next((one for one in narrower if self._fits_rounds(one)), narrower[-1])
+            here, there = (self._least_of(each).peak_bytes for each in (memory, found))
+            return memory if here <= there else found
         if memory.way == "summaries":  # of which lists are made anew, whatever fits a square
             return memory
         # A chain that brings more clusters to a smaller square takes longer than to read rows.
@@ -316,6 +315,17 @@ class AxisNeeds:
             each.limits(self.rounds_bytes(each)).most_clusters for each in (memory, memory.resting)
         )
         return memory if here >= there else memory.resting
+
+    def _least_of(self, memory: RowTreeMemory) -> Footprint:
+        return self.rounds_footprint(memory, memory.least_bytes)
+
+    def _fits_rounds(self, memory: RowTreeMemory) -> bool:
+        """Whether rounds fit with the least that they may use, here and in workers."""
+        least, resources = self._least_of(memory), self.ground.resources
+        limit = resources.worker_memory_bytes
+        return least.peak_bytes <= resources.memory_bytes and (
+            limit is None or least.worker_bytes <= limit
+        )
 
     def rounds_bytes(self, memory: RowTreeMemory) -> int:
         """Return what rounds may use beside rows and tasks: what these leave, if it is of use."""
@@ -366,6 +376,25 @@ class AxisNeeds:
 
     def tiling(self) -> Tiling:
         """Choose tiles; packed ones are the more to hold the larger they are."""
+        chosen = self._tiling()
+        largest = chosen.tile_edge
+        while largest < LARGEST_EDGE and self._can_read(2 * largest, chosen.tile_edge):
+            largest *= 2
+        return replace(chosen, largest_read_edge=largest)
+
+    def _can_read(self, tile_edge: int, planned_edge: int) -> bool:
+        """Whether a tree can be made of an earlier run's tiles in the memory that is planned."""
+        limit = self.ground.resources.memory_bytes
+        if self.is_from_tiles:
+            left = limit - self.tile_tree_footprint(planned_edge, 0).peak_bytes
+            used = min(self.tile_tree_memory(planned_edge).useful_bytes, left)
+            return self.tile_tree_memory(tile_edge).shortened(0).least_bytes <= used
+        if not self.is_read_back:
+            return True
+        reading = reading_bytes(self.work.tile, self.ground.resources, tile_edge)
+        return self.held_bytes(tile_edge) + reading <= limit
+
+    def _tiling(self) -> Tiling:
         work, edge = self.work, LARGEST_EDGE
         if work.is_packed and work.tile.matrix.in_memory:
             # Smaller ones read more, which costs nothing here, and waste less on the diagonal.

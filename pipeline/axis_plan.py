@@ -18,7 +18,6 @@ from clustergrid.pipeline.metrics import SMALL_OBSERVATIONS
 from clustergrid.pipeline.planned import StagePlan
 from clustergrid.pipeline.rank_plan import rank_chunks
 from clustergrid.pipeline.reasons import distance_reason, ordering_reason
-from clustergrid.pipeline.row_tree_plan import ROWS_A_TASK
 from clustergrid.pipeline.square import PRECOMPUTED, refuse_not_square
 from clustergrid.pipeline.tiling import Tiling
 from clustergrid.pipeline.tree_engine import linkage_reason, rows_reason, tiles_reason
@@ -206,7 +205,13 @@ class AxisPlanner(AxisNeeds):
         processes = max(1, self.ground.resources.worker_processes)
         limits = memory.limits(used)
         passes = passes_of_rows(self.n, limits.most_clusters)
-        read_bytes = memory.read_bytes(passes.likely)
+        threads = self.ground.resources.threads
+        read_bytes = memory.read_bytes(
+            passes.likely,
+            threads=threads,
+            most_clusters=limits.most_clusters,
+            sends=self.ground.resources.worker_processes > 0,
+        )
         work = row_tree_work(
             self._distance_work(grid, 0),
             self.n,
@@ -219,7 +224,7 @@ class AxisPlanner(AxisNeeds):
         return self._row_tree(
             footprint=self._search_footprint.then(self.rounds_footprint(memory, used)),
             work=resting_work(work, rest_bytes=memory.rest_bytes, read_bytes=read_bytes),
-            tasks=max(1, -(-self.n // ROWS_A_TASK)),
+            tasks=memory.tasks(threads),
             bytes_read=(1 + processes) * self.tile_stored_bytes + read_bytes,
             scratch_bytes=memory.records_bytes,
             rest_bytes=memory.rest_bytes,

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from clustergrid.pipeline.hierarchy.limits import Limits
-from clustergrid.pipeline.summaries.plan import summaries_serve
+from clustergrid.pipeline.summaries.plan import (
+    LEAST_COMPARED,
+    MOST_COMPARED,
+    ListPass,
+    compared_rows,
+    listing_bytes,
+    square_reads,
+    summaries_serve,
+)
 
 __all__ = [
     "FEWEST_MEANS",
     "MEANS_WINDOW_VALUES",
     "MOST_IN_A_SQUARE",
-    "ROWS_A_TASK",
+    "SKETCHED",
     "RowTreeMemory",
     "way_from_rows",
 ]
@@ -49,25 +58,28 @@ _LISTS_AT_REST = 5
 _POINT_BYTES = 2 * 8
 """Of a value where clusters are points: twice, while rows are put in order."""
 
-_ORDERED_BYTES, _SKETCHED = 2 * 8, 64
+_ORDERED_BYTES, SKETCHED = 2 * 8, 64
 """Of a point whose row is at rest: its place, and the point of each place; and values of its
 sketch, from which the order of the rows follows, in single precision."""
 
-_KEPT_BYTES = 7 * 8
-"""Of a cluster whose mean is at rest: what is known of it besides, and where the mean is."""
+_KEPT_BYTES, _SENT_BYTES = 7 * 8, 160
+"""Of a cluster whose mean is at rest: what is known of it besides, and where the mean is; and as
+tasks elsewhere are told of it, when there are no sketches any more."""
 
 _RESTING_POINTS, _RESTING_MEANS = 2, 5
 """Values at rest for each of a matrix: of points twice, while rows are put in order; of means the
 points, and twice the mean of each with its row, while these are put at rest anew."""
 
-MEANS_WINDOW_VALUES, FEWEST_MEANS = 2**19, 256
+_TAKEN_ONE_BY_ONE = 2
+"""Times that all points are read for the heights, and for single distances: of chunks that several
+windows reach into."""
+
+MEANS_WINDOW_VALUES, FEWEST_MEANS = 2**19, 32
 """Values of means at rest that are held together, or so many means."""
 
-_FEWEST_COMPARED, _COMPARED_VALUES = 512, 2**21
-"""Means at rest of a range that a task compares with others, or of long ones."""
-
-_COMPARED_BYTES = 2 * (8 + 8 + 4) + 2 * 8
-"""Of such a value: the row's, the mean's and the operand's, at both sides, and as they are read."""
+_COMPARED_BYTES, _AS_READ_BYTES = 2 * (8 + 8 + 4), 2 * 8
+"""Of a value of a range that a task compares with others: the row's, the mean's and the operand's,
+at both sides; and as they are read from where they are at rest."""
 
 _WINDOW_BYTES = 8 * 8
 """Of such a value: of the row and of the mean, as they are read and held, of clusters at two sides
@@ -122,6 +134,9 @@ class RowTreeMemory:
         Of the driver's process.
     at_rest
         Whether rows are put at rest, and tasks read those that they compare.
+    compared_rows
+        Clusters that a task has at either side, where these are means at rest; None: as many as is
+        quick.
     """
 
     n: int
@@ -129,6 +144,7 @@ class RowTreeMemory:
     way: str
     threads: int = 1
     at_rest: bool = False
+    compared_rows: int | None = None
 
     @property
     def resting(self) -> RowTreeMemory:
@@ -143,27 +159,46 @@ class RowTreeMemory:
         return replace(self, at_rest=self.way in ("points", "summaries"))
 
     @property
+    def narrower(self) -> Iterator[RowTreeMemory]:
+        """Yield what it takes with smaller tasks, which read rows at rest the more often.
+
+        Examples
+        --------
+        >>> memory = RowTreeMemory(n=100_000, k=20_000, way="summaries").resting
+        >>> [(each.compared_rows, each.task_bytes) for each in memory.narrower]
+        [(256, 355691520), (128, 212331520), (64, 140651520)]
+        """
+        rows = self._compared_rows // 2
+        while self.at_rest and self.way == "summaries" and rows >= LEAST_COMPARED:
+            yield replace(self, compared_rows=rows)
+            rows //= 2
+
+    @property
     def rows_bytes(self) -> int:
         """Of the rows, in the driver, and in every worker process."""
         if self.at_rest:
-            rows_bytes = self.n * (_ORDERED_BYTES + 4 * min(self.k, _SKETCHED))
-            if self.way == "summaries":
-                window = max(MEANS_WINDOW_VALUES, FEWEST_MEANS * self.k)
-                rows_bytes += self.n * _KEPT_BYTES + _WINDOW_BYTES * window
-            return rows_bytes
+            sketch_bytes = 4 * min(self.k, SKETCHED)
+            if self.way != "summaries":
+                return self.n * (_ORDERED_BYTES + sketch_bytes)
+            window = max(MEANS_WINDOW_VALUES, FEWEST_MEANS * self.k)
+            known_bytes = _ORDERED_BYTES + _KEPT_BYTES + max(sketch_bytes, _SENT_BYTES)
+            return self.n * known_bytes + _WINDOW_BYTES * min(window, self.n * self.k)
         return self.n * self.k * (_SUMMARY_BYTES if self.way == "summaries" else _POINT_BYTES)
 
     @property
     def task_bytes(self) -> int:
         """Of a task, beside the rows."""
+        if self.way == "summaries":
+            rows = min(self.n, self._compared_rows)
+            value_bytes = _COMPARED_BYTES + (_AS_READ_BYTES if self.at_rest else 0)
+            read_bytes = _READ_BYTES if self.at_rest else 0
+            working = max(_LEAST_TASK_BYTES, listing_bytes(rows, LIST_LENGTH))
+            return working + read_bytes + value_bytes * self.k * rows
         strip = self._strip_rows
         block = 3 * min(_BLOCK_ROWS, self.n)
         in_memory = _LEAST_TASK_BYTES + 8 * self.k * (strip + block)
         if not self.at_rest:
             return in_memory
-        if self.way == "summaries":
-            compared = min(ROWS_A_TASK, max(_FEWEST_COMPARED, _COMPARED_VALUES // max(1, self.k)))
-            return _LEAST_TASK_BYTES + _READ_BYTES + _COMPARED_BYTES * self.k * compared
         # Rows of a strip besides their operands, which are half as large; or of a window.
         window = min(self.n, max(_BLOCK_ROWS, _WINDOW_VALUES // max(1, self.k)))
         return in_memory + _READ_BYTES + 8 * self.k * max(strip // 2, window - strip)
@@ -176,29 +211,68 @@ class RowTreeMemory:
         times = _RESTING_MEANS if self.way == "summaries" else _RESTING_POINTS
         return times * 8 * self.n * self.k
 
-    def read_bytes(self, passes: float) -> int:
-        """Return what tasks read of the rows at rest.
+    def list_pass(self, threads: int) -> ListPass:
+        """Return how a pass over means is cut into so many tasks at once."""
+        return ListPass(
+            n_owners=self.n, n_features=self.k, threads=threads, most_rows=self.compared_rows
+        )
 
-        A strip of rows is compared with all others: each pair of strips once, where means are.
+    def tasks(self, threads: int) -> int:
+        """Return how many tasks list what is near to every row.
+
+        Examples
+        --------
+        >>> memory = RowTreeMemory(n=1_000_000, k=2_000, way="summaries")
+        >>> memory.tasks(2), RowTreeMemory(n=1_000_000, k=2_000, way="points").tasks(2)
+        (60924, 489)
+        """
+        if self.way == "summaries":
+            return self.list_pass(threads).n_tasks
+        return max(1, -(-self.n // ROWS_A_TASK))
+
+    def read_bytes(self, passes: float, *, threads: int, most_clusters: int, sends: bool) -> int:
+        """Return what tasks, and the driver, read of the rows and means at rest.
+
+        A strip of points is compared with all others: each pair of ranges once, where means are. Of
+        means those of later passes are half as many, with a row and a mean each; they are put at
+        rest anew before; and each point is read once more for the heights of the tree.
 
         Parameters
         ----------
         passes
             How often all rows are compared with all.
+        threads
+            Tasks that run at once.
+        most_clusters
+            That may be left for the square of their distances.
+        sends
+            Whether tasks send distances back.
 
         Examples
         --------
         >>> memory = RowTreeMemory(n=1_000_000, k=2_000, way="summaries").resting
-        >>> memory.rest_bytes, memory.read_bytes(2.0)
-        (80000000000, 7856000000000)
+        >>> more = {"threads": 2, "most_clusters": 25_000, "sends": False}
+        >>> memory.rest_bytes, memory.read_bytes(2.0, **more)
+        (80000000000, 8866512632139)
         """
         if not self.at_rest:
             return 0
-        reads = -(-self.n // self._strip_rows)
-        if self.way == "summaries":
-            reads = (reads + 1) // 2
-        # Once while they are put in order.
-        return round((1 + passes * reads) * 8 * self.n * self.k)
+        values_bytes = 8 * self.n * self.k
+        if self.way != "summaries":
+            # Once while they are put in order.
+            return round((1 + passes * -(-self.n // self._strip_rows)) * values_bytes)
+        left = min(most_clusters, self.n // 2)
+        later = replace(self, n=max(1, self.n // 2)).list_pass(threads).reads
+        range_rows = replace(self, n=max(1, left)).list_pass(threads).rows
+        square = square_reads(left, range_rows, sends=sends)
+        means_bytes = 16 * left * self.k
+        times = 1 + _TAKEN_ONE_BY_ONE + self.list_pass(threads).reads
+        times += max(0.0, passes - 2) * (1 + later)
+        return round(times * values_bytes + (1 + square) * means_bytes)
+
+    @property
+    def _compared_rows(self) -> int:
+        return min(compared_rows(self.k), self.compared_rows or MOST_COMPARED)
 
     @property
     def _strip_rows(self) -> int:
@@ -243,4 +317,9 @@ class RowTreeMemory:
         """
         used_bytes = min(memory_bytes, self.useful_bytes)
         limits = Limits.within(used_bytes, n=self.n, threads=self.threads)
-        return replace(limits, most_clusters=min(limits.most_clusters, self.most_clusters))
+        return replace(
+            limits,
+            most_clusters=min(limits.most_clusters, self.most_clusters),
+            is_pass=self.at_rest and self.way == "summaries",
+            compared_rows=self.compared_rows,
+        )

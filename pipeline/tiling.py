@@ -16,6 +16,7 @@ __all__ = [
     "TileWork",
     "Tiling",
     "least_distance_bytes",
+    "reading_bytes",
     "tile_the_triangle",
 ]
 
@@ -38,12 +39,15 @@ class Tiling:
     largest_edge
         Up to which tiles that an earlier run cut, for other memory or other threads, can be
         finished as they are.
+    largest_read_edge
+        Up to which those that are complete can be read as they are, beside all else.
     """
 
     tile_edge: int
     features_at_once: int
     task_bytes: int
     largest_edge: int
+    largest_read_edge: int = LARGEST_EDGE
 
 
 def tile_the_triangle(
@@ -101,7 +105,7 @@ def tile_the_triangle(
         )
 
     def fits(edge: int, features: int) -> bool:
-        reading = _reading_bytes(work, resources, edge) if is_read_back else 0
+        reading = reading_bytes(work, resources, edge) if is_read_back else 0
         return (
             work.task_bytes(edge, features) <= budget
             and held_bytes + reading <= resources.memory_bytes
@@ -132,7 +136,7 @@ def least_distance_bytes(
     work: TileWork, resources: Resources, held_bytes: int, *, is_read_back: bool = False
 ) -> int:
     """Memory with which the smallest tiles fit beside what is held, and are read there again."""
-    reading = _reading_bytes(work, resources, BLOCK_ROWS) if is_read_back else 0
+    reading = reading_bytes(work, resources, BLOCK_ROWS) if is_read_back else 0
     return held_bytes + max(resources.local_threads * work.smallest_task_bytes, reading)
 
 
@@ -147,7 +151,8 @@ def _task_budget(resources: Resources, smallest: int, held_bytes: int) -> int:
     return min(budgets, default=max(smallest, resources.memory_bytes))
 
 
-def _reading_bytes(work: TileWork, resources: Resources, edge: int) -> int:
+def reading_bytes(work: TileWork, resources: Resources, edge: int) -> int:
+    """Memory of the tiles that the driver reads at once."""
     return resources.reading_threads * work.read_tile_bytes(edge)
 
 

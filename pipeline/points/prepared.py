@@ -24,6 +24,7 @@ from clustergrid.pipeline._blas import single_blas_thread
 from clustergrid.pipeline.engines.given import DistanceInput
 from clustergrid.pipeline.execution import end_if_stopped
 from clustergrid.pipeline.row_reader import RowPass, RowReader, in_units
+from clustergrid.pipeline.row_tree_plan import SKETCHED
 from clustergrid.storage.arrays import remove_array
 from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.grid import BLOCK_ROWS, slabs
@@ -39,9 +40,6 @@ __all__ = [
     "remove_points",
     "value_pass",
 ]
-
-_SKETCHED = 64
-"""Features of a sketch. A tree of cuts is some twelve deep, and cuts the widest features."""
 
 _LEAST_WIDTH = 1e-152
 """Of the values of a feature: squares of a hundredth of it still have all their digits."""
@@ -266,6 +264,8 @@ class Extent:
 class Sketch:
     """The widest features of rows, in single precision: enough to see which are near.
 
+    A tree of cuts is some twelve deep, and cuts the widest features.
+
     Parameters
     ----------
     extent
@@ -274,7 +274,7 @@ class Sketch:
 
     def __init__(self, extent: Extent) -> None:
         widths = extent.most - extent.least
-        self._features = np.argsort(-widths, kind="stable")[:_SKETCHED]
+        self._features = np.argsort(-widths, kind="stable")[:SKETCHED]
         self._least = extent.least[self._features]
         exponent = int(np.frexp(widths.max(initial=0.0))[1])
         self._scale = float(np.ldexp(1.0, int(np.clip(-exponent, -1000, 1000))))

@@ -35,7 +35,6 @@ __all__ = [
     "Summaries",
     "distance_between",
     "fill_rows",
-    "fill_square",
     "open_summaries",
     "pair_distances",
     "some_summaries",
@@ -300,42 +299,3 @@ def fill_rows(
                     distances[row, column] = distance_between(
                         ones, owner, some, places[to], squares[to - left]
                     )
-
-
-@jit
-def fill_square(
-    rows: Side,
-    columns: Side,
-    behind: int,
-    square: NDArray[np.float64],
-    start: int,
-    stop: int,
-) -> None:
-    """Compute the distances of some clusters to those that come after them, both ways.
-
-    Parameters
-    ----------
-    rows, columns
-        The clusters.
-    behind
-        How many come between the first at either side: 0 where both are the same.
-    square
-        ``(m, m)``, whose diagonal is left as it is.
-    start, stop
-        Which of the rows.
-    """
-    ones, some, places = rows.summaries, columns.summaries, columns.places
-    k = ones.rows.shape[1]
-    panel, offsets = np.empty((k, _LANES)), np.empty((k, _LANES))
-    squares = np.empty(_LANES)
-    for top in range(start, stop, _LANES):
-        for left in range(max(0, top - behind), len(places), _LANES):
-            _fill_panel(some, places, left, panel, offsets)
-            for at in range(top, min(top + _LANES, stop)):
-                one, i = rows.places[at], rows.numbers[at]
-                _squares_to_panel(ones.rows, ones.offsets, one, panel, offsets, squares)
-                for to in range(max(left, at + 1 - behind), min(left + _LANES, len(places))):
-                    j = columns.numbers[to]
-                    distance = distance_between(ones, one, some, places[to], squares[to - left])
-                    square[i, j] = distance
-                    square[j, i] = distance

@@ -1,16 +1,44 @@
-"""Driver: the clusters that lists are made of, in memory or at rest."""
+"""Driver: the clusters that lists are made of, in memory, in that of each worker, or at rest."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clustergrid.pipeline.hierarchy._clusters import Clusters
 from clustergrid.pipeline.row_reader import RowReader
 from clustergrid.pipeline.summaries._means import Summaries, some_summaries
 
-__all__ = ["Compared", "packed", "with_values"]
+__all__ = ["Asked", "Compared", "Sent", "compared_of", "packed", "with_values"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Asked:
+    """Clusters that a source is asked about.
+
+    Attributes
+    ----------
+    clusters
+        All of them.
+    halves
+        Whether either part of a union counts for a half.
+    number
+        Of the call, of one source: the later, the more was merged.
+    """
+
+    clusters: Clusters
+    halves: bool
+    number: int
+
+    @property
+    def sent(self) -> Asked:
+        """The same without what no mean is made of, for tasks in other processes."""
+        nothing, nobody = np.empty(0), np.empty(0, np.int64)
+        clusters = self.clusters._replace(masses=nothing, spreads=nothing, last_member=nobody)
+        return replace(self, clusters=clusters)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +86,35 @@ class Compared:
             return some
         return with_values(some, self.at_rest.take(which), self.n_features)
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether reading some of them costs no more than their values."""
+        return self.at_rest is None or self.at_rest.in_memory
+
     def reordered(self, places: NDArray[np.int64]) -> Compared:
         """Return the same clusters in another order."""
         where = places if self.where is None else self.where[places]
         return replace(self, slots=self.slots[places], where=where)
+
+
+class Kept(Protocol):
+    """Means that a process has already, and brings up to date."""
+
+    def compared_here(self, asked: Asked, slots: NDArray[np.int64]) -> Compared:
+        """Return the clusters in some slots, in this order."""
+        ...
+
+
+Sent: TypeAlias = Compared | tuple[Kept, tuple[Asked, NDArray[np.int64]]]
+"""Clusters as tasks get them, or what these make them of: means; and whose, in which slots."""
+
+
+def compared_of(sent: Sent) -> Compared:
+    """Return the clusters that a task compares."""
+    if isinstance(sent, Compared):
+        return sent
+    kept, (asked, slots) = sent
+    return kept.compared_here(asked, slots)
 
 
 def with_values(known: Summaries, values: NDArray[np.float64], k: int) -> Summaries:
@@ -74,13 +127,13 @@ def with_values(known: Summaries, values: NDArray[np.float64], k: int) -> Summar
 
 
 def packed(compared: Compared) -> Compared:
-    """Hold nothing but what is compared, in its order; to be read, or sent to other processes."""
-    if compared.where is None:
-        return compared
+    """Put points that are compared side by side, which are read faster so.
+
+    All offsets are zero, in any order, and nobody has touched their memory.
+    """
     where, known = compared.where, compared.summaries
-    if not known.moved.any():
-        # All offsets are zero, in any order, and nobody has touched their memory.
-        offsets = known.offsets[: len(where)]
-        packed = some_summaries(known._replace(offsets=known.offsets[:, :0]), where)
-        return replace(compared, summaries=packed._replace(offsets=offsets), where=None)
-    return replace(compared, summaries=some_summaries(known, where), where=None)
+    if where is None or known.moved.any():
+        return compared
+    without = some_summaries(known._replace(offsets=known.offsets[:, :0]), where)
+    summaries = without._replace(offsets=known.offsets[: len(where)])
+    return replace(compared, summaries=summaries, where=None)

@@ -10,6 +10,7 @@ told how far lists reach by then.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil, sqrt
 from typing import Any, NamedTuple
@@ -48,34 +49,20 @@ from clustergrid.pipeline.summaries._operands import (
     set_reach,
     squared_lengths,
 )
-from clustergrid.pipeline.summaries.compared import Compared
+from clustergrid.pipeline.summaries.compared import Compared, compared_of
+from clustergrid.pipeline.summaries.plan import (
+    BUFFERED,
+    MOST_COMPARED,
+    OWNERS,
+    RANGES_A_TASK,
+    ListPass,
+)
 from clustergrid.storage.grid import round_up, slabs
 
-__all__ = ["OWNERS", "largest_scale", "near_lists"]
-
-OWNERS = 256
-"""Rows of a product."""
+__all__ = ["Lists", "largest_scale", "near_lists"]
 
 _COLUMNS = 512
 """Of a product: with its operands it stays in a second-level cache."""
-
-_RANGE = 2048
-"""Clusters of a range, at most: they are about one centre."""
-
-_FEWEST_IN_A_RANGE = 512
-"""Of many features: with fewer, making operands would take longer than their products."""
-
-_RANGE_VALUES = 2**21
-"""Of the operands of a range; its means take five times as much memory."""
-
-_RANGES_A_TASK = 8
-"""That one is compared with, at most."""
-
-_BUFFERED = 2**19
-"""Entries that a task holds, before it cuts what it found to what lists take."""
-
-_FIRST_WAVE = 16
-"""One of so many ranges is compared before it is said how far lists reach."""
 
 _SAMPLED = 16
 """A guess takes one of so many clusters, or fewer of many."""
@@ -94,15 +81,35 @@ _GUESSED_FROM = 20
 _LISTS_A_PIECE = 16_384
 
 
-def near_lists(
-    compared: Compared,
-    rows: NDArray[np.int64],
-    n_neighbors: int,
-    *,
-    executor: Executor,
-    threads: int,
-    pause: Callable[[float], None],
-) -> Neighbors:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lists:
+    """How lists are made.
+
+    Attributes
+    ----------
+    n_neighbors
+        K.
+    most_rows
+        Clusters of a range at most; None: as many as is quick.
+    executor
+        Where tasks run.
+    send
+        Prepares clusters for these tasks; what it returns `compared_of` understands.
+    threads
+        Of this process.
+    pause
+        Told the share that is done.
+    """
+
+    n_neighbors: int
+    most_rows: int | None = None
+    executor: Executor
+    send: Callable[[Compared], Any]
+    threads: int
+    pause: Callable[[float], None]
+
+
+def near_lists(compared: Compared, rows: NDArray[np.int64], how: Lists) -> Neighbors:
     """List the K nearest clusters of those that come first.
 
     Parameters
@@ -111,67 +118,63 @@ def near_lists(
         All clusters.
     rows
         A permutation: the list of the first of them is number ``rows[0]``, and so on.
-    n_neighbors
-        K.
-    executor, pause
-        Where tasks run, and who is told the share that is done.
-    threads
-        Of this process.
+    how
+        K, and where it is done.
     """
     m, n_lists = len(compared.slots), len(rows)
-    listed = partial(_listed, n_neighbors=n_neighbors, executor=executor, threads=threads)
     # A sample of what is at rest would be as much to read as all of it.
-    guesses = compared.at_rest is None and m >= _GUESSED_FROM * n_neighbors
-    lists = listed(compared, rows, may_guess=guesses, pause=pause)
-    places = np.flatnonzero(lists.counts[rows] < min(n_neighbors, m - 1))
+    guesses = compared.in_memory and m >= _GUESSED_FROM * how.n_neighbors
+    lists = _listed(compared, rows, how, may_guess=guesses)
+    places = np.flatnonzero(lists.counts[rows] < min(how.n_neighbors, m - 1))
     # A guess was too low for them. Few at a time: a rescan has all lists beside these.
-    for part in slabs(len(places), max(_RANGE, n_lists // 8)):
+    again = replace(how, pause=lambda _: how.pause(1.0))
+    for part in slabs(len(places), max(MOST_COMPARED, n_lists // 8)):
         some = places[part]
-        remade = listed(
+        remade = _listed(
             compared.reordered(np.append(some, np.delete(np.arange(m), some))),
             np.arange(len(some)),
+            again,
             may_guess=False,
-            pause=lambda _: pause(1.0),
         )
         replace_lists(lists, rows[some], remade)
-    _over_lists(partial(close_lists, lists, n_neighbors, m - 1), n_lists, threads)
+    _over_lists(partial(close_lists, lists, how.n_neighbors, m - 1), n_lists, how.threads)
     return lists
 
 
 def _listed(
-    compared: Compared,
-    rows: NDArray[np.int64],
-    *,
-    n_neighbors: int,
-    executor: Executor,
-    threads: int,
-    may_guess: bool,
-    pause: Callable[[float], None],
+    compared: Compared, rows: NDArray[np.int64], how: Lists, *, may_guess: bool
 ) -> Neighbors:
     """List what is near; lists that begin with a guess may be short, none has a certificate."""
-    m, n_lists = len(compared.slots), len(rows)
-    ranges = _Ranges.of(compared, n_lists, threads=executor.threads)
-    shared = executor.share(compared)
+    m, n_lists, n_neighbors = len(compared.slots), len(rows), how.n_neighbors
+    executor, pause = how.executor, how.pause
+    cut = ListPass(
+        n_owners=n_lists,
+        n_others=m - n_lists,
+        n_features=compared.n_features,
+        threads=executor.threads,
+        most_rows=how.most_rows,
+    )
+    sent = how.send(compared)
     lists, reach = open_lists(n_lists, n_neighbors), open_reach(n_lists, np.dtype(np.float64))
     if may_guess:
         for part, guesses in executor.map(
-            _guesses_of, (shared, n_neighbors), ranges.owners, name="near-guesses"
+            _guesses_of, (sent, n_neighbors), cut.owners, name="cluster-guesses"
         ):
             reach.distance[rows[part]] = guesses
             pause(0.0)
     done = 0
-    for wave in ranges.waves(compared):
+    for wave in _waves(cut, compared):
         # What is no owner has no list, which takes nothing.
         told = Reach(np.full(m, -np.inf), np.zeros(m, np.int64))
         told.distance[:n_lists] = reach.distance[rows]
         told.last[:n_lists] = reach.last[rows]
-        given = (shared, executor.share(told), n_neighbors)
-        for pairs, tiles in executor.map(_found_in, given, wave, name="near-clusters"):
+        given = (sent, executor.share(told), n_neighbors)
+        for pairs, tiles in executor.map(_found_in, given, wave, name="cluster-lists"):
             for others, found in zip(pairs.others, tiles, strict=True):
                 take_found(found, _rows_of(rows, pairs.rows, others), n_neighbors, lists, reach)
             done += len(pairs.others)
-            pause(done / ranges.n_pairs)
-        _over_lists(partial(tighten, lists, reach, n_neighbors), n_lists, threads)
+            pause(done / cut.n_pairs)
+        _over_lists(partial(tighten, lists, reach, n_neighbors), n_lists, how.threads)
     return lists
 
 
@@ -196,51 +199,23 @@ class _Pairs(NamedTuple):
     others: list[slice]
 
 
-class _Ranges(NamedTuple):
-    """All clusters, cut into ranges of owners and ranges of others."""
-
-    owners: list[slice]
-    others: list[slice]
-
-    @classmethod
-    def of(cls, compared: Compared, n_owners: int, *, threads: int) -> _Ranges:
-        """Cut clusters so that there are tasks enough for all threads."""
-        m, k = len(compared.slots), compared.n_features
-        most = _RANGE_VALUES // (k + 2) // OWNERS * OWNERS
-        most = min(_RANGE, max(_FEWEST_IN_A_RANGE, most))
-        fair = min(most, max(OWNERS, round_up(n_owners // (8 * threads), OWNERS)))
-        others = [
-            slice(n_owners + part.start, n_owners + part.stop) for part in slabs(m - n_owners, most)
-        ]
-        return cls(owners=list(slabs(n_owners, fair)), others=others)
-
-    @property
-    def n_pairs(self) -> int:
-        """How many pairs of ranges there are."""
-        n = len(self.owners)
-        return n * (n + 1) // 2 + n * len(self.others)
-
-    def waves(self, compared: Compared) -> Iterator[list[_Pairs]]:
-        """Cut all pairs of ranges into tasks, and these into waves, each farther than before.
-
-        Waves grow: after the first few lists reach hardly farther than in the end.
-        """
-        ranges = [*self.owners, *self.others]
-        middles = np.stack([_middle_of(compared, part) for part in ranges])
-        orders = []
-        for i, middle in enumerate(middles[: len(self.owners)]):
-            apart = np.square(middles[i:] - middle).sum(axis=1)
-            apart[0] = -1.0
-            orders.append(i + np.argsort(apart, kind="stable"))
-        start, stop = 0, -(-len(ranges) // _FIRST_WAVE)
-        while start < len(ranges):
-            wave = []
-            for i, order in enumerate(orders):
-                some = order[start:stop].tolist()
-                for part in slabs(len(some), _RANGES_A_TASK):
-                    wave.append(_Pairs(rows=ranges[i], others=[ranges[j] for j in some[part]]))
-            yield wave
-            start, stop = stop, 4 * stop
+def _waves(cut: ListPass, compared: Compared) -> Iterator[list[_Pairs]]:
+    """Cut all pairs of ranges into tasks, and these into waves, each farther than before."""
+    owners = cut.owners
+    ranges = [*owners, *cut.others]
+    middles = np.stack([_middle_of(compared, part) for part in ranges])
+    orders = []
+    for i, middle in enumerate(middles[: len(owners)]):
+        apart = np.square(middles[i:] - middle).sum(axis=1)
+        apart[0] = -1.0
+        orders.append(i + np.argsort(apart, kind="stable"))
+    for wave in cut.waves():
+        tasks = []
+        for i, order in enumerate(orders):
+            some = order[wave].tolist()
+            for part in slabs(len(some), RANGES_A_TASK):
+                tasks.append(_Pairs(rows=ranges[i], others=[ranges[j] for j in some[part]]))
+        yield tasks
 
 
 def _middle_of(compared: Compared, part: slice) -> NDArray[np.float64]:
@@ -334,14 +309,15 @@ class _Left:
 
 def _guesses_of(shared: Any, part: slice) -> tuple[slice, NDArray[np.float64]]:
     """Guess how far the lists of a range reach."""
-    compared, n_neighbors = shared
-    return part, _Left(compared, part).guesses(n_neighbors)
+    sent, n_neighbors = shared
+    return part, _Left(compared_of(sent), part).guesses(n_neighbors)
 
 
 def _found_in(shared: Any, pairs: _Pairs) -> tuple[_Pairs, list[Found]]:
     """Find what is near, of pairs of ranges, for the lists of both."""
-    compared, reach, n_neighbors = shared
-    left, buffer = _Left(compared, pairs.rows), open_found(_BUFFERED)
+    sent, reach, n_neighbors = shared
+    compared = compared_of(sent)
+    left, buffer = _Left(compared, pairs.rows), open_found(BUFFERED)
     found = []
     for others in pairs.others:
         end_if_stopped()
@@ -389,7 +365,7 @@ class _Tile:
             for rows in slabs(n_rows, OWNERS):
                 if self._is_diagonal and rows.start >= columns.stop:
                     break
-                if count + 2 * OWNERS * _COLUMNS > _BUFFERED:
+                if count + 2 * OWNERS * _COLUMNS > BUFFERED:
                     self._list(count)
                     count = 0
                 count = find_pairs(
@@ -408,14 +384,15 @@ class _Tile:
                     self._buffer,
                     count,
                 )
-        if self._lists is None:
+        # What waits to be taken is no more than lists take, also while these reach far.
+        if self._lists is None and count <= self._n_neighbors * len(self._reach.distance):
             part = first_found(self._buffer, count)
             return Found(part.owners.copy(), part.ids.copy(), part.distances.copy())
-        self._list(count)
-        found = open_found(int(self._lists.counts.sum()))
-        return first_found(found, pack_lists(self._lists, found))
+        lists = self._list(count)
+        found = open_found(int(lists.counts.sum()))
+        return first_found(found, pack_lists(lists, found))
 
-    def _list(self, count: int) -> None:
+    def _list(self, count: int) -> Neighbors:
         """Empty the buffer into lists, and take nothing any more that is not nearer than these."""
         n_lists = len(self._reach.distance)
         if self._lists is None:
@@ -425,3 +402,4 @@ class _Tile:
         take_found(entries, numbers, self._n_neighbors, self._lists, self._reach)
         tighten(self._lists, self._reach, self._n_neighbors, 0, n_lists)
         self._tell()
+        return self._lists

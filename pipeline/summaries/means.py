@@ -10,20 +10,24 @@
           └───────── all that live ──────────┘   before a pass, or when many have changed
 
 A mean is the same to the bit whenever it is made, so means that were kept are a memory, and no
-state. In memory there is one for each slot. At rest there are those of the clusters that lived when
-they were put there, in any order; those of later clusters follow from these and from the points
-that they have gained since, which are read. When these are too many, or a pass wants all means side
-by side, the means of all live clusters are put at rest anew, and what was there goes.
+state. In memory there is one for each slot, in every process that compares clusters: workers read
+the points once, make means of them, and are told what was merged. At rest there are those of the
+clusters that lived when they were put there, in any order; those of later clusters follow from
+these and from the points that they have gained since, which are read. When these are too many, or a
+pass wants all means side by side, the means of all live clusters are put at rest anew, and what was
+there goes.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clustergrid.pipeline.execution import end_if_stopped
 from clustergrid.pipeline.hierarchy._clusters import Clusters
 from clustergrid.pipeline.hierarchy._threads import in_threads
 from clustergrid.pipeline.points._near_order import near_order
@@ -37,8 +41,9 @@ from clustergrid.pipeline.summaries._members import (
     list_gained,
     take_members,
 )
-from clustergrid.pipeline.summaries.compared import Compared, with_values
-from clustergrid.pipeline.summaries.lists import OWNERS, largest_scale
+from clustergrid.pipeline.summaries.compared import Asked, Compared, with_values
+from clustergrid.pipeline.summaries.lists import largest_scale
+from clustergrid.pipeline.summaries.plan import OWNERS
 from clustergrid.pipeline.summaries.rows import RestingRows, SummaryRows
 from clustergrid.storage.grid import slabs
 
@@ -61,7 +66,10 @@ Held = tuple[Summaries, NDArray[np.int64]]
 
 
 class Means(Protocol):
-    """What is known of clusters, wherever that is."""
+    """What is known of clusters, wherever that is.
+
+    Tasks get it as it is; what a process can make again is left behind, and made there.
+    """
 
     @property
     def n(self) -> int:
@@ -83,23 +91,32 @@ class Means(Protocol):
         """How many means are held together."""
         ...
 
-    def held(
-        self, clusters: Clusters, halves: bool, slots: NDArray[np.int64], pause: Pause
-    ) -> Held:
+    @property
+    def version(self) -> int:
+        """Another number when tasks in other processes have to get it anew."""
+        ...
+
+    def held(self, asked: Asked, slots: NDArray[np.int64], pause: Pause) -> Held:
         """Return the summaries of some clusters, no more than a window."""
+        ...
+
+    def held_in_task(self, asked: Asked, slots: NDArray[np.int64]) -> Held:
+        """Do the same in one of several tasks of a process, after `settle` in the driver's."""
         ...
 
     def near(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return some slots' numbers, in an order in which it costs little to hold them."""
         ...
 
-    def settle(self, clusters: Clusters, halves: bool, pause: Pause) -> None:
-        """See to it that to hold all clusters takes no more than to read their means."""
+    def freshen(self, asked: Asked, pause: Pause) -> None:
+        """See to it that to hold some clusters takes hardly more than to read their means."""
         ...
 
-    def compared(
-        self, clusters: Clusters, halves: bool, slots: NDArray[np.int64], pause: Pause
-    ) -> Compared:
+    def settle(self, asked: Asked, pause: Pause) -> None:
+        """See to the same of all clusters, before tasks hold them."""
+        ...
+
+    def compared(self, asked: Asked, slots: NDArray[np.int64], pause: Pause) -> Compared:
         """Return all live clusters in some order, as tasks in this process want them."""
         ...
 
@@ -139,65 +156,104 @@ class MeansInMemory:
         Of this process.
     """
 
+    version = 0
+
     def __init__(self, points: SummaryRows, *, is_ward: bool, threads: int) -> None:
         self.n, self.n_features = points.rows.shape
         self.window = max(1, self.n)
-        self._threads = threads
-        self._summaries = open_summaries(
-            points.rows, points.constants, factor=points.factor, is_ward=is_ward
-        )
-        nobody = np.empty(0, np.int64)
-        self._members = Members(points.rows, nobody, nobody, points.constants)
+        self._points, self._is_ward, self._threads = points, is_ward, threads
+        self._begin()
+        summaries = self._opened()
         self.order = near_order(points.rows, OWNERS)
         sample = self.order[:: _sampled_step(self.n, self.n_features)]
-        self._largest_scale = largest_scale(some_summaries(self._summaries, sample))
+        self._largest_scale = largest_scale(some_summaries(summaries, sample))
 
-    def held(
-        self, clusters: Clusters, halves: bool, slots: NDArray[np.int64], pause: Pause
-    ) -> Held:
+    def _begin(self) -> None:
+        self._lock = threading.RLock()
+        self._summaries: Summaries | None = None
+        self._number = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind what is made again, as rows are where they can be read again."""
+        left = ("_lock", "_summaries", "_number", "order")
+        state = {name: value for name, value in vars(self).items() if name not in left}
+        return state | {"_points": self._points.to_send()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Begin anew, on one thread: there are others that have tasks."""
+        vars(self).update(state)
+        self._threads = 1
+        self._begin()
+
+    def _opened(self) -> Summaries:
+        with self._lock:
+            if self._summaries is None:
+                points = self._points
+                self._summaries = open_summaries(
+                    points.read(), points.constants, factor=points.factor, is_ward=self._is_ward
+                )
+            return self._summaries
+
+    def held(self, asked: Asked, slots: NDArray[np.int64], pause: Pause) -> Held:
         """Bring the summaries of some clusters up to date."""
+        summaries, nobody = self._opened(), np.empty(0, np.int64)
+        members = Members(summaries.rows, nobody, nobody, summaries.constants)
         over_means(
             len(slots),
             self.n_features,
             lambda part: take_members(
-                self._summaries,
+                summaries,
                 slots,
                 slots,
-                clusters,
-                halves,
-                self._members,
+                asked.clusters,
+                asked.halves,
+                members,
                 part.start,
                 part.stop,
             ),
             threads=self._threads,
             pause=pause,
         )
-        return self._summaries, slots
+        return summaries, slots
+
+    def held_in_task(self, asked: Asked, slots: NDArray[np.int64]) -> Held:
+        """Return the summaries of some clusters, which the first task brings up to date."""
+        self.settle(asked, end_if_stopped)
+        return self._opened(), slots
 
     def near(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return numbers as they come: nothing is read."""
         return np.arange(len(slots))
 
-    def settle(self, clusters: Clusters, halves: bool, pause: Pause) -> None:
+    def freshen(self, asked: Asked, pause: Pause) -> None:
         """Do nothing: all means are here."""
 
-    def compared(
-        self, clusters: Clusters, halves: bool, slots: NDArray[np.int64], pause: Pause
-    ) -> Compared:
+    def settle(self, asked: Asked, pause: Pause) -> None:
+        """Bring the summaries of all clusters up to date, once."""
+        with self._lock:
+            if asked.number > self._number:
+                self.held(asked, np.flatnonzero(asked.clusters.live), pause)
+                self._number = asked.number
+
+    def compared(self, asked: Asked, slots: NDArray[np.int64], pause: Pause) -> Compared:
         """Return all live clusters in some order, where they are."""
-        summaries, where = self.held(clusters, halves, slots, pause)
+        self.settle(asked, pause)
         return Compared(
-            summaries=summaries,
+            summaries=self._opened(),
             slots=slots,
-            where=where,
+            where=slots,
             n_features=self.n_features,
             largest_scale=self._largest_scale,
         )
 
+    def compared_here(self, asked: Asked, slots: NDArray[np.int64]) -> Compared:
+        """Return the same in a task of another process, which has means of its own."""
+        return self.compared(asked, slots, end_if_stopped)
+
     def points(self, which: NDArray[np.int64]) -> Iterator[NDArray[Any]]:
         """Read the rows of points, some at a time, so that copies of them are small."""
         for some in slabs(len(which), max(1, _WINDOW_VALUES // max(1, self.n_features))):
-            yield self._summaries.rows[which[some]]
+            yield self._opened().rows[which[some]]
 
     def close(self) -> None:
         """Do nothing: nothing is at rest."""
@@ -237,10 +293,14 @@ class MeansAtRest:
         some = with_values(some, points.reader.take(sample), self.n_features)
         self._largest_scale = largest_scale(some)
 
-    def held(
-        self, clusters: Clusters, halves: bool, slots: NDArray[np.int64], pause: Pause
-    ) -> Held:
+    @property
+    def version(self) -> int:
+        """How often means were put at rest."""
+        return self._n_kept
+
+    def held(self, asked: Asked, slots: NDArray[np.int64], pause: Pause) -> Held:
         """Read some means, and bring them up to date."""
+        clusters, halves = asked.clusters, asked.halves
         places = self._place[slots]
         held = some_summaries(self._known, places)
         held = with_values(held, self._means.take(places), self.n_features)
@@ -258,6 +318,10 @@ class MeansAtRest:
         held.sizes[:] = clusters.sizes[slots]
         return held, np.arange(len(slots))
 
+    def held_in_task(self, asked: Asked, slots: NDArray[np.int64]) -> Held:
+        """Do the same: nothing is shared."""
+        return self.held(asked, slots, end_if_stopped)
+
     def _gained(self, clusters: Clusters, slots: NDArray[np.int64]) -> NDArray[np.int64]:
         """Count the points that some clusters have gained since their means were put at rest."""
         counts = np.empty(len(slots), np.int64)
@@ -268,19 +332,21 @@ class MeansAtRest:
         """Return numbers in the order in which means are at rest."""
         return np.argsort(self._place[slots], kind="stable")
 
-    def settle(self, clusters: Clusters, halves: bool, pause: Pause) -> None:
-        """Put means at rest anew, where those at rest lack many points."""
-        slots = self.order[clusters.live[self.order]]
-        if self._gained(clusters, slots).sum() > len(slots) // _GAINED:
-            self._put(clusters, halves, slots, pause)
+    def settle(self, asked: Asked, pause: Pause) -> None:
+        """Do what `freshen` does: each task reads what it holds."""
+        self.freshen(asked, pause)
 
-    def compared(
-        self, clusters: Clusters, halves: bool, slots: NDArray[np.int64], pause: Pause
-    ) -> Compared:
+    def freshen(self, asked: Asked, pause: Pause) -> None:
+        """Put means at rest anew, where those at rest lack many points."""
+        slots = self.order[asked.clusters.live[self.order]]
+        if self._gained(asked.clusters, slots).sum() > len(slots) // _GAINED:
+            self._put(asked, slots, pause)
+
+    def compared(self, asked: Asked, slots: NDArray[np.int64], pause: Pause) -> Compared:
         """Put all live clusters side by side, in some order."""
-        is_of_points = self._means is self._points.reader
+        clusters, is_of_points = asked.clusters, self._means is self._points.reader
         if not (is_of_points and clusters.live.all() and np.array_equal(slots, self.order)):
-            self._put(clusters, halves, slots, pause)
+            self._put(asked, slots, pause)
         return Compared(
             summaries=self._known._replace(sizes=clusters.sizes[slots]),
             slots=slots,
@@ -290,15 +356,13 @@ class MeansAtRest:
             at_rest=self._means,
         )
 
-    def _put(
-        self, clusters: Clusters, halves: bool, slots: NDArray[np.int64], pause: Pause
-    ) -> None:
+    def _put(self, asked: Asked, slots: NDArray[np.int64], pause: Pause) -> None:
         """Put the means of all live clusters at rest, in some order."""
         known: list[Summaries] = []
 
         def parts() -> Iterator[NDArray[np.float64]]:
             for some in slabs(len(slots), self.window):
-                held, _ = self.held(clusters, halves, slots[some], pause)
+                held, _ = self.held(asked, slots[some], pause)
                 nothing = np.empty((len(held.rows), 0))
                 known.append(held._replace(rows=nothing, offsets=nothing))
                 yield np.concatenate([held.rows, held.offsets], axis=1)

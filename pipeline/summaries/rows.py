@@ -16,8 +16,8 @@ With weights, ``k`` is their sum.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -27,11 +27,9 @@ from clustergrid.pipeline.engines.given import DistanceInput
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.points._near_order import near_order
 from clustergrid.pipeline.points.prepared import Extent, Sketch, path_of_read
-from clustergrid.pipeline.row_reader import RowPass, RowsAtRest, put_at_rest
-from clustergrid.pipeline.summaries.lists import OWNERS
-from clustergrid.pipeline.summaries.plan import summaries_serve
+from clustergrid.pipeline.row_reader import RowPass, RowsAtRest, put_at_rest, reordered
+from clustergrid.pipeline.summaries.plan import OWNERS, summaries_serve
 from clustergrid.storage.errors import DataValueError
-from clustergrid.storage.grid import slabs
 
 __all__ = ["RestingRows", "SummaryRows", "put_summary_rows", "read_summary_rows"]
 
@@ -63,12 +61,27 @@ class SummaryRows:
     unit
         As said; a power of two, which keeps squares of huge or tiny distances within double
         precision.
+    again
+        Reads the rows once more, as another process does. None: it is sent them.
     """
 
     rows: np.ndarray
     constants: np.ndarray
     factor: float = 1.0
     unit: float = 1.0
+    again: Callable[[], np.ndarray] | None = None
+
+    def to_send(self) -> SummaryRows:
+        """Return the same for another process, which reads the rows itself where it can."""
+        if self.again is None:
+            return self
+        return replace(self, rows=self.rows[:0])
+
+    def read(self) -> np.ndarray:
+        """Return the rows, in a process that they were sent to or not."""
+        if len(self.rows) == len(self.constants) or self.again is None:
+            return self.rows
+        return self.again()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +150,18 @@ def read_summary_rows(
         exponent, unit = _scale(rows.min(axis=0), rows.max(axis=0), is_root=method == "ward")
     if exponent:
         np.ldexp(rows, exponent, out=rows)
-    return SummaryRows(rows=rows, constants=constants, factor=_factor(given), unit=unit)
+    return SummaryRows(
+        rows=rows,
+        constants=constants,
+        factor=_factor(given),
+        unit=unit,
+        again=partial(_read_again, given, kept, exponent),
+    )
+
+
+def _read_again(given: DistanceInput, kept: np.ndarray | None, exponent: int) -> np.ndarray:
+    rows = _pass_over(given, kept).to_array()
+    return np.ldexp(rows, exponent, out=rows) if exponent else rows
 
 
 def put_summary_rows(
@@ -194,9 +218,7 @@ def put_summary_rows(
             raise
     order = near_order(Sketch(extent).of_all(read), OWNERS)
     at_once = max(_FEWEST_AT_ONCE, _AT_ONCE_BYTES // (8 * k), n * _LISTS_BYTES // (8 * k))
-    in_order = (read.take(order[some]) for some in slabs(n, at_once))
-    scaled = (np.ldexp(rows, exponent, out=rows) if exponent else rows for rows in in_order)
-    reader = put_at_rest(scaled, shape=(n, k), dtype=values.dtype, store=store, path=path)
+    reader = reordered(read, order, store=store, path=path, rows_at_once=at_once, exponent=exponent)
     read.remove()
     return RestingRows(
         reader=reader,

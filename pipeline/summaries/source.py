@@ -1,35 +1,56 @@
 """Driver: cluster distances from summaries, a mean and a scalar a cluster, with no pairs of points.
 
-Lists are tasks on an executor (``lists.py``). Single distances, rows and the square are computed in
-threads of this process, from sums of squared differences. Where means are at rest (``means.py``)
-all of them take some at a time.
+Lists (``lists.py``), rows and the square are tasks on an executor, each of ranges of clusters whose
+means it has or reads (``means.py``); small ones in threads of this process, which is sooner. Single
+distances are computed here, in threads, from means that lie near one another. All are sums of
+squared differences, with the same bits wherever they are made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clustergrid.pipeline.execution import Executor, available_cores
+from clustergrid.pipeline.execution import (
+    Executor,
+    SerialExecutor,
+    ThreadsExecutor,
+    available_cores,
+    end_if_stopped,
+)
 from clustergrid.pipeline.hierarchy._clusters import Clusters
 from clustergrid.pipeline.hierarchy._neighbors import Neighbors, open_lists
 from clustergrid.pipeline.hierarchy.methods import Merges
-from clustergrid.pipeline.summaries._means import Side, fill_rows, fill_square, pair_distances
+from clustergrid.pipeline.points._blocks import put_both_ways
+from clustergrid.pipeline.summaries._means import (
+    Side,
+    Summaries,
+    fill_rows,
+    pair_distances,
+    some_summaries,
+)
 from clustergrid.pipeline.summaries._trace import Traced, open_waiting, steps_of, trace_steps
-from clustergrid.pipeline.summaries.compared import Compared, packed
-from clustergrid.pipeline.summaries.lists import near_lists
+from clustergrid.pipeline.summaries.compared import Asked, Compared, packed
+from clustergrid.pipeline.summaries.lists import Lists, near_lists
 from clustergrid.pipeline.summaries.means import Means, MeansAtRest, MeansInMemory, over_means
+from clustergrid.pipeline.summaries.plan import (
+    RANGES_A_TASK,
+    SENT_DISTANCES,
+    ListPass,
+    square_columns,
+)
 from clustergrid.pipeline.summaries.rows import RestingRows, SummaryRows
 from clustergrid.storage.grid import slabs
 
 __all__ = ["SummarySource"]
 
-_PREPARED = 16
-"""Comparisons that take as long as reading a cluster for them."""
+_LEAST_IN_THREADS, _LEAST_SENT = 2**25, 2**28
+"""Differences of values, fewer of which are computed in this thread before others have begun, and
+in threads of this process before workers are told of the clusters."""
 
 
 class SummarySource:
@@ -41,10 +62,12 @@ class SummarySource:
         Rows whose squared distances are those wanted, with their constants and factor. Where they
         are at rest, the caller closes the source. Distances have the same bits.
     executor
-        Where lists are made.
+        Where lists, rows and the square are made.
     is_ward
         Whether distances are ward's: the method of every call has to be ward then, and average or
         weighted otherwise.
+    most_rows
+        Clusters that a task holds at either side at most; None: as many as is quick.
 
     Examples
     --------
@@ -55,10 +78,16 @@ class SummarySource:
     """
 
     def __init__(
-        self, points: SummaryRows | RestingRows, *, executor: Executor, is_ward: bool
+        self,
+        points: SummaryRows | RestingRows,
+        *,
+        executor: Executor,
+        is_ward: bool,
+        most_rows: int | None = None,
     ) -> None:
         self._executor = executor
         self._is_ward = is_ward
+        self._most_rows = most_rows
         self._threads = threads = executor.threads if executor.in_process else available_cores()
         self._means: Means = (
             MeansInMemory(points, is_ward=is_ward, threads=threads)
@@ -67,19 +96,47 @@ class SummarySource:
         )
         self._points = points
         self.n = self._means.n
+        self._number = 0
+        self._sent: tuple[int, Any] | None = None
 
     def close(self) -> None:
         """Remove what is at rest."""
+        self._sent = None
         self._means.close()
+
+    def _ask(self, clusters: Clusters, method: str) -> Asked:
+        self._number += 1
+        return Asked(clusters=clusters, halves=_halves(method), number=self._number)
+
+    def _sent_means(self, executor: Executor) -> Any:
+        """Return the means as tasks get them, which are sent once."""
+        if executor.in_process:
+            return self._means
+        version = self._means.version
+        if self._sent is None or self._sent[0] != version:
+            self._sent = (version, executor.share(self._means))
+        return self._sent[1]
+
+    def _where(self, n_pairs: int) -> Executor:
+        """Return where so many distances are computed soonest; means at rest are for workers."""
+        n_values = n_pairs * self._means.n_features
+        if n_values < _LEAST_IN_THREADS:
+            return _ThisThread()
+        is_near = isinstance(self._means, MeansInMemory) and n_values < _LEAST_SENT
+        if self._executor.in_process or not is_near:
+            return self._executor
+        return ThreadsExecutor(self._threads)
 
     def nearest_points(
         self, clusters: Clusters, method: str, n_neighbors: int, pause: Callable[[float], None]
     ) -> Neighbors:
         """List the K nearest of every point."""
-        order = self._means.order
-        compared = self._means.compared(clusters, _halves(method), order, partial(pause, 0.0))
-        # Rows that lie together are read faster, and there are no means yet beside them.
-        return self._lists(packed(compared), order, n_neighbors, pause)
+        order, asked = self._means.order, self._ask(clusters, method)
+        compared = self._means.compared(asked, order, partial(pause, 0.0))
+        if self._executor.in_process:
+            # Rows that lie together are read faster, and there are no means yet beside them.
+            compared = packed(compared)
+        return self._lists(asked, compared, order, n_neighbors, pause)
 
     def nearest_clusters(
         self,
@@ -94,30 +151,37 @@ class SummarySource:
             return open_lists(0, n_neighbors)
         numbers = np.full(self.n, -1)
         numbers[owners] = np.arange(len(owners))
-        order = self._means.order
+        order, asked = self._means.order, self._ask(clusters, method)
         slots = order[clusters.live[order]]
         is_owner = numbers[slots] >= 0
         slots = np.concatenate([slots[is_owner], slots[~is_owner]])
-        compared = self._means.compared(clusters, _halves(method), slots, partial(pause, 0.0))
-        if not self._executor.in_process:
-            compared = packed(compared)
-        return self._lists(compared, numbers[slots[: len(owners)]], n_neighbors, pause)
+        compared = self._means.compared(asked, slots, partial(pause, 0.0))
+        return self._lists(asked, compared, numbers[slots[: len(owners)]], n_neighbors, pause)
 
     def _lists(
         self,
+        asked: Asked,
         compared: Compared,
         rows: NDArray[np.int64],
         n_neighbors: int,
         pause: Callable[[float], None],
     ) -> Neighbors:
-        return near_lists(
-            compared,
-            rows,
-            n_neighbors,
+        how = Lists(
+            n_neighbors=n_neighbors,
+            most_rows=self._most_rows,
             executor=self._executor,
+            send=partial(self._send, asked),
             threads=self._threads,
             pause=pause,
         )
+        return near_lists(compared, rows, how)
+
+    def _send(self, asked: Asked, compared: Compared) -> Any:
+        """Prepare clusters for tasks: of those in memory workers have the points already."""
+        executor = self._executor
+        if executor.in_process or compared.at_rest is not None:
+            return executor.share(compared)
+        return self._sent_means(executor), executor.share((asked.sent, compared.slots))
 
     def distances(
         self,
@@ -129,8 +193,8 @@ class SummarySource:
     ) -> NDArray[np.float64]:
         """Compute the distances of pairs of clusters, one a pair."""
         told, means = partial(pause, 0.0), self._means
-        halves = _halves(method)
-        means.settle(clusters, halves, told)
+        asked = self._ask(clusters, method)
+        means.freshen(asked, told)
         distances = np.empty(len(first))
         # Those of a pair mostly are near one another.
         order = means.near(first)
@@ -139,10 +203,16 @@ class SummarySource:
             slots, at = np.unique(
                 np.concatenate([first[pairs], second[pairs]]), return_inverse=True
             )
-            held, places = means.held(clusters, halves, slots, told)
+            held, places = means.held(asked, slots, told)
             one, other = places[at].reshape(2, -1)
             found = np.empty(len(pairs))
-            self._over(len(pairs), partial(pair_distances, held, one, other, found), told)
+            over_means(
+                len(pairs),
+                means.n_features,
+                partial(_pairs_in, held, one, other, found),
+                threads=self._threads,
+                pause=told,
+            )
             distances[pairs] = found
         return distances
 
@@ -154,58 +224,69 @@ class SummarySource:
         pause: Callable[[float], None],
     ) -> NDArray[np.float64]:
         """Compute the distances of some clusters to all, ``(len(owners), m)``."""
-        told, means = partial(pause, 0.0), self._means
-        halves = _halves(method)
-        means.settle(clusters, halves, told)
+        told, means, asked = partial(pause, 0.0), self._means, self._ask(clusters, method)
+        means.settle(asked, told)
         slots = np.flatnonzero(clusters.live)
+        order = means.near(slots)
+        executor = self._where(len(owners) * len(slots))
+        cut = self._cut(len(slots), executor)
         distances = np.empty((len(owners), len(slots)))
-        for ones in self._sides(clusters, halves, owners, 0, told):
-            for others in self._sides(clusters, halves, slots, 0, told):
-                # To put clusters side by side takes as long as to compare them with some.
-                self._over(
-                    len(others.places),
-                    partial(fill_rows, ones, others, distances),
-                    told,
-                    each=_PREPARED + len(ones.places),
-                )
+        sends = not executor.in_process
+        wanted = executor.share(self._wanted(asked, slots, order, sends))
+        shared_means = self._sent_means(executor)
+        for own in slabs(len(owners), cut.rows):
+            ones = _Ones(None, owners[own])
+            if len(ones.slots) <= means.window:
+                # What each task would read, is read here.
+                held, places = means.held(asked, ones.slots, told)
+                ones = _Ones(some_summaries(held, places), ones.slots)
+            in_place = None if sends else distances[own]
+            given = (shared_means, wanted, executor.share(ones), in_place)
+            columns = min(cut.rows, SENT_DISTANCES // len(ones.slots) or 1) if sends else cut.rows
+            parts = list(slabs(len(slots), columns))
+            for part, found in executor.map(_rows_in, given, parts, name="cluster-rows"):
+                if found is not None:
+                    distances[own, order[part]] = found
+                told()
         return distances
+
+    @staticmethod
+    def _wanted(
+        asked: Asked, slots: NDArray[np.int64], order: NDArray[np.int64], sends: bool
+    ) -> _Wanted:
+        return _Wanted(asked=asked.sent if sends else asked, slots=slots[order], numbers=order)
 
     def square(
         self, clusters: Clusters, method: str, pause: Callable[[float], None]
     ) -> NDArray[np.float64]:
         """Make the ``(m, m)`` distances between all clusters."""
-        told, halves = partial(pause, 0.0), _halves(method)
-        self._means.settle(clusters, halves, told)
+        means, asked = self._means, self._ask(clusters, method)
+        means.settle(asked, partial(pause, 0.0))
         slots = np.flatnonzero(clusters.live)
-        m, done = len(slots), 0
+        m = len(slots)
+        order = means.near(slots)
+        executor = self._where(m * m // 2)
         square = np.empty((m, m))
-        np.fill_diagonal(square, 0.0)
-        for ones in self._sides(clusters, halves, slots, 0, told):
-            behind, done = 0, done + len(ones.places)
-            for others in chain([ones], self._sides(clusters, halves, slots, done, told)):
-                self._over(
-                    len(ones.places),
-                    partial(fill_square, ones, others, behind, square),
-                    partial(pause, done / m),
-                    each=len(others.places),
-                )
-                behind += len(others.places)
+        sends = not executor.in_process
+        wanted = executor.share(self._wanted(asked, slots, order, sends))
+        given = (self._sent_means(executor), wanted, None if sends else square)
+        items = _tiles(m, self._cut(m, executor).rows, sends=sends)
+        done, total = 0, sum(item.work for item in items)
+        for item, found in executor.map(_square_in, given, items, name="cluster-square"):
+            for others, tile in zip(item.others if sends else [], found, strict=True):
+                put_both_ways(tile, item.rows.start, others.start, order, square)
+            done += item.work
+            pause(done / max(1, total))
         return square
 
-    def _sides(
-        self,
-        clusters: Clusters,
-        halves: bool,
-        slots: NDArray[np.int64],
-        first: int,
-        pause: Callable[[], None],
-    ) -> Iterator[Side]:
-        """Hold some clusters of a row or column each, from the first on, near ones together."""
-        order = self._means.near(slots)
-        for some in slabs(len(order) - first, self._means.window):
-            numbers = order[first:][some]
-            held, places = self._means.held(clusters, halves, slots[numbers], pause)
-            yield Side(held, places, slots[numbers], numbers)
+    def _cut(self, m: int, executor: Executor) -> ListPass:
+        """Cut so many clusters as a list pass does."""
+        return ListPass(
+            n_owners=m,
+            n_features=self._means.n_features,
+            threads=executor.threads,
+            most_rows=self._most_rows,
+        )
 
     def trace(
         self,
@@ -263,23 +344,125 @@ class SummarySource:
         order = np.lexsort((traced.lowest, traced.united, heights))
         return Merges(first=first[order], second=second[order], height=heights[order])
 
-    def _over(
+
+class _ThisThread(SerialExecutor):
+    """A plain loop, which does not ask for one thread of BLAS first: nothing is multiplied here."""
+
+    def map(
         self,
-        count: int,
-        kernel: Callable[[int, int], None],
-        pause: Callable[[], None],
+        function: Callable[[Any, Any], Any],
+        shared: Any,
+        items: Iterable[Any],
         *,
-        each: int = 1,
-    ) -> None:
-        """Call a kernel for ranges of `count`, so many means each."""
-        over_means(
-            count,
-            self._means.n_features,
-            lambda part: kernel(part.start, part.stop),
-            threads=self._threads,
-            pause=pause,
-            each=each,
-        )
+        name: str,
+    ) -> Iterator[Any]:
+        """Call the function for one item after another."""
+        del name
+        return (function(shared, item) for item in items)
+
+
+class _Wanted(NamedTuple):
+    """What tasks are asked about: clusters by their slots, near ones side by side.
+
+    Parameters
+    ----------
+    asked
+        All clusters.
+    slots
+        ``(m,) int64``: those that live.
+    numbers
+        ``(m,) int64``: the row and column of each.
+    """
+
+    asked: Asked
+    slots: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+
+
+class _Ones(NamedTuple):
+    """Clusters whose rows of distances are wanted, and their slots; None: tasks read them."""
+
+    summaries: Summaries | None
+    slots: NDArray[np.int64]
+
+
+class _Tiles(NamedTuple):
+    """A range of clusters, and those that it is compared with: itself, or others behind it."""
+
+    rows: slice
+    others: list[slice]
+
+    @property
+    def work(self) -> int:
+        """How many distances there are."""
+        n_others = sum(part.stop - part.start for part in self.others)
+        return int(self.rows.stop - self.rows.start) * int(n_others)
+
+
+def _tiles(m: int, rows: int, *, sends: bool) -> list[_Tiles]:
+    """Cut the half of a square from the diagonal on into tasks."""
+    columns = square_columns(rows, sends=sends)
+    a_task = 1 if sends else RANGES_A_TASK
+    items = []
+    for some in slabs(m, rows):
+        others = [
+            slice(some.start + part.start, some.start + part.stop)
+            for part in slabs(m - some.start, columns)
+        ]
+        items += [_Tiles(some, others[part]) for part in slabs(len(others), a_task)]
+    return items
+
+
+def _side(means: Means, wanted: _Wanted, part: slice, numbers: NDArray[np.int64]) -> Side:
+    slots = wanted.slots[part]
+    held, places = means.held_in_task(wanted.asked, slots)
+    return Side(held, places, slots, numbers)
+
+
+def _pairs_in(
+    held: Summaries,
+    one: NDArray[np.int64],
+    other: NDArray[np.int64],
+    distances: NDArray[np.float64],
+    part: slice,
+) -> None:
+    pair_distances(held, one, other, distances, part.start, part.stop)
+
+
+def _rows_in(given: Any, part: slice) -> tuple[slice, NDArray[np.float64] | None]:
+    """Compute the distances of some clusters to a range of them, in place if that is here."""
+    means, wanted, ones, distances = given
+    places = every = np.arange(len(ones.slots))
+    held = ones.summaries
+    if held is None:
+        held, places = means.held_in_task(wanted.asked, ones.slots)
+    found = None
+    numbers = wanted.numbers[part]
+    if distances is None:
+        numbers = np.arange(part.stop - part.start)
+        found = distances = np.empty((len(every), len(numbers)))
+    others = _side(means, wanted, part, numbers)
+    owners = Side(held, places, ones.slots, every)
+    fill_rows(owners, others, distances, 0, len(others.places))
+    return part, found
+
+
+def _square_in(given: Any, item: _Tiles) -> tuple[_Tiles, list[NDArray[np.float64]]]:
+    """Compute tiles of a square; they come back where they cannot be put in their place here."""
+    means, wanted, square = given
+    rows = item.rows
+    ones = _side(means, wanted, rows, np.arange(rows.stop - rows.start))
+    found = []
+    for part in item.others:
+        end_if_stopped()
+        others = _side(means, wanted, part, np.arange(part.stop - part.start))
+        tile = np.empty((len(ones.places), len(others.places)))
+        fill_rows(ones, others, tile, 0, len(others.places))
+        if square is None:
+            found.append(tile)
+        else:
+            put_both_ways(tile, rows.start, part.start, wanted.numbers, square)
+    return item, found
 
 
 def _halves(method: str) -> bool:

@@ -89,7 +89,10 @@ def summary_tree(
     """
     n = given.source.shape[0]
     points = _points(given, method, duplicates, at_rest, progress=progress, name=f"{name}-rows")
-    with closing(SummarySource(points, executor=executor, is_ward=method == "ward")) as source:
+    source = SummarySource(
+        points, executor=executor, is_ward=method == "ward", most_rows=limits.compared_rows
+    )
+    with closing(source):
         start = Start.observations(source.n) if duplicates is None else duplicates.start
         with progress.stage(name, total=max(1, n - 1), unit="merges", why=why) as stage:
             merges = cluster_certified(

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from clustergrid.pipeline import row_reader
+from clustergrid.pipeline import row_reader, row_tree_plan
 from clustergrid.pipeline.duplicates import find_duplicates
 from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.hierarchy._clusters import CODES, join, open_clusters
@@ -14,16 +14,16 @@ from clustergrid.pipeline.hierarchy.certified import Limits, cluster_certified
 from clustergrid.pipeline.hierarchy.recorded import RecordedSource
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.points.prepared import path_of_means, path_of_read, remove_points
-from clustergrid.pipeline.row_reader import RowsAtRest
-from clustergrid.pipeline.summaries import lists as summary_lists
+from clustergrid.pipeline.row_reader import RowsAtRest, put_at_rest
 from clustergrid.pipeline.summaries import means
+from clustergrid.pipeline.summaries.compared import Asked
 from clustergrid.pipeline.summaries.rows import put_summary_rows, read_summary_rows
 from clustergrid.pipeline.summaries.source import SummarySource
 from clustergrid.pipeline.summaries.tree import summary_tree
-from clustergrid.storage.source import ArraySource
+from clustergrid.storage.source import ArraySource, ZarrSource
 from tests.pipeline.points.cases import ignore, some_clusters
 from tests.pipeline.points.test_at_rest import assert_same_answers, assert_same_lists
-from tests.pipeline.summaries.cases import distances_of
+from tests.pipeline.summaries.cases import Sending, cut_small, distances_of
 
 pytestmark = pytest.mark.quick_cases(one_in=8)
 
@@ -42,9 +42,7 @@ def small_windows(monkeypatch):
     monkeypatch.setattr(row_reader, "CHUNK_VALUES", 300)
     monkeypatch.setattr(means, "_WINDOW_VALUES", 1)
     monkeypatch.setattr(means, "_FEWEST_IN_A_WINDOW", 70)
-    monkeypatch.setattr(summary_lists, "OWNERS", 16)
-    monkeypatch.setattr(summary_lists, "_COLUMNS", 64)
-    monkeypatch.setattr(summary_lists, "_RANGE", 48)
+    cut_small(monkeypatch)
 
 
 def values_of(metric, n, k=7, dtype=np.float64, seed=0):
@@ -85,6 +83,57 @@ def test_every_answer_has_the_same_bits(small_windows, tmp_path, method, metric,
         assert_same_answers(here, there, clusters, method)
     there.close()
     assert list(tmp_path.glob("points*")) == []
+
+
+@pytest.mark.parametrize(("method", "metric"), PAIRS[:3])
+def test_tasks_in_other_processes_give_the_same_bits(small_windows, tmp_path, method, metric):
+    n, values = 200, values_of(metric, 200)
+    expected, _ = both_of(values, method, metric, tmp_path / "a")
+    there = both_of(values, method, metric, tmp_path / "b", Sending(3))
+    rng = np.random.default_rng(3)
+    clusters = open_clusters(np.ones(n, np.int64), method)
+    for each in there:
+        assert_same_lists(
+            *[one.nearest_points(clusters, method, 6, ignore) for one in (expected, each)]
+        )
+    for times in (20, 90):
+        for _ in range(times):
+            low, high = np.sort(rng.choice(np.flatnonzero(clusters.live), 2, replace=False))
+            join(clusters, CODES[method], int(low), int(high), 1.0)
+        for each in there:
+            assert_same_answers(expected, each, clusters, method)
+            n_tasks = each._executor.n_tasks
+            assert min(n_tasks[name] for name in ("cluster-rows", "cluster-square")) > 2
+
+
+def test_workers_are_sent_no_rows(small_windows, tmp_path):
+    n, k = 300, 400
+    executor = Sending()
+    values = np.random.default_rng(0).normal(size=(n, k))
+    put_at_rest([values], shape=(n, k), dtype=values.dtype, store=str(tmp_path), path="matrix")
+    given = dataclasses.replace(
+        distances_of(values, "correlation"), source=ZarrSource(str(tmp_path), "matrix")
+    )
+    rows = read_summary_rows(given, "average", None, progress=Progress(), name="rows")
+    there = SummarySource(rows, executor=executor, is_ward=False)
+    here = SummarySource(rows, executor=SerialExecutor(), is_ward=False)
+    clusters = open_clusters(np.ones(n, np.int64), "average")
+    assert_same_lists(
+        *[each.nearest_points(clusters, "average", 6, ignore) for each in (here, there)]
+    )
+    clusters = some_clusters(n, "average", n_merges=150)
+    assert_same_lists(
+        *[
+            each.nearest_clusters(clusters, "average", 6, np.flatnonzero(clusters.live), ignore)
+            for each in (here, there)
+        ]
+    )
+    np.testing.assert_array_equal(
+        *[each.square(clusters, "average", ignore) for each in (here, there)]
+    )
+    # Once the normalization and norms of the matrix, and then what is known of clusters.
+    assert max(executor.sent) < 100 * n
+    assert sum(executor.sent) < 8 * n * k / 2
 
 
 @pytest.mark.parametrize("method", ["average", "weighted", "ward"])
@@ -228,8 +277,12 @@ def test_tasks_are_sent_no_rows(tmp_path):
     _, there = both_of(values, "average", "sqeuclidean", tmp_path)
     clusters = open_clusters(np.ones(n, np.int64), "average")
     order = there._means.order
-    sent = len(pickle.dumps(there._means.compared(clusters, False, order, lambda: None)))
-    assert sent < 8 * n * 10
+    asked = Asked(clusters=clusters, halves=False, number=1)
+    compared = there._means.compared(asked, order, lambda: None)
+    assert len(pickle.dumps(compared)) < 8 * n * 10
+    # What is told of a cluster is counted in the plan.
+    told = len(pickle.dumps(there._means)) + len(pickle.dumps(asked.sent))
+    assert told < row_tree_plan._SENT_BYTES * n
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):

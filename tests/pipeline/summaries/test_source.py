@@ -8,9 +8,12 @@ from clustergrid.pipeline.execution import SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.hierarchy._clusters import CODES, join, open_clusters
 from clustergrid.pipeline.summaries import lists as summary_lists
 from clustergrid.pipeline.summaries import means
+from clustergrid.pipeline.summaries import plan as summary_plan
+from clustergrid.pipeline.summaries.compared import Asked
 from clustergrid.pipeline.summaries.rows import SummaryRows
 from clustergrid.pipeline.summaries.source import SummarySource
 from tests.pipeline.hierarchy.kinds import UNTIED, definition
+from tests.pipeline.summaries.cases import cut_small
 
 pytestmark = pytest.mark.quick_cases(one_in=8)
 
@@ -108,10 +111,7 @@ def test_all_distances_are_those_of_the_definition(kind, method):
 def test_lists_are_the_nearest_by_distance_and_slot(monkeypatch, kind, method, executor, sampled):
     monkeypatch.setattr(summary_lists, "_SAMPLED", sampled)
     monkeypatch.setattr(summary_lists, "_GUESSED_FROM", 5)
-    monkeypatch.setattr(summary_lists, "OWNERS", 16)
-    monkeypatch.setattr(summary_lists, "_COLUMNS", 64)
-    monkeypatch.setattr(summary_lists, "_RANGE", 48)
-    monkeypatch.setattr(summary_lists, "_RANGES_A_TASK", 2)
+    cut_small(monkeypatch, a_task=2)
     points = UNTIED[kind](np.random.default_rng(3), 300)
     source = source_of(points, method, executor=executor)
     grown = Grown(len(points), method)
@@ -147,9 +147,9 @@ def remade_lists(monkeypatch, points, method):
     begun = []
     listed = summary_lists._listed
 
-    def counted(compared, rows, **options):
+    def counted(compared, rows, how, **options):
         begun.append(len(rows))
-        return listed(compared, rows, **options)
+        return listed(compared, rows, how, **options)
 
     monkeypatch.setattr(summary_lists, "_listed", counted)
     clusters = open_clusters(np.ones(len(points), np.int64), method)
@@ -174,7 +174,8 @@ def test_lists_are_remade_for_an_eighth_of_the_points_at_a_time(monkeypatch):
         return np.zeros(len(self.slots))
 
     monkeypatch.setattr(summary_lists._Left, "guesses", too_low)
-    monkeypatch.setattr(summary_lists, "_RANGE", 16)
+    monkeypatch.setattr(summary_lists, "MOST_COMPARED", 16)
+    monkeypatch.setattr(summary_plan, "MOST_COMPARED", 16)
     points = np.random.default_rng(12).normal(size=(401, 3))
     lists, begun = remade_lists(monkeypatch, points, "average")
     assert begun == [401, *[50] * 8, 1]
@@ -193,7 +194,9 @@ def test_products_say_what_is_not_near_beside_values_that_stand_for_none(method,
     square = source.square(clusters, method, no_pause)
     np.fill_diagonal(square, np.inf)
     reach = np.sort(square, axis=1)[:, 9]
-    compared = source._means.compared(clusters, False, np.arange(n), lambda: None)
+    compared = source._means.compared(
+        Asked(clusters=clusters, halves=False, number=1), np.arange(n), lambda: None
+    )
     left = summary_lists._Left(compared, slice(0, n))
     right = left.right(left.summaries)
     for operands in (left.operands, right):
@@ -213,12 +216,9 @@ def test_products_say_what_is_not_near_beside_values_that_stand_for_none(method,
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("buffered", [2**19, 2 * 16 * 64])  # the last: full after every product
 def test_lists_of_points_at_equal_distances(monkeypatch, method, buffered):
-    monkeypatch.setattr(summary_lists, "_BUFFERED", buffered)
+    cut_small(monkeypatch, buffered=buffered)
     monkeypatch.setattr(summary_lists, "_SAMPLED", 4)
     monkeypatch.setattr(summary_lists, "_GUESSED_FROM", 5)
-    monkeypatch.setattr(summary_lists, "OWNERS", 16)
-    monkeypatch.setattr(summary_lists, "_COLUMNS", 64)
-    monkeypatch.setattr(summary_lists, "_RANGE", 48)
     points = np.random.default_rng(8).integers(0, 2, (400, 6)).astype(float)
     source, clusters = source_of(points, method), open_clusters(np.ones(400, np.int64), method)
     square = source.square(clusters, method, no_pause)
@@ -271,6 +271,7 @@ def test_pieces_and_threads_change_no_bit(monkeypatch):
     grown.merge(100)
     expected = source_of(points, "average").square(grown.clusters, "average", no_pause)
     monkeypatch.setattr(means, "_VALUES_A_PIECE", 5 * 300 * 7)
+    cut_small(monkeypatch)
     source = source_of(points, "average", executor=ThreadsExecutor(3))
     np.testing.assert_array_equal(source.square(grown.clusters, "average", no_pause), expected)
 
