@@ -347,9 +347,10 @@ class RunStages(Stages):
                 threads=available_cores(),
                 progress=verified.advance,
             )
-        # Tiles that were cut for more memory than there is now could not be finished.
+        # Tiles that were cut for more memory than there is now could not be finished, nor be read.
         is_complete = not damaged and len(noted) == condensed.grid.n_tiles
-        if not is_complete and condensed.grid.tile_edge > tiling.largest_edge:
+        largest = tiling.largest_read_edge if is_complete else tiling.largest_edge
+        if condensed.grid.tile_edge > largest:
             return None, frozenset()
         manifest.forget(noted.pop(position) for position in damaged)
         return condensed, frozenset(noted)

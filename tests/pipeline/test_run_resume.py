@@ -150,6 +150,28 @@ def test_tiles_that_were_cut_otherwise_are_finished_as_they_are(
     assert results(copied.directory) == results(finished.directory)
 
 
+@pytest.mark.parametrize(("largest", "computed"), [(512, 0), (256, 28)])
+def test_complete_tiles_are_read_where_there_is_memory_for_them(
+    copied, finished, tiles, monkeypatch, tmp_path, largest, computed
+):
+    real = RunStages._stored_distances
+
+    def recut(self, axis, asked, given, tiling):
+        if axis == 0:
+            tiling = dataclasses.replace(
+                tiling, tile_edge=256, largest_edge=256, largest_read_edge=largest
+            )
+        return real(self, axis, asked, given, tiling)
+
+    monkeypatch.setattr(RunStages, "_stored_distances", recut)
+    complete = dataclasses.replace(copied, row=AxisSpec(method="complete"))
+    run(complete)
+    assert len([tile for tile in tiles if tile[0] == 1600]) == computed
+    fresh = dataclasses.replace(complete, directory=tmp_path / "fresh")
+    run(fresh)
+    assert results(complete.directory) == results(fresh.directory)
+
+
 @pytest.mark.parametrize("damage", ["missing", "flipped"])
 def test_a_damaged_copy_of_the_matrix_is_made_again(tmp_path, damage):
     path = table(tmp_path)
