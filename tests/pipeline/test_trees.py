@@ -60,6 +60,21 @@ def negative_distances(n, kind):
     return distances
 
 
+def test_the_engine_that_takes_the_place_of_another_is_told():
+    notes = []
+    trees.condensed_tree(
+        negative_distances(2100, "rounding"),
+        "ward",
+        engine=None,
+        memory_bytes=10**9,
+        progress=Progress(lambda event: notes.append((event.note, event.is_news))),
+        name="linkage",
+    )
+    assert notes[0][0].startswith("engine condensed")
+    (news,) = (note for note, is_news in notes if is_news)
+    assert news.startswith("a distance is negative: engine square")
+
+
 @pytest.mark.parametrize("kind", ["rounding", "any"])
 @pytest.mark.parametrize("method", ["single", "complete", "average", "weighted", "ward"])
 @pytest.mark.parametrize("n", [200, 2300])
