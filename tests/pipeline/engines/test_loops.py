@@ -144,6 +144,16 @@ def test_weighted_truth_values_are_never_below_zero(name):
             )
 
 
+@pytest.mark.parametrize("name", BOOLEAN)
+def test_a_pair_has_the_same_bits_whichever_row_comes_first(name):
+    left, right = rows(name, 40, 37), rows(name, 70, 37, 1)
+    weights = np.random.default_rng(2).random(37)
+    one, other = (
+        distances(LOOPS[name], *sides, weights) for sides in ((left, right), (right, left))
+    )
+    np.testing.assert_array_equal(one, other.T)
+
+
 @pytest.mark.parametrize("name", TERMS)
 def test_features_are_added_strictly_one_after_another(name):
     left, right = rows(name, 9, 45), rows(name, 66, 45, 1)
