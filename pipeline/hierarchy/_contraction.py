@@ -202,14 +202,18 @@ def gather_row(
         ``(m or more,)``: scratch.
     """
     nothing_in(method, totals)
+    # Extremes are the same in any order.
+    if panel >= len(sums) or method in (COMPLETE, SINGLE):
+        gather_sums(method, sums, positions, weights, totals)
+        return
+    part = some[: len(totals)]
+    nothing_in(method, part)
     for begin in range(0, len(sums), panel):
         end = min(begin + panel, len(sums))
-        into = totals if begin == 0 else some[: len(totals)]
-        if begin > 0:
-            nothing_in(method, into)
-        gather_sums(method, sums[begin:end], positions[begin:end], weights[begin:end], into)
-        if begin > 0:
-            add_sums(method, into, totals)
+        gather_sums(method, sums[begin:end], positions[begin:end], weights[begin:end], part)
+        for k in range(len(totals)):
+            totals[k] += part[k]
+            part[k] = 0.0
 
 
 @jit

@@ -6,7 +6,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from clustergrid.pipeline.hierarchy import REDUCIBLE_METHODS, condensed
 from clustergrid.pipeline.hierarchy._clusters import CODES, nothing_yet, open_clusters
-from clustergrid.pipeline.hierarchy._contraction import finish_square
+from clustergrid.pipeline.hierarchy._contraction import finish_square, gather_row
 from clustergrid.pipeline.hierarchy._regions import (
     Region,
     finish_pairs,
@@ -248,3 +248,22 @@ def test_progress_of_a_hub_is_told_in_pieces(monkeypatch):
             assert n_members * n > 10 * clock.most, name
         assert clock.shares[-1] == 1
         assert (np.diff(clock.shares) >= 0).all()
+
+
+@pytest.mark.parametrize("method", REDUCIBLE_METHODS)
+def test_columns_are_brought_together_panel_by_panel(method):
+    rng, panel = np.random.default_rng(0), 7
+    sums, weights = rng.random(60), rng.random(60)
+    positions = rng.integers(0, 5, 60).astype(np.uint32)
+    together = {"single": min, "complete": max}.get(method, lambda one, other: one + other)
+    nothing = nothing_yet.python(CODES[method])
+    expected = np.full(5, nothing)
+    for start in range(0, 60, panel):
+        part = np.full(5, nothing)
+        for j in range(start, min(start + panel, 60)):
+            term = sums[j] if method in ("single", "complete") else weights[j] * sums[j]
+            part[positions[j]] = together(part[positions[j]], term)
+        expected = [together(*pair) for pair in zip(expected, part, strict=True)]
+    totals, some = np.empty(5), np.empty(60)
+    gather_row(CODES[method], sums, positions, weights, panel, totals, some)
+    np.testing.assert_array_equal(totals, expected)
