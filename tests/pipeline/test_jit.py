@@ -118,6 +118,23 @@ def test_an_index_that_names_a_type_that_is_gone_is_not_read(tmp_path):
         assert package.call() == (25.0, 1, 0)
 
 
+@pytest.mark.slow
+def test_machine_code_of_other_sources_has_another_name(tmp_path):
+    package = Package(tmp_path)
+    package.call()
+    (first,) = package.folder.rglob("caller.call*.nbc")
+    (index,) = package.folder.rglob("caller.call*.nbi")
+    code, listed = first.read_bytes(), index.read_bytes()
+    package.call(factor=20.0)
+    assert first.read_bytes() == code
+    (second,) = (path for path in package.folder.rglob("caller.call*.nbc") if path != first)
+    # An index is there before the machine code that it names.
+    second.unlink()
+    assert package.call(factor=20.0) == (45.0, 0, 1)
+    index.write_bytes(listed)
+    assert package.call() == (25.0, 1, 0)
+
+
 FACTOR = 1.0
 
 
