@@ -90,6 +90,7 @@ class Roster:
     _last_present_seconds: float | None = None
     _was_present: int = 0
     _has_told: bool = False
+    _answer: Mapping[str, WorkerJob] | None = None
 
     def look(
         self,
@@ -116,22 +117,22 @@ class Roster:
         """
         if self._last_present_seconds is None:
             self._last_present_seconds = now_seconds
+        self._answer = self._answer if queued is None else queued
         present = _names_of(jobs, workers)
         for name, number in jobs.items():
             record = self._records.get(name)
             if record is None or record.number != number:
                 # Also of a name that was lost and asked for again.
                 record = self._records[name] = _Record(number, now_seconds)
-            if name in present:
+            if name in present and not record.joined:
                 record.joined = True
-                self._n_barren = 0
+                self._n_barren, self._has_told = 0, False
         if present:
             self._last_present_seconds = now_seconds
-            self._has_told = False
         gone = self._ended(now_seconds, jobs, present, queued)
         forgotten = [name for name in self._records if name not in jobs]
         lines = self._tell_lost([*gone, *forgotten], queued)
-        verdict = self._verdict(now_seconds, present, queued)
+        verdict = self._verdict(now_seconds, present)
         hopeless = self._n_barren >= self._most_barren
         if hopeless and present and not self._has_told:
             self._has_told = True
@@ -162,15 +163,12 @@ class Roster:
         """Names whose jobs are over, as the queue says."""
         over = []
         for name, number in jobs.items():
-            if name in present:
+            if name in present or queued is None:
                 continue
-            if number is None:
+            job = None if number is None else queued.get(key_of(number))
+            is_new = now_seconds - self._records[name].since_seconds < _GRACE_SECONDS
+            if job.is_over if job is not None else number is None or not is_new:
                 over.append(name)
-            elif queued is not None:
-                job = queued.get(key_of(number))
-                is_new = now_seconds - self._records[name].since_seconds < _GRACE_SECONDS
-                if (job is None and not is_new) or (job is not None and job.is_over):
-                    over.append(name)
         return over
 
     def _tell_lost(
@@ -182,7 +180,8 @@ class Roster:
         for name in names:
             record = self._records.pop(name)
             job = None if record.number is None else (queued or {}).get(key_of(record.number))
-            words = f"job {record.number or '?'}" + (f" {job.words}" if job else "")
+            words = "one refused" if record.number is None else f"job {record.number}"
+            words += f" {job.words}" if job else ""
             (lost if record.joined else barren).append(words)
         self._n_barren += len(barren)
         hopeless = self._n_barren >= self._most_barren
@@ -207,7 +206,6 @@ class Roster:
         self,
         now_seconds: float,
         present: Collection[str],
-        queued: Mapping[str, WorkerJob] | None,
     ) -> str | None:
         assert self._last_present_seconds is not None
         if present:
@@ -217,17 +215,19 @@ class Roster:
         waited = now_seconds - self._last_present_seconds
         if waited < self.patience_seconds:
             return None
-        return f"no worker came for {waited:.0f} s; {self.describe(queued)}"
+        return f"no worker came for {waited:.0f} s; {self.describe()}"
 
-    def describe(self, queued: Mapping[str, WorkerJob] | None) -> str:
-        """Say what the queue says of the jobs."""
-        if queued is None:
+    def describe(self) -> str:
+        """Say what the queue said of the jobs when it was asked last."""
+        answer = self._answer
+        if answer is None:
             return f"{self.queue} does not answer"
-        numbers = [record.number for record in self._records.values() if record.number]
+        # A copy: another thread may ask.
+        numbers = [record.number for record in list(self._records.values()) if record.number]
         said = [
             f"job {number} {job.words}"
             for number in numbers
-            if (job := queued.get(key_of(number))) is not None
+            if (job := answer.get(key_of(number))) is not None
         ]
         return f"{self.queue} says: {', '.join(said) or 'no job of this run is there'}"
 

@@ -24,6 +24,7 @@ _ASK_SECONDS = (2.0, 30.0)
 """A queue is asked so often at first while workers are missing, and later."""
 _TELL_SECONDS = 60.0
 _SOON_SECONDS = 0.1
+_JOIN_SECONDS = 5.0
 _TAIL_CHARACTERS = 400
 
 
@@ -57,7 +58,6 @@ class WorkerWatch:
         self._ends, self._first = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="clustergrid-workers", daemon=True)
         self._asked_seconds, self._ask_every = -_ASK_SECONDS[1], _ASK_SECONDS[0]
-        self._queued: dict[str, WorkerJob] | None = None
         self._told_seconds = time.monotonic()
         self.verdict: str | None = None
 
@@ -72,9 +72,10 @@ class WorkerWatch:
         try:
             self._cluster.sync(self._ask, ())
         except RuntimeError as error:
-            raise StorageError(
-                f"{self._roster.queue} refuses the jobs of workers: {_complaint(error)}"
-            ) from error
+            complaint = f"{self._roster.queue} refuses jobs of workers: {_complaint(error)}"
+            if all(job.job_id is None for job in self._cluster.workers.values()):
+                raise StorageError(complaint) from error
+            self._tell(complaint)
         self._thread.start()
         return self
 
@@ -86,7 +87,8 @@ class WorkerWatch:
     ) -> None:
         """Stop looking."""
         self._ends.set()
-        self._thread.join()
+        # A queue may take its time to answer, and Ctrl-C is not to wait for that.
+        self._thread.join(_JOIN_SECONDS)
 
     def wait_for_first(self) -> None:
         """Wait until a worker is there: work starts with the first.
@@ -102,11 +104,18 @@ class WorkerWatch:
             now = time.monotonic()
             if now - self._told_seconds >= _TELL_SECONDS:
                 self._told_seconds = now
-                self._tell(f"waiting for workers; {self._roster.describe(self._queued)}")
+                self._tell(f"waiting for workers; {self._roster.describe()}")
 
     def _run(self) -> None:
+        told = ""
         while self.verdict is None and not self._ends.wait(_LOOK_SECONDS):
-            self._look()
+            try:
+                self._look()
+            except Exception as error:
+                # Workers that are there go on, whatever a look at the others stumbles over.
+                if told != str(error) and not self._ends.is_set():
+                    told = str(error)
+                    self._tell(f"looking after workers fails: {type(error).__name__}: {error}")
 
     def _look(self) -> None:
         jobs = {str(name): job.job_id for name, job in list(self._cluster.workers.items())}
@@ -134,29 +143,41 @@ class WorkerWatch:
         try:
             found = self._queue.find((), {self._folder.job_name})
         except QueueError:  # busy; it is asked again
-            self._queued = None
-        else:
-            self._queued = {
-                key_of(job.number): WorkerJob(
-                    is_over=job.state == "ended",
-                    words=f"{job.word} ({job.reason})" if job.reason else job.word,
-                )
-                for job in found
-            }
-        return self._queued
+            return None
+        return {
+            key_of(job.number): WorkerJob(
+                is_over=job.state == "ended",
+                words=f"{job.word} ({job.reason})" if job.reason else job.word,
+            )
+            for job in found
+        }
 
     def _renew(self, gone: tuple[str, ...], *, asks: bool) -> None:
         try:
             self._cluster.sync(self._ask if asks else self._forget, gone)
         except RuntimeError as error:
             if not self._ends.is_set():
-                self._tell(f"{self._roster.queue} refuses a job of a worker: {_complaint(error)}")
+                self._tell(f"{self._roster.queue} refuses jobs of workers: {_complaint(error)}")
 
     async def _ask(self, gone: tuple[str, ...]) -> None:
-        """Ask for as many workers as are wanted; on the cluster's loop."""
+        """Ask for as many workers as are wanted; on the cluster's loop.
+
+        As `scale` does, but that would leave the queue's refusal to a callback that nobody sees.
+        """
+        from distributed.core import Status
+
+        cluster = self._cluster
         await self._forget(gone)
-        self._cluster.scale(jobs=self._roster.n_jobs)
-        await self._cluster
+        if self._ends.is_set():
+            return
+        while len(cluster.worker_spec) < self._roster.n_jobs:
+            cluster.worker_spec.update(cluster.new_worker_spec())
+        try:
+            await cluster
+        finally:
+            for job in cluster.workers.values():
+                if job.job_id is None:  # refused; it would keep the cluster from closing
+                    job.status = Status.closed
 
     async def _forget(self, gone: tuple[str, ...]) -> None:
         from distributed.core import Status

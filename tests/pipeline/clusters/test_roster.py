@@ -85,9 +85,12 @@ def test_a_job_that_waits_again_is_left_to_the_queue():
 
 def test_a_refused_job_is_asked_for_again():
     ours = roster()
-    look = ours.look(0.0, {"w-0": "1", "w-1": None}, ["w-0"], None)
+    jobs = {"w-0": "1", "w-1": None}
+    assert not ours.look(0.0, jobs, ["w-0"], None).gone  # not at once
+    look = ours.look(2.0, jobs, ["w-0"], {"1": RUNS})
     assert look.gone == ("w-1",)
     assert look.asks
+    assert "(one refused)" in look.lines[-1]
 
 
 def test_jobs_of_several_processes_are_there_with_one():
@@ -111,20 +114,24 @@ def test_jobs_that_all_end_at_once_end_the_run():
 
 
 def test_with_some_workers_hopeless_jobs_are_not_asked_for_again():
-    ours = roster(n_jobs=4)
-    base = {"w-0": "1"}
-    ours.look(0.0, base, ["w-0"], None)
-    for name in ("w-1", "w-2", "w-3"):
-        ours.look(1.0, base | {name: "9"}, [], {"1": RUNS, "9": RUNS})
-    jobs = {f"w-{i}": str(i) for i in range(1, 5)}
-    look = ours.look(LATER, base | jobs, ["w-0"], dict.fromkeys(["1", "2", "3", "4"], FAILED))
-    # One joined, so that counting begins anew; four fail at once.
-    assert look.verdict is None
-    assert not look.asks
-    assert any("going on with the workers that are there" in line for line in look.lines)
-    again = ours.look(LATER + 1, base, ["w-0"], {})
+    ours = roster(n_jobs=3)
+    asked = []
+    for number in range(2, 6):  # one after another fails on the same node
+        jobs = {"w-0": "1", "w-1": str(number)}
+        ours.look(10.0 * number, jobs, ["w-0"], {str(number): RUNS})
+        look = ours.look(10.0 * number + 1, jobs, ["w-0"], {str(number): FAILED})
+        assert look.verdict is None
+        asked.append(look.asks)
+        if not look.asks:
+            break
+    assert asked == [True, True, False]
+    assert "going on with the workers that are there" in look.lines[-1]
+    again = ours.look(LATER, {"w-0": "1"}, ["w-0"], {})
     assert not again.asks
     assert not again.lines
+    # One that joins shows that it is of use again.
+    ours.look(LATER, {"w-0": "1", "w-2": "9"}, ["w-0", "w-2"], None)
+    assert ours.look(LATER, {"w-0": "1"}, ["w-0"], {}).asks
 
 
 def test_patience_ends_with_what_the_queue_says():
@@ -132,9 +139,11 @@ def test_patience_ends_with_what_the_queue_says():
     jobs = {"w-0": "1", "w-1": "2"}
     ours.look(0.0, jobs, [], {"1": WAITS, "2": WAITS})
     assert ours.look(4999.0, jobs, [], {"1": WAITS, "2": WAITS}).verdict is None
-    verdict = ours.look(5001.0, jobs, [], {"1": WAITS, "2": WAITS}).verdict
+    verdict = ours.look(5001.0, jobs, [], None).verdict  # what was said last
     assert verdict == (
         "no worker came for 5001 s; slurm says: job 1 PENDING (Resources), "
         "job 2 PENDING (Resources)"
     )
-    assert "does not answer" in ours.look(5002.0, jobs, [], None).verdict
+    silent = roster()
+    silent.look(0.0, jobs, [], None)
+    assert "does not answer" in silent.look(5002.0, jobs, [], None).verdict
