@@ -5,11 +5,21 @@ common centre,
 
     (-2 a, 1, (1 - s) |a|^2) . (b, (1 - s) |b|^2, 1)  <=  |a - b|^2  + tiny
 
-whatever single precision rounds, for the s of ``_sieve.py``. Distances of clusters are sums of
-positive terms with positive weights, or extremes: made of bounds they are bounds, and c roundings
-change such a sum by less than the share ``1.01 c u``. For each owner somewhat more than K clusters
-with the least bounds are kept, and compared exactly: if the K-th distance among these is less than
-the greatest bound, no other cluster is as near.
+whatever single precision rounds, with ``u = 2^-24``: rounding the k values of ``a`` and ``b``
+changes ``2 a.b`` by at most ``2.01 u (|a|^2 + |b|^2)``. A sum of m = k + 2 products, in any order,
+is within ``1.01 m u`` times the sum of their magnitudes (Higham 2002, section 3.1, for m below
+10^5), which is at most ``2.01 (|a|^2 + |b|^2)``. Both norms are rounded once. All of that is less
+than
+
+    s (|a|^2 + |b|^2),        s = (2.1 k + 24) u,
+
+which is left out of the norms, with room for roundings in double precision. The rows are scaled to
+lengths of at most two, so nothing overflows.
+
+Distances of clusters are sums of positive terms with positive weights, or extremes: made of bounds
+they are bounds, and c roundings change such a sum by less than the share ``1.01 c u``. For each
+owner somewhat more than K clusters with the least bounds are kept, and compared exactly: if the
+K-th distance among these is less than the greatest bound, no other cluster is as near.
 """
 
 from __future__ import annotations
@@ -27,9 +37,27 @@ from clustergrid.pipeline.hierarchy._clusters import (
 from clustergrid.pipeline.hierarchy._neighbors import Neighbors, Reach, keep_nearest, offer
 from clustergrid.pipeline.points._squares import HALF, ROOT, of_square
 
-__all__ = ["add_bounds", "bound_operands", "list_within", "offer_bounds", "turn"]
+__all__ = [
+    "add_bounds",
+    "bound_operands",
+    "list_within",
+    "offer_bounds",
+    "share_of_roundings",
+    "turn",
+]
 
 _SQUARE = 16
+
+
+def share_of_roundings(n_features: int) -> float:
+    """Return s: what roundings change is less than this share of the squares.
+
+    Examples
+    --------
+    >>> share_of_roundings(34) < 1e-5
+    True
+    """
+    return (2.1 * n_features + 24.0) * 2.0**-24
 
 
 @jit
@@ -42,7 +70,21 @@ def bound_operands(
     is_left: bool,
     operands: NDArray[np.float32],
 ) -> None:
-    """Make operands of some rows, ``(at least r, k + 2)``; parameters are as in ``_sieve.py``."""
+    """Make operands of some rows.
+
+    Parameters
+    ----------
+    rows, places
+        ``(n, k)`` points, and which of them.
+    centre, scale
+        Subtracted first; and a power of two that is multiplied with.
+    share
+        As of `share_of_roundings`.
+    is_left
+        Whether they are at the left of a product.
+    operands
+        ``(at least r, k + 2)``.
+    """
     k = rows.shape[1]
     factor = np.float32(-2.0 if is_left else 1.0)
     for i in range(len(places)):

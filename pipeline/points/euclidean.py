@@ -1,9 +1,7 @@
 """Driver: points whose distances follow from Euclidean ones of prepared rows.
 
-Rows lie in the order of a k-d tree's leaves, so that near ones are mostly neighbours. A task of the
-list pass takes a range of them and all others, range by range from the nearest on: after the first
-few its lists reach hardly farther than in the end, and what a product in single precision has to
-say of the others is that they are farther away (``_sieve.py``).
+Rows lie in the order of a k-d tree's leaves, so that near ones are mostly neighbours. Their lists
+are those of clusters of one, each of which is its own mean (``summaries/lists.py``).
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from numpy.typing import NDArray
 
 from clustergrid.pipeline.engines.given import DistanceInput
 from clustergrid.pipeline.execution import Executor, available_cores, end_if_stopped
-from clustergrid.pipeline.hierarchy._clusters import CODES, SINGLE, WARD, Clusters
+from clustergrid.pipeline.hierarchy._clusters import SINGLE, WARD, Clusters
 from clustergrid.pipeline.hierarchy._neighbors import (
     Neighbors,
     close_lists,
@@ -30,11 +28,11 @@ from clustergrid.pipeline.points._bounds import (
     bound_operands,
     list_within,
     offer_bounds,
+    share_of_roundings,
     turn,
 )
 from clustergrid.pipeline.points._near_order import near_order
 from clustergrid.pipeline.points._products import ProductSide, add_products
-from clustergrid.pipeline.points._sieve import share_of_roundings
 from clustergrid.pipeline.points._squares import (
     HALF,
     LANES,
@@ -56,7 +54,6 @@ from clustergrid.pipeline.points.prepared import (
     euclidean_parts,
     path_of_read,
 )
-from clustergrid.pipeline.points.strip_lists import COLUMNS, LEAF, TOGETHER, Listing, StripLists
 from clustergrid.pipeline.row_reader import (
     RowReader,
     RowsAtRest,
@@ -64,12 +61,14 @@ from clustergrid.pipeline.row_reader import (
     put_at_rest,
     reordered,
 )
+from clustergrid.pipeline.summaries._means import open_summaries
+from clustergrid.pipeline.summaries.compared import Asked, Compared
+from clustergrid.pipeline.summaries.lists import Lists, largest_scale, near_lists
+from clustergrid.pipeline.summaries.plan import OWNERS
 from clustergrid.storage.arrays import remove_array
 from clustergrid.storage.grid import round_up, slabs
 
 __all__ = ["EuclideanPoints"]
-
-_STRIP_ROWS = 2048
 
 _FEW = 40
 """Up to so many points at the left it is those at the right that are put into panels."""
@@ -86,8 +85,12 @@ _BOUNDS = 256
 _MORE = 16
 """So many more clusters than K are compared exactly, or a quarter of K."""
 
-_BLOCK_VALUES = 2**16
-_STRIP_VALUES = 2**22
+_SAMPLES, _SAMPLED_TOGETHER, _SAMPLED_VALUES = 64, 16, 2**20
+"""Ranges of rows that say how long most are, rows of each, and values of all of them."""
+
+_MOST_OF_HALVES = 2.0
+"""Of cosines and the like, whatever is rounded."""
+
 _LISTS_BYTES = 1500
 """Of a point: less than its lists will take, which are not there while rows are put in order."""
 
@@ -141,25 +144,14 @@ class EuclideanPoints:
         extent = Extent(k)
         rows = _read(given, kept, extent, at_rest)
         extent.check(given.metric.name)
-        self._sketch = Sketch(extent)
-        sketches = self._sketch.of_all(rows)
         # The driver's choice, so that all processes have the same.
-        self.order = near_order(sketches, LEAF)
+        self.order = near_order(Sketch(extent).of_all(rows), OWNERS)
         self._places = np.empty(self.n, np.int64)
         self._places[self.order] = np.arange(self.n)
         self._centre = extent.centre
         self.scale = float(np.ldexp(1.0, int(np.clip(-np.frexp(extent.radius)[1], -500, 500))))
         self._at_rest = self._put_in_order(rows, at_rest)
-        self._width = max(TOGETHER, min(2 * COLUMNS, _BLOCK_VALUES // k // TOGETHER * TOGETHER))
-        span = round_up(self._width, self.reader.rows_together)
-        self._spans = list(slabs(self.n, span))
-        # A few of each say where it is.
-        self._middles = np.stack(
-            [
-                sketches[self.order[some][:: -(-span // 16)]].mean(axis=0, dtype=np.float64)
-                for some in self._spans
-            ]
-        )
+        self._largest_scale = self._scale_of_most()
 
     def _put_in_order(self, rows: RowReader, at_rest: tuple[str, str] | None) -> RowsAtRest | None:
         """Put near rows side by side."""
@@ -172,6 +164,14 @@ class EuclideanPoints:
         in_order = reordered(rows, self.order, store=store, path=path, rows_at_once=at_once)
         remove_array(store, path_of_read(path))
         return in_order
+
+    def _scale_of_most(self) -> float:
+        """Return the largest scale of operands, of rows from everywhere in their order."""
+        k = self.reader.shape[1]
+        some = min(_SAMPLED_TOGETHER, max(1, _SAMPLED_VALUES // (_SAMPLES * max(1, k))))
+        starts = range(0, self.n, -(-self.n // _SAMPLES))
+        rows = np.concatenate([self.reader.block(i, min(i + some, self.n)) for i in starts])
+        return largest_scale(open_summaries(rows, np.zeros(len(rows)), factor=1.0, is_ward=True))
 
     @property
     def reader(self) -> RowReader:
@@ -211,56 +211,42 @@ class EuclideanPoints:
         executor: Executor,
         pause: Pause,
     ) -> Neighbors:
-        """List the K nearest of every point, strip by strip."""
-        k = self.reader.shape[1]
-        longest = min(_STRIP_ROWS, max(LEAF, _STRIP_VALUES // k // LEAF * LEAF))
-        fair = -(-self.n // (4 * executor.threads))
-        strips = list(slabs(self.n, min(longest, -(-fair // LEAF) * LEAF)))
-        lists = open_lists(self.n, n_neighbors)
-        given = (shared, executor.share(clusters.sizes), CODES[method], n_neighbors)
-        done = 0
-        for strip, found in executor.map(_list_strip, given, strips, name="nearest-points"):
-            owners = self.order[strip]
-            lists.ids[owners, :n_neighbors] = found.ids
-            lists.bounds[owners, :n_neighbors] = found.bounds
-            lists.exact[owners] = True
-            lists.counts[owners] = found.counts
-            lists.tau[owners] = found.tau
-            done += strip.stop - strip.start
-            pause(done / self.n)
+        """List the K nearest of every point: each is a cluster of one, which is its mean."""
+        if method != "ward":
+            clusters = clusters._replace(sizes=np.ones(self.n))
+        asked = Asked(clusters=clusters, halves=False, number=0)
+        how = Lists(
+            n_neighbors=n_neighbors,
+            executor=executor,
+            send=lambda compared: (shared, executor.share((asked, compared.slots))),
+            threads=available_cores(),
+            pause=pause,
+        )
+        lists = near_lists(self.compared_here(asked, self.order), self.order, how)
+        if self.form == HALF:
+            np.minimum(lists.bounds, _MOST_OF_HALVES, out=lists.bounds)
+            np.minimum(
+                lists.tau, np.where(lists.tau < np.inf, _MOST_OF_HALVES, np.inf), out=lists.tau
+            )
         return lists
 
-    def list_strip(
-        self, strip: slice, sizes: NDArray[np.float64], method: int, n_neighbors: int
-    ) -> Neighbors:
-        """List the K nearest of a range of rows, with room for no more."""
-        listing = Listing(
-            order=self.order,
-            sizes=sizes,
-            scale=self.scale,
-            form=self.form,
-            method=method,
-            n_neighbors=n_neighbors,
+    def compared_here(self, asked: Asked, slots: NDArray[np.int64]) -> Compared:
+        """Return points as clusters of one, of which ward's distance is the Euclidean one."""
+        summaries = open_summaries(
+            np.empty((self.n, 0)),
+            np.zeros(self.n),
+            factor=0.5 if self.form == HALF else 1.0,
+            is_ward=self.form == ROOT,
         )
-        reader = self.reader
-        rows = reader.block(strip.start, strip.stop)
-        lists = StripLists(listing, strip, rows)
-        leaves = list(slabs(len(rows), LEAF))
-        # Of a list that is not full a product says nothing: the first columns are few, and near.
-        for leaf in leaves:
-            lists.offer(rows[leaf], strip.start + leaf.start, [leaf], TOGETHER)
-        for span in self._near_to_far(lists.centre):
-            others = reader.block(span.start, span.stop)
-            for some in slabs(len(others), self._width):
-                end_if_stopped()
-                lists.offer(others[some], span.start + some.start, leaves, COLUMNS, seen=True)
-        return lists.closed()
-
-    def _near_to_far(self, centre: NDArray[np.float64]) -> list[slice]:
-        """Ranges of rows that are read together, those about the nearest first."""
-        differences = self._middles - self._sketch.of(centre[None])
-        order = np.argsort(np.square(differences).sum(axis=1), kind="stable")
-        return [self._spans[i] for i in order.tolist()]
+        is_in_order = np.array_equal(slots, self.order)
+        return Compared(
+            summaries=summaries._replace(sizes=asked.clusters.sizes[self.order]),
+            slots=slots,
+            where=None if is_in_order else self._places[slots],
+            n_features=self.reader.shape[1],
+            largest_scale=self._largest_scale,
+            at_rest=self.reader,
+        )
 
     def left(self, points: NDArray[np.int64], *, by_products: bool = False) -> _Left:
         """Put points into panels; or gather them, where they are few or have many features."""
@@ -443,13 +429,6 @@ def _read(
     return put_at_rest(
         parts, shape=shape, dtype=np.dtype(np.float64), store=store, path=path_of_read(path)
     )
-
-
-def _list_strip(
-    given: tuple[EuclideanPoints, NDArray[np.float64], int, int], strip: slice
-) -> tuple[slice, Neighbors]:
-    points, sizes, method, n_neighbors = given
-    return strip, points.list_strip(strip, sizes, method, n_neighbors)
 
 
 def _panels(rows: NDArray[Any], places: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The sieve forgets no pair; the order of points; cuts that follow from the clusters alone."""
+"""Products are bounds; the order of points; cuts that follow from the clusters alone."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clustergrid.pipeline.hierarchy._clusters import open_clusters
+from clustergrid.pipeline.points._bounds import bound_operands, share_of_roundings
 from clustergrid.pipeline.points._near_order import near_order
-from clustergrid.pipeline.points._sieve import _threshold, fill_operands, share_of_roundings
-from clustergrid.pipeline.points._squares import HALF, PLAIN, ROOT, of_square
 from clustergrid.pipeline.points.layout import Layout, cut_strips
 from tests.budget import examples
 from tests.pipeline.points.cases import some_clusters
@@ -23,50 +22,26 @@ MAKE = {
 }
 
 
-@pytest.mark.parametrize("form", [PLAIN, ROOT, HALF])
 @pytest.mark.parametrize("kind", MAKE)
 @settings(max_examples=examples(40), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), k=st.sampled_from([1, 2, 7, 34, 300, 2000]))
-def test_no_pair_within_reach_has_a_product_without_a_minus(kind, form, seed, k):
+def test_products_are_bounds_of_squares(kind, seed, k):
     rng = np.random.default_rng(seed)
     n = 24
     rows = MAKE[kind](rng, n, k)
-    if form == HALF:
-        rows = rows / np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
     centre = rows[rng.integers(0, n, 3)].mean(axis=0)
     longest = np.sqrt(np.square(rows - rows.mean(axis=0)).sum(axis=1).max())
     scale = float(np.ldexp(1.0, -int(np.frexp(longest)[1])))
-    share = share_of_roundings(k)
+    share, everything = share_of_roundings(k), np.arange(n)
     left, right = np.empty((n, k + 2), np.float32), np.empty((n, k + 2), np.float32)
-    norms, nothing = np.empty(n), np.empty(n)
-    fill_operands(rows, centre, scale, share, True, left, norms)
-    fill_operands(rows, centre, scale, share, False, right, nothing)
-    squares = np.zeros((n, n))
-    for f in range(k):
-        squares += np.subtract.outer(rows[:, f], rows[:, f]) ** 2
-    for i in range(n):
-        for j in rng.permutation(n)[:6]:
-            reach = of_square(squares[i, j], form)
-            left[i, k + 1] = -_threshold(reach, form, scale, share, norms[i])
-            within = [of_square(square, form) <= reach for square in squares[i]]
-            products = left[i : i + 1] @ right.T
-            assert np.signbit(products[0])[within].all()
-
-
-def test_far_pairs_have_products_without_a_minus():
-    # Else the sieve would let everything pass, and nobody would see it.
-    rows = np.random.default_rng(0).normal(size=(400, 34))
-    share = share_of_roundings(34)
-    left, right = np.empty((400, 36), np.float32), np.empty((400, 36), np.float32)
-    norms, nothing = np.empty(400), np.empty(400)
-    fill_operands(rows, np.zeros(34), 0.125, share, True, left, norms)
-    fill_operands(rows, np.zeros(34), 0.125, share, False, right, nothing)
-    assert np.signbit(left @ right.T).all()
-    squares = np.square(rows[:, None] - rows).sum(axis=2)
-    reach = np.sqrt(np.sort(squares, axis=1)[:, 20])
-    for i in range(400):
-        left[i, 35] = -_threshold(reach[i], ROOT, 0.125, share, norms[i])
-    assert 20 * 400 < np.signbit(left @ right.T).sum() < 22 * 400
+    bound_operands(rows, everything, centre, scale, share, True, left)
+    bound_operands(rows, everything, centre, scale, share, False, right)
+    squares = np.square((rows[:, None] - rows) * scale).sum(axis=2)
+    assert (left @ right.T <= squares + 1e-30).all()
+    if kind == "normal":
+        # Else anything would be a bound, and nobody would see it.
+        far = squares > 0.01
+        assert (left @ right.T)[far].sum() > 0.9 * squares[far].sum()
 
 
 @pytest.mark.parametrize("n", [0, 1, 15, 16, 17, 1000])

@@ -8,7 +8,7 @@ from clustergrid.pipeline.engines.base import UndefinedPairError
 from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.hierarchy._clusters import CODES, join, open_clusters
 from clustergrid.pipeline.hierarchy.condensed import CondensedSource
-from clustergrid.pipeline.points import euclidean, layout, pairs, reduction, strip_lists
+from clustergrid.pipeline.points import layout, pairs, reduction
 from clustergrid.pipeline.points.euclidean import EuclideanPoints
 from clustergrid.pipeline.points.metric import MetricPoints
 from clustergrid.pipeline.tiles import tile_distances
@@ -314,10 +314,6 @@ def small_edges(monkeypatch):
     for kind in (EuclideanPoints, MetricPoints):
         monkeypatch.setattr(kind, "edge", 8)
     monkeypatch.setattr(layout, "PARTS_OF_EDGES", 2)
-    for module in (euclidean, strip_lists):
-        monkeypatch.setattr(module, "LEAF", 8)
-        monkeypatch.setattr(module, "COLUMNS", 64)
-    monkeypatch.setattr(euclidean, "_STRIP_ROWS", 16)
     monkeypatch.setattr(pairs, "_PAIRS_A_PIECE", 50)
 
 
