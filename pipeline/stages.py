@@ -60,15 +60,9 @@ from clustergrid.pipeline.precomputed import (
 )
 from clustergrid.pipeline.records import Records
 from clustergrid.pipeline.row_distances import RowDistances
-from clustergrid.pipeline.row_trees import resumable, tree_from_rows
 from clustergrid.pipeline.run_plan import check_scratch, planned_matrix, refuse_unseen
-from clustergrid.pipeline.spec import (
-    AXIS_NAMES,
-    AxisSpec,
-    RunSpec,
-)
+from clustergrid.pipeline.spec import AXIS_NAMES, AxisSpec, RunSpec
 from clustergrid.pipeline.square import is_precomputed, refuse_normalized
-from clustergrid.pipeline.stored.tree import stored_tree
 from clustergrid.pipeline.tiles import DistanceInput
 from clustergrid.pipeline.tiling import Tiling
 from clustergrid.pipeline.tree_engine import tiles_choice
@@ -260,6 +254,8 @@ class Stages(BoundMatrix):
     ) -> np.ndarray:
         """Make a tree for which no distances are kept; its leaves are ordered by some, of rows."""
         assert planned.tiling is not None
+        from clustergrid.pipeline.row_trees import tree_from_rows  # small trees need none of it
+
         linkage = tree_from_rows(
             given,
             spec.method,
@@ -282,6 +278,9 @@ class Stages(BoundMatrix):
         self, axis: int, spec: AxisSpec, distances: CondensedDistances, planned: StagePlan
     ) -> np.ndarray:
         """Make a tree of tiles that are read a few times, of which nobody makes a square."""
+        from clustergrid.pipeline.row_trees import resumable
+        from clustergrid.pipeline.stored.tree import stored_tree
+
         return stored_tree(
             distances,
             spec.method,

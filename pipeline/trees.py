@@ -24,7 +24,6 @@ from clustergrid.pipeline.hierarchy.small import condensed_of, scipy_bytes
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.ordering import order_leaves
 from clustergrid.pipeline.sizes import format_bytes
-from clustergrid.pipeline.stored.tree import stored_tree
 from clustergrid.pipeline.tree.optimal import ordering_bytes
 from clustergrid.pipeline.tree_engine import (
     condensed_engine,
@@ -150,8 +149,6 @@ def condensed_tree(
                 # As SciPy takes them, in its order; which a square does.
                 chosen = "square"
                 _refuse_large(chosen, condensed, memory_bytes, method)
-                instead = linkage_choice(chosen, method, n * n * condensed.itemsize)
-                stage.tell("running", f"a distance is negative: {instead}", is_news=True)
         if chosen == "square":
             merges = cluster_condensed(
                 condensed, method, threads=available_cores(), progress=tell_merges(stage)
@@ -216,6 +213,8 @@ def tiles_tree(
     if chosen == "tiles":
         if optimal_ordering:
             refuse_ordered_tiles()
+        from clustergrid.pipeline.stored.tree import stored_tree
+
         return stored_tree(
             distances,
             method,

@@ -49,3 +49,15 @@ def test_importing_registers_nothing() -> None:
         "assert not {'seaborn', 'dask', 'zarr', 'distributed'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_small_picture_loads_nothing_of_large_trees() -> None:
+    code = (
+        "import sys, matplotlib; matplotlib.use('Agg'); "
+        "from clustergrid.pipeline import clustermap; clustermap([[0, 1], [9, 8], [1, 1]]); "
+        "late = ('row_trees', 'stored.tree', 'points.euclidean', 'summaries.tree', 'jobs'); "
+        "loaded = {f'clustergrid.pipeline.{name}' for name in late} & set(sys.modules); "
+        "assert not loaded, loaded; "
+        "assert not {'numba', 'dask', 'zarr', 'distributed', 'obstore'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
