@@ -58,7 +58,15 @@ function find(node, selector, found) {
 return find(document, arguments[0], []);
 """
 
-_WAIT_SECONDS = 20.0
+_COLUMN = """
+const found = [];
+for (const document of Bokeh.documents)
+  for (const model of document._all_models.values())
+    if (model.type === 'ColumnDataSource') found.push(...(model.data[arguments[0]] ?? []));
+return found.map(String);
+"""
+
+_WAIT_SECONDS = 60.0
 
 
 class Browser:
@@ -83,6 +91,10 @@ class Browser:
     def find(self, selector: str) -> list:
         """Elements, wherever they are."""
         return list(self.driver.execute_script(_FIND_ALL, selector))
+
+    def column(self, name: str) -> set[str]:
+        """What the plots show of a column: they paint their text, and nobody can read it."""
+        return set(self.driver.execute_script(_COLUMN, name))
 
     def wait(self, is_there: Callable[[str], bool]) -> str:
         """Wait for a text that one wants to see; return it."""
