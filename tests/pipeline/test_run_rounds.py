@@ -8,15 +8,20 @@ from scipy.cluster.hierarchy import linkage as scipy_linkage
 from scipy.spatial.distance import pdist as scipy_pdist
 from scipy.spatial.distance import squareform
 
+from clustergrid.pipeline import row_trees
 from clustergrid.pipeline.errors import MemoryLimitError
+from clustergrid.pipeline.hierarchy.limits import Limits
 from clustergrid.pipeline.kept import RunStages
 from clustergrid.pipeline.points.source import PointSource
 from clustergrid.pipeline.prospect import prospective_plan
 from clustergrid.pipeline.request import ClusterChoice
+from clustergrid.pipeline.row_tree_plan import RowTreeMemory
 from clustergrid.pipeline.run import run
 from clustergrid.pipeline.spec import AxisSpec
 from clustergrid.pipeline.status import read_status
 from clustergrid.pipeline.stored.source import StoredSource
+from clustergrid.pipeline.summaries import tree as summary_tree
+from clustergrid.pipeline.summaries.source import SummarySource
 from clustergrid.pipeline.verify import verify_run
 from tests.pipeline.runs import Log, frame, request, results, state_of, table
 
@@ -114,6 +119,50 @@ def test_a_stopped_tree_goes_on_from_its_lists(asked, many, told, tmp_path, monk
     assert verify_run(asked.directory).damages == ()
     run(asked)
     assert len(calls) == 1
+    assert results(asked.directory) == results(whole.directory)
+    assert not list(asked.directory.glob("pieces/records-linkage-row-*/*"))
+
+
+@pytest.mark.parametrize(
+    "method",  # of points, and of means
+    ["average", pytest.param("ward", marks=pytest.mark.slow)],
+)
+def test_a_chain_goes_on_where_it_was_stopped(many, told, tmp_path, monkeypatch, method):
+    rng = np.random.default_rng(0)
+    values = rng.gamma(0.5, 3, size=(N, 12)) * rng.gamma(0.3, 5, size=(N, 1))
+    values[rng.permutation(N)[: 2 * N // 5]] *= 1e-7
+    np.save(tmp_path / "hub.npy", values)
+    few = Limits(most_clusters=60, n_neighbors=3, rows_bytes=8 * N * 200)
+    monkeypatch.setattr(RowTreeMemory, "limits", lambda memory, memory_bytes: few)
+    monkeypatch.setattr(summary_tree, "_FEW_CLUSTERS", 10**6)
+    monkeypatch.setattr(row_trees, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(row_trees, "CHECKPOINT_SHARE", 0)
+    spec = AxisSpec(method=method, engine="data")
+    whole = request(tmp_path / "hub.npy", tmp_path / "whole", row=spec, column=NONE)
+    asked = dataclasses.replace(whole, directory=tmp_path / "run")
+    source = SummarySource if method == "ward" else PointSource
+    fetched, real = [], source.rows
+
+    def rows(self, clusters, method, owners, pause):
+        fetched.append(len(owners))
+        return real(self, clusters, method, owners, pause)
+
+    monkeypatch.setattr(source, "rows", rows)
+    run(whole)
+    expected, fetched[:] = list(fetched), []
+
+    def stop(event):
+        if event.note.startswith("chain") and len(fetched) == len(expected) // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(asked, stop)
+    assert list(asked.directory.glob("pieces/records-linkage-row-*/chain-*"))
+    assert verify_run(asked.directory).damages == ()
+    run(asked)
+    # What the stop fell into is fetched again.
+    assert len(expected) > 10
+    assert sum(expected) <= sum(fetched) <= sum(expected) + max(expected)
     assert results(asked.directory) == results(whole.directory)
     assert not list(asked.directory.glob("pieces/records-linkage-row-*/*"))
 
