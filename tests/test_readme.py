@@ -80,13 +80,20 @@ def test_distances(directory: Path) -> None:
 
 
 def test_command_line(directory: Path) -> None:
-    _, commands = _blocks("sh")
+    commands = _blocks("sh")[1]
     printed = _run(["bash", "-ec", commands], directory)
     assert "run: finished" in printed
     run = directory / "run"
     for name in ("figure.png", "small.pdf", "README.txt", "clusters_col.tsv", "linkage_row.npy"):
         assert (run / name).stat().st_size > 0
     assert len((run / "order_row.txt").read_text().splitlines()) == 150
+
+
+def test_a_job_is_written_as_the_readme_submits_it(directory: Path) -> None:
+    submit = _blocks("sh")[2].splitlines()[0]
+    printed = _run(["bash", "-ec", f"{submit} --dry-run"], directory)
+    assert printed.count("#!/") == 2  # the driver's and a worker's
+    assert "#SBATCH --cpus-per-task=4" in printed or "#SBATCH -c 4" in printed
 
 
 def test_make_targets_of_the_first_screen_exist() -> None:
