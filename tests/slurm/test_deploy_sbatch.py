@@ -15,7 +15,7 @@ import pytest
 
 from tests.slurm.harness import Slurm
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "slurm" / "clustergrid.sbatch"
 RESULTS = ("linkage_row.npy", "linkage_col.npy", "order_row.txt")
@@ -49,6 +49,16 @@ def wait_for_the_end(slurm: Slurm, number: int, seconds: float = 250) -> dict[st
 
     slurm.wait_for(is_over, "the job ends", seconds=seconds)
     return slurm.show_job(number)
+
+
+def wait_for_tiles(slurm: Slurm, tmp_path: Path) -> None:
+    """Wait until a run makes distances."""
+    progress = tmp_path / "run" / "progress.jsonl"
+
+    def has_tiles() -> bool:
+        return progress.exists() and "distance-row" in progress.read_text()
+
+    slurm.wait_for(has_tiles, "the first tile", seconds=250)
 
 
 def assert_same_as_here(tmp_path: Path, matrix: str, directory: str) -> None:
@@ -109,12 +119,12 @@ def test_out_of_time_it_is_requeued_and_goes_on(
 ) -> None:
     matrix = matrix_of(9_000, 300)
     number = submit(matrix, "-o", "run", *SMALL, "--metric", "cityblock", "--no-col-cluster")
-    progress = tmp_path / "run" / "progress.jsonl"
-    slurm.wait_for(lambda: progress.exists() and "distance-row" in progress.read_text(), "tiles")
+    wait_for_tiles(slurm, tmp_path)
     # What Slurm sends two minutes before the time limit.
     slurm.run("scancel", "--batch", "--signal=USR1", number)
     log = tmp_path / "log.txt"
-    slurm.wait_for(lambda: "out of time; the run goes on" in log.read_text(), "it is requeued")
+    requeued = "out of time; the run goes on"
+    slurm.wait_for(lambda: requeued in log.read_text(), "it is requeued", seconds=120)
     job = wait_for_the_end(slurm, number, seconds=250)
     assert job["JobState"] == "COMPLETED", log.read_text()
     assert job["Restarts"] == "1"
@@ -132,8 +142,7 @@ def test_out_of_time_it_is_requeued_and_goes_on(
 def test_a_cancelled_job_is_not_requeued(slurm: Slurm, submit: Submit, tmp_path: Path) -> None:
     matrix = matrix_of(9_000, 300)
     number = submit(matrix, "-o", "run", *SMALL, "--metric", "cityblock")
-    progress = tmp_path / "run" / "progress.jsonl"
-    slurm.wait_for(lambda: progress.exists() and "distance-row" in progress.read_text(), "tiles")
+    wait_for_tiles(slurm, tmp_path)
     slurm.cancel(number)
     job = wait_for_the_end(slurm, number)
     assert job["JobState"] == "CANCELLED"
