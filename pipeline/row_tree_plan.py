@@ -46,6 +46,9 @@ ROWS_A_TASK, _STRIP_VALUES = 2048, 2**22
 _WINDOW_VALUES = 2**21
 """Of rows at rest that a task holds together."""
 
+_OPERANDS_BYTES, _HELD_BYTES = 2 * 4, 2 * (8 + 8)
+"""Of a value of points that are compared, at both sides; and of one at rest, which is read."""
+
 _READ_BYTES = 20 * 2**20
 """Of chunks of rows that are read at once: zarr reads ten, encoded and decoded."""
 
@@ -192,16 +195,22 @@ class RowTreeMemory:
             rows = min(self.n, self._compared_rows)
             value_bytes = _COMPARED_BYTES + (_AS_READ_BYTES if self.at_rest else 0)
             read_bytes = _READ_BYTES if self.at_rest else 0
-            working = max(_LEAST_TASK_BYTES, listing_bytes(rows, LIST_LENGTH))
+            working = max(_LEAST_TASK_BYTES, self._listing_bytes(rows))
             return working + read_bytes + value_bytes * self.k * rows
-        strip = self._strip_rows
-        block = 3 * min(_BLOCK_ROWS, self.n)
-        in_memory = _LEAST_TASK_BYTES + 8 * self.k * (strip + block)
+        # Those that are Euclidean are listed as means are; others, and all that follows, by strips.
+        rows, strip = min(self.n, self._compared_rows), self._strip_rows
+        listed = self._listing_bytes(rows) + _OPERANDS_BYTES * self.k * rows
+        in_memory = _LEAST_TASK_BYTES + 8 * self.k * (strip + 3 * min(_BLOCK_ROWS, self.n))
         if not self.at_rest:
-            return in_memory
+            return max(in_memory, listed)
         # Rows of a strip besides their operands, which are half as large; or of a window.
         window = min(self.n, max(_BLOCK_ROWS, _WINDOW_VALUES // max(1, self.k)))
-        return in_memory + _READ_BYTES + 8 * self.k * max(strip // 2, window - strip)
+        more = 8 * self.k * max(strip // 2, window - strip)
+        return _READ_BYTES + max(in_memory + more, listed + _HELD_BYTES * self.k * rows)
+
+    def _listing_bytes(self, rows: int) -> int:
+        # Few threads have the most ranges a task, where that is not as always.
+        return listing_bytes(rows, LIST_LENGTH, self.list_pass(1).ranges_a_task)
 
     @property
     def rest_bytes(self) -> int:
@@ -212,7 +221,7 @@ class RowTreeMemory:
         return times * 8 * self.n * self.k
 
     def list_pass(self, threads: int) -> ListPass:
-        """Return how a pass over means is cut into so many tasks at once."""
+        """Return how a pass over means, or points, is cut for so many tasks at once."""
         return ListPass(
             n_owners=self.n, n_features=self.k, threads=threads, most_rows=self.compared_rows
         )
@@ -223,12 +232,10 @@ class RowTreeMemory:
         Examples
         --------
         >>> memory = RowTreeMemory(n=1_000_000, k=2_000, way="summaries")
-        >>> memory.tasks(2), RowTreeMemory(n=1_000_000, k=2_000, way="points").tasks(2)
-        (60924, 489)
+        >>> memory.tasks(2), memory.tasks(1600)
+        (44278, 44278)
         """
-        if self.way == "summaries":
-            return self.list_pass(threads).n_tasks
-        return max(1, -(-self.n // ROWS_A_TASK))
+        return self.list_pass(threads).n_tasks
 
     def read_bytes(self, passes: float, *, threads: int, most_clusters: int, sends: bool) -> int:
         """Return what tasks, and the driver, read of the rows and means at rest.
@@ -253,7 +260,7 @@ class RowTreeMemory:
         >>> memory = RowTreeMemory(n=1_000_000, k=2_000, way="summaries").resting
         >>> more = {"threads": 2, "most_clusters": 25_000, "sends": False}
         >>> memory.rest_bytes, memory.read_bytes(2.0, **more)
-        (80000000000, 8866512632139)
+        (80000000000, 8593906695599)
         """
         if not self.at_rest:
             return 0

@@ -54,7 +54,6 @@ from clustergrid.pipeline.summaries.plan import (
     BUFFERED,
     MOST_COMPARED,
     OWNERS,
-    RANGES_A_TASK,
     ListPass,
 )
 from clustergrid.storage.grid import round_up, slabs
@@ -201,7 +200,7 @@ class _Pairs(NamedTuple):
 
 def _waves(cut: ListPass, compared: Compared) -> Iterator[list[_Pairs]]:
     """Cut all pairs of ranges into tasks, and these into waves, each farther than before."""
-    owners = cut.owners
+    owners, a_task = cut.owners, cut.ranges_a_task
     ranges = [*owners, *cut.others]
     middles = np.stack([_middle_of(compared, part) for part in ranges])
     orders = []
@@ -213,7 +212,7 @@ def _waves(cut: ListPass, compared: Compared) -> Iterator[list[_Pairs]]:
         tasks = []
         for i, order in enumerate(orders):
             some = order[wave].tolist()
-            for part in slabs(len(some), RANGES_A_TASK):
+            for part in slabs(len(some), a_task):
                 tasks.append(_Pairs(rows=ranges[i], others=[ranges[j] for j in some[part]]))
         yield tasks
 

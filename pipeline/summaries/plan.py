@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isqrt
 
 from clustergrid.storage.grid import round_up, slabs
 
@@ -25,6 +26,7 @@ __all__ = [
     "compared_rows",
     "listing_bytes",
     "square_columns",
+    "square_ranges_a_task",
     "square_reads",
     "summaries_serve",
 ]
@@ -46,7 +48,13 @@ COMPARED_VALUES = 2**21
 """Of the operands of a range; its means take five times as much memory."""
 
 RANGES_A_TASK = 8
-"""That one is compared with, at most."""
+"""That one is compared with, at most, unless tasks were too many then."""
+
+_TASKS_A_THREAD, _MOST_TASKS = 8, 50_000
+"""That are wanted, and that a scheduler, which is one process, hands out within a minute."""
+
+_WAVES = 4
+"""Of a list pass, in each of which the last task of a range has less to do."""
 
 FIRST_WAVE = 16
 """One of so many ranges is compared before it is said how far lists reach."""
@@ -56,8 +64,6 @@ BUFFERED = 2**19
 
 SENT_DISTANCES = 2**20
 """That a task sends back, 8 MB, which it holds twice."""
-
-_RANGES_A_THREAD = 8
 
 _FOUND_BYTES, _ENTRY_BYTES = 16, 13
 """Of an entry that was found, and of one of a list."""
@@ -104,16 +110,16 @@ def compared_rows(n_features: int) -> int:
     return min(MOST_COMPARED, max(FEWEST_COMPARED, fair))
 
 
-def listing_bytes(rows: int, n_neighbors: int) -> int:
+def listing_bytes(rows: int, n_neighbors: int, ranges_a_task: int = RANGES_A_TASK) -> int:
     """Return the memory of what a task lists, of ranges of so many clusters.
 
     Examples
     --------
-    >>> listing_bytes(2048, 64)
-    82313216
+    >>> listing_bytes(2048, 64), listing_bytes(512, 64, 46)
+    (82313216, 106561536)
     """
     n_lists = 2 * rows
-    found = RANGES_A_TASK * n_lists * n_neighbors * _FOUND_BYTES
+    found = ranges_a_task * n_lists * n_neighbors * _FOUND_BYTES
     lists = n_lists * 2 * n_neighbors * _ENTRY_BYTES
     return _WAITING * found + lists + BUFFERED * _FOUND_BYTES
 
@@ -154,9 +160,27 @@ class ListPass:
 
     @property
     def rows(self) -> int:
-        """Of a range of owners: few enough that there are tasks for all threads."""
-        fair = round_up(self.n_owners // (_RANGES_A_THREAD * self.threads), OWNERS)
+        """Of a range of owners: few enough that there are tasks for all threads.
+
+        There are as many pairs of ranges as their number squared, so that this is a root.
+        """
+        n_ranges = isqrt(2 * RANGES_A_TASK * _TASKS_A_THREAD * self.threads)
+        fair = round_up(self.n_owners // n_ranges, OWNERS)
         return min(self._widest, max(OWNERS, fair))
+
+    @property
+    def ranges_a_task(self) -> int:
+        """That one is compared with, at most.
+
+        Examples
+        --------
+        >>> million = ListPass(n_owners=1_000_000, n_features=10_000, threads=1600)
+        >>> million.ranges_a_task, million.n_tasks
+        (46, 44515)
+        """
+        # The last task of a range in each wave is smaller.
+        most = max(_MOST_TASKS // _WAVES, _MOST_TASKS - _WAVES * self.n_ranges)
+        return max(RANGES_A_TASK, -(-self.n_pairs // most))
 
     @property
     def owners(self) -> list[slice]:
@@ -200,11 +224,11 @@ class ListPass:
     @property
     def n_tasks(self) -> int:
         """How many tasks there are."""
-        n_tasks = 0
+        n_tasks, a_task = 0, self.ranges_a_task
         for wave in self.waves():
             for i in range(-(-self.n_owners // self.rows)):
                 n_others = min(wave.stop, self.n_ranges - i) - wave.start
-                n_tasks += -(-max(0, n_others) // RANGES_A_TASK)
+                n_tasks += -(-max(0, n_others) // a_task)
         return n_tasks
 
     @property
@@ -225,6 +249,28 @@ def square_columns(rows: int, *, sends: bool) -> int:
     return min(rows, max(LEAST_COMPARED, SENT_DISTANCES // rows)) if sends else rows
 
 
+def square_ranges_a_task(n_clusters: int, rows: int, *, sends: bool) -> int:
+    """Return how many ranges one is compared with, for a square.
+
+    Where distances are sent they are to be few, unless tasks were too many then.
+
+    Examples
+    --------
+    >>> [square_ranges_a_task(125_000, rows, sends=True) for rows in (256, 512, 2048)]
+    [3, 1, 1]
+    """
+    if not sends:
+        return RANGES_A_TASK
+    n_pieces = _square_pieces(n_clusters, rows, sends=sends)
+    return max(1, -(-round(n_pieces) // _MOST_TASKS))
+
+
+def _square_pieces(n_clusters: int, rows: int, *, sends: bool) -> float:
+    """Return how many pairs of a range and columns the half of a square has."""
+    n_left = -(-n_clusters // rows)
+    return n_left * (n_left + 1) / 2 * rows / square_columns(rows, sends=sends)
+
+
 def square_reads(n_clusters: int, rows: int, *, sends: bool) -> float:
     """Return how often all of some clusters are read for their square.
 
@@ -233,8 +279,7 @@ def square_reads(n_clusters: int, rows: int, *, sends: bool) -> float:
     >>> [round(square_reads(20_480, 1024, sends=sends), 1) for sends in (False, True)]
     [11.8, 21.0]
     """
-    n_left = -(-n_clusters // rows)
+    n_pairs = _square_pieces(n_clusters, rows, sends=sends)
+    a_task = square_ranges_a_task(n_clusters, rows, sends=sends)
     columns = square_columns(rows, sends=sends)
-    n_pairs = n_left * (n_left + 1) / 2 * rows / columns
-    a_task = 1 if sends else RANGES_A_TASK
     return (n_pairs / a_task * rows + n_pairs * columns) / max(1, n_clusters)

@@ -38,10 +38,10 @@ from clustergrid.pipeline.summaries.compared import Asked, Compared, packed
 from clustergrid.pipeline.summaries.lists import Lists, near_lists
 from clustergrid.pipeline.summaries.means import Means, MeansAtRest, MeansInMemory, over_means
 from clustergrid.pipeline.summaries.plan import (
-    RANGES_A_TASK,
     SENT_DISTANCES,
     ListPass,
     square_columns,
+    square_ranges_a_task,
 )
 from clustergrid.pipeline.summaries.rows import RestingRows, SummaryRows
 from clustergrid.storage.grid import slabs
@@ -402,7 +402,7 @@ class _Tiles(NamedTuple):
 def _tiles(m: int, rows: int, *, sends: bool) -> list[_Tiles]:
     """Cut the half of a square from the diagonal on into tasks."""
     columns = square_columns(rows, sends=sends)
-    a_task = 1 if sends else RANGES_A_TASK
+    a_task = square_ranges_a_task(m, rows, sends=sends)
     items = []
     for some in slabs(m, rows):
         others = [
