@@ -38,8 +38,13 @@ _HINTS = {
 _REQUEST_SECONDS = 300
 """Of one request with its body, a tile of 64 MB among them; then it is sent again."""
 
-_RETRY_SECONDS = 180
-"""For so long a request that fails is sent again, at growing intervals."""
+_RETRY_SECONDS = 60
+"""For so long a request that fails is sent again: long for a store, short for a wrong address."""
+
+_MOST_RETRIES = 1000
+"""More than there is time for: ten, obstore's own limit, were over after two seconds."""
+
+_LONGEST_PAUSE_SECONDS = 5
 
 _LONGEST_REASON = 300
 
@@ -102,7 +107,15 @@ def _client(bucket: str, prefix: str, version: str) -> ObjectStore:
             name,
             prefix=prefix or None,
             client_options=options,
-            retry_config={"retry_timeout": timedelta(seconds=_RETRY_SECONDS)},
+            retry_config={
+                "max_retries": _MOST_RETRIES,
+                "retry_timeout": timedelta(seconds=_RETRY_SECONDS),
+                "backoff": {
+                    "init_backoff": timedelta(milliseconds=100),
+                    "max_backoff": timedelta(seconds=_LONGEST_PAUSE_SECONDS),
+                    "base": 2,
+                },
+            },
         )
     return client
 

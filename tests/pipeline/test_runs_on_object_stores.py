@@ -202,8 +202,8 @@ def test_a_sparse_input_in_a_bucket_and_pieces_of_reordering(bucket, tmp_path):
 
 @pytest.fixture
 def large(tmp_path):
-    """Rows whose distances take some seconds."""
-    values = np.random.default_rng(0).normal(size=(5000, 24)).astype(np.float32)
+    """Rows whose distances take some seconds, and of which a local cluster has workers."""
+    values = np.random.default_rng(0).normal(size=(5010, 24)).astype(np.float32)
     np.save(tmp_path / "a.npy", values)
     return tmp_path / "a.npy"
 
@@ -293,7 +293,7 @@ def test_a_store_that_fails_for_a_while_and_one_that_ends(
         under_way = start("run", large, "-o", url, *WORDS, "--cluster", "none", environment=said)
         assert under_way.wait_for("distance-row")
         until[0] = time.monotonic() + 8.0
-        assert under_way.wait_for("linkage-row")
+        assert under_way.wait_for("linkage-row"), under_way.end().err
         refused.append(True)
         ended = under_way.end()
         assert re.search(rf"access to {url}/.* is denied", one_line(ended))
