@@ -14,9 +14,10 @@ from clustergrid.pipeline.spec import AXIS_NAMES
 from clustergrid.storage.places import as_path
 from clustergrid.storage.rundir import RunDirectory
 
-__all__ = ["annotations_of", "stored_annotations", "typed_column"]
+__all__ = ["MISSING_WORDS", "annotations_of", "stored_annotations", "typed_column"]
 
-_MISSING = ("", "NA", "N/A", "NaN", "nan", "None", "null")
+MISSING_WORDS = ("", "NA", "N/A", "NaN", "nan", "None", "null")
+"""Cells of a table that say there is no value."""
 _ISO_DATE = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?"
 
 
@@ -39,7 +40,7 @@ def typed_column(text: pd.Series) -> pd.Series:
     >>> typed_column(pd.Series(["1a", "2"])).tolist()
     ['1a', '2']
     """
-    is_there = text.notna() & ~text.isin(_MISSING)
+    is_there = text.notna() & ~text.isin(MISSING_WORDS)
     there = text[is_there]
     words = there.astype(object).reindex(text.index)
     if there.empty:

@@ -11,10 +11,11 @@ from clustergrid.pipeline.digests import array_digest
 from clustergrid.pipeline.intake import bind_input, describe_input
 from clustergrid.pipeline.kept import RunStages
 from clustergrid.pipeline.monitor import Listener, Progress
-from clustergrid.pipeline.outputs import stored_colors, stored_linkage
+from clustergrid.pipeline.outputs import TABLES, stored_colors, stored_linkage
 from clustergrid.pipeline.passes import drop_pieces
 from clustergrid.pipeline.request import FORMATS, FigureOptions, RunRequest
 from clustergrid.pipeline.spec import AXIS_NAMES
+from clustergrid.pipeline.split_files import stored_split
 from clustergrid.pipeline.stored_run import open_stored_stages
 from clustergrid.storage.chunks import is_whole
 from clustergrid.storage.errors import IntegrityError, RunDirectoryError
@@ -126,7 +127,7 @@ def _results_key(directory: RunDirectory, stages: RunStages) -> str:
     """Key of all that a picture shows, whatever it looks like."""
     trees = [stored_linkage(directory, axis, stages.shape[axis]) for axis in (0, 1)]
     tables: dict[str, list[str | None]] = {}
-    for kind in ("colors", "annotations"):
+    for kind in TABLES:
         files = [directory.file(f"{axis}_{kind}.tsv") for axis in AXIS_NAMES]
         tables[kind] = [f.read_text(encoding="utf-8") if f.exists() else None for f in files]
     return stage_key(matrix=stages.key, trees=array_digest(*trees), **tables)
@@ -215,7 +216,7 @@ def _plot(
         trees[0],
         trees[1],
         None,
-        **options.heatmap,
+        **(_splits(directory, stages) | options.heatmap),
     )
     # What the user writes in an option is their own, and may hold mathtext.
     with rc_context({"text.parse_math": True}):
@@ -224,6 +225,15 @@ def _plot(
     if grid.ax_cbar is not None:
         for bar_axis in (grid.ax_cbar.xaxis, grid.ax_cbar.yaxis):
             bar_axis.label.set_parse_math(True)
+
+
+def _splits(directory: RunDirectory, stages: RunStages) -> dict[str, Any]:
+    """Categories that the axes of a run are split by, unless a picture is cut otherwise."""
+    found = {
+        f"{name}_split": stored_split(directory, axis, stages.matrix)
+        for axis, name in enumerate(AXIS_NAMES)
+    }
+    return {name: list(series) for name, series in found.items() if series is not None}
 
 
 def plot_run(

@@ -22,6 +22,7 @@ from clustergrid.pipeline.oracle import plain_distances
 from clustergrid.pipeline.outputs import cluster_lines, stored_linkage
 from clustergrid.pipeline.pixels import dense_image
 from clustergrid.pipeline.spec import AXIS_NAMES
+from clustergrid.pipeline.split_files import SLICES
 from clustergrid.pipeline.square import is_precomputed
 from clustergrid.pipeline.stored_run import open_stored_stages
 from clustergrid.pipeline.tree.cuts import cut
@@ -378,6 +379,8 @@ class Meaning:
         if spec["method"] not in _NOT_MONOTONE and (np.diff(heights) < 0).any():
             at = int(np.flatnonzero(np.diff(heights) < 0)[0]) + 1
             yield _wrong(file=file, what=f"merge {at} is lower than the one before it", stage=stage)
+        if self.directory.state["stages"][stage].get("made_from") == SLICES:
+            return  # leaves of different slices are merged at no distance of theirs
         if self._has_distances(axis):
             distance_of, rtol, atol = self._pairs(axis), 1e-6, 0.0
         elif self._left_out(axis) or is_precomputed(self._metric(axis).name):

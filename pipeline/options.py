@@ -109,6 +109,21 @@ def _keywords(
         raise click.BadParameter(str(error)) from error
 
 
+class _Split(click.ParamType):
+    """Into how many slices, or the table of their categories."""
+
+    name = "split"
+    _number, _file = click.IntRange(1), click.Path(exists=True, dir_okay=False)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        """Take whole numbers for numbers, and everything else for the name of a file."""
+        is_number = isinstance(value, int) or str(value).lstrip("+-").isdecimal()
+        found: int | str = (self._number if is_number else self._file).convert(value, param, ctx)
+        return found
+
+
 def _legend(
     _context: click.Context, _parameter: click.Parameter, entries: tuple[str, ...]
 ) -> dict[str, str]:
@@ -226,10 +241,13 @@ figure_options = _apply(
                  help="Write the labels of the rows."),
     click.option("--col-labels/--no-col-labels", default=True,
                  help="Write the labels of the columns."),
-    click.option("--row-split", type=click.IntRange(1), metavar="K",
-                 help="Draw the rows in K slices with gaps, where their tree is cut."),
-    click.option("--col-split", type=click.IntRange(1), metavar="K",
-                 help="Draw the columns in K slices with gaps, where their tree is cut."),
+    *(
+        click.option(f"--{axis}-split", type=_Split(), metavar="K|FILE",
+                     help=f"Draw the {word} in slices with gaps: K, where their tree is cut; or of "
+                     "the categories in a table of labels and a column of these, each with a tree "
+                     "of its own (FILE: where a run is made).")
+        for axis, word in (("row", "rows"), ("col", "columns"))
+    ),
     click.option("--row-tree-k", type=click.IntRange(1), metavar="K",
                  help="Colour K clusters of the row tree."),
     click.option("--col-tree-k", type=click.IntRange(1), metavar="K",
@@ -313,8 +331,14 @@ def _axis_spec(options: dict[str, Any], axis: str) -> AxisSpec:
     )
 
 
-def make_figure(options: dict[str, Any]) -> FigureOptions:
-    """Make what `figure_options` ask for."""
+def make_figure(options: dict[str, Any], *, is_run: bool = False) -> FigureOptions:
+    """Make what `figure_options` ask for; only where a run is made a table may split its axes."""
+    tables = [axis for axis in AXIS_NAMES if isinstance(options[f"{axis}_split"], str)]
+    if tables and not is_run:
+        raise click.UsageError(
+            f"--{tables[0]}-split FILE decides trees, which are made by `clustergrid run`: give it "
+            "there, or a number here"
+        )
     heatmap = {
         name: options[name]
         for name in ("cmap", "vmin", "vmax", "center")
@@ -343,7 +367,7 @@ def _tree_keywords(options: dict[str, Any]) -> dict[str, Any]:
     """Keywords of how the trees are drawn; none for what is not asked for."""
     keywords: dict[str, Any] = {}
     for axis in AXIS_NAMES:
-        if options[f"{axis}_split"] is not None:
+        if isinstance(options[f"{axis}_split"], int):
             keywords[f"{axis}_split"] = options[f"{axis}_split"]
         style = {"k": options[f"{axis}_tree_k"], "scale": options["tree_scale"]}
         style["axis"] = options["tree_axis"]
@@ -391,7 +415,12 @@ def take_description(options: dict[str, Any]) -> DescribedCluster | None:
 
 def make_request(input: str, output: str, options: dict[str, Any]) -> RunRequest:
     """Make a request of the options of a command; those it does not have keep their defaults."""
-    figure = make_figure(options) if "figsize" in options else FigureOptions()
+    figure = make_figure(options, is_run=True) if "figsize" in options else FigureOptions()
+    splits = {
+        f"{axis}_split": table
+        for axis in AXIS_NAMES
+        if isinstance(table := options.get(f"{axis}_split"), str)
+    }
     with as_usage_errors():
         return RunRequest(
             input=input,
@@ -409,6 +438,7 @@ def make_request(input: str, output: str, options: dict[str, Any]) -> RunRequest
             col_colors=options.get("col_colors"),
             row_annotations=options.get("row_annotations"),
             col_annotations=options.get("col_annotations"),
+            **splits,
             figure=figure,
             memory_bytes=options["memory"],
             cluster=cluster_choice(options),

@@ -21,6 +21,7 @@ from clustergrid.storage.readers.location import Location, check_regular_file
 from clustergrid.storage.rundir import RunDirectory
 
 __all__ = [
+    "TABLES",
     "check_cut",
     "cluster_lines",
     "colors_of",
@@ -34,6 +35,9 @@ __all__ = [
     "write_clusters",
     "write_order",
 ]
+
+TABLES = ("colors", "annotations", "split")
+"""Kinds of tables that a run keeps, for each axis."""
 
 _MOST_TABLE_BYTES = 2**28
 """Of a table of colours or annotations: ten million rows of one strip."""
@@ -155,8 +159,8 @@ def colors_of(request: RunRequest, matrix: Any) -> dict[str, pd.DataFrame]:
 
 
 def keep_tables(directory: RunDirectory, tables: dict[str, pd.DataFrame]) -> dict[str, str]:
-    """Keep tables of colours and annotations with the run, so that it can be drawn without them."""
-    for name in (f"{axis}_{kind}" for kind in ("colors", "annotations") for axis in AXIS_NAMES):
+    """Keep tables of colours, annotations and splits, so that a run can be drawn without them."""
+    for name in (f"{axis}_{kind}" for kind in TABLES for axis in AXIS_NAMES):
         if name not in tables:
             directory.file(f"{name}.tsv").unlink(missing_ok=True)
             continue

@@ -126,6 +126,9 @@ class RunRequest:
     row_annotations, col_annotations
         Tables of annotations (labels, then a column a strip: numbers, true and false, ISO dates, or
         words), copied into the run.
+    row_split, col_split
+        Tables of categories (labels, then a column), copied into the run: each category becomes a
+        slice with a tree of its own.
     figure
         How the picture is drawn.
     memory_bytes
@@ -151,6 +154,8 @@ class RunRequest:
     col_colors: str | None = None
     row_annotations: str | None = None
     col_annotations: str | None = None
+    row_split: str | None = None
+    col_split: str | None = None
     figure: FigureOptions = field(default_factory=FigureOptions)
     memory_bytes: int | None = None
     cluster: ClusterChoice = field(default_factory=ClusterChoice)
@@ -161,6 +166,11 @@ class RunRequest:
         check_normalization(self.z_score, self.standard_scale)
         for name, axis in (("row", 0), ("column", 1)):
             spec = self.axis(axis)
+            if self.split(axis) and not spec.is_computed:
+                raise DataValueError(
+                    f"the {name}s are split by a table, whose categories are clustered one by one: "
+                    "they take no other tree, and have to be clustered"
+                )
             if spec.cluster:
                 continue
             if self.cut(axis) or self.figure.cuts(axis):
@@ -175,6 +185,10 @@ class RunRequest:
     def cut(self, axis: int) -> Cut:
         """Where the tree of the rows (0) or of the columns (1) is cut."""
         return self.column_cut if axis else self.row_cut
+
+    def split(self, axis: int) -> str | None:
+        """Table of categories of the rows (0) or of the columns (1)."""
+        return self.col_split if axis else self.row_split
 
     def to_json(self) -> dict[str, Any]:
         """Return what was asked as plain values, of arrays a digest."""

@@ -69,6 +69,7 @@ from clustergrid.pipeline.run_plan import (
     starting_resources,
 )
 from clustergrid.pipeline.spec import AXIS_NAMES, distance_dtype
+from clustergrid.pipeline.split_files import SLICES, sliced_tree, splits_of
 from clustergrid.pipeline.tree.orders import leaf_order
 from clustergrid.pipeline.tree_engine import makes_distances
 from clustergrid.storage.lines import Lines
@@ -242,7 +243,10 @@ class _Run:
                 given[axis] = given_linkage(path, n)
             elif self.spec.axis(axis).cluster:
                 refuse_one_observation(matrix, axis)
-        self._tables = colors_of(self.request, matrix) | annotations_of(self.request, matrix)
+        readers = colors_of, annotations_of, splits_of
+        self._tables = {
+            name: table for read in readers for name, table in read(self.request, matrix).items()
+        }
         return given
 
     def _make_plan(self, resources: Resources) -> Plan:
@@ -301,6 +305,8 @@ class _Run:
         if axis in self._given:
             return stage_key(given=self._given[axis][1], axis=AXIS_NAMES[axis])
         asked = {name: value for name, value in spec.to_json().items() if name != "linkage"}
+        if self.request.split(axis):
+            asked["split"] = self._tables[f"{AXIS_NAMES[axis]}_split"].to_csv()
         return stage_key(matrix=self._key, axis=AXIS_NAMES[axis], **asked)
 
     @property
@@ -416,6 +422,8 @@ class _Run:
         made_from = ""
         if axis in self._given:
             linkage = self._given[axis][0]
+        elif self.request.split(axis):
+            linkage, made_from = sliced_tree(directory, stages, axis, spec), SLICES
         else:
             linkage = stages.linkage(
                 axis,
