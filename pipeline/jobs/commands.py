@@ -134,7 +134,6 @@ def submit_command(
     The driver is a job, its workers are further jobs: --cluster slurm, sge, pbs, lsf or htcondor.
     `clustergrid status RUN` tells how it is doing, `clustergrid cancel RUN` cancels it.
     """
-    from clustergrid.pipeline.drawing import check_figure
     from clustergrid.pipeline.intake import describe_input, refuse_overlap
     from clustergrid.pipeline.jobs.submission import DriverResources, prepare, submit
 
@@ -149,7 +148,11 @@ def submit_command(
     # What a run would refuse at once, the user hears now and not from a log.
     refuse_overlap(request)
     describe_input(request)
-    check_figure(request.figure)
+    if "cmap" in request.figure.heatmap or request.figure.legends:
+        # Half a second of libraries, which most have no use for here.
+        from clustergrid.pipeline.drawing import check_figure
+
+        check_figure(request.figure)
     submission = prepare(request, context.meta[_WORDS], resources)
     if options["dry_run"]:
         if as_json:
