@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -51,7 +52,7 @@ def connect(
     started = _client(
         choice,
         resources,
-        folder or JobFolder(path=Path.home() / ".clustergrid" / "jobs"),
+        folder or JobFolder(path=Path.home() / ".clustergrid" / f"jobs-{uuid.uuid4().hex[:8]}"),
         tell or (lambda line: None),
     )
     if started is None:
@@ -96,7 +97,7 @@ def _client(
     if choice.cluster == "mpi":
         from clustergrid.pipeline.clusters.mpi import mpi_client
 
-        return mpi_client()
+        return mpi_client(tell)
     if choice.cluster == "kubernetes":
         from clustergrid.pipeline.clusters.kubernetes import kubernetes_client
 

@@ -379,7 +379,12 @@ def _tree_keywords(options: dict[str, Any]) -> dict[str, Any]:
 def cluster_choice(options: dict[str, Any]) -> ClusterChoice:
     """Make what `cluster_options` ask for: presets, and the batch job around us, are looked up."""
     names = {field.name for field in fields(ClusterChoice)} & options.keys()
-    given = {name: options[name] for name in names if options[name] not in (None, (), False)}
+    given = {
+        name: options[name]
+        for name in names
+        # A port may be 0, which equals False.
+        if options[name] is not None and options[name] is not False and options[name] != ()
+    }
     with as_usage_errors():
         return resolve_choice(given, os.environ)
 

@@ -332,13 +332,14 @@ class _Run:
             with watch_run(self._client, *asked, self.progress, self._tell):
                 return self._finish()
 
-    def _job_folder(self) -> JobFolder | None:
-        """Where jobs of workers leave what, which is in the run directory, if nodes see that."""
+    def _job_folder(self) -> JobFolder:
+        """Where jobs of workers leave what: in the run, or at home where that is in a bucket."""
         path = self.directory.path
-        if not isinstance(path, Path):
-            return None
-        path = path.resolve()
-        return JobFolder(path=path / "jobs", job_name=worker_job_name(str(path)))
+        if isinstance(path, Path):
+            path = path.resolve()
+            return JobFolder(path=path / "jobs", job_name=worker_job_name(str(path)))
+        name = worker_job_name(str(path))
+        return JobFolder(path=Path.home() / ".clustergrid" / name, job_name=name)
 
     def _finish(self) -> dict[str, str]:
         request, directory = self.request, self.directory

@@ -47,7 +47,7 @@ def local_client(choice: ClusterChoice, resources: Resources) -> Iterator[Client
     n_workers = resources.worker_processes
     port = free_port(choice.dashboard_port)
     settings = {
-        **scheduler_settings(port, _NO_WORKERS_TIMEOUT),
+        **scheduler_settings(port, _NO_WORKERS_TIMEOUT, loses_nodes=False),
         **worker_settings(TERMINATE_SHARE),
         "distributed.worker.memory.max-spill": f"{resources.memory_bytes}B",
     }

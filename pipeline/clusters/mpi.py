@@ -8,7 +8,7 @@ travel by MPI.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -147,8 +147,13 @@ def _loopback() -> str | None:
 
 
 @contextmanager
-def mpi_client() -> Iterator[Client]:
+def mpi_client(tell: Callable[[str], None]) -> Iterator[Client]:
     """Connect the driver to the scheduler that the first process became.
+
+    Parameters
+    ----------
+    tell
+        Called with lines for people.
 
     Raises
     ------
@@ -168,4 +173,5 @@ def mpi_client() -> Iterator[Client]:
             client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
         except TimeoutError as error:
             raise StorageError(f"no process became a worker in {_CONNECT_SECONDS} s") from error
+        tell(f"the scheduler of the first process is at {address}")
         yield client

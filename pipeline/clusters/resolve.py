@@ -44,7 +44,7 @@ def resolve_choice(given: Mapping[str, Any], environment: Mapping[str, str]) -> 
     given = dict(given)
     word = given.get("cluster")
     if word is None and not (given.get("scheduler") or given.get("scheduler_file")):
-        given["cluster"], given["note"] = resolve_cluster(environment)
+        given["cluster"], given["note"] = resolve_cluster(_with_node_files(environment))
     elif word is not None and word not in CLUSTERS:
         from clustergrid.pipeline.clusters.presets import find_preset
 
@@ -58,6 +58,19 @@ def resolve_choice(given: Mapping[str, Any], environment: Mapping[str, str]) -> 
     if choice.cluster == "allocation" and not choice.is_remote:
         return _with_allocation(choice, environment)
     return choice
+
+
+def _with_node_files(environment: Mapping[str, str]) -> dict[str, str]:
+    """Add what some queues tell in files: a line for every node, or for every core of one."""
+    found = dict(environment)
+    for variable, counted in (("PBS_NODEFILE", "PBS_NUM_NODES"), ("PE_HOSTFILE", "NHOSTS")):
+        try:
+            with open(environment[variable], encoding="utf-8") as file:
+                hosts = {line.split()[0] for line in file if line.strip()}
+        except (KeyError, OSError):
+            continue
+        found[counted] = str(len(hosts))
+    return found
 
 
 def _with_allocation(choice: ClusterChoice, environment: Mapping[str, str]) -> ClusterChoice:

@@ -40,8 +40,10 @@ arena serves all threads: each of many would keep up to 64 MB that nobody uses.
 """
 
 
-def scheduler_settings(dashboard_port: int, no_workers_timeout: str) -> dict[str, Any]:
-    """Make the settings of a scheduler in the driver's process.
+def scheduler_settings(
+    dashboard_port: int, no_workers_timeout: str, *, loses_nodes: bool = True
+) -> dict[str, Any]:
+    """Make the settings of a scheduler that a run starts.
 
     Parameters
     ----------
@@ -50,12 +52,13 @@ def scheduler_settings(dashboard_port: int, no_workers_timeout: str) -> dict[str
     no_workers_timeout
         How long a task waits for a worker that could take it. A run that waits for ever for workers
         which never come is worse than one that stops.
+    loses_nodes
+        Whether workers are on other machines. A task may be under way on more dying workers then
+        before it is blamed for them: it may run twice, and is rarely to blame.
     """
-    return {
+    failures = {"distributed.scheduler.allowed-failures": 10} if loses_nodes else {}
+    return failures | {
         "distributed.scheduler.no-workers-timeout": no_workers_timeout,
-        # A task may be under way on so many dying workers before it is blamed for them: tasks may
-        # run twice, and on nodes that are lost they are rarely to blame.
-        "distributed.scheduler.allowed-failures": 10,
         "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin": (
             dashboard_origins(dashboard_port)
         ),

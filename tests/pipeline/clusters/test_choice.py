@@ -16,6 +16,7 @@ from clustergrid.pipeline.clusters.choice import (
 )
 from clustergrid.pipeline.clusters.presets import find_preset
 from clustergrid.pipeline.clusters.resolve import resolve_choice
+from clustergrid.pipeline.options import cluster_choice
 from clustergrid.pipeline.request import RunRequest
 from clustergrid.storage.errors import DataValueError
 
@@ -80,6 +81,25 @@ def test_a_walltime_is_read_as_it_is_written(seconds):
 def test_what_is_no_walltime(text):
     with pytest.raises(ValueError, match="not a time of a job"):
         parse_walltime(text)
+
+
+def test_options_of_the_command_are_what_was_given():
+    from clustergrid.pipeline.cli import cli
+
+    (run,) = [command for name, command in cli.commands.items() if name == "run"]
+    words = ["a.npy", "-o", "run", "--dashboard-port", "0", "--cluster", "slurm", "--cores", "2"]
+    more = ["--memory-per-worker", "3GB", "--walltime", "90min", "--job-extra", "-C a"]
+    with run.make_context("run", [*words, *more, "--job-extra", "-x n1"]) as context:
+        choice = cluster_choice(context.params)
+    assert choice == ClusterChoice(
+        cluster="slurm",
+        dashboard_port=0,
+        workers=4,
+        cores=2,
+        memory_per_worker_bytes=3 * 10**9,
+        walltime_seconds=5400,
+        job_extra=("-C a", "-x n1"),
+    )
 
 
 def write_presets(path: Path, **presets) -> None:

@@ -78,6 +78,15 @@ def test_several_nodes_of_other_queues_are_noticed(variables):
     assert "of 3 nodes: only this one is used" in note
 
 
+def test_nodes_that_are_told_in_a_file_are_counted(tmp_path):
+    file = tmp_path / "nodes"
+    file.write_text("a\na\nb\nb\nc\n")
+    assert "PBS job of 3 nodes" in resolve_choice({}, {"PBS_NODEFILE": str(file)}).note
+    file.write_text("a 4 all.q <NULL>\nb 4 all.q <NULL>\n")
+    assert "Grid Engine job of 2 nodes" in resolve_choice({}, {"PE_HOSTFILE": str(file)}).note
+    assert resolve_choice({}, {"PBS_NODEFILE": str(tmp_path / "none")}).note == ""
+
+
 def test_memory_and_cores_are_those_of_the_job(monkeypatch):
     everything = execution.available_memory_bytes()
     for name, value in (JOB | {"SLURM_MEM_PER_NODE": "100", "SLURM_CPUS_ON_NODE": "1"}).items():
