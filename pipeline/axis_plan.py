@@ -208,6 +208,7 @@ class AxisPlanner(AxisNeeds):
         threads = self.ground.resources.threads
         read_bytes = memory.read_bytes(
             passes.likely,
+            is_euclidean=self._has_products,
             threads=threads,
             most_clusters=limits.most_clusters,
             sends=self.ground.resources.worker_processes > 0,

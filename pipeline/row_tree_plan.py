@@ -73,9 +73,12 @@ _RESTING_POINTS, _RESTING_MEANS = 2, 5
 """Values at rest for each of a matrix: of points twice, while rows are put in order; of means the
 points, and twice the mean of each with its row, while these are put at rest anew."""
 
-_TAKEN_ONE_BY_ONE = 2
-"""Times that all points are read for the heights, and for single distances: of chunks that several
-windows reach into."""
+_BESIDES_PASSES = 10
+"""Times that all points are read while they are put in order, and for the heights and single
+distances: of chunks that several windows reach into. Measured with 300 and 1,100 features."""
+
+_PAIRED_ROWS = 512
+"""Points at either side whose distances are added up together."""
 
 MEANS_WINDOW_VALUES, FEWEST_MEANS = 2**19, 32
 """Values of means at rest that are held together, or so many means."""
@@ -237,17 +240,27 @@ class RowTreeMemory:
         """
         return self.list_pass(threads).n_tasks
 
-    def read_bytes(self, passes: float, *, threads: int, most_clusters: int, sends: bool) -> int:
+    def read_bytes(
+        self,
+        passes: float,
+        *,
+        is_euclidean: bool = True,
+        threads: int,
+        most_clusters: int,
+        sends: bool,
+    ) -> int:
         """Return what tasks, and the driver, read of the rows and means at rest.
 
-        A strip of points is compared with all others: each pair of ranges once, where means are. Of
-        means those of later passes are half as many, with a row and a mean each; they are put at
-        rest anew before; and each point is read once more for the heights of the tree.
+        A list pass reads each pair of ranges once. Of means those of later passes are half as many,
+        with a row and a mean each, and put at rest anew before. Points of clusters are compared in
+        strips with all others, or for the square with those behind them.
 
         Parameters
         ----------
         passes
             How often all rows are compared with all.
+        is_euclidean
+            Whether points are listed as means are; those of other metrics are in strips, too.
         threads
             Tasks that run at once.
         most_clusters
@@ -260,21 +273,23 @@ class RowTreeMemory:
         >>> memory = RowTreeMemory(n=1_000_000, k=2_000, way="summaries").resting
         >>> more = {"threads": 2, "most_clusters": 25_000, "sends": False}
         >>> memory.rest_bytes, memory.read_bytes(2.0, **more)
-        (80000000000, 8593906695599)
+        (80000000000, 8705906695599)
         """
         if not self.at_rest:
             return 0
         values_bytes = 8 * self.n * self.k
+        more = max(0.0, passes - 2)
         if self.way != "summaries":
-            # Once while they are put in order.
-            return round((1 + passes * -(-self.n // self._strip_rows)) * values_bytes)
+            strips = -(-self.n // _PAIRED_ROWS)
+            lists = self.list_pass(threads).reads if is_euclidean else strips
+            return round((1 + lists + strips / 2 + more * strips) * values_bytes)
         left = min(most_clusters, self.n // 2)
         later = replace(self, n=max(1, self.n // 2)).list_pass(threads).reads
         range_rows = replace(self, n=max(1, left)).list_pass(threads).rows
         square = square_reads(left, range_rows, sends=sends)
         means_bytes = 16 * left * self.k
-        times = 1 + _TAKEN_ONE_BY_ONE + self.list_pass(threads).reads
-        times += max(0.0, passes - 2) * (1 + later)
+        times = _BESIDES_PASSES + self.list_pass(threads).reads
+        times += more * (1 + later)
         return round(times * values_bytes + (1 + square) * means_bytes)
 
     @property

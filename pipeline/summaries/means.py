@@ -58,7 +58,8 @@ _SAMPLED, _SAMPLED_VALUES = 4096, 2**21
 _WINDOW_VALUES, _FEWEST_IN_A_WINDOW = MEANS_WINDOW_VALUES, FEWEST_MEANS
 
 _GAINED = 4
-"""Means are put at rest anew when a share of so many is less than the points they gained since."""
+"""Means are put at rest anew when a share of so many is less than the points they gained since, and
+a share of so many of these points is wanted."""
 
 Pause = Callable[[], None]
 Held = tuple[Summaries, NDArray[np.int64]]
@@ -108,7 +109,7 @@ class Means(Protocol):
         """Return some slots' numbers, in an order in which it costs little to hold them."""
         ...
 
-    def freshen(self, asked: Asked, pause: Pause) -> None:
+    def freshen(self, asked: Asked, slots: NDArray[np.int64], pause: Pause) -> None:
         """See to it that to hold some clusters takes hardly more than to read their means."""
         ...
 
@@ -225,7 +226,7 @@ class MeansInMemory:
         """Return numbers as they come: nothing is read."""
         return np.arange(len(slots))
 
-    def freshen(self, asked: Asked, pause: Pause) -> None:
+    def freshen(self, asked: Asked, slots: NDArray[np.int64], pause: Pause) -> None:
         """Do nothing: all means are here."""
 
     def settle(self, asked: Asked, pause: Pause) -> None:
@@ -333,14 +334,17 @@ class MeansAtRest:
         return np.argsort(self._place[slots], kind="stable")
 
     def settle(self, asked: Asked, pause: Pause) -> None:
-        """Do what `freshen` does: each task reads what it holds."""
-        self.freshen(asked, pause)
-
-    def freshen(self, asked: Asked, pause: Pause) -> None:
         """Put means at rest anew, where those at rest lack many points."""
-        slots = self.order[asked.clusters.live[self.order]]
-        if self._gained(asked.clusters, slots).sum() > len(slots) // _GAINED:
-            self._put(asked, slots, pause)
+        self.freshen(asked, np.flatnonzero(asked.clusters.live), pause)
+
+    def freshen(self, asked: Asked, slots: NDArray[np.int64], pause: Pause) -> None:
+        """Do so where those of some clusters lack as many as are dearer to read than all means."""
+        live = self.order[asked.clusters.live[self.order]]
+        gained = self._gained(asked.clusters, slots).sum()
+        # To put all of them there takes what all have gained.
+        all_gained = self._gained(asked.clusters, live).sum()
+        if gained > max(len(live), all_gained) // _GAINED:
+            self._put(asked, live, pause)
 
     def compared(self, asked: Asked, slots: NDArray[np.int64], pause: Pause) -> Compared:
         """Put all live clusters side by side, in some order."""

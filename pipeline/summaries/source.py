@@ -194,7 +194,7 @@ class SummarySource:
         """Compute the distances of pairs of clusters, one a pair."""
         told, means = partial(pause, 0.0), self._means
         asked = self._ask(clusters, method)
-        means.freshen(asked, told)
+        means.freshen(asked, np.unique(np.concatenate([first, second])), told)
         distances = np.empty(len(first))
         # Those of a pair mostly are near one another.
         order = means.near(first)

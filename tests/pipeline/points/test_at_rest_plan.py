@@ -1,15 +1,22 @@
 """Plans put rows at rest where they do not fit the memory, and say what that takes."""
 
+import numpy as np
 import pytest
 
+from clustergrid.pipeline import row_reader
 from clustergrid.pipeline.errors import MemoryLimitError
+from clustergrid.pipeline.execution import SerialExecutor
+from clustergrid.pipeline.hierarchy._clusters import open_clusters
 from clustergrid.pipeline.planning import plan_run
 from clustergrid.pipeline.points.euclidean import EuclideanPoints
 from clustergrid.pipeline.points.held import _LEAST_WINDOW, _WINDOW_VALUES
 from clustergrid.pipeline.points.layout import PARTS_OF_EDGES
+from clustergrid.pipeline.points.tree import point_source
 from clustergrid.pipeline.resources import Resources
+from clustergrid.pipeline.row_reader import RowsAtRest
 from clustergrid.pipeline.row_tree_plan import RowTreeMemory
 from clustergrid.pipeline.spec import AxisSpec, RunSpec
+from tests.pipeline.points.cases import given_of, ignore
 
 N, K = 200_000, 2000
 ROWS_BYTES = 8 * N * K
@@ -55,6 +62,35 @@ def test_parts_of_large_clusters_fit_what_a_task_is_reckoned_with(k):
     memory = RowTreeMemory(n=10**6, k=k, way="points")
     assert 8 * k * there <= memory.resting.task_bytes
     assert 8 * k * (n_rows + 2 * edge) <= memory.task_bytes
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cityblock"])
+def test_passes_read_what_the_plan_says(monkeypatch, tmp_path, metric):
+    n, k = 3000, 4
+    monkeypatch.setattr(row_reader, "CHUNK_VALUES", 256)
+    given = given_of(np.random.default_rng(0).normal(size=(n, k)), metric)
+    rest = point_source(given, executor=SerialExecutor(), at_rest=(str(tmp_path), "points"))
+    n_read, block = [], RowsAtRest.block
+
+    def counted(rows, start, stop):
+        n_read.append(stop - start)
+        return block(rows, start, stop)
+
+    monkeypatch.setattr(RowsAtRest, "block", counted)
+    clusters = open_clusters(np.ones(n, np.int64), "average")
+    memory = RowTreeMemory(n=n, k=k, way="points").resting
+    more = {"threads": 1, "most_clusters": n, "sends": False}
+    planned = [
+        memory.read_bytes(passes, is_euclidean=metric == "euclidean", **more) / (8 * n * k)
+        for passes in (2.0, 3.0)
+    ]
+    rest.nearest_points(clusters, "average", 4, ignore)
+    rest.square(clusters, "average", ignore)
+    found = sum(n_read) / n
+    assert 0.8 < found / (planned[0] - 1) < 1.3
+    n_read.clear()
+    rest.nearest_clusters(clusters, "complete", 4, np.arange(n), ignore)
+    assert 0.8 < sum(n_read) / n / (planned[1] - planned[0]) < 2.5
 
 
 def test_workers_share_rows_at_rest():
