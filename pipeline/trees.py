@@ -149,6 +149,8 @@ def condensed_tree(
                 # As SciPy takes them, in its order; which a square does.
                 chosen = "square"
                 _refuse_large(chosen, condensed, memory_bytes, method)
+                instead = linkage_choice(chosen, method, n * n * condensed.itemsize)
+                stage.tell("running", f"a distance is negative: {instead}", is_news=True)
         if chosen == "square":
             merges = cluster_condensed(
                 condensed, method, threads=available_cores(), progress=tell_merges(stage)
