@@ -1,13 +1,15 @@
 """Driver: files of lines that grow, locally by appending to them, in a bucket by putting them anew.
 
 Objects do not grow. What is appended to one stays in memory, and whoever holds the run directory
-puts the whole of it every few seconds, and at the end (`RunDirectory.locked`). A kill loses the
-lines of the last seconds: of a log nobody needs them, and in a manifest what has no note counts as
-not done. Nothing that was taken back is ever put again.
+puts the whole of it every few seconds, less often the larger it is, and at the end
+(`RunDirectory.locked`). A kill loses the lines of the last seconds: of a log nobody needs them, and
+in a manifest what has no note counts as not done. Nothing that was taken back is ever put again.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
@@ -16,7 +18,10 @@ from clustergrid.storage.errors import ClustergridError, StorageError
 from clustergrid.storage.object_path import ObjectPath
 from clustergrid.storage.places import UNFINISHED, StorePath
 
-__all__ = ["Lines", "LocalLines", "ObjectLines", "open_lines"]
+__all__ = ["MOST_BYTES_PER_SECOND", "Lines", "LocalLines", "ObjectLines", "open_lines"]
+
+MOST_BYTES_PER_SECOND = 2**20
+"""That are put again and again of one object while it grows."""
 
 
 class Lines(Protocol):
@@ -45,6 +50,10 @@ class Lines(Protocol):
 
     def flush(self) -> None:
         """Put at rest what was appended."""
+        ...
+
+    def flush_if_due(self) -> None:
+        """Put at rest what was appended, unless that was done lately."""
         ...
 
 
@@ -104,6 +113,9 @@ class LocalLines:
     def flush(self) -> None:
         """Do nothing: what was appended is there."""
 
+    def flush_if_due(self) -> None:
+        """Do nothing, too."""
+
 
 class ObjectLines:
     """An object of lines, held in memory, and put as a whole."""
@@ -113,6 +125,7 @@ class ObjectLines:
         self._lock = Lock()
         self._content: bytearray | None = None
         self._is_put = True
+        self._put_at = -math.inf
         self._failure: ClustergridError | None = None
 
     def _held(self) -> bytearray:
@@ -177,3 +190,10 @@ class ObjectLines:
                 self._failure = error
                 raise
             self._is_put, self._failure = True, None
+            self._put_at = time.monotonic()
+
+    def flush_if_due(self) -> None:
+        """Put at rest what was appended, every few seconds: of a long log less often."""
+        due = self._put_at + len(self._content or b"") / MOST_BYTES_PER_SECOND
+        if time.monotonic() >= due:
+            self.flush()

@@ -426,8 +426,9 @@ class RunDirectory:
 
         def keep_flushing() -> None:
             while not is_over.wait(_FLUSH_SECONDS):
-                with suppress(ObjectStoreError):  # the next line that is appended says so
-                    flush()
+                for lines in list(self._lines.values()):
+                    with suppress(ObjectStoreError):  # the next line that is appended says so
+                        lines.flush_if_due()
 
         flusher = Thread(target=keep_flushing, name="clustergrid-flush", daemon=True)
         flusher.start()

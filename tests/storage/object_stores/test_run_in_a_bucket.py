@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 from clustergrid.storage.errors import ObjectStoreError, RunDirectoryError, StorageError
 from clustergrid.storage.holder import myself
-from clustergrid.storage.lines import ObjectLines
+from clustergrid.storage.lines import MOST_BYTES_PER_SECOND, ObjectLines
 from clustergrid.storage.manifest import file_entry
 from clustergrid.storage.object_path import ObjectPath
 from clustergrid.storage.rundir import RunDirectory
@@ -174,6 +175,30 @@ def test_lines_grow_in_memory_and_are_put_whole(bucket):
     lines.remove()
     lines.flush()
     assert not lines.path.exists()
+
+
+def test_a_long_log_is_not_put_all_the_time(bucket):
+    lines = ObjectLines(ObjectPath.parse(f"{bucket}/log"))
+    lines.append("a\n" * MOST_BYTES_PER_SECOND)
+    lines.flush_if_due()
+    first = lines.path.stat().st_size
+    lines.append("b\n")
+    lines.flush_if_due()  # two seconds have to pass
+    assert lines.path.stat().st_size == first == 2 * MOST_BYTES_PER_SECOND
+    lines.flush()
+    assert lines.path.stat().st_size == first + 2
+
+
+def test_notes_are_put_while_the_run_goes_on(run):
+    with run.locked():
+        manifest = run.manifest("matrix")
+        manifest.begin("key")
+        (run.path / "matrix.zarr/c").write_bytes(b"chunk")
+        manifest.record(file_entry(run.path, "matrix.zarr/c"))
+        deadline = time.monotonic() + 60
+        while b"matrix.zarr/c" not in manifest.file.read_bytes():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_lines_that_could_not_be_put_stop_the_run(bucket, object_server, monkeypatch):
