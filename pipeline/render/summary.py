@@ -36,9 +36,10 @@ class ClusterSummary:
     _drawn_axes: dict[int, DrawnAxis]
     _orders: tuple[np.ndarray, np.ndarray] | None
 
-    @property
-    def _slices(self) -> tuple[Slices, Slices]:
-        raise NotImplementedError
+    if TYPE_CHECKING:
+
+        @property
+        def _slices(self) -> tuple[Slices, Slices]: ...
 
     def clusters(
         self, axis: int = 0, *, k: int | None = None, height: float | None = None
