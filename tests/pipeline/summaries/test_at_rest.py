@@ -106,6 +106,25 @@ def test_tasks_in_other_processes_give_the_same_bits(small_windows, tmp_path, me
             assert min(n_tasks[name] for name in ("cluster-rows", "cluster-square")) > 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "metric"), PAIRS[:3])
+def test_worker_processes_give_the_same_bits(
+    small_windows, worker_process, tmp_path, method, metric
+):
+    executor, values = DaskExecutor(worker_process), values_of(metric, 200)
+    expected, _ = both_of(values, method, metric, tmp_path / "a")
+    there = both_of(values, method, metric, tmp_path / "b", executor)
+    clusters = open_clusters(np.ones(200, np.int64), method)
+    for each in there:
+        assert_same_lists(
+            *[one.nearest_points(clusters, method, 6, ignore) for one in (expected, each)]
+        )
+    for n_merges in (20, 110):
+        clusters = some_clusters(200, method, n_merges=n_merges)
+        for each in there:
+            assert_same_answers(expected, each, clusters, method)
+
+
 def test_workers_are_sent_no_rows(small_windows, tmp_path):
     n, k = 300, 400
     executor = Sending()
