@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,13 @@ import pandas as pd
 
 from clustergrid.pipeline.escapes import escape_field, unescape_field
 from clustergrid.pipeline.outputs import match_labels, read_table
-from clustergrid.pipeline.request import RunRequest
+from clustergrid.pipeline.request import TRACKS, FigureOptions, RunRequest
 from clustergrid.pipeline.spec import AXIS_NAMES
+from clustergrid.storage.errors import DataValueError
 from clustergrid.storage.places import as_path
 from clustergrid.storage.rundir import RunDirectory
 
-__all__ = ["MISSING_WORDS", "annotations_of", "stored_annotations", "typed_column"]
+__all__ = ["MISSING_WORDS", "annotations_of", "dressed", "stored_annotations", "typed_column"]
 
 MISSING_WORDS = ("", "NA", "N/A", "NaN", "nan", "None", "null")
 """Cells of a table that say there is no value."""
@@ -68,19 +70,80 @@ def annotations_of(request: RunRequest, matrix: Any) -> dict[str, pd.DataFrame]:
     from clustergrid.pipeline.render.annotations import read_annotations
     from clustergrid.pipeline.render.palettes import make_scales
 
-    found, shown = {}, []
+    found: dict[str, pd.DataFrame] = {}
+    typed: list[pd.DataFrame | None] = [None, None]
     for axis, source in enumerate((request.row_annotations, request.col_annotations)):
         if source is None:
             continue
         table = read_table(as_path(source), "annotations")
         labels = matrix.get_index(matrix.dims[axis])
-        typed = match_labels(table, labels, source).apply(typed_column)
-        shown += read_annotations(typed, labels, len(labels), source)
+        typed[axis] = match_labels(table, labels, source).apply(typed_column)
         # What is not drawn was not looked at, and stays out.
         kept = table[table.index.isin([str(label) for label in labels])]
         found[f"{AXIS_NAMES[axis]}_annotations"] = kept.map(escape_field, na_action="ignore")
-    make_scales(shown, None)
+    annotations, palettes = dressed(typed, request.figure)
+    shown = []
+    for axis, given in enumerate(annotations):
+        labels = matrix.get_index(matrix.dims[axis])
+        source = str((request.row_annotations, request.col_annotations)[axis])
+        shown += read_annotations(given, labels, len(labels), source)
+    make_scales(shown, palettes)
     return found
+
+
+def dressed(
+    tables: Sequence[Any], figure: FigureOptions
+) -> tuple[list[dict[str, Any] | None], dict[str, Any]]:
+    """Give annotations the looks that were asked for.
+
+    Parameters
+    ----------
+    tables
+        Of rows and of columns: a DataFrame, a mapping of titles to values, or None.
+    figure
+        With tracks and palettes.
+
+    Returns
+    -------
+    annotations, palettes
+        As `clustermap` takes them.
+
+    Raises
+    ------
+    DataValueError
+        No table has a column of such a title.
+    """
+    from clustergrid.pipeline.render.annotations import Bars, Points
+
+    kinds = dict(zip(TRACKS, (Bars, Points), strict=True))
+    columns = [{} if table is None else dict(table.items()) for table in tables]
+    titles = list(dict.fromkeys(title for each in columns for title in each))
+    if unknown := [title for title in (*figure.tracks, *figure.palettes) if title not in titles]:
+        raise DataValueError(
+            f"no annotation is called {unknown[0]!r}: there are "
+            f"{', '.join(map(repr, titles)) or 'none'}"
+        )
+    annotations = [
+        {
+            title: kinds[figure.tracks[title]](values) if title in figure.tracks else values
+            for title, values in each.items()
+        }
+        or None
+        for each in columns
+    ]
+    palettes = {
+        title: colors if isinstance(colors, str) else _by_label(title, colors, columns)
+        for title, colors in figure.palettes.items()
+    }
+    return annotations, palettes
+
+
+def _by_label(
+    title: str, colors: Mapping[str, str], columns: Sequence[Mapping[str, Any]]
+) -> dict[Any, str]:
+    """Colours by the labels themselves, of which true and false are no text."""
+    labels = [label for each in columns if title in each for label in pd.unique(each[title])]
+    return {label: colors[str(label)] for label in labels if str(label) in colors}
 
 
 def stored_annotations(directory: RunDirectory, axis: int, matrix: Any) -> Any:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from clustergrid.pipeline.annotation_files import stored_annotations
+from clustergrid.pipeline.annotation_files import dressed, stored_annotations
 from clustergrid.pipeline.digests import array_digest
 from clustergrid.pipeline.intake import bind_input, describe_input
 from clustergrid.pipeline.kept import RunStages
@@ -187,13 +187,16 @@ def _draw_files(
 def _open_grid(directory: RunDirectory, options: FigureOptions, stages: RunStages) -> ClusterGrid:
     from clustergrid.pipeline.render import ClusterGrid
 
+    tables = [stored_annotations(directory, axis, stages.matrix) for axis in (0, 1)]
+    (row_annotations, col_annotations), palettes = dressed(tables, options)
     return ClusterGrid(
         None,
         figsize=options.figsize_inches,
         row_colors=stored_colors(directory, 0, stages.matrix),
         col_colors=stored_colors(directory, 1, stages.matrix),
-        row_annotations=stored_annotations(directory, 0, stages.matrix),
-        col_annotations=stored_annotations(directory, 1, stages.matrix),
+        row_annotations=row_annotations,
+        col_annotations=col_annotations,
+        annotation_palettes=palettes,
         dendrogram_ratio=0.2,
         colors_ratio=0.03,
         cbar_pos=(0.02, 0.8, 0.05, 0.18),

@@ -16,9 +16,11 @@ from clustergrid.pipeline.hierarchy.methods import METHODS
 from clustergrid.pipeline.image_plan import AGGREGATES
 from clustergrid.pipeline.keyword_files import GivenKeywords, parse_keywords
 from clustergrid.pipeline.metrics import METRICS, check_metric
+from clustergrid.pipeline.picture_options import SplitType, parse_palettes, parse_tracks
 from clustergrid.pipeline.request import (
     CLUSTERS,
     FORMATS,
+    TRACKS,
     ClusterChoice,
     Cut,
     FigureOptions,
@@ -107,21 +109,6 @@ def _keywords(
         return parse_keywords(entries) if entries else None
     except ClustergridError as error:
         raise click.BadParameter(str(error)) from error
-
-
-class _Split(click.ParamType):
-    """Into how many slices, or the table of their categories."""
-
-    name = "split"
-    _number, _file = click.IntRange(1), click.Path(exists=True, dir_okay=False)
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | str:
-        """Take whole numbers for numbers, and everything else for the name of a file."""
-        is_number = isinstance(value, int) or str(value).lstrip("+-").isdecimal()
-        found: int | str = (self._number if is_number else self._file).convert(value, param, ctx)
-        return found
 
 
 def _legend(
@@ -237,12 +224,19 @@ figure_options = _apply(
     click.option("--cbar-label", help="Text beside the colour bar."),
     click.option("--legend", multiple=True, callback=_legend, metavar="LABEL=COLOUR",
                  help="An entry of the legend of the colour strips; may be given again."),
+    click.option("--palette", "palettes", multiple=True, callback=parse_palettes,
+                 metavar="TITLE=COLOURS",
+                 help="Colours of an annotation: a colormap, or label:colour,label:colour; may be "
+                 "given again."),
+    click.option("--track", "tracks", multiple=True, callback=parse_tracks,
+                 metavar=f"TITLE={'|'.join(TRACKS)}",
+                 help="Draw an annotation of numbers so, in place of a strip; may be given again."),
     click.option("--row-labels/--no-row-labels", default=True,
                  help="Write the labels of the rows."),
     click.option("--col-labels/--no-col-labels", default=True,
                  help="Write the labels of the columns."),
     *(
-        click.option(f"--{axis}-split", type=_Split(), metavar="K|FILE",
+        click.option(f"--{axis}-split", type=SplitType(), metavar="K|FILE",
                      help=f"Draw the {word} in slices with gaps: K, where their tree is cut; or of "
                      "the categories in a table of labels and a column of these, each with a tree "
                      "of its own (FILE: where a run is made).")
@@ -360,6 +354,8 @@ def make_figure(options: dict[str, Any], *, is_run: bool = False) -> FigureOptio
             heatmap=heatmap,
             cbar_label=options["cbar_label"],
             legends={"": options["legend"]} if options["legend"] else {},
+            palettes=options["palettes"],
+            tracks=options["tracks"],
         )
 
 

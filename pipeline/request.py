@@ -14,9 +14,12 @@ from clustergrid.storage.errors import DataValueError
 if TYPE_CHECKING:
     from clustergrid.storage.places import StorePath
 
-__all__ = ["CLUSTERS", "FORMATS", "ClusterChoice", "Cut", "FigureOptions", "RunRequest"]
+__all__ = ["CLUSTERS", "FORMATS", "TRACKS", "ClusterChoice", "Cut", "FigureOptions", "RunRequest"]
 
 FORMATS = ("png", "pdf", "svg")
+
+TRACKS = ("bars", "points")
+"""What numbers of a table of annotations may be drawn as, besides strips."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,10 @@ class FigureOptions:
         Written beside the colour bar.
     legends
         Legends of the strips by their titles (empty: none): colours by what they mean.
+    palettes
+        Of annotations by their titles: the name of a colormap, or colours by what they stand for.
+    tracks
+        Annotations that are no strips, by their titles: of `TRACKS`.
     """
 
     figsize_inches: tuple[float, float] = (10.0, 10.0)
@@ -66,6 +73,8 @@ class FigureOptions:
     heatmap: dict[str, Any] = field(default_factory=dict)
     cbar_label: str | None = None
     legends: dict[str, dict[str, str]] = field(default_factory=dict)
+    palettes: dict[str, str | dict[str, str]] = field(default_factory=dict)
+    tracks: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         unknown = set(self.formats) - set(FORMATS)
@@ -82,6 +91,8 @@ class FigureOptions:
         if low is not None and high is not None and low >= high:
             raise DataValueError(f"vmin must be below vmax, got {low} and {high}")
         check_aggregate(self.aggregate)
+        if odd := [kind for kind in self.tracks.values() if kind not in TRACKS]:
+            raise DataValueError(f"a track is one of {', '.join(TRACKS)}, got {odd[0]!r}")
 
     def cuts(self, axis: int) -> list[int]:
         """Into how many clusters the picture cuts the tree of the rows (0) or columns (1).
