@@ -36,10 +36,11 @@ td.name { white-space: nowrap; font-weight: 600; }
 tr.open td { background: #f2f8fd; }
 .bar { width: 130px; height: 12px; background: #e6e6e6; border-radius: 3px; display: inline-block;
   overflow: hidden; vertical-align: -1px; }
+.bk-clearfix { width: 100%; } td.share { white-space: nowrap; }
 .bar i { display: block; height: 100%; background: #1f6fb2; }
 .bar i.finished, .bar i.kept { background: #2f7d4f; } .bar i.failed { background: #b3372f; }
 .bar i.stopped { background: #a06a00; }
-.share { display: inline-block; width: 42px; text-align: right; }
+.bar + span { display: inline-block; width: 48px; text-align: right; }
 .note { color: #555; font-size: 13px; overflow-wrap: anywhere; }
 """
 
@@ -116,7 +117,7 @@ def _row(stage: StageSeen, now: float) -> str:
     share = min(1.0, max(0.0, share))
     has_bar = event.total or state in ("finished", "kept")
     bar = f'<span class="bar"><i class="{state}" style="width: {100 * share:.1f}%"></i></span>'
-    percent = f'{bar}<span class="share">{100 * share:.0f} %</span>' if has_bar else ""
+    percent = f"{bar}<span>{100 * share:.0f} %</span>" if has_bar else ""
     cells = [
         ("name", event.stage),
         ("", state),
@@ -128,7 +129,7 @@ def _row(stage: StageSeen, now: float) -> str:
         ("note", _note(stage)),
     ]
     shown = [f'<td class="{kind}">{escape(text)}</td>' for kind, text in cells]
-    shown[2] = f"<td>{percent}</td>"
+    shown[2] = f'<td class="share">{percent}</td>'
     return f'<tr class="{"open" if is_open else ""}">{"".join(shown)}</tr>'
 
 

@@ -210,7 +210,7 @@ def _tree_figure(source: Any) -> figure:
     from bokeh.plotting import figure
 
     plot = figure(
-        height=420,
+        height=360,
         sizing_mode="stretch_width",
         x_axis_type="log",
         x_range=DataRange1d(flipped=True),
@@ -230,7 +230,7 @@ def _image_figure(source: Any) -> tuple[figure, Any]:
     from bokeh.plotting import figure
 
     plot = figure(
-        height=400,
+        height=340,
         sizing_mode="stretch_width",
         x_range=Range1d(0, 1),
         y_range=Range1d(1, 0),  # the first row is above

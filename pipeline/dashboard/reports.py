@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 __all__ = ["StageReports"]
 
 _QUICK_SECONDS = 1.0
-"""A stage that ended sooner, and had no task, has nothing to report."""
+"""A report takes the scheduler 0.6 s: of a stage that ended sooner it is not worth that."""
+
+_ALWAYS = ("distance-row", "distance-col", "picture")
+"""Stages that leave a report however quick they were, if they had tasks."""
 
 
 class StageReports(Watcher):
     """Surrounds the stages of a run with what makes Dask tell of them.
 
     The tasks of a stage are a span, ``("clustergrid", stage)``, with one inside for every stage
-    inside; and a stage that is inside no other leaves a performance report.
+    inside; and a stage that is inside no other, and takes its time, leaves a performance report.
 
     Parameters
     ----------
@@ -62,7 +65,7 @@ class StageReports(Watcher):
         """Keep Dask's performance report of what is inside, a page that needs no network.
 
         A stage that fails leaves none: the scheduler that would make it may be what failed. Nor
-        does one that ran no task and was over in a moment.
+        do most that are over in a moment.
         """
         from distributed import performance_report
 
@@ -78,8 +81,10 @@ class StageReports(Watcher):
         if not self._is_able:
             return
         try:
-            is_quick = time.monotonic() - started < _QUICK_SECONDS
-            if is_quick and not self._client.get_task_stream(start=report.start, count=1):
+            if time.monotonic() - started < _QUICK_SECONDS and (
+                stage not in _ALWAYS
+                or not self._client.get_task_stream(start=report.start, count=1)
+            ):
                 return
             with self._directory.publish(name) as path, self._client.as_current():
                 report.filename = str(path)

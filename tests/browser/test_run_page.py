@@ -1,7 +1,8 @@
-"""The page of a run, looked at while real runs are under way and afterwards."""
+"""The page of a run, looked at while a real run is under way and afterwards."""
 
 import dataclasses
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ from clustergrid.pipeline.dashboard.runs import TOPIC
 from clustergrid.pipeline.monitor import Progress
 from clustergrid.pipeline.request import ClusterChoice, FigureOptions
 from clustergrid.pipeline.run import run
+from clustergrid.pipeline.spec import AxisSpec
 from tests.pipeline.runs import request
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(280)]
@@ -30,7 +32,7 @@ class Gates:
 
     def __call__(self, event):
         reached, may_go = self._gates.get(event.stage, (None, None))
-        if reached is not None and event.state == "running" and event.done > event.total // 3:
+        if reached is not None and event.state == "running" and event.done > event.total // 4:
             reached.set()
             assert may_go.wait(200)
 
@@ -39,7 +41,7 @@ class Gates:
         """Be there while the run waits at a stage."""
         reached, may_go = self._gates[stage]
         try:
-            while not reached.wait(0.1):
+            while not reached.wait(0.05):
                 if running.done():
                     running.result()
                     pytest.fail(f"the run ended before {stage}")
@@ -48,106 +50,127 @@ class Gates:
             may_go.set()
 
 
-@pytest.fixture(scope="module")
-def matrix(tmp_path_factory):
-    path = tmp_path_factory.mktemp("input") / "matrix.npy"
-    rng = np.random.default_rng(1)
-    groups = rng.normal(size=(12, K))[rng.integers(0, 12, N)]
-    np.save(path, (groups + 0.3 * rng.normal(size=(N, K))).astype(np.float32))
-    return path
+@dataclasses.dataclass
+class Look:
+    """A page at a moment: its text, what its plots hold, and what its scripts complained of."""
+
+    text: str
+    names: set[str]
+    complaints: list[str]
 
 
-def asked_of(matrix, directory, cluster, **options):
-    figure = FigureOptions(figsize_inches=(6.0, 6.0), dpi=100)
-    options = {"figure": figure, "memory_bytes": 4 * 10**9, **options}
-    where = ClusterChoice(scheduler=cluster.scheduler_address)
-    return dataclasses.replace(request(matrix, directory, **options), cluster=where)
+def look(browser, is_there: Callable[[str], bool]) -> Look:
+    text = browser.wait(is_there)
+    return Look(text, browser.column("name"), browser.complaints())
 
 
 def page_of(cluster, name=TOPIC):
     return f"{cluster.dashboard_link.rsplit('/', 1)[0]}/{name}"
 
 
-@contextmanager
-def under_way(asked, *listeners):
-    with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(run, asked, *listeners, notice=lambda line: None)
-        yield running
-        running.result(200)
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    return tmp_path_factory.mktemp("watched") / f"run {EVIL}"
 
 
-@pytest.fixture(autouse=True)
-def _short_passes_are_told_in_full(monkeypatch):
-    monkeypatch.setitem(Progress.__init__.__kwdefaults__, "interval_seconds", 0.005)
-
-
-def test_a_run_is_watched_from_its_beginning_to_its_end(browser, cluster, matrix, tmp_path):
-    directory = tmp_path / f"run {EVIL}".replace("/", "")
+@pytest.fixture(scope="module")
+def looks(browser, cluster, directory):
+    """What was seen of one run; screenshots are beside it, for people."""
+    rng = np.random.default_rng(1)
+    groups = rng.normal(size=(12, K))[rng.integers(0, 12, N)]
+    path, shots = directory.parent / "matrix.npy", directory.parent
+    np.save(path, (groups + 0.3 * rng.normal(size=(N, K))).astype(np.float32))
+    asked = dataclasses.replace(
+        request(path, directory, figure=FigureOptions(figsize_inches=(6.0, 6.0), dpi=100)),
+        memory_bytes=4 * 10**9,
+        column=AxisSpec(cluster=False),
+        cluster=ClusterChoice(scheduler=cluster.scheduler_address),
+    )
     gates = Gates("distance-row", "linkage-row", "downsample")
-    with under_way(asked_of(matrix, directory, cluster), gates) as running:
+    seen = {}
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as threads:
+        # Short passes are told in full.
+        patch.setitem(Progress.__init__.__kwdefaults__, "interval_seconds", 0.005)
+        running = threads.submit(run, asked, gates, notice=lambda line: None)
         with gates.at("distance-row", running):
-            browser.open(page_of(cluster))
-            seen = browser.wait(lambda text: "distance-row running" in text)
-            assert f"{directory} running" in seen
-            assert f"{N:,} rows x {K} columns; rows: average linkage of euclidean" in seen
-            assert "statistics finished 100 %" in seen
-            assert "bytes done" in seen
-            assert "The picture comes when the trees are done." in seen
-            browser.screenshot(tmp_path / "distances.png")
+            browser.open(page_of(cluster, "status"))
+            browser.wait(lambda _: {"statistics", "distance-tile"} <= browser.column("name"))
+            seen["status"] = look(browser, lambda _: True)
+            browser.screenshot(shots / "status.png")
+            (link,) = browser.find('a[href="clustergrid"]')
+            link.click()
+            seen["distances"] = look(browser, lambda text: "distance-row running" in text)
+            browser.screenshot(shots / "distances.png")
         with gates.at("linkage-row", running):
-            seen = browser.wait(lambda text: "clusters left (linkage-row)" in text)
-            assert "linkage-row stage under way" in seen
-            assert "height reached" in seen
-            assert "distance-row finished 100 %" in seen
-            browser.screenshot(tmp_path / "tree.png")
+            seen["tree"] = look(browser, lambda text: "clusters left (linkage-row)" in text)
+            browser.screenshot(shots / "tree.png")
         with gates.at("downsample", running):
-            seen = browser.wait(lambda text: "The picture so far" in text)
-            assert "picture started" in seen or "picture running" in seen
-            browser.screenshot(tmp_path / "picture.png")
-    seen = browser.wait(lambda text: "finished" in text.split("began")[0])
-    assert "The picture; colours from" in seen
-    assert "1 clusters left" in seen
-    assert browser.driver.execute_script("return window.evil") is None
-    assert browser.complaints() == []
-    browser.screenshot(tmp_path / "finished.png")
+            seen["picture"] = look(browser, lambda text: "The picture so far" in text)
+            browser.screenshot(shots / "picture.png")
+        running.result(200)
+        seen["end"] = look(browser, lambda text: "finished" in text.split("began")[0])
+        browser.screenshot(shots / "end.png")
+    return seen
 
-    # After the driver has gone, in a browser that comes only now, and with links from other pages.
-    browser.open(page_of(cluster, "status"))
-    (link,) = browser.find('a[href="clustergrid"]')
-    link.click()
-    seen = browser.wait(lambda text: "The picture; colours from" in text)
-    assert f"{directory} finished" in seen
+
+def test_the_page_shows_stages_and_rates(looks, directory):
+    text = looks["distances"].text
+    assert f"{directory} running" in text
+    assert f"{N:,} rows x {K} columns; rows: average linkage of euclidean distances" in text
+    assert "columns: not clustered" in text
+    assert "statistics finished 100 %" in text
+    assert "distance-row stage under way" in text
+    assert "bytes done" in text
+    assert "The picture comes when the trees are done." in text
+
+
+def test_the_page_shows_the_tree_on_its_way(looks):
+    text = looks["tree"].text
+    assert "linkage-row stage under way" in text
+    assert "height reached" in text
+    assert "distance-row finished 100 %" in text
+
+
+def test_the_page_shows_the_picture_so_far_and_the_whole_one(looks, directory):
+    assert "downsample running" in looks["picture"].text
+    text = looks["end"].text
+    assert f"{directory} finished" in text
+    assert "The picture; colours from" in text
+    assert "1 clusters left" in text
+
+
+def test_nothing_on_the_page_runs_or_fails(looks, browser):
+    assert browser.driver.execute_script("return window.evil") is None
+    assert {name: each.complaints for name, each in looks.items() if each.complaints} == {}
+
+
+def test_dasks_own_page_names_the_stages(looks):
+    assert {"statistics", "distance-tile"} <= looks["status"].names
+
+
+def test_a_browser_that_comes_when_the_driver_is_gone(looks, browser, cluster, directory):
+    assert looks
+    browser.open(page_of(cluster))
+    text = browser.wait(lambda text: "The picture; colours from" in text)
+    assert f"{directory} finished" in text
     colors = np.unique(browser.pixels(".bk-Figure:last-of-type").reshape(-1, 3), axis=0)
     assert len(colors) > 50
 
 
-def test_reports_open_without_a_network_and_show_the_tasks(browser, cluster, matrix, tmp_path):
-    run(asked_of(matrix, tmp_path / "run", cluster), notice=lambda line: None)
-    reports = {path.stem: path for path in (tmp_path / "run" / "report").glob("*.html")}
-    assert {"statistics", "distance-row", "linkage-row", "distance-col", "picture"} <= set(reports)
+def test_reports_open_without_a_network_and_show_the_tasks(looks, browser, directory):
+    assert looks
+    reports = {path.stem: path for path in (directory / "report").glob("*.html")}
+    assert {"distance-row", "picture"} <= set(reports)
     for name, task in (("distance-row", "distance-tile"), ("picture", "downsample")):
-        browser.open(f"file://{reports[name]}")
-        seen = browser.wait(lambda text: "number of tasks" in text)
-        assert "number of tasks: 0" not in seen
-        assert "Task Stream" in seen
-        assert task in reports[name].read_text()
+        browser.open(reports[name].as_uri())
+        text = browser.wait(lambda text: "number of tasks" in text)
+        assert "number of tasks: 0" not in text
+        assert f"clustergrid, stage {name}" in text
+        assert task in browser.column("name")
         assert browser.complaints() == []
 
 
-def test_stages_have_their_names_on_dasks_own_pages(browser, cluster, matrix, tmp_path):
-    gates = Gates("distance-row")
-    with (
-        under_way(asked_of(matrix, tmp_path / "run", cluster), gates) as running,
-        gates.at("distance-row", running),
-    ):
-        browser.open(page_of(cluster, "status"))
-        browser.wait(lambda text: {"statistics", "distance-tile"} <= browser.column("name"))
-        browser.screenshot(tmp_path / "status.png")
-
-
-def test_several_runs_several_browsers_and_pictures_the_right_way_up(
-    browser, cluster, matrix, tmp_path
-):
+def test_several_runs_several_browsers_and_pictures_the_right_way_up(browser, cluster):
     with Client(cluster, set_as_default=False) as client:
         client.register_plugin(RunsPlugin())
         for name in ("one", "two"):

@@ -119,47 +119,50 @@ def _sleep(seconds, _):
     time.sleep(seconds)
 
 
-def test_every_stage_leaves_a_report_that_needs_no_network(client, tmp_path):
+def test_stages_leave_reports_that_need_no_network(client, tmp_path):
     directory = RunDirectory(tmp_path / "run", create=True)
     executor, progress = DaskExecutor(client), Progress()
 
-    def work(name):
-        list(executor.map(_sleep, executor.share(0.01), range(3), name=name))
+    def work(name, seconds=0.01):
+        list(executor.map(_sleep, executor.share(seconds), range(3), name=name))
 
     def fail():
-        with progress.stage("linkage-col", total=1, unit="merges"):
-            work("read-tile")
+        with progress.stage("distance-col", total=1, unit="tiles"):
+            work("distance-tile")
             raise ZeroDivisionError
 
     with directory.locked(), progress.watched(StageReports(client, directory)):
-        with progress.stage("distance-row", total=3, unit="tiles"):
-            work("distance-tile")
         with progress.stage("picture", total=1, unit="files"):
             work("limits")
             with progress.stage("downsample", total=3, unit="rows"):
                 work("downsample")
-        with progress.stage("one/../two", total=3, unit="rows"):
-            work("statistics")
-        with progress.stage("linkage-row", total=1, unit="merges"):
-            pass  # in a moment, and without tasks
+        with progress.stage("one/../<two>", total=3, unit="rows"):
+            work("statistics", 0.8)
+        with progress.stage("duplicates-row", total=1, unit="rows"):
+            work("duplicates")  # in a moment
+        with progress.stage("distance-row", total=1, unit="tiles"):
+            pass  # without tasks
         with pytest.raises(ZeroDivisionError):
             fail()
     reports = {path.name: path.read_text() for path in (directory.path / "report").iterdir()}
-    assert set(reports) == {"distance-row.html", "picture.html", "one-..-two.html"}
+    assert set(reports) == {"picture.html", "one-..--two-.html"}
     assert not any(loaded_by(text) for text in reports.values())
-    assert "distance-tile" in reports["distance-row.html"]
-    assert "distance-tile" not in reports["picture.html"]
-    assert "limits" in reports["picture.html"]
-    assert "downsample" in reports["picture.html"]
+    picture, other = reports["picture.html"], reports["one-..--two-.html"]
+    assert "statistics" in other
+    assert "limits" in picture
+    assert "downsample" in picture
+    assert "statistics" not in picture
+    assert "stage one/../<two>" not in other
+    assert "&lt;two&gt;" in other.replace("&amp;", "&")
 
     def names(dask_scheduler):
         return {each.name for each in dask_scheduler.extensions["spans"].spans.values()}
 
     spans = client.run_on_scheduler(names)
     assert {
-        ("clustergrid", "distance-row"),
+        ("clustergrid", "picture"),
         ("clustergrid", "picture", "downsample"),
-        ("clustergrid", "one/../two"),
+        ("clustergrid", "one/../<two>"),
     } <= spans
 
 

@@ -373,5 +373,5 @@ def test_a_scheduler_is_joined_and_gives_the_same_bits(finished, tmp_path, how):
     assert any(line.startswith("dashboard: http://") for line in told)
     assert any("ssh -N -L" in line for line in told)
     reports = {report.name for report in (tmp_path / "run" / "report").iterdir()}
-    assert {"statistics.html", "distance-row.html", "distance-col.html", "picture.html"} <= reports
+    assert {"distance-row.html", "distance-col.html", "picture.html"} <= reports
     assert "distance-tile" in (tmp_path / "run" / "report" / "distance-row.html").read_text()
