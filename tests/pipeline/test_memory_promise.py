@@ -42,7 +42,7 @@ PART_OF = {
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A run: its input and its options."""
+    """A run: its input, its options, and whether the plan puts rows of its tree at rest."""
 
     shape: tuple[int, int]
     dtype: str = "float64"
@@ -53,6 +53,7 @@ class Case:
     cluster: str = "none"
     rows: bool = True
     columns: bool = True
+    at_rest: bool = False
     options: tuple[str, ...] = field(default=())
 
     def __str__(self):
@@ -164,6 +165,8 @@ def watched(command, folder):
 def check(case, folder):
     path = write_input(case, folder)
     memory = least_memory(case, path)
+    rounds = prospective_plan(request_of(case, path, memory)).tree(0)
+    assert case.at_rest == (rounds is not None and rounds.rows_at_rest)
     command = [sys.executable, "-m", "clustergrid.pipeline.cli", "run", str(path), "-o", "run"]
     command += ["--memory", str(memory), "--cluster", case.cluster]
     command += ["--metric", case.metric, "--method", case.method, *case.options]
@@ -279,11 +282,32 @@ CASES = [
     # ... by rounds of proved merges: by default of so many rows, in the least memory, with or
     # without workers, from points of any metric and from means.
     Case(shape=(20_000, 60), columns=False),
-    Case(shape=(16_000, 200), method="complete", columns=False, cluster="local"),
+    Case(shape=(16_000, 200), method="complete", columns=False, cluster="local", at_rest=True),
     Case(shape=(15_000, 40), metric="cityblock", columns=False, engine="data"),
     Case(shape=(20_000, 200), method="ward", dtype="float32", columns=False),
     Case(shape=(12_000, 300), metric="correlation", columns=False, cluster="local"),
     Case(shape=(12_000, 80), columns=False, options=("--optimal-ordering",)),
+    # ... whose rows and means do not fit, and are at rest: means of clusters, wide ones, points,
+    # those of trees whose leaves are ordered, with or without workers.
+    *(
+        Case(
+            shape=shape,
+            method=method,
+            metric=metric,
+            dtype="float32",
+            columns=False,
+            engine="data",
+            cluster=cluster,
+            at_rest=True,
+            options=options,
+        )
+        for shape, method, metric, cluster, options in (
+            ((5000, 4000), "ward", "euclidean", "none", ()),
+            ((5000, 4000), "average", "correlation", "local", ()),
+            ((2500, 20_000), "ward", "euclidean", "none", ()),
+            ((20_500, 400), "average", "euclidean", "none", ("--optimal-ordering",)),
+        )
+    ),
     # Few, whose square does not fit.
     Case(shape=(8000, 30), method="weighted", columns=False),
     # Tiles that are read a few times, where they are.
