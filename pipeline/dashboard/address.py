@@ -52,7 +52,12 @@ class DashboardAddress:
 
 
 def find_dashboard(
-    client: Client, page: str, environment: Mapping[str, str] = os.environ
+    client: Client,
+    page: str,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    host: str = "",
+    machine: str = "",
 ) -> DashboardAddress | None:
     """Find the dashboard of a client's scheduler.
 
@@ -64,6 +69,10 @@ def find_dashboard(
         ``"clustergrid"``, or one of Dask's own, as ``"status"``.
     environment
         Variables of this process: a job knows where it was submitted.
+    host, machine
+        Where the dashboard listens, and on which machine, as its scheduler says; empty where that
+        is not known. Dask's link has the address of the scheduler, where workers reach it; a
+        dashboard on loopback is not there.
 
     Returns
     -------
@@ -80,17 +89,18 @@ def find_dashboard(
     parts = urlsplit(url)
     if parts.port is None:  # behind a proxy, which takes people there
         return DashboardAddress(url=url)
-    host = parts.hostname or "127.0.0.1"
-    # A dashboard of this machine, seen from it: by the address where it listens.
-    target = f"[{host}]" if ":" in host else host
-    user, here = _user(), socket.gethostname()
+    if host in _LOOPBACK and parts.hostname not in _LOOPBACK:
+        parts = parts._replace(netloc=f"127.0.0.1:{parts.port}")
+    seen_from_there = parts.hostname or "127.0.0.1"
+    target = f"[{seen_from_there}]" if ":" in seen_from_there else seen_from_there
+    user, here = _user(), machine or socket.gethostname()
     submitted_from = next(
         (environment[name] for name in _SUBMIT_HOSTS if environment.get(name)), ""
     )
     is_elsewhere = submitted_from and not _is_same_host(submitted_from, here)
     jump = f"-J {user}@{submitted_from} " if is_elsewhere else ""
     return DashboardAddress(
-        url=url,
+        url=parts.geturl(),
         tunnel=f"ssh -N -L {parts.port}:{target}:{parts.port} {jump}{user}@{here}",
         tunnel_url=f"{parts.scheme}://127.0.0.1:{parts.port}{parts.path}",
     )
@@ -118,7 +128,9 @@ def keep_dashboard(directory: RunDirectory, address: DashboardAddress | None) ->
     address
         Of `find_dashboard`.
     """
-    entry = None if address is None else {"url": address.url, "tunnel": address.tunnel}
+    entry = None
+    if address is not None:
+        entry = {"url": address.url, "tunnel": address.tunnel, "pid": os.getpid()}
     if directory.state.get("dashboard") != entry:
         directory.update(dashboard=entry)
 
@@ -138,7 +150,7 @@ def dashboard_address(directory: RunDirectory | Path) -> dict[str, str] | None:
         cluster, or not under way: what a killed one noted leads nowhere.
     """
     opened = directory if isinstance(directory, RunDirectory) else RunDirectory(directory)
-    entry = opened.state.get("dashboard")
-    if not isinstance(entry, dict) or opened.holder() is None:
+    entry, holder = opened.state.get("dashboard"), opened.holder()
+    if not isinstance(entry, dict) or holder is None or entry.get("pid") != holder.pid:
         return None
     return {name: str(entry.get(name, "")) for name in ("url", "tunnel")}

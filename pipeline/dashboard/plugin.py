@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from clustergrid.pipeline.dashboard.runs import TOPIC, Runs
 if TYPE_CHECKING:
     from distributed import Scheduler
 
-__all__ = ["RunsPlugin", "has_page"]
+__all__ = ["RunsPlugin", "describe_dashboard"]
 
 
 class RunsPlugin(SchedulerPlugin):  # type: ignore[misc]
@@ -61,7 +62,18 @@ class RunsPlugin(SchedulerPlugin):  # type: ignore[misc]
         self.runs.client_left(client)
 
 
-def has_page(dask_scheduler: Scheduler) -> bool:
-    """Whether the page is there; run on the scheduler."""
+def describe_dashboard(dask_scheduler: Scheduler) -> dict[str, Any]:
+    """Say where a scheduler's dashboard is; run on the scheduler, in whose answer all is plain.
+
+    Returns
+    -------
+    dict
+        ``"has_page"``, whether the page of runs is there; ``"host"``, the address where the
+        dashboard listens; ``"machine"``, the name of the machine that it is on.
+    """
     plugin = dask_scheduler.plugins.get(RunsPlugin.name)
-    return bool(getattr(plugin, "has_page", False))
+    return {
+        "has_page": bool(getattr(plugin, "has_page", False)),
+        "host": str(getattr(dask_scheduler.http_server, "address", "")),
+        "machine": socket.gethostname(),
+    }

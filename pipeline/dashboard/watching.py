@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,7 +52,8 @@ def watch_run(
         yield
         return
     brought = _bring_page(client)
-    address = find_dashboard(client, TOPIC if brought.is_taken else _DASK_PAGE)
+    page = TOPIC if brought.is_taken else _DASK_PAGE
+    address = find_dashboard(client, page, host=brought.host, machine=brought.machine)
     if not brought.has_dashboard or address is None:
         address = None
         notice("the scheduler has no dashboard where the run could be watched")
@@ -62,16 +63,26 @@ def watch_run(
         notice(f"the dashboard has no page of the run, only Dask's own: {brought.why}")
     keep_dashboard(directory, address)
     reports = StageReports(client, directory)
-    try:
+    with _kept_no_longer(directory), ExitStack() as watchers:
         if brought.is_taken:
             events = _events_of(client, request, directory, shape)
-            with _end_told(events), progress.watched(events), progress.watched(reports):
-                yield
-        else:
-            with progress.watched(reports):
-                yield
-    finally:
-        keep_dashboard(directory, None)
+            watchers.enter_context(_end_told(events))
+            watchers.enter_context(progress.watched(events))
+        watchers.enter_context(progress.watched(reports))
+        yield
+
+
+@contextmanager
+def _kept_no_longer(directory: RunDirectory) -> Iterator[None]:
+    """Forget in the end where the run was watched."""
+    try:
+        yield
+    except BaseException:
+        # A disk that is full, for instance, would otherwise tell of this, and not of what it ended.
+        with suppress(OSError):
+            keep_dashboard(directory, None)
+        raise
+    keep_dashboard(directory, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +95,14 @@ class _Brought:
         Why the scheduler did not take it; empty where it did.
     has_dashboard
         Whether it has one; not known, and taken for granted, of one that does not take the page.
+    host, machine
+        As in `find_dashboard`.
     """
 
     why: str = ""
     has_dashboard: bool = True
+    host: str = ""
+    machine: str = ""
 
     @property
     def is_taken(self) -> bool:
@@ -96,11 +111,13 @@ class _Brought:
 
 def _bring_page(client: Client) -> _Brought:
     """Bring the page to the scheduler, where it stays for the next run."""
-    from clustergrid.pipeline.dashboard.plugin import RunsPlugin, has_page
+    from clustergrid.pipeline.dashboard.plugin import RunsPlugin, describe_dashboard
 
     try:
         client.register_plugin(RunsPlugin())
-        return _Brought(has_dashboard=bool(client.run_on_scheduler(has_page)))
+        found = client.run_on_scheduler(describe_dashboard)
+        where = {name: str(found[name]) for name in ("host", "machine")}
+        return _Brought(has_dashboard=bool(found["has_page"]), **where)
     except ImportError as error:
         return _Brought(why=f"the scheduler's environment lacks clustergrid ({error})")
     except Exception as error:  # of another version, for instance

@@ -49,7 +49,7 @@ def test_the_dashboard_is_told_with_a_way_to_it(client):
         f"from another machine: ssh -N -L {port}:127.0.0.1:{port} {USER}@{HERE}, then open "
         f"http://127.0.0.1:{port}/status"
     )
-    with urllib.request.urlopen(found.url, timeout=10) as answer:
+    with urllib.request.urlopen(found.url, timeout=60) as answer:
         assert answer.status == 200
 
 
@@ -61,6 +61,17 @@ def test_a_compute_node_is_reached_through_the_login_node(variable):
     assert found.url == "http://10.1.2.3:8787/clustergrid"
     assert found.tunnel == f"ssh -N -L 8787:10.1.2.3:8787 -J {USER}@login1 {USER}@{HERE}"
     assert found.tunnel_url == "http://127.0.0.1:8787/clustergrid"
+
+
+def test_a_dashboard_on_loopback_is_not_where_workers_reach_the_scheduler():
+    where = {"host": "127.0.0.1", "machine": "node17"}
+    for host in ("10.1.2.3", "127.0.0.1"):
+        found = find_dashboard(at(f"http://{host}:8787/status"), "clustergrid", {}, **where)
+        assert found.url == "http://127.0.0.1:8787/clustergrid"
+        assert found.tunnel == f"ssh -N -L 8787:127.0.0.1:8787 {USER}@node17"
+    everywhere = {"host": "0.0.0.0", "machine": "node17"}
+    found = find_dashboard(at("http://10.1.2.3:8787/status"), "clustergrid", {}, **everywhere)
+    assert found.url == "http://10.1.2.3:8787/clustergrid"
 
 
 def test_nobody_jumps_to_the_machine_where_the_job_runs():
@@ -93,8 +104,10 @@ def test_the_address_is_in_the_run_directory_while_the_run_lasts(tmp_path):
         assert dashboard_address(tmp_path / "run") == {"url": found.url, "tunnel": found.tunnel}
     assert dashboard_address(directory) is None  # a killed run's leads nowhere
     with directory.locked():
+        directory.update(dashboard={**directory.state["dashboard"], "pid": 1})
+        assert dashboard_address(directory) is None  # also when another one goes on
         keep_dashboard(directory, None)
-        assert dashboard_address(directory) is None
+        assert "dashboard" not in directory.state
 
 
 def loaded_by(text):
