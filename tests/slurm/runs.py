@@ -37,7 +37,7 @@ def command(
     done = subprocess.run(
         [*COMMAND, *map(str, words)],
         env=slurm.environment,
-        cwd=folder,
+        cwd=folder or slurm.folder,  # where jobs of workers leave what no script can place
         capture_output=True,
         text=True,
         timeout=600,
