@@ -16,7 +16,7 @@ from clustergrid.pipeline.clusters.jobqueue import (
 from clustergrid.pipeline.clusters.roster import Roster
 from clustergrid.pipeline.clusters.settings import free_port, scheduler_settings
 from clustergrid.pipeline.clusters.watch import WorkerWatch
-from clustergrid.storage.errors import StorageError
+from clustergrid.storage.errors import DataValueError, StorageError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["queue_client"]
 
 _PATIENCE = "24h"
-"""How long a run waits without any worker: queues may be long. Dask's own
-``distributed.scheduler.no-workers-timeout`` overrides it."""
+"""How long a run waits without any worker: queues may be long. A site overrides it by
+``clustergrid.queue-timeout`` in Dask's configuration. Not by Dask's ``no-workers-timeout``, which
+is a matter of minutes where schedulers stand by themselves."""
 _SPARE_SECONDS = 600
 
 
@@ -52,14 +53,12 @@ def queue_client(
         A library is not installed.
     """
     import dask
-    from dask.utils import parse_timedelta
     from distributed import Client
 
     from clustergrid.pipeline.jobs.known import QUEUES_BY_WORD
     from clustergrid.pipeline.worker import DeafToCtrlC
 
-    patience = dask.config.get("distributed.scheduler.no-workers-timeout", None) or _PATIENCE
-    patience_seconds = float(parse_timedelta(patience))
+    patience_seconds = _patience_seconds()
     port = free_port(choice.dashboard_port)
     # The watch ends a run that nobody works for; the scheduler's own limit is behind it.
     timeout = f"{patience_seconds + _SPARE_SECONDS:.0f}s"
@@ -82,3 +81,17 @@ def queue_client(
                 if watch.verdict is None:
                     raise
                 raise StorageError(watch.verdict) from error
+
+
+def _patience_seconds() -> float:
+    import dask
+    from dask.utils import parse_timedelta
+
+    asked = dask.config.get("clustergrid.queue-timeout", _PATIENCE)
+    try:
+        seconds = float(parse_timedelta(asked))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataValueError(
+            f"clustergrid.queue-timeout in Dask's configuration is no time as 24h: {asked!r}"
+        ) from error
+    return seconds

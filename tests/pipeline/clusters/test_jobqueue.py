@@ -14,6 +14,7 @@ import pytest
 from clustergrid.pipeline.clusters import jobqueue
 from clustergrid.pipeline.clusters.choice import QUEUES, ClusterChoice
 from clustergrid.pipeline.clusters.jobqueue import JobFolder, worker_job_script
+from clustergrid.pipeline.clusters.queued import _patience_seconds
 from clustergrid.pipeline.clusters.resolve import resolve_choice
 from clustergrid.storage.errors import DataValueError, MissingExtraError
 
@@ -148,6 +149,18 @@ def test_what_nobody_says_is_asked_for():
         resolve_choice({"cluster": "pbs"}, {})
     with pytest.raises(DataValueError, match="needs --cores:"):
         resolve_choice({"cluster": "pbs", "memory_per_worker_bytes": 10**9}, {})
+
+
+def test_how_long_a_queue_is_waited_for_is_the_sites_affair():
+    assert _patience_seconds() == 24 * 3600
+    with dask.config.set({"clustergrid.queue-timeout": "90m"}):
+        assert _patience_seconds() == 5400
+    for wrong in ("soon", [], None):
+        with (
+            dask.config.set({"clustergrid.queue-timeout": wrong}),
+            pytest.raises(DataValueError, match="queue-timeout in Dask's configuration is no time"),
+        ):
+            _patience_seconds()
 
 
 @pytest.mark.parametrize(

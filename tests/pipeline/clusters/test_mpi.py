@@ -73,7 +73,7 @@ def test_one_process_is_too_few():
 
 @needs_mpirun
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_a_run_by_mpi_has_the_bits_of_a_local_one(tmp_path: Path):
     rng = np.random.default_rng(3)
     np.save(tmp_path / "a.npy", rng.normal(size=(2_100, 8)).astype(np.float32))
