@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,7 +11,13 @@ from clustergrid.pipeline.request import TRACKS
 __all__ = ["SplitType", "parse_palettes", "parse_tracks"]
 
 
-class SplitType(click.ParamType):
+if TYPE_CHECKING:  # older ones have no arguments
+    _Type = click.ParamType[int | str]
+else:
+    _Type = click.ParamType
+
+
+class SplitType(_Type):
     """Into how many slices an axis is split, or the table of their categories."""
 
     name = "split"
@@ -22,7 +28,8 @@ class SplitType(click.ParamType):
     ) -> int | str:
         """Take whole numbers for numbers, and everything else for the name of a file."""
         is_number = isinstance(value, int) or str(value).lstrip("+-").isdecimal()
-        found: int | str = (self._number if is_number else self._file).convert(value, param, ctx)
+        kind: Any = self._number if is_number else self._file
+        found: int | str = kind.convert(value, param, ctx)
         return found
 
 

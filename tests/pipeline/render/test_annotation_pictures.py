@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -258,7 +259,9 @@ def test_boxes_of_a_lazy_body_are_refused(table: pd.DataFrame) -> None:
             np.asarray(segments)[:, 0, 0], np.median(expected.data2d, axis=1)
         )
     lazy = dask_array.from_array(table.to_numpy(), chunks=(4, 4))
-    with pytest.raises(ValueError, match="sort all of its 12 x 8 values, which have to be in memory"):
+    with pytest.raises(
+        ValueError, match="sort all of its 12 x 8 values, which have to be in memory"
+    ):
         clustermap(lazy, row_annotations=boxes)
 
 
@@ -408,3 +411,26 @@ def test_bars_without_a_height(table: pd.DataFrame, value: float) -> None:
     g = clustermap(table, row_annotations={"x": Bars([value] * 12)})
     low, high = g.ax_row_annotations["x"].get_xlim()
     assert low < 0 < high
+
+
+@pytest.mark.parametrize("kind", [Bars, Points])
+def test_the_axis_of_a_track_is_the_same_at_every_resolution(kind: Any) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(20_000, 2)).astype(np.float32)
+    tracks = {"x": kind(rng.normal(size=20_000))}
+    g = clustermap(values, row_cluster=False, col_cluster=False, row_annotations=tracks,
+                   figsize=(4, 4))  # fmt: skip
+    ax = g.ax_row_annotations["x"]
+    seen = []
+    original = mpl.figure.Figure.savefig
+
+    def noted(figure: Any, *args: Any, **kws: Any) -> None:
+        drawn = [*ax.collections, *ax.lines]
+        seen.append((ax.get_xlim(), list(ax.get_xticks()), drawn))
+        original(figure, *args, **kws)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mpl.figure.Figure, "savefig", noted)
+        for dpi in (50, 100, 400):
+            g.savefig(io.BytesIO(), dpi=dpi)
+    assert seen[0] == seen[1] == seen[2]
