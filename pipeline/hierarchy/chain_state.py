@@ -26,8 +26,8 @@ __all__ = ["ChainRecords", "ChainState", "Part", "merges_part", "replay", "state
 
 Part: TypeAlias = Mapping[str, NDArray[Any]]
 
-_PART_BYTES = 2**26
-"""Of the rows of a part."""
+_PART_BYTES = 2**23
+"""Of the rows of a part, which are in memory twice while it is written: the chain has the rest."""
 
 _ROWS, _CHAIN = "row-", "chain-"
 _NOT_KEPT = ("entries", "lanes")
@@ -80,7 +80,7 @@ class ChainState:
     def of(cls, parts: Iterator[Part], asked: NDArray[np.uint8]) -> ChainState | None:
         """Read what was kept of a question; None where there is nothing."""
         first = next(parts, None)
-        if first is None or not np.array_equal(first["asked"], asked):
+        if first is None or not np.array_equal(first.get("asked", []), asked):
             return None
         distances, height, n_before = first["reached"].tolist()
         return cls(

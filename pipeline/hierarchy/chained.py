@@ -134,6 +134,21 @@ def merge_by_chain(
     state = ChainState.of(records.last(), kept.asked)
     if state is None:
         return _Chaining(*given, kept=kept).run()
+    return _go_on(*given, kept=kept, state=state)
+
+
+def _go_on(
+    source: DistanceSource,
+    clusters: Clusters,
+    method: str,
+    limits: Limits,
+    report: Report,
+    *,
+    kept: _Kept,
+    state: ChainState,
+) -> Chained:
+    """Go on from a state: from all of it, or else from its merges, by a new chain."""
+    given = (source, clusters, method, limits, report)
     report.distances += state.reached[0]
     report.height = max(report.height, state.reached[1])
     if state.goes_on(kept.limits):
