@@ -295,7 +295,8 @@ class Progress:
 
     def tell(self, event: Event) -> None:
         """Send an event to every listener."""
-        for listener in (*self._listeners, *self._watchers):
+        told: tuple[Listener, ...] = (*self._listeners, *self._watchers)
+        for listener in told:
             listener(event)
 
     @contextmanager

@@ -47,7 +47,7 @@ class Sender:
     """
 
     def __init__(self, client: Client) -> None:
-        self._client = client
+        self._client: Any = client
         self._lock = threading.Lock()
         self._waiting: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._sending: Future[None] | None = None
@@ -125,7 +125,7 @@ class Look:
         if self.center is not None:
             colormap = recentred(colormap, low, high, self.center)
         colors = np.asarray(colormap(np.linspace(0.0, 1.0, _COLORS)))[:, :3]
-        return np.rint(255 * colors).astype(np.uint8).tobytes()
+        return bytes(np.rint(255 * colors).astype(np.uint8))
 
 
 class RunEvents(Watcher):

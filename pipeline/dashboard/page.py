@@ -7,6 +7,7 @@ nothing is sent where nothing changed.
 from __future__ import annotations
 
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +24,6 @@ from clustergrid.pipeline.dashboard.runs import ACTIVE, TOPIC, Picture, Runs, Ru
 
 if TYPE_CHECKING:
     from bokeh.document import Document
-    from bokeh.models import Div
-    from bokeh.plotting import figure
     from distributed import Scheduler
 
 __all__ = ["RunPage", "add_page"]
@@ -108,18 +107,18 @@ class RunPage:
 
     def __init__(self, runs: Runs) -> None:
         from bokeh.layouts import column, row
-        from bokeh.models import ColumnDataSource, Select
 
+        models = _bokeh("models")
         self._runs = runs
         self._head, self._figures, self._table, self._words = (_text() for _ in range(4))
-        self._chooser = Select(
+        self._chooser = models.Select(
             title="run", value="", options=[("", _LAST)], visible=False, width=420
         )
         # Not of the theme's size for a page that is one plot.
-        self._heights = ColumnDataSource({"left": [], "height": []})
+        self._heights = models.ColumnDataSource({"left": [], "height": []})
         self._tree = _tree_figure(self._heights)
         self._picture: Picture | None = None
-        self._pixels = ColumnDataSource({"image": []})
+        self._pixels = models.ColumnDataSource({"image": []})
         self._image, self._mapper = _image_figure(self._pixels)
         self._shown: str | None = None
         self.root = column(
@@ -199,21 +198,23 @@ def _plain(text: str) -> str:
     return text.replace("$$", "$ $")
 
 
-def _text() -> Div:
-    from bokeh.models import Div
+def _bokeh(module: str) -> Any:
+    """Import a module of Bokeh; its types do not know what its models take."""
+    return import_module(f"bokeh.{module}")
 
-    return Div(text="", stylesheets=[STYLE], disable_math=True, sizing_mode="stretch_width")
+
+def _text() -> Any:
+    return _bokeh("models").Div(
+        text="", stylesheets=[STYLE], disable_math=True, sizing_mode="stretch_width"
+    )
 
 
-def _tree_figure(source: Any) -> figure:
-    from bokeh.models import DataRange1d
-    from bokeh.plotting import figure
-
-    plot = figure(
+def _tree_figure(source: Any) -> Any:
+    plot = _bokeh("plotting").figure(
         height=360,
         sizing_mode="stretch_width",
         x_axis_type="log",
-        x_range=DataRange1d(flipped=True),
+        x_range=_bokeh("models").DataRange1d(flipped=True),
         toolbar_location=None,
         x_axis_label="clusters left",
         y_axis_label="height",
@@ -225,20 +226,18 @@ def _tree_figure(source: Any) -> figure:
     return plot
 
 
-def _image_figure(source: Any) -> tuple[figure, Any]:
-    from bokeh.models import LinearColorMapper, Range1d
-    from bokeh.plotting import figure
-
-    plot = figure(
+def _image_figure(source: Any) -> tuple[Any, Any]:
+    models = _bokeh("models")
+    plot = _bokeh("plotting").figure(
         height=340,
         sizing_mode="stretch_width",
-        x_range=Range1d(0, 1),
-        y_range=Range1d(1, 0),  # the first row is above
+        x_range=models.Range1d(0, 1),
+        y_range=models.Range1d(1, 0),  # the first row is above
         toolbar_location=None,
         name="picture",
     )
     plot.axis.visible = False
     plot.grid.visible = False
-    mapper = LinearColorMapper(palette=[_NOTHING] * 256, low=-0.5, high=255.5)
+    mapper = models.LinearColorMapper(palette=[_NOTHING] * 256, low=-0.5, high=255.5)
     plot.image("image", x=0, y=0, dw=1, dh=1, source=source, color_mapper=mapper)
     return plot, mapper

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["RunsPlugin", "describe_dashboard"]
 
 
-class RunsPlugin(SchedulerPlugin):  # type: ignore[misc]
+class RunsPlugin(SchedulerPlugin):
     """Adds ``/clustergrid`` to the dashboard and gauges to ``/metrics``, for good.
 
     It outlives the driver that brought it, so that a run can be looked at when it is over; the next

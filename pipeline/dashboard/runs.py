@@ -7,7 +7,7 @@ a client can send too. What is not as it should be raises here, and changes noth
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -153,9 +153,10 @@ class RunSeen:
     @property
     def stage(self) -> StageSeen | None:
         """The innermost stage that is under way, or the one that was heard of last."""
-        stages = sorted(self.stages.values(), key=lambda stage: stage.event.time)
         under_way = [stage for stage in self.stages.values() if stage.is_open]
-        return (under_way or stages or [None])[-1]
+        if under_way:
+            return under_way[-1]
+        return max(self.stages.values(), key=lambda stage: stage.event.time, default=None)
 
     @property
     def tree(self) -> tuple[str, StageSeen] | None:
@@ -190,7 +191,7 @@ class Runs:
         self._runs: dict[str, RunSeen] = {}
         self.version = 0
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[RunSeen]:
         """Go through the runs, the first that began first."""
         return iter(tuple(self._runs.values()))
 
@@ -203,10 +204,11 @@ class Runs:
 
         That is the last that began and is not over, or else the last that began.
         """
-        if identity in self._runs:
+        if identity is not None and identity in self._runs:
             return self._runs[identity]
         active = [run for run in self if run.state == ACTIVE]
-        return (active or list(self) or [None])[-1]
+        shown = active or list(self)
+        return shown[-1] if shown else None
 
     def hear(self, message: Mapping[str, Any]) -> None:
         """Take a message.

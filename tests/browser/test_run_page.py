@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from distributed import Client
 
+from clustergrid.pipeline.dashboard.events import RunEvents
 from clustergrid.pipeline.dashboard.plugin import RunsPlugin
 from clustergrid.pipeline.dashboard.runs import TOPIC
 from clustergrid.pipeline.monitor import Progress
@@ -27,24 +28,28 @@ N, K = 3_000, 100
 class Gates:
     """A listener that stops a run at certain events until it may go on."""
 
-    def __init__(self, *stages):
-        self._gates = {stage: (threading.Event(), threading.Event()) for stage in stages}
+    def __init__(self, *names):
+        self._gates = {name: (threading.Event(), threading.Event()) for name in names}
 
     def __call__(self, event):
-        reached, may_go = self._gates.get(event.stage, (None, None))
-        if reached is not None and event.state == "running" and event.done > event.total // 4:
+        if event.state == "running" and event.done > event.total // 4:
+            self.stop(event.stage)
+
+    def stop(self, name):
+        reached, may_go = self._gates.get(name, (None, None))
+        if reached is not None:
             reached.set()
             assert may_go.wait(200)
 
     @contextmanager
-    def at(self, stage, running):
-        """Be there while the run waits at a stage."""
-        reached, may_go = self._gates[stage]
+    def at(self, name, running):
+        """Be there while the run waits at a gate."""
+        reached, may_go = self._gates[name]
         try:
             while not reached.wait(0.05):
                 if running.done():
                     running.result()
-                    pytest.fail(f"the run ended before {stage}")
+                    pytest.fail(f"the run ended before {name}")
             yield
         finally:
             may_go.set()
@@ -81,16 +86,25 @@ def looks(browser, cluster, directory):
     path, shots = directory.parent / "matrix.npy", directory.parent
     np.save(path, (groups + 0.3 * rng.normal(size=(N, K))).astype(np.float32))
     asked = dataclasses.replace(
-        request(path, directory, figure=FigureOptions(figsize_inches=(6.0, 6.0), dpi=100)),
+        # Few pixels, so that the picture comes from several groups of rows.
+        request(path, directory, figure=FigureOptions(figsize_inches=(2.5, 2.5), dpi=50)),
         memory_bytes=4 * 10**9,
         column=AxisSpec(cluster=False),
         cluster=ClusterChoice(scheduler=cluster.scheduler_address),
     )
-    gates = Gates("distance-row", "linkage-row", "downsample")
+    gates = Gates("distance-row", "linkage-row", "part of the picture")
+    show = RunEvents.show
+
+    def show_and_stop(events, picture, *, is_whole):
+        show(events, picture, is_whole=is_whole)
+        if not is_whole:
+            gates.stop("part of the picture")
+
     seen = {}
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as threads:
         # Short passes are told in full.
         patch.setitem(Progress.__init__.__kwdefaults__, "interval_seconds", 0.005)
+        patch.setattr(RunEvents, "show", show_and_stop)
         running = threads.submit(run, asked, gates, notice=lambda line: None)
         with gates.at("distance-row", running):
             browser.open(page_of(cluster, "status"))
@@ -104,7 +118,7 @@ def looks(browser, cluster, directory):
         with gates.at("linkage-row", running):
             seen["tree"] = look(browser, lambda text: "clusters left (linkage-row)" in text)
             browser.screenshot(shots / "tree.png")
-        with gates.at("downsample", running):
+        with gates.at("part of the picture", running):
             seen["picture"] = look(browser, lambda text: "The picture so far" in text)
             browser.screenshot(shots / "picture.png")
         running.result(200)
