@@ -8,7 +8,7 @@ import pytest
 
 from clustergrid.pipeline import row_reader
 from clustergrid.pipeline.duplicates import find_duplicates
-from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
+from clustergrid.pipeline.execution import SerialExecutor
 from clustergrid.pipeline.hierarchy._clusters import CODES, join, open_clusters
 from clustergrid.pipeline.hierarchy.certified import Limits
 from clustergrid.pipeline.monitor import Progress
@@ -19,6 +19,11 @@ from clustergrid.pipeline.points.tree import point_source, point_tree
 from clustergrid.pipeline.row_reader import RowsAtRest
 from clustergrid.storage.source import ArraySource
 from tests.pipeline.points.cases import case, given_of, ignore, normal, some_clusters
+from tests.pipeline.rest_cases import (
+    assert_same_answers,
+    assert_same_lists,
+    assert_same_on_any_executor,
+)
 
 pytestmark = pytest.mark.quick_cases(one_in=16)
 
@@ -42,35 +47,6 @@ def both_of(given, tmp_path, executor=None):
         point_source(given, executor=executor),
         point_source(given, executor=executor, at_rest=(str(tmp_path), "points")),
     )
-
-
-def assert_same_lists(one, other):
-    np.testing.assert_array_equal(one.counts, other.counts)
-    np.testing.assert_array_equal(one.tau, other.tau)
-    for owner, count in enumerate(one.counts):
-        entries = [
-            sorted(zip(lists.ids[owner, :count], lists.bounds[owner, :count], strict=True))
-            for lists in (one, other)
-        ]
-        assert entries[0] == entries[1]
-
-
-def assert_same_answers(here, rest, clusters, method):
-    slots = np.flatnonzero(clusters.live)
-    owners = slots[:: max(1, len(slots) // 20)]
-    assert_same_lists(
-        *[each.nearest_clusters(clusters, method, 5, owners, ignore) for each in (here, rest)]
-    )
-    rng = np.random.default_rng(0)
-    first, second = np.sort(rng.choice(slots, (60, 2)), axis=1).T
-    is_pair = first < second
-    pairs = first[is_pair], second[is_pair]
-    for one, other in (
-        (each.square(clusters, method, ignore) for each in (here, rest)),
-        (each.rows(clusters, method, owners[:7], ignore) for each in (here, rest)),
-        (each.distances(clusters, method, *pairs, ignore) for each in (here, rest)),
-    ):
-        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -187,11 +163,7 @@ def test_trees_have_the_same_bits_on_any_executor(small_windows, client, tmp_pat
             name="linkage-row",
         )
 
-    expected = tree(SerialExecutor(), None)
-    for executor in (SerialExecutor(), ThreadsExecutor(3), DaskExecutor(client)):
-        Z = tree(executor, (str(tmp_path), "points"))
-        np.testing.assert_array_equal(Z, expected)
-        assert list(tmp_path.glob("points*")) == []
+    assert_same_on_any_executor(tree, client, tmp_path)
 
 
 def test_tasks_are_sent_no_rows(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from clustergrid.pipeline import row_reader, row_tree_plan
 from clustergrid.pipeline.duplicates import find_duplicates
-from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
+from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor
 from clustergrid.pipeline.hierarchy._clusters import CODES, join, open_clusters
 from clustergrid.pipeline.hierarchy.certified import Limits, cluster_certified
 from clustergrid.pipeline.hierarchy.recorded import RecordedSource
@@ -22,7 +22,11 @@ from clustergrid.pipeline.summaries.source import SummarySource
 from clustergrid.pipeline.summaries.tree import summary_tree
 from clustergrid.storage.source import ArraySource, ZarrSource
 from tests.pipeline.points.cases import ignore, some_clusters
-from tests.pipeline.points.test_at_rest import assert_same_answers, assert_same_lists
+from tests.pipeline.rest_cases import (
+    assert_same_answers,
+    assert_same_lists,
+    assert_same_on_any_executor,
+)
 from tests.pipeline.summaries.cases import Sending, cut_small, distances_of
 
 pytestmark = pytest.mark.quick_cases(one_in=8)
@@ -205,11 +209,7 @@ def test_trees_have_the_same_bits_on_any_executor(
             name="linkage-row",
         )
 
-    expected = tree(SerialExecutor(), None)
-    for executor in (SerialExecutor(), ThreadsExecutor(3), DaskExecutor(client)):
-        Z = tree(executor, (str(tmp_path), "points"))
-        np.testing.assert_array_equal(Z, expected)
-        assert list(tmp_path.glob("points*")) == []
+    assert_same_on_any_executor(tree, client, tmp_path)
 
 
 class Answers:
