@@ -156,6 +156,7 @@ def test_patience_ends_with_what_slurm_says(
         pass
 
 
+@pytest.mark.slow  # Longer than a worker may take to come on a busy machine.
 def test_a_run_without_any_worker_left_ends_with_one_line(
     slurm: Slurm, closed: Callable[[], object], tmp_path: Path
 ) -> None:
