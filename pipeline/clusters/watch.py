@@ -67,10 +67,15 @@ class WorkerWatch:
         Raises
         ------
         StorageError
-            The queue refuses their jobs.
+            The queue refuses their jobs, or is not there.
         """
         try:
             self._cluster.sync(self._ask, ())
+        except FileNotFoundError as error:
+            raise StorageError(
+                f"{error.filename} of {self._roster.queue} is not on this machine: go where its "
+                "jobs are submitted"
+            ) from error
         except RuntimeError as error:
             complaint = f"{self._roster.queue} refuses jobs of workers: {_complaint(error)}"
             if all(job.job_id is None for job in self._cluster.workers.values()):

@@ -11,12 +11,16 @@ from pathlib import Path
 import dask
 import pytest
 
+from clustergrid.pipeline.cluster import connect
 from clustergrid.pipeline.clusters import jobqueue
 from clustergrid.pipeline.clusters.choice import QUEUES, ClusterChoice
 from clustergrid.pipeline.clusters.jobqueue import JobFolder, worker_job_script
 from clustergrid.pipeline.clusters.queued import _patience_seconds
 from clustergrid.pipeline.clusters.resolve import resolve_choice
-from clustergrid.storage.errors import DataValueError, MissingExtraError
+from clustergrid.pipeline.resources import Resources
+from clustergrid.storage.errors import DataValueError, MissingExtraError, StorageError
+
+HERE = Resources(memory_bytes=10**9, threads=1)
 
 PREFIX = {"slurm": "#SBATCH", "pbs": "#PBS", "sge": "#$", "lsf": "#BSUB"}
 # Options that these queues have, with what follows them.
@@ -151,6 +155,16 @@ def test_what_nobody_says_is_asked_for():
         resolve_choice({"cluster": "pbs", "memory_per_worker_bytes": 10**9}, {})
 
 
+def test_a_queue_that_is_not_here_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    choice = asked("pbs", interface="lo", insecure=True, dashboard_port=0)
+    with (
+        pytest.raises(StorageError, match="qsub of pbs is not on this machine"),
+        connect(choice, HERE, folder=JobFolder(path=tmp_path / "jobs")),
+    ):
+        pass
+
+
 def test_how_long_a_queue_is_waited_for_is_the_sites_affair():
     assert _patience_seconds() == 24 * 3600
     with dask.config.set({"clustergrid.queue-timeout": "90m"}):
@@ -171,9 +185,6 @@ def test_how_long_a_queue_is_waited_for_is_the_sites_affair():
     ],
 )
 def test_a_missing_library_is_named_with_its_extra(monkeypatch, word, library, extra):
-    from clustergrid.pipeline.cluster import connect
-    from clustergrid.pipeline.resources import Resources
-
     monkeypatch.setitem(sys.modules, library, None)
     says = rf"--cluster {word} needs .*: pip install 'clustergrid\[{extra}\]'"
     choice = ClusterChoice(
@@ -181,6 +192,6 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch, word, library, e
     )
     with (
         pytest.raises(MissingExtraError, match=says),
-        connect(choice, Resources(memory_bytes=10**9, threads=1)),
+        connect(choice, HERE),
     ):
         pass
