@@ -156,7 +156,8 @@ class RunSeen:
         under_way = [stage for stage in self.stages.values() if stage.is_open]
         if under_way:
             return under_way[-1]
-        return max(self.stages.values(), key=lambda stage: stage.event.time, default=None)
+        later_first = reversed(self.stages.values())
+        return max(later_first, key=lambda stage: stage.event.time, default=None)
 
     @property
     def tree(self) -> tuple[str, StageSeen] | None:
