@@ -23,7 +23,7 @@ import pytest
 
 NODES = ("n1", "n2")
 PARTITION = "debug"
-PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch")
+PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "setpriv")
 INSTALL = "apt-get install --no-install-recommends slurm-wlm munge"
 _START_SECONDS = 180.0
 _GONE_SECONDS = 20.0
@@ -211,10 +211,12 @@ class Slurm:
         self.wait_for(lambda: not self.jobs(), "no jobs are left")
 
     def _start(self, name: str, *words: str) -> None:
+        # A session of its own, so that Ctrl-C in the terminal of the tests ends these in order; but
+        # if the tests are killed, the kernel ends them.
+        following = ["setpriv", "--pdeathsig", "TERM", *words]
         with (self.folder / f"{name}.out").open("ab") as out:
-            # In a session of its own: Ctrl-C in the terminal of the tests ends these in order.
             self._daemons[name] = subprocess.Popen(
-                words, env=self.environment, stdout=out, stderr=out, start_new_session=True
+                following, env=self.environment, stdout=out, stderr=out, start_new_session=True
             )
 
     def _on_node(self, node: str) -> list[psutil.Process]:
