@@ -78,8 +78,9 @@ def allows_plain(choice: ClusterChoice) -> bool:
     """Whether the user, or the site's Dask configuration, says that no encryption is needed."""
     import dask
 
-    # None, the default, is not an answer.
-    return choice.insecure or dask.config.get("distributed.comm.require-encryption") is False
+    # None, the default, is not an answer; it is not even there before distributed is imported.
+    asked = dask.config.get("distributed.comm.require-encryption", None)
+    return choice.insecure or asked is False
 
 
 def _scheme(address: str) -> str:

@@ -141,11 +141,10 @@ def _wait_for_first(client: Client, srun: subprocess.Popen[bytes], output: IO[by
     while not client.nthreads():
         status = srun.poll()
         if status is not None or time.monotonic() > end:
-            what = "is at work still" if status is None else f"ended with status {status}"
-            raise StorageError(
-                f"srun started no worker within {_WORKERS_SECONDS:.0f} s: it {what}, and printed: "
-                f"{_tail(output)}"
-            )
+            what = f"ended with status {status} before a worker joined"
+            if status is None:
+                what = f"started no worker that joined within {_WORKERS_SECONDS:.0f} s"
+            raise StorageError(f"srun {what}; it printed: {_tail(output) or 'nothing'}")
         time.sleep(_LOOK_SECONDS)
 
 

@@ -167,6 +167,8 @@ def kubernetes_client(choice: ClusterChoice, tell: Callable[[str], None]) -> Ite
     from distributed import Client
 
     try:
+        # Asked first: one that cannot be reached would be asked again, loudly, as we exit.
+        import_back_end("kr8s", "kubernetes", "kubernetes").api().version()
         cluster = kubernetes.KubeCluster(
             custom_cluster_spec=spec, namespace=choice.namespace, quiet=True
         )

@@ -9,6 +9,7 @@ import dask
 import jsonschema
 import kubernetes_validate
 import pytest
+from dask_kubernetes.operator import KubeCluster
 from dask_kubernetes.operator.controller.controller import (
     build_scheduler_deployment_spec,
     build_worker_deployment_spec,
@@ -93,6 +94,18 @@ def test_what_nobody_says_is_asked_for():
         cluster_spec(ClusterChoice(cluster="kubernetes"), NAME)
     with pytest.raises(DataValueError, match="needs --cores and --memory-per-worker"):
         cluster_spec(ClusterChoice(cluster="kubernetes", image="a"), NAME)
+
+
+def test_without_a_kubernetes_it_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))  # and what kubectl knows with it
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    with (
+        pytest.raises(StorageError, match=r"Kubernetes gives no cluster: .*does kubectl work here"),
+        connect(ASKED, Resources(memory_bytes=10**9, threads=1)),
+    ):
+        pass
+    assert not KubeCluster._instances
 
 
 def test_pods_without_tls_are_not_started_unless_that_is_said():
