@@ -15,6 +15,8 @@ from clustergrid.pipeline.planning import plan_run
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.spec import AxisSpec, RunSpec
 
+pytestmark = pytest.mark.quick_cases(one_in=8)
+
 NO_TREES = {"row_cluster": False, "col_cluster": False}
 
 

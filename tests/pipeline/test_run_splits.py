@@ -17,6 +17,8 @@ from clustergrid.pipeline.verify import verify_run
 from clustergrid.storage.errors import ClustergridError
 from tests.pipeline.runs import SMALL, Log, frame, request, table
 
+pytestmark = pytest.mark.quick_cases(one_in=8)
+
 KINDS = ["b", "a", "c", "a"] * 10
 
 
@@ -70,6 +72,7 @@ def test_the_tree_is_that_of_a_clustermap(tmp_path, asked, grids, method):
     plt.close("all")
 
 
+@pytest.mark.slow
 def test_another_table_is_another_tree(tmp_path, asked):
     run(asked)
     log = Log()

@@ -15,6 +15,8 @@ from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.selection import select, slices_of
 from clustergrid.pipeline.stages import Stages
 
+pytestmark = pytest.mark.quick_cases(one_in=4)
+
 MEMBERS = np.arange(0, 300, 3)
 
 

@@ -241,6 +241,7 @@ def test_what_matplotlib_refuses_is_tried_before_the_computing(
     ],
     ids=lambda kws: str(kws)[:40],
 )
+@pytest.mark.quick_cases(one_in=8)
 @pytest.mark.parametrize("shape", [(12, 8), (2500, 100)], ids=["mesh", "image"])
 def test_what_matplotlib_can_do_is_not_refused(kws: dict[str, Any], shape: tuple[int, int]) -> None:
     values = np.random.default_rng(0).lognormal(1, 1, shape)
