@@ -83,7 +83,8 @@ def draw(site: Site, calibration: Calibration) -> None:
 
 def totals(site: Site, calibration: Calibration) -> Iterator[str]:
     """Lines of a table: seconds of whole runs, and what of them is the driver's alone."""
-    yield "| tree | " + " | ".join(f"{w:,} workers" for w in (1, *TOLD)) + " | the driver alone |"
+    counts = ["1 worker", *(f"{workers:,} workers" for workers in TOLD)]
+    yield "| tree | " + " | ".join(counts) + " | the driver alone |"
     yield "|---|" + "---|" * (len(TOLD) + 2)
     for method in METHODS:
         for k in FEATURES:

@@ -34,7 +34,7 @@ from clustergrid.pipeline.summaries.plan import ListPass, square_columns
 ITEMSIZE = 8
 LIMITS = ("cores", "scheduler", "results", "files", "messages", "driver")
 
-_LISTS = ("near-guesses", "near-clusters")
+_LISTS = ("cluster-guesses", "cluster-lists")
 _CONTRACTION = ("cluster-square", "cluster-distances")
 _MERGE_BYTES = 32
 
@@ -63,7 +63,7 @@ class Site:
     link_bytes_per_second: float = 3e9
     latency_seconds: float = 1e-3
     files_bytes_per_second: float = 20e9
-    driver_memory_bytes: int = 128 * 10**9
+    driver_memory_bytes: int = 256 * 10**9
 
     def nodes(self, workers: int) -> int:
         return math.ceil(workers / self.workers_a_node)
@@ -143,6 +143,7 @@ Term = Callable[[float, float], float]
 _TERMS: dict[str, Term] = {
     "n": lambda n, k: n,
     "nk": lambda n, k: n * k,
+    "nlogn": lambda n, k: n * math.log(n),
     "nn": lambda n, k: n * n,
     "nnk": lambda n, k: n * n * k,
 }
@@ -206,7 +207,7 @@ class Calibration:
 
     def returned_bytes(self, method: str, kind: str) -> Fit:
         return Fit.of(self._of(method, lambda each: _of_kind(each, kind, "returned_bytes")),
-                      ("n", "nn"))  # fmt: skip
+                      ("n", "nlogn"))  # fmt: skip
 
     def repeats(self, method: str, kind: str) -> float:
         """How many tasks there are of a kind, in units of those of the first list pass."""
@@ -216,6 +217,12 @@ class Calibration:
             if each["method"] == method
         ]
         return float(np.median(shares))
+
+    def tasks(self, method: str, kind: str) -> float:
+        """Most tasks of a kind that there were."""
+        return max(
+            each for *_, each in self._of(method, lambda each: _of_kind(each, kind, "tasks"))
+        )
 
     def driver_seconds(self, method: str) -> Fit:
         """Of the driver's process, the square of what is left apart."""
@@ -336,7 +343,7 @@ def _tree_loads(tree: Tree, threads: int, plan: Plan, calibration: Calibration) 
     again = max(0.0, _likely(planned) - 2.0) * contraction.core_seconds
     rounds = Load(
         stage="rounds",
-        tasks=max(1.0, sum(calibration.repeats(method, name) for name in others) * threads),
+        tasks=max([4.0 * threads, *(calibration.tasks(method, name) for name in others)]),
         core_seconds=again + sum(calibration.core_seconds(method, name)(n, k) for name in others),
         driver_seconds=driver + calibration.square_seconds(method) * left**2,
         barriers=10,
@@ -353,7 +360,7 @@ def _tasks(
 ) -> float:
     cut = _list_pass(n, k, threads)
     if stage == "lists":
-        return max(1.0, calibration.repeats(method, "near-clusters")) * cut.n_tasks
+        return max(1.0, calibration.repeats(method, "cluster-lists")) * cut.n_tasks
     if method == "ward":
         rows = min(_list_pass(max(1, int(left)), k, threads).rows, max(1, int(left)))
         return max(1.0, left * left / 2 / (rows * square_columns(rows, sends=True)))
