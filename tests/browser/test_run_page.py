@@ -19,7 +19,7 @@ from clustergrid.pipeline.run import run
 from clustergrid.pipeline.spec import AxisSpec
 from tests.pipeline.runs import request
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 EVIL = "<img src=x onerror='window.evil=1'>"
 N, K = 3_000, 100
@@ -39,7 +39,7 @@ class Gates:
         reached, may_go = self._gates.get(name, (None, None))
         if reached is not None:
             reached.set()
-            assert may_go.wait(200)
+            assert may_go.wait(300)
 
     @contextmanager
     def at(self, name, running):
@@ -104,6 +104,7 @@ def looks(browser, cluster, directory):
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as threads:
         # Short passes are told in full.
         patch.setitem(Progress.__init__.__kwdefaults__, "interval_seconds", 0.005)
+        patch.setattr("clustergrid.pipeline.dashboard.events._EVENT_SECONDS", 0.0)
         patch.setattr(RunEvents, "show", show_and_stop)
         running = threads.submit(run, asked, gates, notice=lambda line: None)
         with gates.at("distance-row", running):
@@ -121,7 +122,7 @@ def looks(browser, cluster, directory):
         with gates.at("part of the picture", running):
             seen["picture"] = look(browser, lambda text: "The picture so far" in text)
             browser.screenshot(shots / "picture.png")
-        running.result(200)
+        running.result(300)
         seen["end"] = look(browser, lambda text: "finished" in text.split("began")[0])
         browser.screenshot(shots / "end.png")
     return seen
