@@ -19,12 +19,14 @@ from PIL import Image
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-N_ROWS = 12_000
+N_ROWS = 8_000
 
 
 def main(path: Path) -> None:
     """Run, look, and save."""
-    from clustergrid.pipeline.monitor import Event, Progress
+    from clustergrid.pipeline.dashboard import events as told
+    from clustergrid.pipeline.dashboard.events import RunEvents
+    from clustergrid.pipeline.monitor import PictureMaker, Progress
     from clustergrid.pipeline.request import ClusterChoice, FigureOptions, RunRequest
     from clustergrid.pipeline.run import run
     from clustergrid.storage.datasets import load_endometrial
@@ -37,13 +39,18 @@ def main(path: Path) -> None:
         if line.startswith("dashboard: "):
             found["url"] = line.removeprefix("dashboard: ")
 
-    def gate(event: Event) -> None:
-        if event.stage == "downsample" and event.done > event.total // 2:
-            may_look.set()
-            may_go.wait(120)
+    show = RunEvents.show
 
+    def show_and_stop(events: RunEvents, picture: PictureMaker, *, is_whole: bool) -> None:
+        show(events, picture, is_whole=is_whole)
+        if not is_whole:
+            may_look.set()
+            may_go.wait(300)
+
+    RunEvents.show = show_and_stop  # type: ignore[method-assign]
     # A pass of a moment is told in full.
-    Progress.__init__.__kwdefaults__["interval_seconds"] = 0.0  # type: ignore[index]
+    told._EVENT_SECONDS = 0.05
+    Progress.__init__.__kwdefaults__["interval_seconds"] = 0.02  # type: ignore[index]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         matrix, _ = load_endometrial()
@@ -53,9 +60,12 @@ def main(path: Path) -> None:
             directory=Path("rna-run"),
             memory_bytes=6 * 10**9,
             cluster=ClusterChoice(cluster="local", dashboard_port=0),
-            figure=FigureOptions(heatmap={"cmap": "mako", "robust": True}),
+            # Few pixels, so that the picture comes from several groups of rows.
+            figure=FigureOptions(
+                figsize_inches=(4.5, 4.5), dpi=50, heatmap={"cmap": "mako", "robust": True}
+            ),
         )
-        thread = threading.Thread(target=run, args=(request, gate), kwargs={"notice": notice})
+        thread = threading.Thread(target=run, args=(request,), kwargs={"notice": notice})
         thread.start()
         while not may_look.wait(0.2):
             if not thread.is_alive():
@@ -63,7 +73,7 @@ def main(path: Path) -> None:
         with running_browser(Path(folder) / "profile") as browser:
             browser.open(found["url"])
             browser.wait(lambda text: "The picture so far" in text)
-            browser.screenshot(path, width=1280, height=980)
+            browser.screenshot(path, width=1280, height=1260)
         may_go.set()
         thread.join()
     with Image.open(path) as picture:
