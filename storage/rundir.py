@@ -58,7 +58,7 @@ from clustergrid.storage.runlock import LOCK, Holder, holder_of, lock_directory
 
 __all__ = ["ALGORITHM", "FORMAT", "RunDirectory", "stage_key"]
 
-ALGORITHM = 8
+ALGORITHM = 9
 """Version of the arithmetic: raised with every change that may alter a bit of a result, so that
 what an older version left is computed again."""
 

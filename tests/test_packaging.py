@@ -105,17 +105,13 @@ def _declared(requirements: list[str]) -> set[str]:
     return {name.replace("-", "_") for name in names}
 
 
-# Not imported here: Dask draws its dashboard and its performance reports with it.
-INDIRECT = {"bokeh"}
-
-
 def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
     needed = _declared(PYPROJECT["project"]["dependencies"])
     extras = PYPROJECT["project"]["optional-dependencies"]
     optional = _declared(
         [line for name in extras if name not in ("test", "bench") for line in extras[name]]
     )
-    assert _imported() - optional == needed - INDIRECT
+    assert _imported() - optional == needed
 
 
 def _in_a_new_process(code: str) -> str:
