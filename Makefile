@@ -52,6 +52,8 @@ bench: $(BENCH) ## the tables of the README and the docs: ours and the peers, in
 
 bench-large: $(BENCH) ## trees of up to a million rows: two hours, and up to 20 GB of memory
 	$(PYTHON) benchmarks/large.py
+	$(PYTHON) benchmarks/object_store.py
+	$(PYTHON) benchmarks/scaling.py efficiency
 
 lint: $(TEST) ## ruff: rules and format; known holes of what is installed
 	$(PYTHON) -m ruff check
