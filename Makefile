@@ -38,10 +38,10 @@ test-slow: $(TEST) ## the tests that kill processes or take long, and every exam
 		--hypothesis-profile=thorough
 
 test-slurm: $(TEST) ## jobs on a real Slurm of two nodes (Debian: slurm-wlm, munge; as root)
-	$(PYTHON) -m pytest -q -m "slurm and not slow"
+	$(PYTHON) -m pytest -q -m "slurm and not slow" tests/slurm
 
 test-browser: $(TEST) ## pages in headless Chromium (Debian: chromium, chromium-driver)
-	$(PYTHON) -m pytest -q -m browser
+	$(PYTHON) -m pytest -q -m browser tests/browser
 
 bench: $(BENCH) ## the tables of the README and the docs: ours and the peers, in turn
 	$(PYTHON) benchmarks/run.py
