@@ -19,7 +19,7 @@ from PIL import Image
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-N_ROWS = 8_000
+N_ROWS = 6_000
 
 
 def main(path: Path) -> None:

@@ -22,7 +22,7 @@ _QUICK_SECONDS = 1.0
 """A report takes the scheduler 0.6 s: of a stage that ended sooner it is not worth that."""
 
 _ALWAYS = ("distance-row", "distance-col", "picture")
-"""Stages that leave a report however quick they were, if they had tasks."""
+"""Stages that leave a report however quick they were."""
 
 
 class StageReports(Watcher):
@@ -71,20 +71,17 @@ class StageReports(Watcher):
 
         name = f"report/{re.sub(r'[^A-Za-z0-9_.-]', '-', stage)}.html"
         report = performance_report(mode="inline")
-        started = time.monotonic()
         try:
             with self._client.as_current():
                 report.__enter__()
         except Exception as error:  # a scheduler that unpickles nothing never reports
             self._give_up(name, error)
+        started = time.monotonic()
         yield
         if not self._is_able:
             return
         try:
-            if time.monotonic() - started < _QUICK_SECONDS and (
-                stage not in _ALWAYS
-                or not self._client.get_task_stream(start=report.start, count=1)
-            ):
+            if stage not in _ALWAYS and time.monotonic() - started < _QUICK_SECONDS:
                 return
             with self._directory.publish(name) as path, self._client.as_current():
                 report.filename = str(path)
