@@ -21,6 +21,9 @@ __all__ = ["StageReports"]
 _QUICK_SECONDS = 1.0
 """A report takes the scheduler 0.6 s: of a stage that ended sooner it is not worth that."""
 
+_ICON = re.compile('<link rel="shortcut icon"[^>]*>')
+"""The one thing that Dask's template would fetch from elsewhere."""
+
 _ALWAYS = ("distance-row", "distance-col", "picture")
 """Stages that leave a report however quick they were."""
 
@@ -88,6 +91,8 @@ class StageReports(Watcher):
                 # In place of the code that called, which would be this.
                 code = escape(f"clustergrid, stage {stage}")
                 self._client.sync(report.__aexit__, None, None, None, code=code)
+                page = path.read_text(encoding="utf-8")
+                path.write_text(_ICON.sub("", page, count=1), encoding="utf-8")
         except Exception as error:
             self._give_up(name, error)
 
