@@ -73,7 +73,7 @@ def test_rounds_use_the_memory_that_there_is(method, metric):
     # Of enough memory the tree knows nothing.
     assert most[0] < most[1] < most[2] == most[3] == 25_000
     few = Resources(threads=2, memory_bytes=7 * 10**8)
-    with pytest.raises(MemoryLimitError, match="lists of near rows.* are held in memory"):
+    with pytest.raises(MemoryLimitError, match=r"lists of near rows.* are held in memory"):
         plan_run(spec, (200_000, 20), 4, few, in_memory=True, ingest=False)
 
 
