@@ -73,7 +73,7 @@ def test_worker_processes_count_and_what_they_share_counts_once(read):
     assert 200 * MEGABYTE < seen.worker_bytes < 260 * MEGABYTE
     assert seen.total_bytes > alone.total_bytes + 300 * MEGABYTE
     if sys.platform == "linux":
-        # Other processes of this machine share its libraries too: all that tests have loaded by now.
+        # Other processes of this machine share its libraries too, all that tests loaded.
         assert exact - 5 * MEGABYTE < seen.total_bytes < exact + 250 * MEGABYTE
 
 
