@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from clustergrid.pipeline._blas import single_blas_thread
-from clustergrid.pipeline._malloc import release_memory
+from clustergrid.pipeline._malloc import keep_memory, release_memory
 from clustergrid.pipeline.cgroup import control_group_free_bytes
 from clustergrid.pipeline.clusters.surroundings import slurm_cores, slurm_memory_bytes
 from clustergrid.pipeline.errors import is_lasting
@@ -33,6 +33,7 @@ from clustergrid.pipeline.footprint import WORKER_BYTES
 from clustergrid.pipeline.grouped import GroupedWork, merge_in_process, merge_on_workers
 from clustergrid.pipeline.resources import Resources
 from clustergrid.pipeline.window import Window
+from clustergrid.storage.grid import slabs
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -49,6 +50,9 @@ __all__ = [
     "end_if_stopped",
     "resources_of",
 ]
+
+_FETCHED_TOGETHER = 4
+"""Results that the driver fetches, and holds, at once."""
 
 _THIS_TASK = threading.local()
 
@@ -282,12 +286,16 @@ class DaskExecutor:
         # Without its loop, it would look for a current client, which this one need not be.
         running = as_completed([submit(*pair) for pair in window.take()], loop=self.client.loop)
         try:
-            for future in running:
-                yield self.result_of(future)
-                window.finish(future.key[1])
-                future.release()
-                for pair in window.take():
-                    running.add(submit(*pair))
+            for ended in running.batches():
+                # Of many short tasks each would wait for the network alone.
+                for part in slabs(len(ended), _FETCHED_TOGETHER):
+                    some = ended[part]
+                    for future, found in zip(some, self.client.gather(some), strict=True):
+                        yield self.checked(found)
+                        window.finish(future.key[1])
+                        future.release()
+                        for pair in window.take():
+                            running.add(submit(*pair))
         finally:
             self.client.cancel(list(running.futures))
         self.release_memory()
@@ -314,10 +322,13 @@ class DaskExecutor:
             _call, function, shared, item, key=key, priority=priority, retries=self.retries
         )
 
-    @staticmethod
-    def result_of(future: Any) -> Any:
+    def result_of(self, future: Any) -> Any:
         """Return what a finished task returned, or raise what it raised."""
-        found = future.result()
+        return self.checked(future.result())
+
+    @staticmethod
+    def checked(found: Any) -> Any:
+        """Return what a task returned, or raise what it raised in place of that."""
         if isinstance(found, Failure):
             raise found.error from _TaskError(found.traceback)
         return found
@@ -385,6 +396,7 @@ class _TaskError(Exception):
 def _call(
     function: Callable[[Shared, Item], Result], shared: Shared, item: Item
 ) -> Result | Failure:
+    keep_memory()
     with single_blas_thread():
         try:
             return function(shared, item)

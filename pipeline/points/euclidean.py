@@ -49,7 +49,7 @@ from clustergrid.pipeline.points.layout import Layout
 from clustergrid.pipeline.points.pairs import Pairs, one_after_another
 from clustergrid.pipeline.points.prepared import (
     Extent,
-    ReadOnce,
+    MadeOnce,
     Sketch,
     euclidean_parts,
     path_of_read,
@@ -61,7 +61,7 @@ from clustergrid.pipeline.row_reader import (
     put_at_rest,
     reordered,
 )
-from clustergrid.pipeline.summaries._means import open_summaries
+from clustergrid.pipeline.summaries._means import Summaries, open_summaries
 from clustergrid.pipeline.summaries.compared import Asked, Compared
 from clustergrid.pipeline.summaries.lists import Lists, largest_scale, near_lists
 from clustergrid.pipeline.summaries.plan import OWNERS
@@ -133,7 +133,7 @@ class EuclideanPoints:
         *,
         at_rest: tuple[str, str] | None = None,
     ) -> None:
-        self._prepared = ReadOnce()
+        self._prepared, self._summaries = MadeOnce(), MadeOnce()
         product = given.metric.product
         assert product is not None
         self.form = HALF if given.metric.is_unit else ROOT if product.root else PLAIN
@@ -232,21 +232,25 @@ class EuclideanPoints:
 
     def compared_here(self, asked: Asked, slots: NDArray[np.int64]) -> Compared:
         """Return points as clusters of one, of which ward's distance is the Euclidean one."""
-        summaries = open_summaries(
-            np.empty((self.n, 0)),
-            np.zeros(self.n),
-            factor=0.5 if self.form == HALF else 1.0,
-            is_ward=self.form == ROOT,
-        )
         is_in_order = np.array_equal(slots, self.order)
         return Compared(
-            summaries=summaries._replace(sizes=asked.clusters.sizes[self.order]),
+            summaries=self._summaries.get(partial(self._summaries_of, asked), of=asked),
             slots=slots,
             where=None if is_in_order else self._places[slots],
             n_features=self.reader.shape[1],
             largest_scale=self._largest_scale,
             at_rest=self.reader,
         )
+
+    def _summaries_of(self, asked: Asked) -> Summaries:
+        """Return all that is known of points but their rows."""
+        summaries = open_summaries(
+            np.empty((self.n, 0)),
+            np.zeros(self.n),
+            factor=0.5 if self.form == HALF else 1.0,
+            is_ward=self.form == ROOT,
+        )
+        return summaries._replace(sizes=asked.clusters.sizes[self.order])
 
     def left(self, points: NDArray[np.int64], *, by_products: bool = False) -> _Left:
         """Put points into panels; or gather them, where they are few or have many features."""

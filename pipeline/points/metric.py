@@ -40,7 +40,7 @@ from clustergrid.pipeline.points._squares import PLAIN
 from clustergrid.pipeline.points.base import Pause
 from clustergrid.pipeline.points.held import Held, hold, window_rows
 from clustergrid.pipeline.points.layout import Layout
-from clustergrid.pipeline.points.prepared import ReadOnce, value_pass
+from clustergrid.pipeline.points.prepared import MadeOnce, value_pass
 from clustergrid.pipeline.row_reader import RowReader, RowsAtRest, RowsInMemory, put_at_rest
 from clustergrid.pipeline.tiles import tile_distances
 from clustergrid.storage.errors import DataValueError
@@ -105,7 +105,7 @@ class MetricPoints:
             )
         self._given = given
         self._kept = kept
-        self._prepared = ReadOnce()
+        self._prepared = MadeOnce()
         self.n = given.source.shape[0] if kept is None else len(kept)
         engine = given.engine
         if engine in ("scipy", "sparse"):

@@ -31,7 +31,7 @@ from clustergrid.storage.grid import BLOCK_ROWS, slabs
 
 __all__ = [
     "Extent",
-    "ReadOnce",
+    "MadeOnce",
     "Sketch",
     "euclidean_parts",
     "is_euclidean",
@@ -45,22 +45,23 @@ _LEAST_WIDTH = 1e-152
 """Of the values of a feature: squares of a hundredth of it still have all their digits."""
 
 
-class ReadOnce:
-    """An array that the first thread that wants it makes, in every process anew."""
+class MadeOnce:
+    """A value that the first thread that wants it makes, in every process anew."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._array: NDArray[Any] | None = None
+        self._value: Any = None
+        self._of: object = None
 
-    def get(self, make: Any) -> NDArray[Any]:
-        """Return the array."""
+    def get(self, make: Callable[[], Any], *, of: object = None) -> Any:
+        """Return the value; it is made again when it is `of` another object than before."""
         with self._lock:
-            if self._array is None:
-                self._array = make()
-            return self._array
+            if self._value is None or self._of is not of:
+                self._value, self._of = make(), of
+            return self._value
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the array behind."""
+        """Leave the value behind."""
         return {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

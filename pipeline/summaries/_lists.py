@@ -70,10 +70,12 @@ def find_pairs(
     width: int,
     left: Operands,
     left_summaries: Summaries,
+    left_places: NDArray[np.int64],
     left_slots: NDArray[np.int64],
     first_row: int,
     right: Operands,
     right_summaries: Summaries,
+    right_places: NDArray[np.int64],
     right_slots: NDArray[np.int64],
     first_column: int,
     is_diagonal: bool,
@@ -90,10 +92,10 @@ def find_pairs(
     ----------
     products, width
         ``(q, w) float32``, w being a multiple of 64, and how many of them are products.
-    left, left_summaries, left_slots, first_row
-        The clusters at the left, as operands, their summaries and slots; the first of them that is
-        in the products. Their lists have the same numbers.
-    right, right_summaries, right_slots, first_column
+    left, left_summaries, left_places, left_slots, first_row
+        The clusters at the left, as operands; summaries, and where they are among these; their
+        slots; the first of them that is in the products. Their lists have the same numbers.
+    right, right_summaries, right_places, right_slots, first_column
         The same of those at the right, whose lists have the numbers after these.
     is_diagonal
         Whether both are the same, so that half of the pairs will do.
@@ -107,7 +109,7 @@ def find_pairs(
     reaches = right.reach[first_column : first_column + padded]
     inverses = right.inverses[first_column : first_column + padded]
     others = np.empty(padded + AT_ONCE, np.int64)
-    squares = np.empty(AT_ONCE)
+    other_places, squares = np.empty(AT_ONCE, np.int64), np.empty(AT_ONCE)
     marks = np.empty(TOGETHER, np.uint8)
     n_rows = len(left_slots)
     for q in range(len(products)):
@@ -124,14 +126,16 @@ def find_pairs(
             marks,
             others,
         )
-        slot = left_slots[p]
+        slot, place = left_slots[p], left_places[p]
         farthest = distances[p]
         for start in range(0, count, AT_ONCE):
-            squares_to_some(left_summaries, p, right_summaries, others, start, squares)
+            for at in range(AT_ONCE):
+                other_places[at] = right_places[others[start + at]]
+            squares_to_some(left_summaries, place, right_summaries, other_places, 0, squares)
             for at in range(start, min(start + AT_ONCE, count)):
-                other = others[at]
+                other, other_place = others[at], other_places[at - start]
                 distance = distance_between(
-                    left_summaries, p, right_summaries, other, squares[at - start]
+                    left_summaries, place, right_summaries, other_place, squares[at - start]
                 )
                 owners[n_found] = p
                 ids[n_found] = right_slots[other]

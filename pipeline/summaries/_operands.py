@@ -114,29 +114,37 @@ def _share_of_roundings(n_features: int) -> float:
 
 @jit
 def squared_lengths(
-    summaries: Summaries, centre: NDArray[np.float64], squares: NDArray[np.float64]
+    summaries: Summaries,
+    places: NDArray[np.int64],
+    centre: NDArray[np.float64],
+    squares: NDArray[np.float64],
 ) -> None:
-    """Compute the squared lengths of means about a centre, ``(n,)``, constants included."""
+    """Compute the squared lengths of the means at some places about a centre, constants included.
+
+    There is a square for each place.
+    """
     rows, offsets = summaries.rows, summaries.offsets
-    n, k = rows.shape
-    for i in range(n):
+    k = rows.shape[1]
+    for p in range(len(places)):
+        i = places[p]
         total = 0.0 if summaries.is_ward else summaries.scalars[i] / summaries.factor
         for f in range(k):
             difference = np.float64(rows[i, f]) - centre[f]
             if summaries.moved[i]:
                 difference += offsets[i, f]
             total += difference * difference
-        squares[i] = total
+        squares[p] = total
 
 
 @jit
-def mean_of(summaries: Summaries) -> NDArray[np.float64]:
-    """Return the mean of the means of some clusters, ``(k,)``: near ones are short about it."""
+def mean_of(summaries: Summaries, places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the mean of the means at some places, ``(k,)``: near ones are short about it."""
     rows, offsets, moved = summaries.rows, summaries.offsets, summaries.moved
-    n, k = rows.shape
+    k = rows.shape[1]
     centre = np.zeros(k)
-    for i in range(n):
-        share = 1.0 / (i + 1)
+    for p in range(len(places)):
+        i = places[p]
+        share = 1.0 / (p + 1)
         for f in range(k):
             centre[f] += share * (np.float64(rows[i, f]) - centre[f])
         if moved[i]:
@@ -148,6 +156,7 @@ def mean_of(summaries: Summaries) -> NDArray[np.float64]:
 @jit
 def fill_operands(
     summaries: Summaries,
+    places: NDArray[np.int64],
     centre: NDArray[np.float64],
     scale: float,
     is_left: bool,
@@ -157,8 +166,8 @@ def fill_operands(
 
     Parameters
     ----------
-    summaries
-        The clusters.
+    summaries, places
+        Summaries, and where the clusters are among them.
     centre, scale
         Subtracted first; and a power of two that is multiplied with.
     is_left
@@ -167,11 +176,12 @@ def fill_operands(
         Of so many; how far lists reach is left as it is.
     """
     rows, offsets, moved = summaries.rows, summaries.offsets, summaries.moved
-    n, k = rows.shape
+    k = rows.shape[1]
     share = _share_of_roundings(k)
     factor = np.float32(-2.0 if is_left else 1.0)
     way, sums = np.empty(k), np.empty(_LANES)
-    for i in range(n):
+    for p in range(len(places)):
+        i = places[p]
         for f in range(k):
             way[f] = (np.float64(rows[i, f]) - centre[f]) * scale
         moves = 0.0
@@ -192,12 +202,12 @@ def fill_operands(
         # Infinite ones, and what is no number, are too long as well.
         is_short = norm <= most and squares <= most
         for f in range(k):
-            operands.values[i, f] = factor * np.float32(way[f]) if is_short else 0.0
+            operands.values[p, f] = factor * np.float32(way[f]) if is_short else 0.0
         if not is_short:
             norm = -EVERYTHING if is_left else _BEYOND
-        operands.values[i, k] = np.float32(1.0 if is_left else norm)
-        operands.values[i, k + 1] = np.float32(norm if is_left else 1.0)
-        operands.inverses[i] = np.float32(inverse)
+        operands.values[p, k] = np.float32(1.0 if is_left else norm)
+        operands.values[p, k + 1] = np.float32(norm if is_left else 1.0)
+        operands.inverses[p] = np.float32(inverse)
 
 
 @inline
@@ -266,7 +276,7 @@ def guess_reach(
     products
         ``(q, w) float32``: with some of the sample, w being a multiple of 64.
     summaries, scale
-        The clusters at the left, and the power of two that means are multiplied by.
+        Of the clusters at the left, and the power of two that means are multiplied by.
     left, first_list, first_place
         Their operands, the first of them that is in the products, and its place.
     sample, right

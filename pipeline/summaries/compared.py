@@ -12,7 +12,14 @@ from clustergrid.pipeline.hierarchy._clusters import Clusters
 from clustergrid.pipeline.row_reader import RowReader
 from clustergrid.pipeline.summaries._means import Summaries, some_summaries
 
-__all__ = ["Asked", "Compared", "Sent", "compared_of", "packed", "with_values"]
+__all__ = ["Asked", "Compared", "Held", "Sent", "compared_of", "packed", "with_values"]
+
+_NARROW = 128
+"""Means of so few values are copied side by side: compared one by one, they would be searched for
+in all of the memory, and long ones are not."""
+
+Held: TypeAlias = tuple[Summaries, NDArray[np.int64]]
+"""Some summaries, and where among them those that were asked for are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -69,22 +76,25 @@ class Compared:
     largest_scale: float
     at_rest: RowReader | None = None
 
-    def range(self, places: slice) -> Summaries:
+    def range(self, places: slice) -> Held:
         """Return the clusters of a range, one behind another."""
         if self.where is not None:
             return self.some(np.arange(places.start, places.stop))
         some = some_summaries(self.summaries, places)
-        if self.at_rest is None:
-            return some
-        return with_values(some, self.at_rest.block(places.start, places.stop), self.n_features)
+        if self.at_rest is not None:
+            values = self.at_rest.block(places.start, places.stop)
+            some = with_values(some, values, self.n_features)
+        return some, np.arange(places.stop - places.start)
 
-    def some(self, places: NDArray[np.int64]) -> Summaries:
-        """Return some clusters, one behind another."""
+    def some(self, places: NDArray[np.int64]) -> Held:
+        """Return some clusters."""
         which = places if self.where is None else self.where[places]
+        if self.at_rest is None and self.n_features > _NARROW:
+            return self.summaries, which
         some = some_summaries(self.summaries, which)
-        if self.at_rest is None:
-            return some
-        return with_values(some, self.at_rest.take(which), self.n_features)
+        if self.at_rest is not None:
+            some = with_values(some, self.at_rest.take(which), self.n_features)
+        return some, np.arange(len(which))
 
     @property
     def in_memory(self) -> bool:

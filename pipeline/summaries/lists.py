@@ -37,7 +37,7 @@ from clustergrid.pipeline.summaries._lists import (
     take_found,
     tighten,
 )
-from clustergrid.pipeline.summaries._means import Summaries, some_summaries
+from clustergrid.pipeline.summaries._means import Summaries
 from clustergrid.pipeline.summaries._operands import (
     EVERYTHING,
     TOGETHER,
@@ -49,7 +49,7 @@ from clustergrid.pipeline.summaries._operands import (
     set_reach,
     squared_lengths,
 )
-from clustergrid.pipeline.summaries.compared import Compared, compared_of
+from clustergrid.pipeline.summaries.compared import Compared, Held, compared_of
 from clustergrid.pipeline.summaries.plan import (
     BUFFERED,
     MOST_COMPARED,
@@ -220,7 +220,7 @@ def _waves(cut: ListPass, compared: Compared) -> Iterator[list[_Pairs]]:
 def _middle_of(compared: Compared, part: slice) -> NDArray[np.float64]:
     """Return about where a range is: a few of its clusters say so."""
     step = -(-(part.stop - part.start) // 16)
-    return mean_of(compared.some(np.arange(part.start, part.stop, step)))
+    return mean_of(*compared.some(np.arange(part.start, part.stop, step)))
 
 
 def largest_scale(summaries: Summaries) -> float:
@@ -228,19 +228,19 @@ def largest_scale(summaries: Summaries) -> float:
 
     Others would be too long about a range that is smaller yet.
     """
-    return float(np.ldexp(_of_most(summaries)[1], _SMALLER_EXPONENT))
+    _, scale = _of_most(summaries, np.arange(len(summaries.rows)))
+    return float(np.ldexp(scale, _SMALLER_EXPONENT))
 
 
-def _of_most(summaries: Summaries) -> tuple[NDArray[np.float64], float]:
+def _of_most(summaries: Summaries, places: NDArray[np.int64]) -> tuple[NDArray[np.float64], float]:
     """Return about where most of some clusters are, and the scale that makes them of length one.
 
     A few may be anywhere: numbers as 1e37 stand for none in matrices of others.
     """
-    squares = np.empty(len(summaries.rows))
-    squared_lengths(summaries, mean_of(summaries), squares)
-    near = np.flatnonzero(squares <= np.median(squares))
-    centre = mean_of(some_summaries(summaries, near))
-    squared_lengths(summaries, centre, squares)
+    squares = np.empty(len(places))
+    squared_lengths(summaries, places, mean_of(summaries, places), squares)
+    centre = mean_of(summaries, places[squares <= np.median(squares)])
+    squared_lengths(summaries, places, centre, squares)
     usual = float(np.median(squares)) or float(squares.max())
     exponent = -int(np.frexp(np.sqrt(usual))[1])
     limited = min(max(exponent, -_LARGEST_EXPONENT), _LARGEST_EXPONENT)
@@ -252,22 +252,22 @@ class _Left:
 
     def __init__(self, compared: Compared, part: slice) -> None:
         self._compared, self.part = compared, part
-        self.summaries = compared.range(part)
+        self.held = compared.range(part)
         self.slots = compared.slots[part]
-        self._centre, scale = _of_most(self.summaries)
+        self._centre, scale = _of_most(*self.held)
         self.scale = min(scale, compared.largest_scale)
-        self.operands = self._operands(self.summaries, is_left=True)
+        self.operands = self._operands(self.held, is_left=True)
         self._scratch = np.empty(OWNERS * _COLUMNS, np.float32)
 
-    def _operands(self, summaries: Summaries, *, is_left: bool) -> Operands:
-        n, k = summaries.rows.shape
-        operands = open_operands(n, k)
-        fill_operands(summaries, self._centre, self.scale, is_left, operands)
+    def _operands(self, held: Held, *, is_left: bool) -> Operands:
+        summaries, places = held
+        operands = open_operands(len(places), summaries.rows.shape[1])
+        fill_operands(summaries, places, self._centre, self.scale, is_left, operands)
         return operands
 
-    def right(self, summaries: Summaries) -> Operands:
+    def right(self, held: Held) -> Operands:
         """Return operands of others."""
-        return self._operands(summaries, is_left=False)
+        return self._operands(held, is_left=False)
 
     def products(self, rows: slice, right: Operands, columns: slice) -> NDArray[np.float32]:
         """Multiply some with some; columns beyond those at the right are whatever was there."""
@@ -293,7 +293,7 @@ class _Left:
             for rows in slabs(n, OWNERS):
                 guess_reach(
                     self.products(rows, right, slice(0, len(some))),
-                    self.summaries,
+                    self.held[0],
                     self.scale,
                     self.operands,
                     rows.start,
@@ -343,8 +343,8 @@ class _Tile:
         self._compared, self._n_neighbors = compared, n_neighbors
         self._left, self._others, self._buffer = left, others, buffer
         self._is_diagonal = others.start == left.part.start
-        self._summaries = left.summaries if self._is_diagonal else compared.range(others)
-        self._right = left.right(self._summaries)
+        self._held = left.held if self._is_diagonal else compared.range(others)
+        self._right = left.right(self._held)
         self._reach = Reach(*(np.concatenate([known[left.part], known[others]]) for known in reach))
         self._lists: Neighbors | None = None
         self._tell()
@@ -353,7 +353,7 @@ class _Tile:
         """Let operands know how far lists reach."""
         first = 0
         for operands in (self._left.operands, self._right):
-            set_reach(self._summaries, self._left.scale, operands, self._reach.distance, first)
+            set_reach(self._held[0], self._left.scale, operands, self._reach.distance, first)
             first += len(operands.values)
 
     def find(self) -> Found:
@@ -371,11 +371,11 @@ class _Tile:
                     left.products(rows, self._right, columns),
                     columns.stop - columns.start,
                     left.operands,
-                    left.summaries,
+                    *left.held,
                     left.slots,
                     rows.start,
                     self._right,
-                    self._summaries,
+                    *self._held,
                     slots,
                     columns.start,
                     self._is_diagonal,

@@ -41,13 +41,13 @@ from clustergrid.pipeline.summaries._members import (
     list_gained,
     take_members,
 )
-from clustergrid.pipeline.summaries.compared import Asked, Compared, with_values
+from clustergrid.pipeline.summaries.compared import Asked, Compared, Held, with_values
 from clustergrid.pipeline.summaries.lists import largest_scale
 from clustergrid.pipeline.summaries.plan import OWNERS
 from clustergrid.pipeline.summaries.rows import RestingRows, SummaryRows
 from clustergrid.storage.grid import slabs
 
-__all__ = ["Held", "Means", "MeansAtRest", "MeansInMemory", "over_means"]
+__all__ = ["Means", "MeansAtRest", "MeansInMemory", "over_means"]
 
 _VALUES_A_PIECE = 2**24
 """Means' values that are compared exactly between two pauses."""
@@ -62,8 +62,6 @@ _GAINED = 4
 a share of so many of these points is wanted."""
 
 Pause = Callable[[], None]
-Held = tuple[Summaries, NDArray[np.int64]]
-"""Some summaries, and where among them those that were asked for are."""
 
 
 class Means(Protocol):

@@ -6,6 +6,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from clustergrid.pipeline.execution import SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.hierarchy._clusters import CODES, join, open_clusters
+from clustergrid.pipeline.summaries import compared as summary_compared
 from clustergrid.pipeline.summaries import lists as summary_lists
 from clustergrid.pipeline.summaries import means
 from clustergrid.pipeline.summaries import plan as summary_plan
@@ -183,6 +184,28 @@ def test_lists_are_remade_for_an_eighth_of_the_points_at_a_time(monkeypatch):
     np.testing.assert_allclose(np.sort(lists.bounds[:, :7]), distances, rtol=1e-10)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_long_means_are_compared_where_they_are_and_short_ones_side_by_side(monkeypatch, method):
+    cut_small(monkeypatch)
+    points = np.random.default_rng(14).normal(size=(300, 140))
+
+    def listed():
+        grown, found = Grown(300, method), []
+        for _ in range(3):
+            source = source_of(points, method)
+            live = np.flatnonzero(grown.clusters.live)
+            lists = source.nearest_clusters(grown.clusters, method, 7, live[1::2], no_pause)
+            assert (lists.counts == 7).all()
+            found += [lists.tau, np.sort(lists.bounds[:, :7])]
+            grown.merge(40)
+        return found
+
+    in_place = listed()
+    monkeypatch.setattr(summary_compared, "_NARROW", 140)
+    for ours, theirs in zip(in_place, listed(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("method", ["average", "ward"])
 @pytest.mark.parametrize(("value", "cells"), [(1e17, 1), (1e37, 1), (-9.96921e36, 40), (0.0, 0)])
 def test_products_say_what_is_not_near_beside_values_that_stand_for_none(method, value, cells):
@@ -198,9 +221,9 @@ def test_products_say_what_is_not_near_beside_values_that_stand_for_none(method,
         Asked(clusters=clusters, halves=False, number=1), np.arange(n), lambda: None
     )
     left = summary_lists._Left(compared, slice(0, n))
-    right = left.right(left.summaries)
+    right = left.right(left.held)
     for operands in (left.operands, right):
-        summary_lists.set_reach(left.summaries, left.scale, operands, reach, 0)
+        summary_lists.set_reach(left.held[0], left.scale, operands, reach, 0)
     products = left.operands.values @ right.values.T
     reaches, inverses = left.operands.reach[:n], right.inverses[:n]
     most = np.maximum(reaches[:, None], reaches) * (inverses[:, None] + inverses)
