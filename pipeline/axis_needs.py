@@ -39,6 +39,10 @@ __all__ = ["AxisNeeds"]
 
 _PACKED_EDGE = BLOCK_ROWS
 
+_LARGER_SQUARE = 1.25
+"""So many times as many clusters are left for a square where rows at rest pay: rows that take less
+than a third of the memory stay there."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AxisNeeds:
@@ -298,7 +302,7 @@ class AxisNeeds:
 
     @property
     def row_memory(self) -> RowTreeMemory | None:
-        """What a tree by rounds takes; its rows are at rest where that leaves a larger square."""
+        """What a tree by rounds takes; its rows are at rest where that leaves a far larger square."""
         memory = self.work.row_tree
         if memory is None:
             return None
@@ -310,11 +314,11 @@ class AxisNeeds:
             return memory if here <= there else found
         if memory.way == "summaries":  # of which lists are made anew, whatever fits a square
             return memory
-        # A chain that brings more clusters to a smaller square takes longer than to read rows.
+        # A chain that brings many more clusters to a smaller square takes longer than to read rows.
         here, there = (
             each.limits(self.rounds_bytes(each)).most_clusters for each in (memory, memory.resting)
         )
-        return memory if here >= there else memory.resting
+        return memory if here * _LARGER_SQUARE >= there else memory.resting
 
     def _least_of(self, memory: RowTreeMemory) -> Footprint:
         return self.rounds_footprint(memory, memory.least_bytes)

@@ -30,17 +30,13 @@ from clustergrid.pipeline.monitor import Event, Listener
 from clustergrid.pipeline.options import (
     RunPath,
     cluster_choice,
-    cluster_description_options,
     cluster_options,
-    clustering_options,
-    color_options,
-    cut_options,
     debug_option,
     figure_options,
     json_option,
     make_figure,
     make_request,
-    reorder_options,
+    run_options,
     take_description,
 )
 from clustergrid.pipeline.request import RunRequest
@@ -122,11 +118,7 @@ def _drive(request: RunRequest, as_json: bool) -> None:
 @cli.command(name="run")
 @click.argument("input")
 @click.option("-o", "--output", required=True, metavar="RUN", help="The run directory.")
-@clustering_options
-@cut_options
-@color_options
-@figure_options
-@reorder_options
+@run_options
 @cluster_options
 @json_option
 @debug_option
@@ -141,12 +133,8 @@ def run_command(input: str, output: str, as_json: bool, **options: Any) -> None:
 @cli.command(name="plan")
 @click.argument("input")
 @click.option("-o", "--output", metavar="RUN", help="The run directory, whose disk is looked at.")
-@clustering_options
-@cut_options
-@color_options
-@figure_options
-@reorder_options
-@cluster_description_options
+@run_options
+@cluster_options
 @json_option
 @debug_option
 def plan_command(input: str, output: str | None, as_json: bool, **options: Any) -> None:

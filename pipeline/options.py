@@ -38,17 +38,13 @@ __all__ = [
     "RunPath",
     "as_usage_errors",
     "cluster_choice",
-    "cluster_description_options",
     "cluster_options",
-    "clustering_options",
-    "color_options",
-    "cut_options",
     "debug_option",
     "figure_options",
     "json_option",
     "make_figure",
     "make_request",
-    "reorder_options",
+    "run_options",
     "take_description",
 ]
 
@@ -298,8 +294,10 @@ _places_options = (
 
 cluster_options = _apply(_memory_option, _cluster_option, *_workers_options, *_places_options)
 
-cluster_description_options = cluster_options
-"""Of a plan: on this machine, workers are those of a cluster that is only described."""
+run_options = _apply(
+    clustering_options, cut_options, color_options, figure_options, reorder_options
+)
+"""All that a run is told of its matrix and its picture."""
 
 
 def _axis_number(axis: str | None) -> int | None:

@@ -13,14 +13,10 @@ from clustergrid.pipeline.clusters.choice import parse_walltime
 from clustergrid.pipeline.escapes import escape_terminal
 from clustergrid.pipeline.options import (
     cluster_options,
-    clustering_options,
-    color_options,
-    cut_options,
     debug_option,
-    figure_options,
     json_option,
     make_request,
-    reorder_options,
+    run_options,
 )
 from clustergrid.pipeline.sizes import parse_bytes
 
@@ -117,11 +113,7 @@ def _apply(command: Any) -> Any:
 @click.argument("input")
 @click.option("-o", "--output", required=True, metavar="RUN", help="The run directory.")
 @_apply
-@clustering_options
-@cut_options
-@color_options
-@figure_options
-@reorder_options
+@run_options
 @cluster_options
 @json_option
 @debug_option
