@@ -302,7 +302,7 @@ class AxisNeeds:
 
     @property
     def row_memory(self) -> RowTreeMemory | None:
-        """What a tree by rounds takes; its rows are at rest where that leaves a far larger square."""
+        """What a tree by rounds takes; its rows rest where that leaves far more to a square."""
         memory = self.work.row_tree
         if memory is None:
             return None

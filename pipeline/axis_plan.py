@@ -218,7 +218,6 @@ class AxisPlanner(AxisNeeds):
             self.n,
             self.k,
             is_by_products=self._has_products,
-            is_by_halves=self.way == "summaries",
             passes=passes.likely,
             most_clusters=limits.most_clusters,
         )

@@ -89,7 +89,6 @@ def row_tree_work(
     k: int,
     *,
     is_by_products: bool,
-    is_by_halves: bool = False,
     passes: float,
     most_clusters: int,
 ) -> StageWork:
@@ -102,9 +101,7 @@ def row_tree_work(
     n, k
         Observations and features.
     is_by_products
-        Whether products in single precision say what is not near.
-    is_by_halves
-        Whether one product serves the lists of both sides, as those of means do.
+        Whether products in single precision say what is not near: one for the lists of both.
     passes
         How often all distances are computed; lists are one of them.
     most_clusters
@@ -113,12 +110,11 @@ def row_tree_work(
     driver_steps = distances.driver_steps + _ROUNDS_STEPS * n + _square_steps(n, most_clusters)
     if is_by_products:
         pairs = float(n) * n / 2
-        products = 1 if is_by_halves else 2
         return replace(
             distances,
-            product_operations=2.0 * products * pairs * k,
+            product_operations=2.0 * pairs * k,
             product_itemsize=4,
-            steps=pairs * (products * _SIFT_STEPS + _DIFFERENCE_STEPS * k * (passes - 1.0)),
+            steps=pairs * (_SIFT_STEPS + _DIFFERENCE_STEPS * k * (passes - 1.0)),
             fresh_bytes=0,
             driver_steps=driver_steps,
         )

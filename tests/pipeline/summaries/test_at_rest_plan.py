@@ -22,7 +22,6 @@ from clustergrid.pipeline.summaries.plan import compared_rows, square_reads
 from clustergrid.pipeline.summaries.rows import put_summary_rows
 from clustergrid.pipeline.summaries.source import SummarySource
 from clustergrid.pipeline.summaries.tree import summary_tree
-from clustergrid.pipeline.tree_work import row_tree_work
 from tests.pipeline.points.cases import ignore, some_clusters
 from tests.pipeline.summaries.cases import Sending, cut_small, distances_of
 
@@ -147,22 +146,9 @@ def watched(source, passes):
     return source
 
 
-def test_of_means_one_product_serves_both_sides():
-    distances = tree_of(30 * 10**9).work
-    works = [
-        row_tree_work(
-            distances,
-            N,
-            K,
-            is_by_products=True,
-            is_by_halves=is_by_halves,
-            passes=1.0,
-            most_clusters=1000,
-        )
-        for is_by_halves in (True, False)
-    ]
-    assert works[1].product_operations == 2 * works[0].product_operations == 4 * N * N / 2 * K
-    assert works[1].steps == 2 * works[0].steps
+@pytest.mark.parametrize("method", ["ward", "complete"])
+def test_one_product_serves_the_lists_of_both(method):
+    assert tree_of(40 * 10**9, method).work.product_operations == 2 * (N * N / 2) * K
 
 
 def test_means_stay_in_memory_where_they_fit():
