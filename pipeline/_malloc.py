@@ -17,20 +17,19 @@ __all__ = ["keep_memory", "release_memory", "use_one_arena"]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
-_KEPT_AT_THE_TOP, _LARGEST_KEPT = 2**28, 2**25
-"""Bytes of an arena, and of the largest array that is taken from one, which is glibc's most."""
-
-_CHOSEN_OUTSIDE = (
-    (_M_TRIM_THRESHOLD, "MALLOC_TRIM_THRESHOLD_"),
-    (_M_MMAP_THRESHOLD, "MALLOC_MMAP_THRESHOLD_"),
+_KEPT = (
+    (_M_TRIM_THRESHOLD, "MALLOC_TRIM_THRESHOLD_", 2**28),
+    (_M_MMAP_THRESHOLD, "MALLOC_MMAP_THRESHOLD_", 2**25),
 )
-"""What whoever started this process may have chosen, as Dask's nannies do."""
+"""What malloc is told; the variable by which whoever started this process may have told it, as
+Dask's nannies do; and the least that it shall keep, in bytes: of an arena, and of the largest array
+that is taken from one, which is glibc's most."""
 
 
 def keep_memory() -> None:
     """Let malloc keep what is freed, until `release_memory`; what tasks use they use again."""
-    _set(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
-    _set(_M_TRIM_THRESHOLD, _KEPT_AT_THE_TOP)
+    for parameter, variable, least in _KEPT:
+        _set(parameter, max(least, _chosen(variable) or 0))
 
 
 def release_memory() -> None:
@@ -40,10 +39,10 @@ def release_memory() -> None:
 
         pyarrow.default_memory_pool().release_unused()
     if sys.platform == "linux":
-        for parameter, variable in _CHOSEN_OUTSIDE:
-            value = os.environ.get(variable, "")
-            if value.isascii() and value.isdigit():
-                _set(parameter, int(value))
+        for parameter, variable, _ in _KEPT:
+            chosen = _chosen(variable)
+            if chosen is not None:
+                _set(parameter, chosen)
         with suppress(OSError, AttributeError):  # musl
             ctypes.CDLL(None).malloc_trim(0)
 
@@ -56,6 +55,11 @@ def use_one_arena() -> None:
     wait for one another; a process that does other things besides is not ours to change.
     """
     _set(_M_ARENA_MAX, 1)
+
+
+def _chosen(variable: str) -> int | None:
+    value = os.environ.get(variable, "")
+    return int(value) if value.isascii() and value.isdigit() else None
 
 
 def _set(parameter: int, value: int) -> None:
