@@ -111,10 +111,15 @@ class Points(Protocol):
         """
         ...
 
+    @property
+    def listed(self) -> int:
+        """How many points the owners of `list_clusters` have, at most."""
+        ...
+
     def list_clusters(
         self, layout: Layout, method: int, n_neighbors: int, owners: NDArray[np.int64]
     ) -> tuple[Neighbors, NDArray[np.bool_]] | None:
-        """List the K nearest clusters of some owners, which have no more than `edge` points.
+        """List the K nearest clusters of some owners, each of no more than `edge` points.
 
         Returns
         -------

@@ -82,6 +82,10 @@ _MANY_NEAR = 16
 _BOUNDS = 256
 """Points at the right that bounds are made of together."""
 
+_MOST_LISTED, _LISTED_VALUES = 2048, 2**20
+"""Points of the owners whose lists are made together, and their values: operands are made of all
+other points for these, mostly of rows that lie anywhere."""
+
 _MORE = 16
 """So many more clusters than K are compared exactly, or a quarter of K."""
 
@@ -303,6 +307,12 @@ class EuclideanPoints:
             panels = _panels(product.rows, product.places)
         assert panels is not None
         add_squares(panels, left_weights, left_units, *right, self.form, method, totals)
+
+    @property
+    def listed(self) -> int:
+        """So many that to gather the others, operand by operand, is little beside the products."""
+        k = self.reader.shape[1]
+        return min(_MOST_LISTED, max(self.edge, _LISTED_VALUES // max(1, k)))
 
     def list_clusters(
         self, layout: Layout, method: int, n_neighbors: int, owners: NDArray[np.int64]

@@ -20,7 +20,7 @@ from clustergrid.pipeline._jit import jit
 from clustergrid.pipeline.hierarchy._clusters import Clusters, labels_of
 from clustergrid.storage.grid import round_up, slabs
 
-__all__ = ["PARTS_OF_EDGES", "Layout", "Strip", "cut_strips"]
+__all__ = ["PARTS_OF_EDGES", "Layout", "Strip", "cut_strips", "whole_clusters"]
 
 PARTS_OF_EDGES = 4
 """Edges of the points of a part of a large cluster."""
@@ -92,7 +92,7 @@ class Layout:
             sizes=clusters.sizes[slots],
             masses=clusters.masses[slots],
             spreads=clusters.spreads[slots],
-            groups=tuple(_whole(counts, edge)),
+            groups=tuple(whole_clusters(counts, edge)),
         )
 
     def __len__(self) -> int:
@@ -239,6 +239,7 @@ def cut_strips(
     *,
     n_wanted: int = 1,
     across: bool = False,
+    most_points: int | None = None,
     most_distances: int | None = None,
 ) -> list[Strip]:
     """Cut owners into strips, those with the most work first.
@@ -254,6 +255,8 @@ def cut_strips(
         How many strips are wanted at least, where there is work for as many.
     across
         Whether few owners may be in several strips, each with some of the groups.
+    most_points
+        Of several owners in a strip, none of which has more than an edge; None: an edge.
     most_distances
         Of owners to clusters, in a strip of more than one group that is no part of a cluster; None:
         however many.
@@ -273,21 +276,23 @@ def cut_strips(
     ranges = layout.groups
     if not of_all:
         fair = round_up(-(-int(counts.sum()) // n_wanted), _PANEL)
-        ranges = tuple(_whole(counts, min(fair, layout.edge)))
+        most = min(fair, most_points or layout.edge)
+        # One that is larger than an edge is by itself.
+        ranges = tuple(whole_clusters(np.where(counts > layout.edge, most + 1, counts), most))
     n_groups = len(layout.groups)
     groups_each = n_groups
     if across and not of_all:
         groups_each = -(-n_groups // -(-n_wanted // len(ranges)))
     for number, (begin, end) in enumerate(ranges):
         n_points = int(counts[begin:end].sum())
-        is_large = n_points > layout.edge
+        is_large = end - begin == 1 and n_points > layout.edge
         cuts = list(slabs(n_points, layout.edge * PARTS_OF_EDGES))
         first = number if of_all else 0
         if is_large:
             some_groups = [(first, n_groups)]
         else:
-            most = None if most_distances is None else most_distances // (end - begin)
-            some_groups = _runs_of_groups(layout, first, groups_each, most)
+            columns = None if most_distances is None else most_distances // (end - begin)
+            some_groups = _runs_of_groups(layout, first, groups_each, columns)
         for first, last in some_groups:
             strips += [
                 Strip(
@@ -321,7 +326,7 @@ def _runs_of_groups(
     return runs
 
 
-def _whole(counts: NDArray[np.int64], most: int) -> list[tuple[int, int]]:
+def whole_clusters(counts: NDArray[np.int64], most: int) -> list[tuple[int, int]]:
     """Cut clusters into ranges of no more than `most` points, or of one cluster."""
     ends = np.cumsum(counts)
     ranges = []

@@ -291,6 +291,11 @@ class MetricPoints:
         block = self._block(left, _Side(points, held))
         add_block(block, left_weights, left_units, right_weights, right_units, method, totals)
 
+    @property
+    def listed(self) -> int:
+        """An edge: nothing is quicker here."""
+        return self.edge
+
     def list_clusters(
         self, layout: Layout, method: int, n_neighbors: int, owners: NDArray[np.int64]
     ) -> None:

@@ -30,7 +30,7 @@ from clustergrid.pipeline.hierarchy._neighbors import (
 from clustergrid.pipeline.points._blocks import finish_totals, offer_row, put_both_ways
 from clustergrid.pipeline.points.base import Points
 from clustergrid.pipeline.points.held import Window
-from clustergrid.pipeline.points.layout import Layout, Strip
+from clustergrid.pipeline.points.layout import Layout, Strip, whole_clusters
 
 __all__ = ["Found", "Wanted", "finish_strip", "join_parts", "reduce_strip"]
 
@@ -86,13 +86,17 @@ def _listed(points: Points, wanted: Wanted, strip: Strip, n_neighbors: int) -> F
     """List what is near to a strip's owners, by a short way where there is one."""
     found = points.list_clusters(wanted.layout, wanted.method, n_neighbors, strip.owners)
     if found is None:
-        return _finished(points, wanted, strip, _totals_by_group(points, wanted, strip))
-    lists, is_unsure = found
-    if is_unsure.any():
-        again = replace(strip, owners=strip.owners[is_unsure], members=slice(None))
-        better = _finished(points, wanted, again, _totals_by_group(points, wanted, again))
+        lists = open_lists(len(strip.owners), n_neighbors)
+        is_unsure = np.ones(len(strip.owners), np.bool_)
+    else:
+        lists, is_unsure = found
+    again = np.flatnonzero(is_unsure)
+    counts = wanted.layout.counts[strip.owners[again]]
+    for first, last in whole_clusters(counts, points.edge):
+        some = replace(strip, owners=strip.owners[again[first:last]], members=slice(None))
+        better = _finished(points, wanted, some, _totals_by_group(points, wanted, some))
         assert isinstance(better, Neighbors)
-        replace_lists(lists, np.flatnonzero(is_unsure), better)
+        replace_lists(lists, again[first:last], better)
     return lists
 
 

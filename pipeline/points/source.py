@@ -174,6 +174,7 @@ class PointSource:
             owners,
             n_wanted=_STRIPS_A_THREAD * self._executor.threads,
             across=wanted.n_neighbors is None,
+            most_points=None if wanted.n_neighbors is None else self._points.listed,
             most_distances=_MOST_DISTANCES if wanted.sends_distances else None,
         )
         total = sum(strip.work for strip in strips)

@@ -102,6 +102,11 @@ def test_cuts_hold_every_pair_of_clusters_once(n, n_merges, edge):
             times = seen(strips)
             assert (times[of_owners] == 1).all()
             assert (times[~of_owners] == 0).all()
+        strips = cut_strips(layout, owners, n_wanted=n_wanted, most_points=3 * edge)
+        assert (seen(strips)[of_owners] == 1).all()
+        for strip in strips:
+            counts = layout.counts[strip.owners]
+            assert len(counts) == 1 or (counts.sum() <= 3 * edge and counts.max() <= edge)
 
 
 def test_a_cluster_is_cut_where_it_always_is():

@@ -8,7 +8,8 @@ from clustergrid.pipeline.engines.base import UndefinedPairError
 from clustergrid.pipeline.execution import DaskExecutor, SerialExecutor, ThreadsExecutor
 from clustergrid.pipeline.hierarchy._clusters import CODES, join, open_clusters
 from clustergrid.pipeline.hierarchy.condensed import CondensedSource
-from clustergrid.pipeline.points import layout, pairs, reduction
+from clustergrid.pipeline.points import euclidean, layout, pairs, reduction
+from clustergrid.pipeline.points import source as points_source
 from clustergrid.pipeline.points.euclidean import EuclideanPoints
 from clustergrid.pipeline.points.metric import MetricPoints
 from clustergrid.pipeline.tiles import tile_distances
@@ -172,6 +173,33 @@ def test_lists_by_bounds_have_the_bits_of_all_distances(monkeypatch, name, metho
     monkeypatch.setattr(EuclideanPoints, "list_clusters", lambda *args: None)
     compared = source.nearest_clusters(clusters, method, 60, slots, ignore)
     assert_same_lists(compared, by_bounds, rtol=0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_lists_have_the_same_bits_however_many_are_made_together(monkeypatch, method):
+    n = 2600
+    clusters = some_clusters(n, method, n_merges=600)
+    live = np.flatnonzero(clusters.live)
+    for member in live[1:600]:  # more than an edge, which is in a strip by itself
+        join(clusters, CODES[method], live[0], member, 1.0)
+    slots = np.flatnonzero(clusters.live)
+    strips, real = [], reduction.reduce_strip
+
+    def seen(given, strip):
+        strips.append(int(given[1].layout.counts[strip.owners].sum()))
+        return real(given, strip)
+
+    monkeypatch.setattr(points_source, "reduce_strip", seen)
+    monkeypatch.setattr(points_source, "_STRIPS_A_THREAD", 1)
+    together = source_of(given_of(normal(n, 5))).nearest_clusters(
+        clusters, method, 6, slots, ignore
+    )
+    assert max(strips) > 3 * EuclideanPoints.edge
+    strips.clear()
+    monkeypatch.setattr(euclidean, "_MOST_LISTED", 100)
+    apart = source_of(given_of(normal(n, 5))).nearest_clusters(clusters, method, 6, slots, ignore)
+    assert sorted(strips)[-2] <= EuclideanPoints.edge
+    assert_same_lists(together, apart, rtol=0)
 
 
 @pytest.mark.parametrize("method", [*METHODS, "ward"])
