@@ -8,7 +8,6 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +39,7 @@ from clustergrid.pipeline.intake import (
     refuse_overlap,
     verify_matrix,
 )
+from clustergrid.pipeline.jobs.folder import jobs_folder, make_jobs_folder, place_of
 from clustergrid.pipeline.jobs.names import worker_job_name
 from clustergrid.pipeline.kept import RunStages, distance_key, drop_scratch, normalization_key
 from clustergrid.pipeline.keyword_files import keep_keywords
@@ -73,6 +73,7 @@ from clustergrid.pipeline.split_files import SLICES, sliced_tree, splits_of
 from clustergrid.pipeline.tree.orders import leaf_order
 from clustergrid.pipeline.tree_engine import makes_distances
 from clustergrid.storage.lines import Lines
+from clustergrid.storage.object_path import ObjectPath
 from clustergrid.storage.places import StorePath
 from clustergrid.storage.readers.location import Location
 from clustergrid.storage.rundir import RunDirectory, stage_key
@@ -334,12 +335,10 @@ class _Run:
 
     def _job_folder(self) -> JobFolder:
         """Where jobs of workers leave what: in the run, or at home where that is in a bucket."""
-        path = self.directory.path
-        if isinstance(path, Path):
-            path = path.resolve()
-            return JobFolder(path=path / "jobs", job_name=worker_job_name(str(path)))
-        name = worker_job_name(str(path))
-        return JobFolder(path=Path.home() / ".clustergrid" / name, job_name=name)
+        path = self.directory.path.resolve()
+        is_outside = isinstance(path, ObjectPath) and self.request.cluster.is_queue
+        folder = make_jobs_folder(path) if is_outside else jobs_folder(path)
+        return JobFolder(path=folder, job_name=worker_job_name(place_of(path)))
 
     def _finish(self) -> dict[str, str]:
         request, directory = self.request, self.directory

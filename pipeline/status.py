@@ -6,7 +6,6 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from clustergrid.pipeline.dashboard.address import dashboard_address
@@ -164,7 +163,7 @@ def read_status(path: AnyPlace) -> RunStatus:
         It is not a run directory.
     """
     directory = RunDirectory(path)
-    job = job_status(directory.path) if isinstance(directory.path, Path) else None
+    job = job_status(directory.path)
     log = _read_log(directory.path / "progress.jsonl")
     # The lock of a job whose node was lost is of a process that nobody can ask.
     if directory.holder() is not None and not (job is not None and job.is_over):

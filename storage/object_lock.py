@@ -17,9 +17,10 @@ from clustergrid.storage.errors import ObjectStoreError, RunDirectoryError
 from clustergrid.storage.holder import Holder, in_use, myself, parse_holder
 from clustergrid.storage.object_path import ObjectPath, Version
 
-__all__ = ["held_object"]
+__all__ = ["held_object", "release_object"]
 
 _TRIES = 3
+_NOBODY = b"{}"
 
 
 @contextmanager
@@ -59,6 +60,16 @@ def _take_over(lock: ObjectPath, mine: bytes) -> bool:
     if holder is not None and holder.is_alive:
         raise in_use(lock.parent, holder, lock)
     return lock.exchange(mine, version)
+
+
+def release_object(lock: ObjectPath, holder: Holder) -> None:
+    """Make the lock of a process that is gone nobody's, unless it changed hands meanwhile.
+
+    It is not removed, for which stores know no condition: whoever comes next takes it over.
+    """
+    found, version = _read(lock)
+    if found is not None and parse_holder(found) == holder:
+        lock.exchange(_NOBODY, version)
 
 
 def _refuse_without_conditions(lock: ObjectPath, mine: bytes) -> None:

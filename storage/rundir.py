@@ -24,7 +24,8 @@ replaced, the note that it is there goes (`begin`), so whatever moment a run is 
 is of another result. `run.json` carries a digest of itself; where it is damaged, a run begins it
 anew, and the manifests, which carry keys, tell what is at rest.
 
-RUN may also be a URL of an object store (``s3://bucket/runs/1``), with the same names below it.
+RUN may also be a URL of an object store (``s3://bucket/runs/1``), with the same names below it; of
+``jobs/`` only a note where the rest is, on a file system (`clustergrid.pipeline.jobs.folder`).
 Lines that are appended there, to the manifests and the log, are put every few seconds (`lines.py`).
 """
 

@@ -19,7 +19,7 @@ from clustergrid.storage.holder import Holder, in_use, myself, parse_holder
 from clustergrid.storage.object_path import ObjectPath
 from clustergrid.storage.places import StorePath
 
-__all__ = ["LOCK", "Holder", "holder_of", "lock_directory"]
+__all__ = ["LOCK", "Holder", "holder_of", "lock_directory", "release_lock"]
 
 LOCK = "run.lock"
 
@@ -35,6 +35,22 @@ def holder_of(directory: StorePath) -> Holder | None:
     """Who holds a directory; None where nobody living does."""
     holder = _read(directory / LOCK)
     return holder if holder is not None and holder.is_alive else None
+
+
+def release_lock(directory: StorePath, holder: Holder) -> None:
+    """Release the lock of a process of which somebody knows that it is gone.
+
+    Raises
+    ------
+    ObjectStoreError
+        The store cannot be reached, or refuses.
+    """
+    if isinstance(directory, ObjectPath):
+        from clustergrid.storage.object_lock import release_object
+
+        release_object(directory / LOCK, holder)
+    else:
+        (directory / LOCK).unlink(missing_ok=True)
 
 
 @contextmanager

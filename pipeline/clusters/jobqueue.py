@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,8 +134,9 @@ def worker_job_script(choice: ClusterChoice, folder: JobFolder) -> str:
     job_class = _cluster_class(choice.cluster).job_cls
     tls = () if choice.insecure else tls_arguments(*(folder.path / n for n in _SOME_FILES))
     job = job_class(_SOME_SCHEDULER, name=folder.job_name, **_job_options(choice, folder, tls))
-    for path in made:  # it makes the directory of the logs
-        path.rmdir()
+    for path in made:  # it makes the directory of the logs, unless the site has another one
+        with suppress(OSError):
+            path.rmdir()
     return str(job.job_script())
 
 

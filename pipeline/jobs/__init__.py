@@ -11,5 +11,5 @@
 `queues.py` is what all queues can be asked for, and each queue has a file: its directives, and how
 its answers are read. `script.py` renders, `submission.py` submits, `supervise.py` runs inside the
 job and decides whether it goes back into the queue; `record.py` is what they leave for one another
-in the run directory.
+in the run's folder of jobs, and `folder.py` says where that is.
 """

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from clustergrid.pipeline.clusters.choice import QUEUES
 from clustergrid.pipeline.jobs.finding import RunJobs, find_jobs
+from clustergrid.pipeline.jobs.folder import place_of
 from clustergrid.pipeline.jobs.known import QUEUES_BY_WORD
 from clustergrid.pipeline.jobs.names import driver_job_name
 from clustergrid.pipeline.jobs.queues import Queue, QueuedJob
 from clustergrid.pipeline.jobs.record import DriverRecord
 from clustergrid.storage.errors import RunDirectoryError
+from clustergrid.storage.places import StorePath
 from clustergrid.storage.rundir import RunDirectory
 
 __all__ = ["Cancelled", "cancel_jobs"]
@@ -58,7 +58,7 @@ class Cancelled:
         return f"{told}. The same command goes on from here"
 
 
-def cancel_jobs(directory: Path, *, gone_seconds: float = _GONE_SECONDS) -> Cancelled:
+def cancel_jobs(directory: StorePath, *, gone_seconds: float = _GONE_SECONDS) -> Cancelled:
     """Cancel the jobs of a run: the driver's, and when that is gone what is left of the workers'.
 
     A driver that is told first takes its workers along, and asks for no new ones.
@@ -108,7 +108,7 @@ def cancel_jobs(directory: Path, *, gone_seconds: float = _GONE_SECONDS) -> Canc
     )
 
 
-def _where(directory: Path, record: DriverRecord | None) -> tuple[Queue, str]:
+def _where(directory: StorePath, record: DriverRecord | None) -> tuple[Queue, str]:
     """Say where the jobs of a run are, and what its driver's is called."""
     if record is not None and record.queue in QUEUES_BY_WORD:
         return QUEUES_BY_WORD[record.queue], record.name
@@ -119,7 +119,7 @@ def _where(directory: Path, record: DriverRecord | None) -> tuple[Queue, str]:
             f"{directory} was not submitted, and its tasks are not on a queue: there are no jobs "
             "of it. A run that is under way is stopped by Ctrl-C, or by SIGTERM to its process"
         )
-    return QUEUES_BY_WORD[word], driver_job_name(os.path.realpath(directory))
+    return QUEUES_BY_WORD[word], driver_job_name(place_of(directory))
 
 
 def _numbers(jobs: Sequence[QueuedJob]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +11,7 @@ import click
 from clustergrid.pipeline.clusters.choice import parse_walltime
 from clustergrid.pipeline.escapes import escape_terminal
 from clustergrid.pipeline.options import (
+    RunPath,
     cluster_options,
     debug_option,
     json_option,
@@ -19,6 +19,7 @@ from clustergrid.pipeline.options import (
     run_options,
 )
 from clustergrid.pipeline.sizes import parse_bytes
+from clustergrid.storage.places import as_path
 
 __all__ = ["cancel_command", "submit_command"]
 
@@ -125,6 +126,9 @@ def submit_command(
 
     The driver is a job, its workers are further jobs: --cluster slurm, sge, pbs, lsf or htcondor.
     `clustergrid status RUN` tells how it is doing, `clustergrid cancel RUN` cancels it.
+
+    Scripts and logs are in RUN/jobs. Where RUN is in a bucket they are in a folder of
+    ~/.clustergrid/jobs, or of the one that $CLUSTERGRID_JOBS names.
     """
     from clustergrid.pipeline.intake import describe_input, refuse_overlap
     from clustergrid.pipeline.jobs.submission import DriverResources, prepare, submit
@@ -164,7 +168,7 @@ def submit_command(
 
 
 @click.command(name="cancel")
-@click.argument("run", type=click.Path(exists=True, file_okay=False))
+@click.argument("run", type=RunPath(exists=True, file_okay=False))
 @json_option
 @debug_option
 def cancel_command(run: str, as_json: bool) -> None:
@@ -174,7 +178,7 @@ def cancel_command(run: str, as_json: bool) -> None:
     """
     from clustergrid.pipeline.jobs.cancelling import cancel_jobs
 
-    cancelled = cancel_jobs(Path(run))
+    cancelled = cancel_jobs(as_path(run))
     if as_json:
         print(json.dumps({"cancelled": asdict(cancelled)}), flush=True)
     else:

@@ -33,6 +33,7 @@ class LSF(Queue):
     has_warning: ClassVar[bool] = True
     is_read: ClassVar[bool] = True
     number_variable: ClassVar[str] = "LSB_JOBID"
+    hands_on: ClassVar[bool] = True
 
     def directives(self, job: DriverJob) -> list[str]:
         """Write ``#BSUB`` lines.

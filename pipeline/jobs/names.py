@@ -7,10 +7,13 @@ directory: a number may be lost when the process that submitted is killed before
 from __future__ import annotations
 
 import hashlib
+import re
 
-__all__ = ["driver_job_name", "worker_job_name", "workers_of"]
+__all__ = ["driver_job_name", "folder_name", "worker_job_name", "workers_of"]
 
 _DIGITS = 8
+_FOLDER_DIGITS = 16
+_LONGEST_PART = 40
 
 
 def driver_job_name(directory: str) -> str:
@@ -19,15 +22,14 @@ def driver_job_name(directory: str) -> str:
     Parameters
     ----------
     directory
-        Absolute path of the run directory, without links.
+        Absolute path of the run directory, without links, or its URL.
 
     Examples
     --------
     >>> driver_job_name("/scratch/ann/run")
     'clustergrid-979e15a5'
     """
-    digest = hashlib.sha256(directory.encode("utf-8", "surrogateescape")).hexdigest()
-    return f"clustergrid-{digest[:_DIGITS]}"
+    return f"clustergrid-{_digest(directory)[:_DIGITS]}"
 
 
 def worker_job_name(directory: str) -> str:
@@ -50,3 +52,22 @@ def workers_of(name: str) -> str:
     'clustergrid-979e15a5-worker'
     """
     return f"{name}-worker"
+
+
+def folder_name(url: str) -> str:
+    """Name the folder of the jobs of a run in a bucket, so that people and directives read it.
+
+    Its digits begin with those in the names of the jobs. There are more of them, since a folder is
+    of one run alone, while of jobs that share a name the numbers are known.
+
+    Examples
+    --------
+    >>> folder_name("s3://lab/runs/spleen, 2nd")
+    'spleen-2nd-f8cc61370f9ca879'
+    """
+    last = re.sub(r"[^A-Za-z0-9_.]+", "-", url.rpartition("/")[2]).strip("-.")
+    return f"{last[:_LONGEST_PART] or 'run'}-{_digest(url)[:_FOLDER_DIGITS]}"
+
+
+def _digest(place: str) -> str:
+    return hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()

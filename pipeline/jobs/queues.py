@@ -139,6 +139,8 @@ class Queue(ABC):
     """Whether the queue sends `CLOCK_SIGNAL` in time; otherwise the job looks at the clock."""
     number_variable: ClassVar[str]
     """Variable of the environment in which a job finds its number."""
+    hands_on: ClassVar[bool] = False
+    """Whether a job has the environment it was submitted from, without being told which of it."""
     is_read: ClassVar[bool] = False
     """Whether the command that submits reads the script from its standard input."""
     appends_live: ClassVar[bool] = False

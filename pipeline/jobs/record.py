@@ -1,8 +1,11 @@
-"""Driver: what is kept of a run's job in its directory: who submitted it, and how attempts went.
+"""Driver: what is kept of a run's job in its folder: who submitted it, and how attempts went.
 
 Two files, since two write: ``jobs/driver.json`` whoever submits, ``jobs/attempt.json`` the job.
 Each appears whole. A directory may come from somebody else, or be a copy: what is noted there of a
 job counts only where it is of this very directory, or `cancel` would be of another's job.
+
+Of a run in a bucket the folder is at home. A copy of ``driver.json`` is left in the bucket, for
+whoever asks from another home: they are told where the job was submitted, and nothing else of it.
 """
 
 from __future__ import annotations
@@ -14,23 +17,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from clustergrid.pipeline.jobs.folder import JOBS, jobs_folder, place_of
 from clustergrid.pipeline.jobs.names import driver_job_name, workers_of
 from clustergrid.storage.errors import RunDirectoryError, StorageError
+from clustergrid.storage.object_path import ObjectPath
+from clustergrid.storage.places import StorePath
 
-__all__ = ["JOBS", "Attempt", "DriverRecord", "jobs_folder"]
-
-JOBS = "jobs"
-"""Folder of a run directory with scripts, logs and records of its jobs."""
+__all__ = ["Attempt", "DriverRecord"]
 
 _NUMBER = re.compile(r"[0-9][\w.\[\]-]*")  # no option of a command of the queue
 _HELP = "Nothing depends on it but what is known of the run's job: delete it"
 
 Kept = TypeVar("Kept")
-
-
-def jobs_folder(directory: Path) -> Path:
-    """Say where a run directory keeps what belongs to jobs."""
-    return directory / JOBS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +68,7 @@ class DriverRecord:
         return workers_of(self.name)
 
     @staticmethod
-    def read(directory: Path) -> DriverRecord | None:
+    def read(directory: StorePath) -> DriverRecord | None:
         """Read the record of a run directory; None of one that nobody submitted from there.
 
         Raises
@@ -79,8 +77,8 @@ class DriverRecord:
             It is damaged.
         """
         file = jobs_folder(directory) / "driver.json"
-        record = _read(DriverRecord, file)
-        if record is None or record.name != driver_job_name(os.path.realpath(directory)):
+        record = _read_of(directory, file)
+        if record is None:
             return None
         if not _NUMBER.fullmatch(record.number):
             raise RunDirectoryError(
@@ -88,7 +86,7 @@ class DriverRecord:
             )
         return record
 
-    def write(self, directory: Path) -> None:
+    def write(self, directory: StorePath) -> None:
         """Keep the record in a run directory.
 
         Raises
@@ -97,6 +95,29 @@ class DriverRecord:
             It cannot be written.
         """
         _write(self, jobs_folder(directory) / "driver.json")
+
+    @staticmethod
+    def read_left(directory: ObjectPath) -> DriverRecord | None:
+        """Read what was left in the bucket; None of a run that nobody submitted.
+
+        Raises
+        ------
+        RunDirectoryError
+            It is damaged.
+        ObjectStoreError
+            The bucket cannot be asked.
+        """
+        return _read_of(directory, directory / JOBS / "driver.json")
+
+    def leave(self, directory: ObjectPath) -> None:
+        """Leave a copy in the bucket.
+
+        Raises
+        ------
+        ObjectStoreError
+            It cannot be written.
+        """
+        (directory / JOBS / "driver.json").write_text(_text(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +158,7 @@ class Attempt:
     fruitless: int = 0
 
     @staticmethod
-    def read(directory: Path) -> Attempt | None:
+    def read(directory: StorePath) -> Attempt | None:
         """Read the record of a run directory; None where no attempt was made.
 
         Raises
@@ -147,7 +168,7 @@ class Attempt:
         """
         return _read(Attempt, jobs_folder(directory) / "attempt.json")
 
-    def write(self, directory: Path) -> None:
+    def write(self, directory: StorePath) -> None:
         """Keep the record in a run directory.
 
         Raises
@@ -158,7 +179,14 @@ class Attempt:
         _write(self, jobs_folder(directory) / "attempt.json")
 
 
-def _read(kind: type[Kept], file: Path) -> Kept | None:
+def _read_of(directory: StorePath, file: StorePath) -> DriverRecord | None:
+    """Read a record; None of one that is of another run directory."""
+    record = _read(DriverRecord, file)
+    is_ours = record is not None and record.name == driver_job_name(place_of(directory))
+    return record if is_ours else None
+
+
+def _read(kind: type[Kept], file: StorePath) -> Kept | None:
     try:
         entry: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return kind(**entry)
@@ -174,7 +202,7 @@ def _write(record: DriverRecord | Attempt, file: Path) -> None:
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(json.dumps(asdict(record), indent=2) + "\n")
+            stream.write(_text(record))
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(file)
@@ -182,3 +210,7 @@ def _write(record: DriverRecord | Attempt, file: Path) -> None:
         raise StorageError(f"cannot write {file}: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _text(record: DriverRecord | Attempt) -> str:
+    return json.dumps(asdict(record), indent=2) + "\n"

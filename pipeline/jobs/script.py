@@ -93,6 +93,8 @@ class DriverCommand:
         Where relative paths among them begin.
     folder
         The run's folder of jobs, absolute.
+    url
+        Of a run directory in a bucket; None: the folder is in the run directory.
     prologue
         Lines of the site's configuration that prepare a node, as ``module load``.
     shown
@@ -103,12 +105,13 @@ class DriverCommand:
     words: tuple[str, ...]
     working_directory: str
     folder: str
+    url: str | None = None
     prologue: tuple[str, ...] = ()
     shown: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         places = (self.python, self.working_directory, self.folder)
-        for text in (*places, *self.words):
+        for text in (*places, *filter(None, (self.url,)), *self.words):
             if not is_one_line(text):
                 raise DataValueError(f"what a job is given is of one line, got {text!r}")
             if hide_credentials(text) != text:
@@ -153,6 +156,8 @@ def driver_script(queue: Queue, job: DriverJob, command: DriverCommand) -> str:
     lines += [f"export {name}={shlex.quote(value)}" for name, value in command.shown.items()]
     lines += command.prologue
     supervise = [command.python, "-m", "clustergrid.pipeline.jobs.supervise", *_clock(queue, job)]
+    if command.url is not None:
+        supervise += ["--run", command.url]
     lines.append(quoted(["exec", *supervise, queue.word, command.folder, "--", *command.words]))
     return "\n".join([*lines, ""])
 

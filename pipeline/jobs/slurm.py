@@ -36,6 +36,7 @@ class Slurm(Queue):
     goes_back: ClassVar[Literal["asks", "status", "submits"]] = "asks"
     has_warning: ClassVar[bool] = True
     number_variable: ClassVar[str] = "SLURM_JOB_ID"
+    hands_on: ClassVar[bool] = True
     appends_live: ClassVar[bool] = True
 
     def directives(self, job: DriverJob) -> list[str]:

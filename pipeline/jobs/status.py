@@ -6,12 +6,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from clustergrid.pipeline.jobs.finding import RunJobs, find_jobs
+from clustergrid.pipeline.jobs.folder import JOBS_VARIABLE, jobs_folder
 from clustergrid.pipeline.jobs.known import QUEUES_BY_WORD
 from clustergrid.pipeline.jobs.queues import QueuedJob, QueueError
 from clustergrid.pipeline.jobs.record import Attempt, DriverRecord
+from clustergrid.storage.object_path import ObjectPath
+from clustergrid.storage.places import StorePath
 
 __all__ = ["JobStatus", "job_status"]
 
@@ -28,7 +30,7 @@ class JobStatus:
         Of the job.
     state
         ``"pending"``, ``"running"``, ``"ended"``, ``"died"`` (without a word) or ``"unknown"``: the
-        queue cannot be asked from here.
+        queue cannot be asked from here, or what is known of the job is elsewhere.
     detail
         What else there is to say: why it waits or ended, where it runs.
     attempt
@@ -70,7 +72,7 @@ class JobStatus:
         return [*lines, f"log: {self.log}"]
 
 
-def job_status(directory: Path, ask: Ask | None = None) -> JobStatus | None:
+def job_status(directory: StorePath, ask: Ask | None = None) -> JobStatus | None:
     """Say how the job of a run is doing.
 
     Parameters
@@ -83,15 +85,20 @@ def job_status(directory: Path, ask: Ask | None = None) -> JobStatus | None:
     Returns
     -------
     JobStatus or None
-        None of a run that nobody submitted.
+        None of a run that nobody submitted. Of one in a bucket whose folder of jobs is not here, it
+        says where that is, and nothing of the job.
 
     Raises
     ------
     RunDirectoryError
         The records of the job are damaged.
+    DataValueError, StorageError
+        As `clustergrid.pipeline.jobs.folder.jobs_folder` raises.
     """
     record = DriverRecord.read(directory)
-    if record is None or record.queue not in QUEUES_BY_WORD:
+    if record is None:
+        return _submitted_elsewhere(directory) if isinstance(directory, ObjectPath) else None
+    if record.queue not in QUEUES_BY_WORD:
         return None
     attempt = Attempt.read(directory)
     try:
@@ -106,6 +113,20 @@ def job_status(directory: Path, ask: Ask | None = None) -> JobStatus | None:
         where = " ".join(filter(None, (job.node and f"on {job.node}", _since(job.since))))
         return _status(record, ours, jobs, "running", where, job)
     return _over(record, ours, jobs, job)
+
+
+def _submitted_elsewhere(directory: ObjectPath) -> JobStatus | None:
+    """Say where a run was submitted whose folder of jobs has no record of that."""
+    left = DriverRecord.read_left(directory)
+    if left is None:
+        return None
+    detail = (
+        f"it was submitted on {left.host}, and what is known of it is beside its log, not in "
+        f"{jobs_folder(directory)} of this machine. Ask there, or let {JOBS_VARIABLE} be what it "
+        "was there"
+    )
+    nothing = RunJobs(drivers=(), workers=())
+    return _status(left, None, nothing, "unknown", detail)
 
 
 def _ask(record: DriverRecord) -> RunJobs:

@@ -7,18 +7,33 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clustergrid.pipeline.jobs.finding import find_drivers
+from clustergrid.pipeline.jobs.folder import (
+    JOBS_VARIABLE,
+    cannot_make,
+    jobs_folder,
+    make_jobs_folder,
+    place_of,
+)
 from clustergrid.pipeline.jobs.known import QUEUES_BY_WORD
 from clustergrid.pipeline.jobs.names import driver_job_name, worker_job_name
 from clustergrid.pipeline.jobs.queues import DriverJob, Queue, is_active
-from clustergrid.pipeline.jobs.record import Attempt, DriverRecord, jobs_folder
+from clustergrid.pipeline.jobs.record import Attempt, DriverRecord
 from clustergrid.pipeline.jobs.script import DriverCommand, driver_script, variables_of
 from clustergrid.pipeline.request import RunRequest
-from clustergrid.storage.errors import DataValueError, RunDirectoryError, StorageError
+from clustergrid.storage.errors import (
+    DataValueError,
+    ObjectStoreError,
+    RunDirectoryError,
+    StorageError,
+)
+from clustergrid.storage.object_path import ObjectPath
+from clustergrid.storage.places import StorePath, as_path
 from clustergrid.storage.rundir import RunDirectory
 from clustergrid.storage.runlock import Holder, lock_directory
 
@@ -69,7 +84,7 @@ class Submission:
     queue
         Where.
     directory
-        The run directory.
+        The run directory, without links.
     name
         Of the job.
     files
@@ -79,7 +94,7 @@ class Submission:
     """
 
     queue: Queue
-    directory: Path
+    directory: StorePath
     name: str
     files: dict[str, str]
     notes: tuple[str, ...] = ()
@@ -103,8 +118,8 @@ def prepare(request: RunRequest, words: Sequence[str], resources: DriverResource
         The run is not for a queue, or what it is given cannot stand in a script.
     MissingExtraError
         dask-jobqueue is not installed.
-    RunDirectoryError
-        The run directory is in an object store.
+    StorageError
+        There is no place for the folder of its jobs.
     """
     from clustergrid.pipeline.clusters.jobqueue import JobFolder, worker_job_script
 
@@ -114,26 +129,26 @@ def prepare(request: RunRequest, words: Sequence[str], resources: DriverResource
             "what is submitted needs a queue of jobs, as --cluster slurm (or a preset of one); "
             f"known are {', '.join(QUEUES_BY_WORD)}"
         )
-    if not isinstance(request.directory, Path):
-        raise RunDirectoryError(
-            f"the run directory {request.directory} is in an object store: scripts and logs of "
-            "jobs need a file system that all nodes see"
-        )
     queue = QUEUES_BY_WORD[choice.cluster]
-    directory = Path(os.path.realpath(request.directory))
+    place = place_of(request.directory)
+    directory = as_path(place)
     folder = jobs_folder(directory)
     variables = variables_of(os.environ)
-    job = _driver_job(request, resources, driver_job_name(str(directory)), variables.hidden)
+    job = _driver_job(request, resources, driver_job_name(place), variables.hidden)
     if request.memory_bytes is None:
         # Not what is free there: a node may be shared, and the queue may count.
         words = ("--memory", str(job.memory_bytes * 4 // 5), *words)
-    workers = JobFolder(path=folder, job_name=worker_job_name(str(directory)))
-    worker_script = worker_job_script(choice, workers)  # which loads the site's configuration
+    workers = JobFolder(path=folder, job_name=worker_job_name(place))
+    try:
+        worker_script = worker_job_script(choice, workers)  # which loads the site's configuration
+    except OSError as error:
+        raise cannot_make(directory, error) from error
     command = DriverCommand(
         python=sys.executable,
         words=("run", *words),
         working_directory=_working_directory(),
         folder=str(folder),
+        url=place if isinstance(directory, ObjectPath) else None,
         prologue=tuple(filter(None, _site(choice.cluster, "job-script-prologue") or ())),
         shown=variables.shown,
     )
@@ -147,7 +162,7 @@ def prepare(request: RunRequest, words: Sequence[str], resources: DriverResource
         directory=directory,
         name=job.name,
         files=files,
-        notes=_notes(queue, variables.hidden),
+        notes=_notes(queue, directory, variables.hidden),
     )
 
 
@@ -174,7 +189,7 @@ def _driver_job(
 
 
 def submit(submission: Submission) -> DriverRecord:
-    """Write the scripts into the run directory, and submit the driver.
+    """Write the scripts into the run's folder of jobs, and submit the driver.
 
     Raises
     ------
@@ -184,11 +199,7 @@ def submit(submission: Submission) -> DriverRecord:
         The queue refuses, or is not there.
     """
     directory = RunDirectory(submission.directory, create=True)
-    folder = jobs_folder(submission.directory)
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make {folder}: {error}") from error
+    folder = make_jobs_folder(submission.directory)
     with lock_directory(folder):  # not the run's own lock, which the job may want at once
         record = DriverRecord.read(submission.directory)
         _refuse_second(submission, record)
@@ -212,6 +223,9 @@ def submit(submission: Submission) -> DriverRecord:
             log=str(folder / "driver.log"),
         )
         record.write(submission.directory)
+    if isinstance(submission.directory, ObjectPath):
+        with suppress(ObjectStoreError):  # the job is submitted, and known here
+            record.leave(submission.directory)
     return record
 
 
@@ -230,7 +244,7 @@ def _refuse_second(submission: Submission, record: DriverRecord | None) -> None:
         )
 
 
-def _is_of_lost_job(directory: Path, holder: Holder) -> bool:
+def _is_of_lost_job(directory: StorePath, holder: Holder) -> bool:
     """Whether a process is that of a job, none of which is active any more."""
     attempt = Attempt.read(directory)
     return attempt is not None and (attempt.host, attempt.pid) == (holder.host, holder.pid)
@@ -265,8 +279,14 @@ def _site(word: str, name: str) -> Any:
     return dask.config.get(f"jobqueue.{word}.{name}", None)
 
 
-def _notes(queue: Queue, hidden: tuple[str, ...]) -> tuple[str, ...]:
+def _notes(queue: Queue, directory: StorePath, hidden: tuple[str, ...]) -> tuple[str, ...]:
     notes = []
+    if isinstance(directory, ObjectPath):
+        notes.append(
+            f"scripts and logs of its jobs are in {jobs_folder(directory)}, which all nodes have "
+            f"to see: if they do not, let {JOBS_VARIABLE} name a folder for `submit`, `status` and "
+            "`cancel`"
+        )
     if queue.word == "sge":
         notes.append(
             "sge is not asked for the driver's cores and memory, which every site names otherwise: "
@@ -275,5 +295,11 @@ def _notes(queue: Queue, hidden: tuple[str, ...]) -> tuple[str, ...]:
     if hidden:
         notes.append(
             f"taken from the environment by the queue, and written nowhere: {', '.join(hidden)}"
+        )
+    if hidden and isinstance(directory, ObjectPath) and not queue.hands_on:
+        option = "getenv=" if queue.word == "htcondor" else "-v "
+        notes.append(
+            f"{queue.word} gives its workers none of them, unless a site has it so or they are "
+            f"asked for: --job-extra '{option}{','.join(hidden)}'"
         )
     return tuple(notes)

@@ -3,6 +3,7 @@
 ::
 
     python -m clustergrid.pipeline.jobs.supervise slurm RUN/jobs -- run INPUT -o RUN ...
+    python -m clustergrid.pipeline.jobs.supervise --run s3://lab/RUN slurm FOLDER -- run ...
 
 It passes on what the queue signals, notes how the driver ended, and sends the job back into the
 queue if its walltime was over: then the run goes on where it stopped. A run that failed would fail
@@ -32,11 +33,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
+from clustergrid.pipeline.jobs.folder import JOBS_VARIABLE, jobs_folder
 from clustergrid.pipeline.jobs.known import QUEUES_BY_WORD
-from clustergrid.pipeline.jobs.queues import REQUEUE_STATUS, Queue, QueueError, is_active
-from clustergrid.pipeline.jobs.record import Attempt, DriverRecord, jobs_folder
+from clustergrid.pipeline.jobs.queues import REQUEUE_STATUS, Queue, is_active
+from clustergrid.pipeline.jobs.record import Attempt, DriverRecord
 from clustergrid.storage.errors import ClustergridError
-from clustergrid.storage.runlock import LOCK, holder_of
+from clustergrid.storage.places import StorePath, as_path, files_below
+from clustergrid.storage.runlock import holder_of, release_lock
 
 __all__ = ["MOST_FRUITLESS", "main", "progress_mark", "supervise"]
 
@@ -55,16 +58,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("queue", choices=sorted(QUEUES_BY_WORD))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--stop-after", type=int, default=0, metavar="SECONDS")
+    parser.add_argument("--run", metavar="URL", help="of one in a bucket; FOLDER is elsewhere then")
     parser.add_argument("words", nargs="+")
     asked = parser.parse_args(arguments)
     queue = QUEUES_BY_WORD[asked.queue]
+    directory: StorePath = asked.folder.parent
+    if asked.run is not None:
+        directory = as_path(asked.run)
+        # Whatever a node takes for this user's home; the driver's workers write there, too.
+        os.environ[JOBS_VARIABLE] = str(asked.folder.parent)
     return supervise(
-        queue, asked.folder.parent, [*_COMMAND, *asked.words], stop_after_seconds=asked.stop_after
+        queue, directory, [*_COMMAND, *asked.words], stop_after_seconds=asked.stop_after
     )
 
 
 def supervise(
-    queue: Queue, directory: Path, command: Sequence[str], *, stop_after_seconds: int = 0
+    queue: Queue, directory: StorePath, command: Sequence[str], *, stop_after_seconds: int = 0
 ) -> int:
     """Run the driver of a run directory, and send the job back if the walltime stopped it.
 
@@ -87,7 +96,7 @@ def supervise(
     before = Attempt.read(directory)
     job = os.environ.get(queue.number_variable, "")
     _release_lock(queue, directory, before, job)
-    mark = progress_mark(directory)
+    mark = _mark(directory)
     driver, stops = _start(command, stop_after_seconds)
     attempt = Attempt(
         attempt=1 if before is None else before.attempt + 1,
@@ -107,7 +116,10 @@ def supervise(
         replace(ended, why=why).write(directory)
         _say(f"the driver ended with exit status {status}{why and ': '}{why}")
         return status
-    fruitless = 0 if progress_mark(directory) != mark else attempt.fruitless + 1
+    now = _mark(directory)
+    # What nobody can see is not counted on: the job would go back for ever.
+    has_more = None not in (mark, now) and now != mark
+    fruitless = 0 if has_more else attempt.fruitless + 1
     if fruitless >= MOST_FRUITLESS:
         why = (
             f"its walltime was over {fruitless} times with nothing new to keep: give the job more "
@@ -180,7 +192,7 @@ def _wait(driver: subprocess.Popen[bytes]) -> int:
     return code
 
 
-def _go_back(queue: Queue, directory: Path, job: str, status: int) -> int:
+def _go_back(queue: Queue, directory: StorePath, job: str, status: int) -> int:
     """Send the job back into the queue; return the exit status that this takes."""
     # Taking the job from its node is how some queues do this.
     for each in _CANCELLED:
@@ -206,39 +218,54 @@ def _go_back(queue: Queue, directory: Path, job: str, status: int) -> int:
     return status
 
 
-def _release_lock(queue: Queue, directory: Path, before: Attempt | None, job: str) -> None:
+def _release_lock(queue: Queue, directory: StorePath, before: Attempt | None, job: str) -> None:
     """Take the directory from an attempt whose node was lost with it.
 
     A process of another host may live, for all that a lock can tell; but if the queue does not run
     its job any more, nothing of it does.
     """
-    holder = holder_of(directory)
-    if holder is None or before is None or (holder.host, holder.pid) != (before.host, before.pid):
+    if before is None:
         return
-    if before.job != job:
-        try:
-            if any(map(is_active, queue.find([before.job], []))):
-                return
-        except QueueError as error:
-            _say(str(error))
+    try:
+        holder = holder_of(directory)
+        if holder is None or (holder.host, holder.pid) != (before.host, before.pid):
             return
-    _say(f"process {holder.pid} on {holder.host}, of an attempt that is over, gives its lock up")
-    (directory / LOCK).unlink(missing_ok=True)
+        if before.job != job and any(map(is_active, queue.find([before.job], []))):
+            return
+        _say(
+            f"process {holder.pid} on {holder.host}, of an attempt that is over, gives its lock up"
+        )
+        release_lock(directory, holder)
+    except ClustergridError as error:  # of the queue, or of a store: the driver finds the lock
+        _say(str(error))
 
 
-def progress_mark(directory: Path) -> str:
+def progress_mark(directory: StorePath) -> str:
     """Digest of what a run directory keeps for the next attempt.
 
     It is another one as soon as a chunk, a piece or a record is kept that was not before. What the
     run is doing, when it began and which stages it looked at are not in it.
+
+    Raises
+    ------
+    ObjectStoreError
+        It is in a bucket that cannot be asked.
     """
     digest = hashlib.sha256()
     for folder in ("manifest", "pieces"):
-        for file in sorted((directory / folder).rglob("*")):
-            if file.is_file() and not file.name.startswith("."):
-                name = str(file.relative_to(directory))
-                digest.update(f"{name}\0{file.stat().st_size}\n".encode("utf-8", "replace"))
+        for name, size in sorted(files_below(directory / folder)):
+            if not name.rpartition("/")[2].startswith("."):
+                digest.update(f"{folder}/{name}\0{size}\n".encode("utf-8", "replace"))
     return digest.hexdigest()
+
+
+def _mark(directory: StorePath) -> str | None:
+    """Say what is kept; None of a bucket that cannot be asked, which is no end of a job."""
+    try:
+        return progress_mark(directory)
+    except ClustergridError as error:
+        _say(str(error))
+        return None
 
 
 def _why(code: int) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from clustergrid.pipeline.jobs.folder import jobs_folder
+from clustergrid.storage.places import as_path
 from tests.faults.harness import COMMAND, LOOK
 from tests.slurm.harness import Slurm
 
@@ -57,13 +59,13 @@ def submitted(slurm: Slurm, *words: object) -> int:
     return int(asked(slurm, "submit", *words)["submitted"]["number"])
 
 
-def wait_for_end(slurm: Slurm, run: Path, *, seconds: float = 600.0) -> dict[str, Any]:
+def wait_for_end(slurm: Slurm, run: Path | str, *, seconds: float = 600.0) -> dict[str, Any]:
     """Wait until no job of a run is left; return its status."""
     slurm.wait_for(lambda: not slurm.jobs(), f"{run} ends\n{log_of(run)}", seconds=seconds)
     return asked(slurm, "status", run)
 
 
-def log_of(run: Path) -> str:
+def log_of(run: Path | str) -> str:
     """What the driver printed."""
-    log = run / "jobs" / "driver.log"
+    log = jobs_folder(as_path(run)) / "driver.log"
     return log.read_text(errors="replace") if log.exists() else ""

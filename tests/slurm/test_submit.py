@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import stat
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from clustergrid.pipeline.jobs.folder import JOBS_VARIABLE, jobs_folder
 from clustergrid.pipeline.jobs.names import driver_job_name, worker_job_name
 from clustergrid.pipeline.jobs.record import Attempt
 from clustergrid.storage.errors import StorageError
 from clustergrid.storage.manifest import Manifest
+from clustergrid.storage.places import as_path
 from tests.faults.harness import assert_same, state_of, tile_files
 from tests.slurm.harness import Slurm
 from tests.slurm.runs import (
@@ -28,6 +32,7 @@ from tests.slurm.runs import (
     submitted,
     wait_for_end,
 )
+from tests.storage.object_stores.servers import KEY_ID, SECRET, ObjectServer, download, use
 
 # Processes start again and again: on a machine with other work that takes its time.
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
@@ -52,7 +57,22 @@ def local(folder: Path, slurm_of_the_session: Slurm) -> Path:
     return run
 
 
-def words(folder: Path, run: Path) -> list[object]:
+@pytest.fixture(scope="module")
+def object_server() -> Iterator[ObjectServer]:
+    server = ObjectServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def bucket(object_server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of an empty bucket, for the jobs, too: Slurm hands the environment on."""
+    use(monkeypatch, object_server.endpoint)
+    monkeypatch.setenv(JOBS_VARIABLE, str(tmp_path / "jobs"))
+    return object_server.make_bucket()
+
+
+def words(folder: Path, run: Path | str) -> list[object]:
     return [make_matrix(folder), "-o", run, *OPTIONS, *WORKERS, *DRIVER]
 
 
@@ -79,6 +99,40 @@ def test_a_run_with_workers_is_submitted_watched_and_the_same_as_a_local_one(
     assert (told["job"]["state"], told["job"]["exit_status"]) == ("ended", 0)
     assert_same(run, local)
     assert "exit status 0" in command(slurm, "status", run).stdout
+
+
+def test_a_run_in_a_bucket_is_submitted_watched_and_the_same_as_a_local_one(
+    bucket: str, slurm: Slurm, folder: Path, local: Path, tmp_path: Path
+) -> None:
+    run = f"{bucket}/runs/spleen"
+    jobs = jobs_folder(as_path(run))
+    number = submitted(slurm, *words(folder, run))
+    assert [job.number for job in slurm.jobs(driver_job_name(run))] == [number]
+    again = command(slurm, "submit", *words(folder, run), status=1)
+    assert f"job {number} of slurm is " in again.stderr
+    assert stat.S_IMODE(jobs.stat().st_mode) == 0o700
+
+    slurm.wait_for(lambda: slurm.jobs(worker_job_name(run)), f"workers\n{log_of(run)}")
+    told = asked(slurm, "status", run)
+    assert (told["job"]["number"], told["job"]["state"]) == (str(number), "running")
+    assert told["job"]["workers_running"] + told["job"]["workers_pending"] > 0
+    assert told["job"]["log"] == str(jobs / "driver.log")
+
+    told = wait_for_end(slurm, run)
+    assert told["state"] == "finished", log_of(run)
+    assert (told["job"]["state"], told["job"]["exit_status"]) == ("ended", 0)
+    there = download(run, tmp_path / "there")
+    assert_same(there, local)
+    # What says where it was submitted, and nowhere what opens the bucket.
+    assert [file.name for file in (there / "jobs").iterdir()] == ["driver.json"]
+    names = {file.name for file in jobs.iterdir()}
+    assert {"attempt.json", "driver.json", "driver.log", "driver.sh", "logs", "workers.sh"} <= names
+    for file in (*jobs.rglob("*"), *there.rglob("*")):
+        if file.is_file():
+            content = file.read_bytes()
+            assert KEY_ID.encode() not in content, file
+            assert SECRET.encode() not in content, file
+    assert "nothing to cancel" in command(slurm, "cancel", run).stdout
 
 
 def test_scripts_of_a_dry_run_are_what_slurm_takes(

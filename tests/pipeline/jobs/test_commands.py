@@ -11,7 +11,7 @@ import pytest
 
 from clustergrid.pipeline.cli import cli, main
 from clustergrid.pipeline.jobs.commands import submit_command, words_of_run
-from clustergrid.pipeline.jobs.record import jobs_folder
+from clustergrid.pipeline.jobs.folder import jobs_folder
 from clustergrid.storage.rundir import RunDirectory
 
 QUEUE = ["--workers", "2", "--cores", "1", "--memory-per-worker", "1GB"]
@@ -97,11 +97,6 @@ def test_what_a_run_would_refuse_is_refused_at_once(matrix: Path, capsys, tmp_pa
     assert "login in it" in refused(capsys, matrix, *asked, "--cbar-label", "https://u:p@h/")
     assert "one line" in refused(capsys, matrix, *asked, "--driver-job-extra", "--a\n--b")
     assert not (tmp_path / "run").exists()
-
-
-def test_a_run_directory_in_a_bucket_is_refused(matrix: Path, capsys) -> None:
-    said = refused(capsys, matrix, "-o", "s3://bucket/run", "--cluster", "slurm", *QUEUE)
-    assert "in an object store" in said
 
 
 def test_cancel_of_a_run_that_has_no_jobs_says_what_to_do(tmp_path, capsys) -> None:

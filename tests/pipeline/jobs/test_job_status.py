@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from clustergrid.pipeline.jobs.finding import RunJobs
+from clustergrid.pipeline.jobs.folder import jobs_folder
 from clustergrid.pipeline.jobs.names import driver_job_name
 from clustergrid.pipeline.jobs.queues import QueuedJob, QueueError
-from clustergrid.pipeline.jobs.record import Attempt, DriverRecord, jobs_folder
+from clustergrid.pipeline.jobs.record import Attempt, DriverRecord
 from clustergrid.pipeline.jobs.status import JobStatus, job_status
 from clustergrid.pipeline.status import read_status
 from clustergrid.storage.errors import RunDirectoryError

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from clustergrid.pipeline.jobs.folder import jobs_folder
 from clustergrid.pipeline.jobs.known import QUEUES_BY_WORD
 from clustergrid.pipeline.jobs.names import driver_job_name
 from clustergrid.pipeline.jobs.queues import REQUEUE_STATUS
-from clustergrid.pipeline.jobs.record import Attempt, DriverRecord, jobs_folder
+from clustergrid.pipeline.jobs.record import Attempt, DriverRecord
 from clustergrid.pipeline.jobs.supervise import (
     MOST_FRUITLESS,
     _release_lock,
