@@ -43,10 +43,7 @@ __all__ = [
     "list_within",
     "offer_bounds",
     "share_of_roundings",
-    "turn",
 ]
-
-_SQUARE = 16
 
 
 def share_of_roundings(n_features: int) -> float:
@@ -120,7 +117,7 @@ def add_bounds(
     form, method
         How distances follow from squares, and how they are reduced.
     sums
-        ``(clusters, l)``: zeros at first, or the greatest numbers for single.
+        ``(clusters, at least l)``: zeros at first, or the greatest numbers for single.
     """
     width = products.shape[1]
     zero = np.float32(0.0)
@@ -143,17 +140,6 @@ def add_bounds(
             factor = weight * half if form == HALF else weight
             for lane in range(width):
                 own[lane] += factor * (row[lane] if row[lane] > zero else zero)
-
-
-@jit
-def turn(sums: NDArray[np.float32], turned: NDArray[np.float32]) -> None:
-    """Transpose sums, ``(c, l)`` to ``(l, c)``, in squares that stay in the cache."""
-    height, width = sums.shape
-    for top in range(0, height, _SQUARE):
-        for left in range(0, width, _SQUARE):
-            for lane in range(left, min(left + _SQUARE, width)):
-                for unit in range(top, min(top + _SQUARE, height)):
-                    turned[lane, unit] = sums[unit, lane]
 
 
 @jit

@@ -29,7 +29,6 @@ from clustergrid.pipeline.points._bounds import (
     list_within,
     offer_bounds,
     share_of_roundings,
-    turn,
 )
 from clustergrid.pipeline.points._near_order import near_order
 from clustergrid.pipeline.points._products import ProductSide, add_products
@@ -85,6 +84,10 @@ _BOUNDS = 256
 _MOST_LISTED, _LISTED_VALUES = 2048, 2**20
 """Points of the owners whose lists are made together, and their values: operands are made of all
 other points for these, mostly of rows that lie anywhere."""
+
+_APART = 16
+"""Sums beyond those of a row: at a distance of some power of two, columns would be in one another's
+way in the cache."""
 
 _MORE = 16
 """So many more clusters than K are compared exactly, or a quarter of K."""
@@ -334,8 +337,8 @@ class EuclideanPoints:
         reach = open_reach(len(owners), np.dtype(np.float64))
         right = np.empty((_BOUNDS, left.shape[1]), np.float32)
         products = np.empty((_BOUNDS, len(members)), np.float32)
-        of_clusters = np.empty((self.edge, len(members)), np.float32)
-        of_points = np.empty(of_clusters.size, np.float32)
+        of_clusters = np.empty((self.edge, len(members) + _APART), np.float32)
+        of_points = np.empty(self.edge * len(members), np.float32)
         counts = layout.counts
         longest = int(counts[owners].max())
         window = Window(self, layout, last=self.n)
@@ -356,8 +359,8 @@ class EuclideanPoints:
                 add_bounds(products[:n], layout.weights[part], units[some], form, method, sums)
             # Roundings of both sums, of their terms and of the weights.
             n_rounded = longest + int(counts[first:last].max()) + 16
-            turned = of_points[: sums.size].reshape(sums.shape[::-1])
-            turn(sums, turned)
+            turned = of_points[: len(members) * len(sums)].reshape(len(members), len(sums))
+            turned[:] = sums[:, : len(members)].T
             offer_bounds(
                 turned,
                 first,

@@ -106,8 +106,13 @@ class Layout:
 
     def places(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where the clusters of some slots are among all."""
-        by_slot = np.argsort(self.slots)
-        return by_slot[np.searchsorted(self.slots[by_slot], slots)]
+        return self._by_slot[np.searchsorted(self.slots[self._by_slot], slots)]
+
+    @cached_property
+    def _by_slot(self) -> NDArray[np.int64]:
+        by_slot = np.empty(len(self), np.int64)
+        by_slot[self.ranks] = np.arange(len(self))
+        return by_slot
 
     @cached_property
     def clusters(self) -> Clusters:

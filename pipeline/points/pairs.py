@@ -22,7 +22,8 @@ from clustergrid.pipeline.row_reader import RowReader
 
 __all__ = ["PairParts", "Pairs", "Run", "one_after_another"]
 
-_PAIRS_A_PIECE = 2_000_000
+_PAIRS_A_PIECE = 200_000
+"""Some milliseconds: rows of pairs lie anywhere. Rounds ask for some 100,000 at a time."""
 
 Run: TypeAlias = Callable[[Callable[[slice], None], "list[slice]"], None]
 """Calls a function for pieces, which share no result."""

@@ -60,6 +60,7 @@ class PointSource:
         self._executor = executor
         # Once: a worker that has the points reads their values once.
         self._shared = executor.share(points)
+        self._known: tuple[Clusters, int, Layout] | None = None
 
     def nearest_points(
         self, clusters: Clusters, method: str, n_neighbors: int, pause: Pause
@@ -74,7 +75,14 @@ class PointSource:
         self._points.close()
 
     def _layout(self, clusters: Clusters) -> Layout:
-        return Layout.of(clusters, self._points.edge, self._points.order)
+        """Lay clusters out, which rounds ask about several times before they merge some."""
+        n_live = int(np.count_nonzero(clusters.live))
+        known = self._known
+        # Clusters are only ever joined.
+        if known is None or known[0] is not clusters or known[1] != n_live:
+            layout = Layout.of(clusters, self._points.edge, self._points.order)
+            self._known = known = (clusters, n_live, layout)
+        return known[2]
 
     def nearest_clusters(
         self,
