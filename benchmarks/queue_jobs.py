@@ -15,7 +15,7 @@ from typing import Any
 COMMAND = [sys.executable, "-m", "clustergrid.pipeline.cli"]
 LOOK = ["--figsize", "4", "4", "--dpi", "60", "--no-col-cluster", "--row-engine", "square"]
 WORKERS = ["--cluster", "slurm", "--workers", "2", "--cores", "1", "--memory-per-worker", "2GB",
-           "--interface", "lo", "--driver-cores", "1", "--driver-memory", "3GB"]  # fmt: skip
+           "--interface", "lo", "--driver-cores", "2", "--driver-memory", "3GB"]  # fmt: skip
 LOCAL = ["--cluster", "local", "--memory", "6GB", "--dashboard-port", "0"]
 _LOOK_SECONDS = 0.05
 _LONGEST_SECONDS = 900.0
