@@ -15,8 +15,8 @@ from typing import Any
 COMMAND = [sys.executable, "-m", "clustergrid.pipeline.cli"]
 LOOK = ["--figsize", "4", "4", "--dpi", "60", "--no-col-cluster", "--row-engine", "square"]
 WORKERS = ["--cluster", "slurm", "--workers", "2", "--cores", "1", "--memory-per-worker", "2GB",
-           "--interface", "lo", "--driver-cores", "2", "--driver-memory", "3GB"]  # fmt: skip
-LOCAL = ["--cluster", "local", "--memory", "6GB", "--dashboard-port", "0"]
+           "--interface", "lo", "--driver-cores", "2", "--driver-memory", "5GB"]  # fmt: skip
+LOCAL = ["--cluster", "local", "--memory", "4GB", "--dashboard-port", "0"]
 _LOOK_SECONDS = 0.05
 _LONGEST_SECONDS = 900.0
 
@@ -63,12 +63,17 @@ def _check(run: Path, started: float) -> None:
 
 
 def _stages(run: Path, trees: set[str]) -> float:
-    """Add the seconds of all stages up: workers are up by then."""
+    """Seconds from the beginning of the first stage, when workers are up, to the end of the last.
+
+    Stages may run side by side, so that their seconds do not add up.
+    """
     if not (run / "linkage_row.npy").exists():
         raise RuntimeError((run / "jobs" / "driver.log").read_text()[-300:])
     trees.add(hashlib.sha256((run / "linkage_row.npy").read_bytes()).hexdigest())
     events = [json.loads(line) for line in (run / "progress.jsonl").read_text().splitlines()]
-    return sum(event["seconds"] for event in events if event.get("state") == "finished")
+    ended = [event for event in events if event.get("state") == "finished"]
+    begin = min(event["time"] - event["seconds"] for event in ended)
+    return float(max(event["time"] for event in ended) - begin)
 
 
 os.environ.setdefault("PYTHONWARNINGS", "ignore")

@@ -3,9 +3,9 @@
     python benchmarks/queues.py [ROWS COLUMNS [REPEATS]]
 
 The queue is a real Slurm with two nodes of two cores each, both this machine; it is started here,
-by root, and is idle. A submitted run has a job of two cores for its driver and two of one for its
-workers, a local one two workers of a core, and both cores too. Both leave the same tree. Prints lines
-of a table.
+by root, and is idle. A submitted run has a job of two cores for its driver, and two of one core for
+its workers; a local one has two workers of a core, and its driver both cores. Both leave the same
+tree. Prints lines of a table.
 """
 
 import shutil
