@@ -27,7 +27,6 @@ __all__ = [
     "offer_block",
     "offer_listed",
     "offer_row",
-    "put_both_ways",
 ]
 
 
@@ -188,40 +187,6 @@ def offer_row(
         for b in range(distances.shape[1]):
             if distances[a, b] <= reach.distance[a] and first + b != owners[a]:
                 offer(lists, reach, n_neighbors, a, slots[first + b], distances[a, b])
-
-
-@jit
-def put_both_ways(
-    distances: NDArray[np.float64],
-    begin: int,
-    first: int,
-    ranks: NDArray[np.int64],
-    square: NDArray[np.float64],
-) -> None:
-    """Put distances of the clusters from `begin` on to those from `first` on into a square.
-
-    Of two clusters the distance is taken that the first one has.
-
-    Parameters
-    ----------
-    distances
-        ``(a, b)``.
-    begin, first
-        Places of clusters.
-    ranks
-        Which row and column of the square each cluster has.
-    square
-        ``(m, m)``.
-    """
-    for a in range(len(distances)):
-        i = ranks[begin + a]
-        for b in range(distances.shape[1]):
-            j = ranks[first + b]
-            if first + b > begin + a:
-                square[i, j] = distances[a, b]
-                square[j, i] = distances[a, b]
-            elif i == j:
-                square[i, i] = 0.0
 
 
 @jit

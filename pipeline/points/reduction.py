@@ -27,7 +27,8 @@ from clustergrid.pipeline.hierarchy._neighbors import (
     open_reach,
     replace_lists,
 )
-from clustergrid.pipeline.points._blocks import finish_totals, offer_row, put_both_ways
+from clustergrid.pipeline.points._blocks import finish_totals, offer_row
+from clustergrid.pipeline.points._both_ways import put_both_ways
 from clustergrid.pipeline.points.base import Points
 from clustergrid.pipeline.points.held import Window
 from clustergrid.pipeline.points.layout import Layout, Strip, whole_clusters
@@ -51,7 +52,7 @@ class Wanted:
     n_neighbors
         K, where lists are wanted; else distances are.
     square
-        Where tasks that share this process's memory put distances, both ways, ``(m, m)`` by slot.
+        Where tasks that share this process's memory put distances, both ways, ``(m, m)`` by place.
     by_products
         Whether sums may be of distances from products, which differ from single ones by roundings.
     """
@@ -181,7 +182,7 @@ def _finished(
         if n_neighbors is not None:
             offer_row(totals, strip.owners, first, layout.slots, n_neighbors, lists, reach)
         elif wanted.square is not None:
-            put_both_ways(totals, strip.begin, first, layout.ranks, wanted.square)
+            put_both_ways(totals, strip.begin, first, wanted.square)
         else:
             distances.append(totals)
     if n_neighbors is not None:

@@ -14,14 +14,16 @@ depends on neither strips nor tasks (``layout.py``).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clustergrid.pipeline.execution import Executor
+from clustergrid.pipeline.execution import Executor, available_cores
 from clustergrid.pipeline.hierarchy._clusters import CODES, Clusters
 from clustergrid.pipeline.hierarchy._neighbors import Neighbors, open_lists
-from clustergrid.pipeline.points._blocks import finish_pairs, put_both_ways
+from clustergrid.pipeline.points._blocks import finish_pairs
+from clustergrid.pipeline.points._both_ways import put_both_ways
 from clustergrid.pipeline.points.base import Pause, Points
 from clustergrid.pipeline.points.layout import Layout, Strip, cut_strips
 from clustergrid.pipeline.points.reduction import (
@@ -31,6 +33,7 @@ from clustergrid.pipeline.points.reduction import (
     join_parts,
     reduce_strip,
 )
+from clustergrid.pipeline.points.square_order import reorder_square
 
 __all__ = ["PointSource"]
 
@@ -137,8 +140,7 @@ class PointSource:
         def take(strip: Strip, found: Found) -> None:
             if found is not None:
                 assert not isinstance(found, Neighbors)
-                first = layout.groups[strip.first_group][0]
-                put_both_ways(found, strip.begin, first, layout.ranks, square)
+                put_both_ways(found, strip.begin, layout.groups[strip.first_group][0], square)
 
         wanted = Wanted(
             layout=layout,
@@ -147,6 +149,8 @@ class PointSource:
             by_products=method in _MEANS,
         )
         self._reduce(wanted, None, take, pause)
+        threads = available_cores()
+        reorder_square(square, layout.ranks, threads=threads, pause=partial(pause, 1.0))
         return square
 
     def distances(

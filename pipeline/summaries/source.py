@@ -25,7 +25,8 @@ from clustergrid.pipeline.execution import (
 from clustergrid.pipeline.hierarchy._clusters import Clusters
 from clustergrid.pipeline.hierarchy._neighbors import Neighbors, open_lists
 from clustergrid.pipeline.hierarchy.methods import Merges
-from clustergrid.pipeline.points._blocks import put_both_ways
+from clustergrid.pipeline.points._both_ways import put_both_ways
+from clustergrid.pipeline.points.square_order import reorder_square
 from clustergrid.pipeline.summaries._means import (
     Side,
     Summaries,
@@ -274,9 +275,10 @@ class SummarySource:
         done, total = 0, sum(item.work for item in items)
         for item, found in executor.map(_square_in, given, items, name="cluster-square"):
             for others, tile in zip(item.others if sends else [], found, strict=True):
-                put_both_ways(tile, item.rows.start, others.start, order, square)
+                put_both_ways(tile, item.rows.start, others.start, square)
             done += item.work
             pause(done / max(1, total))
+        reorder_square(square, order, threads=self._threads, pause=partial(pause, 1.0))
         return square
 
     def _cut(self, m: int, executor: Executor) -> ListPass:
@@ -461,7 +463,7 @@ def _square_in(given: Any, item: _Tiles) -> tuple[_Tiles, list[NDArray[np.float6
         if square is None:
             found.append(tile)
         else:
-            put_both_ways(tile, rows.start, part.start, wanted.numbers, square)
+            put_both_ways(tile, rows.start, part.start, square)
     return item, found
 
 
