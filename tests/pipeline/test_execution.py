@@ -13,7 +13,7 @@ import pytest
 from distributed import Client, LocalCluster
 from threadpoolctl import threadpool_info
 
-from clustergrid.pipeline import pdist
+from clustergrid.pipeline import execution, pdist
 from clustergrid.pipeline._blas import single_blas_thread
 from clustergrid.pipeline.errors import mark_lasting
 from clustergrid.pipeline.execution import (
@@ -267,6 +267,24 @@ def test_the_shared_value_is_sent_once(client):
     shared = executor.share(Counted())
     assert list(executor.map(lambda shared, item: item, shared, range(30), name="x"))
     assert Counted.sent <= 2
+
+
+def test_results_that_wait_are_fetched_a_few_together(client, monkeypatch):
+    fetched, real = [], client.gather
+
+    def gather(futures, **options):
+        fetched.append(len(futures))
+        return real(futures, **options)
+
+    monkeypatch.setattr(client, "gather", gather)
+    executor = DaskExecutor(client)
+    found = executor.map(add, executor.share(10), range(40), name="short")
+    results = [next(found)]
+    time.sleep(1.0)  # the others under way end meanwhile
+    results += found
+    assert sorted(results) == [10 + item for item in range(40)]
+    assert sum(fetched) == 40
+    assert max(fetched) == execution._FETCHED_TOGETHER
 
 
 def test_large_shared_values_make_no_warning(client):
