@@ -51,11 +51,8 @@ __all__ = [
     "resources_of",
 ]
 
-_TOGETHER = 4
-"""Results that the driver fetches, and holds, at once; and tasks that follow them."""
-
-_QUIETLY = {"distributed.admin.large-graph-warning-threshold": "1GB"}
-"""Of what is submitted: it is sent once."""
+_FETCHED_TOGETHER = 4
+"""Results that the driver fetches, and holds, at once."""
 
 _THIS_TASK = threading.local()
 
@@ -265,7 +262,7 @@ class DaskExecutor:
 
         key = f"shared-{self._run}-{next(self._maps)}"
         # A few megabytes of row totals are meant to travel once, here, not with every task.
-        with dask.config.set(_QUIETLY):
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"}):
             future: Any = self.client.submit(_identity, value, key=key, pure=False)
         return future  # type: ignore[no-any-return]
 
@@ -283,21 +280,22 @@ class DaskExecutor:
         wave = self.next_wave(name)
         window = Window(items, 4 * self.threads)
 
-        def submit() -> list[Any]:
-            return self._submit_all(function, shared, window.take(), wave)
+        def submit(position: int, item: Item) -> Any:
+            return self.submit(function, shared, item, key=(wave, position))
 
         # Without its loop, it would look for a current client, which this one need not be.
-        running = as_completed(submit(), loop=self.client.loop)
+        running = as_completed([submit(*pair) for pair in window.take()], loop=self.client.loop)
         try:
             for ended in running.batches():
-                # One by one, many short tasks would wait for the network each.
-                for part in slabs(len(ended), _TOGETHER):
+                # Of many short tasks each would wait for the network alone.
+                for part in slabs(len(ended), _FETCHED_TOGETHER):
                     some = ended[part]
                     for future, found in zip(some, self.client.gather(some), strict=True):
                         yield self.checked(found)
                         window.finish(future.key[1])
                         future.release()
-                    running.update(submit())
+                        for pair in window.take():
+                            running.add(submit(*pair))
         finally:
             self.client.cancel(list(running.futures))
         self.release_memory()
@@ -309,29 +307,6 @@ class DaskExecutor:
     def next_wave(self, name: str) -> str:
         """Name the tasks of one pass, unlike those of all others."""
         return f"{name}-{self._run}-{next(self._maps)}"
-
-    def _submit_all(
-        self,
-        function: Callable[[Shared, Item], Result],
-        shared: Shared,
-        items: Iterable[tuple[int, Item]],
-        wave: str,
-    ) -> list[Any]:
-        """Submit tasks in one message: each that is by itself costs the scheduler twice as much."""
-        import dask
-
-        numbered = list(items)
-        if not numbered:
-            return []
-        n_tasks = len(numbered)
-        with dask.config.set(_QUIETLY):
-            futures: list[Any] = self.client.map(
-                _call,
-                *([function] * n_tasks, [shared] * n_tasks, [item for _, item in numbered]),
-                key=[(wave, position) for position, _ in numbered],
-                retries=self.retries,
-            )
-        return futures
 
     def submit(
         self,

@@ -284,7 +284,7 @@ def test_results_that_wait_are_fetched_a_few_together(client, monkeypatch):
     results += found
     assert sorted(results) == [10 + item for item in range(40)]
     assert sum(fetched) == 40
-    assert max(fetched) == execution._TOGETHER
+    assert max(fetched) == execution._FETCHED_TOGETHER
 
 
 def test_large_shared_values_make_no_warning(client):
