@@ -21,7 +21,9 @@ __all__ = [
 ]
 
 LARGEST_EDGE = 4096
-_MOST_TASKS = 50_000
+_MOST_TASKS, _ENOUGH_TASKS = 50_000, 4096
+"""Of a stage; and as many as do for any number of threads: a scheduler hands out a few hundred a
+second, so that more and smaller ones would keep threads waiting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,4 +161,5 @@ def reading_bytes(work: TileWork, resources: Resources, edge: int) -> int:
 def _is_worth_doubling(work: TileWork, edge: int, resources: Resources) -> bool:
     tasks_now = TriangleGrid(n=work.n, tile_edge=edge).n_tiles
     tasks_then = TriangleGrid(n=work.n, tile_edge=2 * edge).n_tiles
-    return tasks_now > _MOST_TASKS or tasks_then >= 16 * resources.threads
+    wanted = min(16 * resources.threads, _ENOUGH_TASKS)
+    return tasks_now > _MOST_TASKS or tasks_then >= wanted

@@ -51,7 +51,11 @@ RANGES_A_TASK = 8
 """That one is compared with, at most, unless tasks were too many then."""
 
 _TASKS_A_THREAD, _MOST_TASKS = 8, 50_000
-"""That are wanted, and that a scheduler, which is one process, hands out within a minute."""
+"""That are wanted, and that a scheduler, which is one process, hands out within two minutes."""
+
+_FEW_THREADS, _FAIR_ROWS = 64, 1024
+"""For more threads than so many, ranges are cut no smaller: a task of some milliseconds takes the
+scheduler about as long."""
 
 _WAVES = 4
 """Of a list pass, in each of which the last task of a range has less to do."""
@@ -164,9 +168,14 @@ class ListPass:
 
         There are as many pairs of ranges as their number squared, so that this is a root.
         """
-        n_ranges = isqrt(2 * RANGES_A_TASK * _TASKS_A_THREAD * self.threads)
-        fair = round_up(self.n_owners // n_ranges, OWNERS)
+        fair = self._fair_rows(self.threads)
+        if self.threads > _FEW_THREADS:
+            fair = max(fair, min(_FAIR_ROWS, self._fair_rows(_FEW_THREADS)))
         return min(self._widest, max(OWNERS, fair))
+
+    def _fair_rows(self, threads: int) -> int:
+        n_ranges = isqrt(2 * RANGES_A_TASK * _TASKS_A_THREAD * threads)
+        return round_up(self.n_owners // n_ranges, OWNERS)
 
     @property
     def ranges_a_task(self) -> int:
@@ -214,7 +223,7 @@ class ListPass:
         --------
         >>> few = ListPass(n_owners=100 * 256, n_features=50, threads=100)
         >>> [(wave.start, wave.stop) for wave in few.waves()]
-        [(0, 7), (7, 28), (28, 100)]
+        [(0, 4), (4, 16), (16, 50)]
         """
         start, stop = 0, -(-self.n_ranges // FIRST_WAVE)
         while start < self.n_ranges:

@@ -62,3 +62,19 @@ def test_so_does_a_list_pass(threads: int, features: int) -> None:
     assert cut.n_tasks <= MOST_TASKS
     # There is work for all threads.
     assert cut.n_tasks >= 4 * threads
+
+
+@pytest.mark.parametrize("n", [100_000, 300_000])
+def test_a_thousand_workers_do_not_get_more_tasks_than_a_scheduler_has_time_for(n: int) -> None:
+    """All that a pass has to do takes less than a minute of one worker."""
+    many, few = (ListPass(n_owners=n, n_features=50, threads=threads) for threads in (4000, 40))
+    assert many.n_tasks < 10_000
+    assert many.n_tasks >= few.n_tasks
+    spec = RunSpec(
+        row=AxisSpec(method="single", metric="euclidean"), column=AxisSpec(cluster=False)
+    )
+    described, driver_bytes = CLUSTERS["1,000 x 4"]
+    plan = plan_run(
+        spec, (n, 50), 4, described.resources(driver_bytes), in_memory=False, ingest=True
+    )
+    assert max(stage.tasks for stage in plan.stages) < 12_000
