@@ -238,10 +238,12 @@ def test_tiles_that_were_noted_before_a_kill_are_not_computed_again(start, large
     url = f"{bucket}/runs/1"
     under_way = start("run", large, "-o", url, *WORDS, "--cluster", "none")
     assert under_way.wait_for("distance-row")
-    time.sleep(6.0)  # notes are put every few seconds
+    notes = ObjectPath.parse(url) / "manifest/distance-row.jsonl"
+    deadline = time.monotonic() + 60.0
+    while not (notes.exists() and "/c/" in notes.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.2)  # they are put every few seconds
     under_way.kill()
-    root = ObjectPath.parse(url)
-    noted = (root / "manifest/distance-row.jsonl").read_text().count("/c/")
+    noted = notes.read_text().count("/c/")
     ended = start("run", large, "-o", url, *WORDS, "--cluster", "none").end()
     assert ended.status == 0
     assert noted
