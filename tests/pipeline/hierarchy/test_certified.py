@@ -434,13 +434,13 @@ def test_memory_is_2_2_times_the_distances(tmp_path, method, dtype):
     n = 16_000
     # Of noise so many clusters are left that the limit is met.
     points = np.random.default_rng(0).normal(size=(n, 50))
-    path = tmp_path / "distances.npy"
-    np.save(path, our_pdist(points.astype(dtype)).to_numpy())
+    path = tmp_path / "distances"
+    our_pdist(points.astype(dtype)).to_numpy().tofile(path)
     # The peak of another process, less that of one that clusters next to nothing.
     small, large = (
         int(
             subprocess.run(
-                [sys.executable, "-c", _PEAK, str(path), method, str(rows)],
+                [sys.executable, "-c", _PEAK, str(path), dtype, method, str(rows)],
                 check=True,
                 capture_output=True,
                 text=True,
@@ -457,9 +457,9 @@ from pathlib import Path
 import numpy as np
 from clustergrid.pipeline.hierarchy.certified import Limits, cluster_certified
 from clustergrid.pipeline.hierarchy.condensed import CondensedSource
-path, method, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
-stored = np.load(path, mmap_mode="r")
-distances = np.array(stored[: n * (n - 1) // 2])
+path, dtype, method, n = *sys.argv[1:4], int(sys.argv[4])
+# Not mapped: pages of the file would count as well.
+distances = np.fromfile(path, dtype, n * (n - 1) // 2)
 limits = Limits.within(max(10**8, int(1.2 * distances.nbytes)), n=n, threads=2)
 cluster_certified(CondensedSource(distances, threads=2), method, limits=limits)
 # Not of getrusage: it counts the process that started this one, too.
