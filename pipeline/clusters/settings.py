@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import socket
 import stat
 import tempfile
@@ -144,9 +145,22 @@ def import_back_end(module: str, extra: str, word: str) -> ModuleType:
         It is not installed.
     """
     try:
-        return importlib.import_module(module)
+        with _interrupts_as_they_are():
+            return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError(
             f"--cluster {word} needs {module.partition('.')[0].replace('_', '-')}: "
             f"pip install 'clustergrid[{extra}]' ({error})"
         ) from error
+
+
+@contextmanager
+def _interrupts_as_they_are() -> Iterator[None]:
+    """Keep what happens on Ctrl-C: dask-jobqueue, imported, ends the process with status 0."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        # Python itself has none where somebody else's library set one.
+        if before is not None and signal.getsignal(signal.SIGINT) is not before:
+            signal.signal(signal.SIGINT, before)

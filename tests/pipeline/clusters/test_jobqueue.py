@@ -5,6 +5,7 @@ Only Slurm's are submitted in tests (`tests/slurm`); of the other queues there i
 
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -195,3 +196,16 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch, word, library, e
         connect(choice, HERE),
     ):
         pass
+
+
+def test_ctrl_c_does_what_it_did_before_the_library_was_imported():
+    program = (
+        "import signal, sys; "
+        "from clustergrid.pipeline.clusters.settings import import_back_end; "
+        "before = signal.getsignal(signal.SIGINT); "
+        "import_back_end('dask_jobqueue', 'jobqueue', 'slurm'); "
+        "assert 'dask_jobqueue.runner' in sys.modules; "
+        "print(signal.getsignal(signal.SIGINT) is before)"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert told.stdout.strip() == "True", told.stderr
