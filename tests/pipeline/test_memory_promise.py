@@ -282,7 +282,7 @@ CASES = [
     # ... by rounds of proved merges: by default of so many rows, in the least memory, with or
     # without workers, from points of any metric and from means.
     Case(shape=(20_000, 60), columns=False),
-    Case(shape=(16_000, 200), method="complete", columns=False, cluster="local", at_rest=True),
+    Case(shape=(16_000, 200), method="complete", columns=False, cluster="local"),
     Case(shape=(15_000, 40), metric="cityblock", columns=False, engine="data"),
     Case(shape=(20_000, 200), method="ward", dtype="float32", columns=False),
     Case(shape=(12_000, 300), metric="correlation", columns=False, cluster="local"),
