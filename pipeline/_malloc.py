@@ -29,7 +29,7 @@ that is taken from one, which is glibc's most."""
 def keep_memory() -> None:
     """Let malloc keep what is freed, until `release_memory`; what tasks use they use again."""
     for parameter, variable, least in _KEPT:
-        _set(parameter, max(least, _chosen(variable) or 0))
+        _tell("mallopt", parameter, max(least, _chosen(variable) or 0))
 
 
 def release_memory() -> None:
@@ -38,13 +38,11 @@ def release_memory() -> None:
         import pyarrow
 
         pyarrow.default_memory_pool().release_unused()
-    if sys.platform == "linux":
-        for parameter, variable, _ in _KEPT:
-            chosen = _chosen(variable)
-            if chosen is not None:
-                _set(parameter, chosen)
-        with suppress(OSError, AttributeError):  # musl
-            ctypes.CDLL(None).malloc_trim(0)
+    for parameter, variable, _ in _KEPT:
+        chosen = _chosen(variable)
+        if chosen is not None:
+            _tell("mallopt", parameter, chosen)
+    _tell("malloc_trim", 0)
 
 
 def use_one_arena() -> None:
@@ -54,7 +52,7 @@ def use_one_arena() -> None:
     which `release_memory` does not reach. Our threads ask for few and large pieces, so they seldom
     wait for one another; a process that does other things besides is not ours to change.
     """
-    _set(_M_ARENA_MAX, 1)
+    _tell("mallopt", _M_ARENA_MAX, 1)
 
 
 def _chosen(variable: str) -> int | None:
@@ -62,7 +60,7 @@ def _chosen(variable: str) -> int | None:
     return int(value) if value.isascii() and value.isdigit() else None
 
 
-def _set(parameter: int, value: int) -> None:
+def _tell(function: str, *words: int) -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # musl
-            ctypes.CDLL(None).mallopt(parameter, value)
+            getattr(ctypes.CDLL(None), function)(*words)

@@ -46,3 +46,13 @@ def client():
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
+
+
+@pytest.fixture(scope="module")
+def object_server():
+    """A server that speaks S3."""
+    from tests.storage.object_stores.servers import ObjectServer
+
+    server = ObjectServer()
+    yield server
+    server.close()

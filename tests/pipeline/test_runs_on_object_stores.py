@@ -32,7 +32,6 @@ from tests.faults.harness import LOOK, Run, assert_same, one_line
 from tests.storage.object_stores.servers import (
     KEY_ID,
     SECRET,
-    ObjectServer,
     download,
     environment,
     front,
@@ -41,13 +40,6 @@ from tests.storage.object_stores.servers import (
 )
 
 HERE = ClusterChoice(cluster="none")
-
-
-@pytest.fixture(scope="module")
-def object_server():
-    server = ObjectServer()
-    yield server
-    server.close()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import shutil
 import signal
 import stat
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -55,13 +54,6 @@ def local(folder: Path, slurm_of_the_session: Slurm) -> Path:
     asked_for = [make_matrix(folder), "-o", run, *OPTIONS, "--cluster", "none", "--memory", "1GB"]
     command(slurm_of_the_session, "run", *asked_for)
     return run
-
-
-@pytest.fixture(scope="module")
-def object_server() -> Iterator[ObjectServer]:
-    server = ObjectServer()
-    yield server
-    server.close()
 
 
 @pytest.fixture

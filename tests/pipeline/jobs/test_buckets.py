@@ -39,7 +39,6 @@ from tests.pipeline.jobs.queue_here import Job, install
 from tests.storage.object_stores.servers import (
     KEY_ID,
     SECRET,
-    ObjectServer,
     download,
     front,
     use,
@@ -47,13 +46,6 @@ from tests.storage.object_stores.servers import (
 
 QUEUE = ["--workers", "2", "--cores", "1", "--memory-per-worker", "1GB", "--interface", "lo"]
 SECRETS = (KEY_ID, SECRET)
-
-
-@pytest.fixture(scope="module")
-def object_server() -> Iterator[ObjectServer]:
-    server = ObjectServer()
-    yield server
-    server.close()
 
 
 @pytest.fixture

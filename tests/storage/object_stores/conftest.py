@@ -1,15 +1,8 @@
-"""A server that speaks S3, and a bucket on it for each test."""
+"""A bucket for each test."""
 
 import pytest
 
-from tests.storage.object_stores.servers import ObjectServer, use
-
-
-@pytest.fixture(scope="session")
-def object_server():
-    server = ObjectServer()
-    yield server
-    server.close()
+from tests.storage.object_stores.servers import use
 
 
 @pytest.fixture
