@@ -20,6 +20,10 @@ Distances of clusters are sums of positive terms with positive weights, or extre
 they are bounds, and c roundings change such a sum by less than the share ``1.01 c u``. For each
 owner somewhat more than K clusters with the least bounds are kept, and compared exactly: if the
 K-th distance among these is less than the greatest bound, no other cluster is as near.
+
+Most clusters are seen to be too far without their points. A norm is convex, so a weighted mean of
+the distances between the members of two clusters, and so their greatest, is no less than that
+between their weighted means (Jensen's inequality), of which products are bounds, too.
 """
 
 from __future__ import annotations
@@ -39,11 +43,17 @@ from clustergrid.pipeline.points._squares import HALF, ROOT, of_square
 
 __all__ = [
     "add_bounds",
+    "at_left",
     "bound_operands",
     "list_within",
     "offer_bounds",
+    "reach_of_means",
     "share_of_roundings",
+    "weigh_means",
 ]
+
+_ROUNDED = 2.0**-50
+"""Of lengths of at most two: more than a term changes a mean, and than products that underflow."""
 
 
 def share_of_roundings(n_features: int) -> float:
@@ -64,10 +74,9 @@ def bound_operands(
     centre: NDArray[np.float64],
     scale: float,
     share: float,
-    is_left: bool,
     operands: NDArray[np.float32],
 ) -> None:
-    """Make operands of some rows.
+    """Make operands of some rows, ``(b, (1 - s) |b|^2, 1)``.
 
     Parameters
     ----------
@@ -77,13 +86,10 @@ def bound_operands(
         Subtracted first; and a power of two that is multiplied with.
     share
         As of `share_of_roundings`.
-    is_left
-        Whether they are at the left of a product.
     operands
         ``(at least r, k + 2)``.
     """
     k = rows.shape[1]
-    factor = np.float32(-2.0 if is_left else 1.0)
     for i in range(len(places)):
         row = rows[places[i]]
         operand = operands[i]
@@ -91,10 +97,90 @@ def bound_operands(
         for f in range(k):
             value = (row[f] - centre[f]) * scale
             norm += value * value
-            operand[f] = factor * np.float32(value)
-        bound = np.float32(norm * (1.0 - share))
-        operand[k] = np.float32(1.0) if is_left else bound
-        operand[k + 1] = bound if is_left else np.float32(1.0)
+            operand[f] = np.float32(value)
+        operand[k] = np.float32(norm * (1.0 - share))
+        operand[k + 1] = np.float32(1.0)
+
+
+def at_left(operands: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the operands of the same rows at the left of a product.
+
+    Examples
+    --------
+    >>> at_left(np.array([[3.0, 9.0, 1.0]], np.float32)).tolist()
+    [[-6.0, 1.0, 9.0]]
+    """
+    left = -2 * operands
+    left[:, -2:] = operands[:, :-3:-1]
+    return left
+
+
+@jit
+def weigh_means(
+    rows: NDArray[np.float64],
+    places: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    starts: NDArray[np.int64],
+    centre: NDArray[np.float64],
+    scale: float,
+    means: NDArray[np.float64],
+) -> None:
+    """Make the weighted means of clusters, from a centre, scaled.
+
+    Parameters
+    ----------
+    rows, places, weights, starts
+        ``(n, k)``; the rows of the members, cluster by cluster; the weight of each; where each
+        cluster begins among them, and the last one ends.
+    centre, scale
+        As of `bound_operands`.
+    means
+        ``(m, k)``.
+    """
+    for cluster in range(len(means)):
+        mean = means[cluster]
+        mean[:] = 0.0
+        total = 0.0
+        for member in range(starts[cluster], starts[cluster + 1]):
+            weight = weights[member]
+            total += weight
+            row = rows[places[member]]
+            for f in range(len(mean)):
+                mean[f] += weight * ((row[f] - centre[f]) * scale)
+        for f in range(len(mean)):
+            mean[f] /= total
+
+
+def reach_of_means(
+    reach: NDArray[np.float64], *, scale: float, share: float, n_rounded: int, form: int
+) -> NDArray[np.float32]:
+    """Return what products of means are more than, of clusters farther away than lists reach.
+
+    Parameters
+    ----------
+    reach
+        ``(o,)``: distances.
+    scale
+        What rows were multiplied with.
+    share
+        More than the share that roundings change of a distance.
+    n_rounded
+        Members of two clusters, at most.
+    form
+        How distances follow from squares.
+
+    Examples
+    --------
+    >>> far = reach_of_means(np.array([3.0, np.inf]), scale=0.5, share=0.0, n_rounded=2, form=ROOT)
+    >>> bool(2.25 <= far[0] < 2.2501), float(far[1])
+    (True, inf)
+    """
+    with np.errstate(over="ignore"):
+        lengths = reach / max(1.0 - share, 1e-300)
+        if form != ROOT:
+            lengths = np.sqrt(2.0 * lengths if form == HALF else lengths)
+        lengths = lengths * scale + (n_rounded + 16) * _ROUNDED
+        return np.asarray(np.square(lengths) * (1.0 + 1e-6), np.float32)
 
 
 @jit
@@ -145,7 +231,7 @@ def add_bounds(
 @jit
 def offer_bounds(
     sums: NDArray[np.float32],
-    first: int,
+    others: NDArray[np.int64],
     members: NDArray[np.int64],
     weights: NDArray[np.float64],
     owners: NDArray[np.int64],
@@ -163,7 +249,9 @@ def offer_bounds(
     Parameters
     ----------
     sums
-        ``(l, c)``: what `add_bounds` made for the clusters from `first` on, a point a row.
+        ``(l, c)``: what `add_bounds` made for some clusters, a point a row.
+    others
+        ``(c,)``: the places of these.
     members, weights, owners
         Where the points of each owner begin among the l, ``(o + 1,)``; the weight of each point;
         the places of the owners.
@@ -201,10 +289,10 @@ def offer_bounds(
             if method in (COMPLETE, SINGLE):
                 bound = of_square(max(bound, 0.0), form)
             else:
-                bound /= clusters.masses[owner] * clusters.masses[first + unit]
+                bound /= clusters.masses[owner] * clusters.masses[others[unit]]
             bound = bound * unscale * (1.0 - share) - slack
-            if bound <= reach.distance[o] and first + unit != owner:
-                offer(lists, reach, n_kept, o, first + unit, bound)
+            if bound <= reach.distance[o] and others[unit] != owner:
+                offer(lists, reach, n_kept, o, others[unit], bound)
 
 
 @jit

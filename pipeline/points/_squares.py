@@ -1,4 +1,4 @@
-"""Kernel: squared distances of points side by side, reduced over clusters; and those of few pairs.
+"""Kernel: squared distances of points side by side, reduced over clusters.
 
 The squared distance of two points is one sum over their features in order, in double precision:
 the same bits whoever computes it, and whichever of the two comes first. 64 points lie in a panel,
@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from clustergrid.pipeline._jit import jit
+from clustergrid.pipeline._jit import borrowing, jit
 from clustergrid.pipeline.hierarchy._clusters import (
     COMPLETE,
     SINGLE,
@@ -35,14 +35,11 @@ __all__ = [
     "PLAIN",
     "ROOT",
     "add_few_squares",
-    "add_pairs",
     "add_squares",
     "fill_panels",
+    "four_squares",
     "join",
-    "join_parts_of_pairs",
     "of_square",
-    "pair_total",
-    "some_squares",
 ]
 
 LANES = 64
@@ -125,7 +122,7 @@ def add_squares(
     for p in range(len(panels)):
         sums[:] = nothing_yet(method)
         for first in range(0, n_right, _AT_ONCE):
-            _four_squares(panels[p], others, first, squares)
+            _four_of(panels[p], others, first, squares)
             for q in range(min(_AT_ONCE, n_right - first)):
                 j = first + q
                 _take(
@@ -169,7 +166,7 @@ def add_few_squares(
         n_lanes = min(LANES, n_right - start)
         fill_panels(rows, places[start : start + n_lanes], panel.reshape(1, -1, LANES))
         for first in range(0, n_left, _AT_ONCE):
-            _four_squares(panel, left, first, squares)
+            _four_of(panel, left, first, squares)
             for q in range(min(_AT_ONCE, n_left - first)):
                 own = sums[first + q]
                 of_one = squares[q * LANES : (q + 1) * LANES]
@@ -197,20 +194,43 @@ def join(method: int, total: float, weight: float, more: float) -> float:
     return total + weight * more
 
 
-@jit
-def _four_squares(
+@borrowing
+def _four_of(
     panel: NDArray[np.float64],
     others: NDArray[np.float64],
     first: int,
     squares: NDArray[np.float64],
 ) -> None:
-    """Compute the squared distances of the points of a panel to four others, one after another."""
-    k = others.shape[1]
-    a = others[first]
-    b = others[first + 1]
-    c = others[first + 2]
-    d = others[first + 3]
-    squares[:] = 0.0
+    """Take four rows that follow one another."""
+    four_squares(
+        panel, others[first], others[first + 1], others[first + 2], others[first + 3], squares
+    )
+
+
+@borrowing
+def four_squares(
+    panel: NDArray[np.float64],
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    c: NDArray[np.float64],
+    d: NDArray[np.float64],
+    squares: NDArray[np.float64],
+) -> None:
+    """Compute the squared distances of the points of a panel to four others, one after another.
+
+    Parameters
+    ----------
+    panel
+        ``(k, lanes)``, of which there are 64 at most.
+    a, b, c, d
+        ``(k,)``.
+    squares
+        ``(4 * 64,)``: of the first of the four from 0 on, of the second from 64 on, ...
+    """
+    k, lanes = panel.shape
+    # At constant distances: else nobody would know that they are apart, and take them together.
+    for q in range(_AT_ONCE):
+        squares[q * LANES : q * LANES + lanes] = 0.0
     # Four features at a time: else reading and writing the sums would take longer than the rest.
     whole = k - k % 4
     for f in range(0, whole, 4):
@@ -222,7 +242,7 @@ def _four_squares(
         b1, b2, b3, b4 = b[f], b[f + 1], b[f + 2], b[f + 3]
         c1, c2, c3, c4 = c[f], c[f + 1], c[f + 2], c[f + 3]
         d1, d2, d3, d4 = d[f], d[f + 1], d[f + 2], d[f + 3]
-        for lane in range(LANES):
+        for lane in range(lanes):
             v1, v2, v3, v4 = one[lane], two[lane], three[lane], four[lane]
             total = squares[lane]
             total += (v1 - a1) * (v1 - a1)
@@ -251,7 +271,7 @@ def _four_squares(
     for f in range(whole, k):
         one = panel[f]
         a1, b1, c1, d1 = a[f], b[f], c[f], d[f]
-        for lane in range(LANES):
+        for lane in range(lanes):
             value = one[lane]
             squares[lane] += (value - a1) * (value - a1)
             squares[LANES + lane] += (value - b1) * (value - b1)
@@ -280,135 +300,3 @@ def _take(
     else:
         for lane in range(LANES):
             sums[lane] += weight * of_square(squares[lane], form)
-
-
-@jit
-def add_pairs(
-    rows: NDArray[np.float64],
-    places: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    starts: NDArray[np.int64],
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    form: int,
-    method: int,
-    totals: NDArray[np.float64],
-    start: int,
-    stop: int,
-) -> None:
-    """Reduce the distances between the members of the pairs of clusters `start` to `stop`.
-
-    Parameters
-    ----------
-    rows
-        ``(n, k)``.
-    places, weights, starts
-        The rows of the members, cluster by cluster, ``(n,)``; the weight of each; where each
-        cluster begins among them.
-    first, second
-        ``(p,)``: two clusters a pair.
-    form, method
-        As of `add_squares`.
-    totals
-        ``(p,)``.
-    """
-    for pair in range(start, stop):
-        totals[pair] = pair_total(
-            rows, places, weights, starts, first[pair], second[pair], form, method
-        )
-
-
-@jit
-def pair_total(
-    rows: NDArray[np.float64],
-    places: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    starts: NDArray[np.int64],
-    first: int,
-    second: int,
-    form: int,
-    method: int,
-) -> float:
-    """Reduce the distances between the members of two clusters; see `add_pairs`.
-
-    Those of `PAIR_EDGE` members of either are added up first: of large clusters a sum of single
-    distances would lose digits, and could not be made of pieces. Within these it is `add_squares`
-    that is done, with its bits as long as the first cluster has no more members than that.
-    """
-    total = nothing_yet(method)
-    squares = np.empty(_AT_ONCE)
-    for top in range(starts[first], starts[first + 1], PAIR_EDGE):
-        bottom = min(top + PAIR_EDGE, starts[first + 1])
-        for left in range(starts[second], starts[second + 1], PAIR_EDGE):
-            right = min(left + PAIR_EDGE, starts[second + 1])
-            part = nothing_yet(method)
-            for i in range(top, bottom):
-                row = rows[places[i]]
-                more = nothing_yet(method)
-                for start in range(left, right, _AT_ONCE):
-                    last = right - 1
-                    some_squares(
-                        row,
-                        rows,
-                        places[start],
-                        places[min(start + 1, last)],
-                        places[min(start + 2, last)],
-                        places[min(start + 3, last)],
-                        squares,
-                    )
-                    for j in range(start, min(start + _AT_ONCE, right)):
-                        value = squares[j - start]
-                        if method not in (COMPLETE, SINGLE):
-                            value = of_square(value, form)
-                        more = add_pair(method, more, value, weights[j])
-                part = join(method, part, weights[i], more)
-            total = join(method, total, 1.0, part)
-    return total
-
-
-@jit
-def join_parts_of_pairs(
-    parts: NDArray[np.float64],
-    pairs: NDArray[np.int64],
-    method: int,
-    totals: NDArray[np.float64],
-) -> None:
-    """Reduce what `pair_total` adds up first to totals.
-
-    Parameters
-    ----------
-    parts, pairs
-        Each part and its pair, ``(q,)``, those of a pair in the order of `pair_total`.
-    method
-        How they are reduced.
-    totals
-        ``(p,)``.
-    """
-    totals[:] = nothing_yet(method)
-    for part in range(len(parts)):
-        pair = pairs[part]
-        totals[pair] = join(method, totals[pair], 1.0, parts[part])
-
-
-@jit
-def some_squares(
-    row: NDArray[np.float64],
-    rows: NDArray[np.float64],
-    a: int,
-    b: int,
-    c: int,
-    d: int,
-    squares: NDArray[np.float64],
-) -> None:
-    """Compute the squared distances of a row to four others, which need not wait for each other."""
-    to_a, to_b, to_c, to_d = 0.0, 0.0, 0.0, 0.0
-    for f in range(rows.shape[1]):
-        value = row[f]
-        to_a += (rows[a, f] - value) * (rows[a, f] - value)
-        to_b += (rows[b, f] - value) * (rows[b, f] - value)
-        to_c += (rows[c, f] - value) * (rows[c, f] - value)
-        to_d += (rows[d, f] - value) * (rows[d, f] - value)
-    squares[0] = to_a
-    squares[1] = to_b
-    squares[2] = to_c
-    squares[3] = to_d

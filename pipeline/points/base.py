@@ -116,6 +116,12 @@ class Points(Protocol):
         """How many points the owners of `list_clusters` have, at most."""
         ...
 
+    def side_by_side(
+        self, layout: Layout, method: int, owners: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Order the owners of `list_clusters`, given by place, so that near ones are together."""
+        ...
+
     def list_clusters(
         self, layout: Layout, method: int, n_neighbors: int, owners: NDArray[np.int64]
     ) -> tuple[Neighbors, NDArray[np.bool_]] | None:

@@ -14,22 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline.engines.given import DistanceInput
-from clustergrid.pipeline.execution import Executor, available_cores, end_if_stopped
-from clustergrid.pipeline.hierarchy._clusters import SINGLE, WARD, Clusters
-from clustergrid.pipeline.hierarchy._neighbors import (
-    Neighbors,
-    close_lists,
-    open_lists,
-    open_reach,
-)
+from clustergrid.pipeline.execution import Executor, available_cores
+from clustergrid.pipeline.hierarchy._clusters import WARD, Clusters
+from clustergrid.pipeline.hierarchy._neighbors import Neighbors
 from clustergrid.pipeline.hierarchy._threads import in_threads
-from clustergrid.pipeline.points._bounds import (
-    add_bounds,
-    bound_operands,
-    list_within,
-    offer_bounds,
-    share_of_roundings,
-)
 from clustergrid.pipeline.points._near_order import near_order
 from clustergrid.pipeline.points._products import ProductSide, add_products
 from clustergrid.pipeline.points._squares import (
@@ -43,9 +31,10 @@ from clustergrid.pipeline.points._squares import (
     fill_panels,
 )
 from clustergrid.pipeline.points.base import Pause
-from clustergrid.pipeline.points.held import Held, Window, hold, window_rows
+from clustergrid.pipeline.points.held import Held, hold, window_rows
 from clustergrid.pipeline.points.layout import Layout
-from clustergrid.pipeline.points.pairs import Pairs, one_after_another
+from clustergrid.pipeline.points.near_clusters import NearClusters
+from clustergrid.pipeline.points.pairs import Pairs
 from clustergrid.pipeline.points.prepared import (
     Extent,
     MadeOnce,
@@ -65,7 +54,7 @@ from clustergrid.pipeline.summaries.compared import Asked, Compared
 from clustergrid.pipeline.summaries.lists import Lists, largest_scale, near_lists
 from clustergrid.pipeline.summaries.plan import OWNERS
 from clustergrid.storage.arrays import remove_array
-from clustergrid.storage.grid import round_up, slabs
+from clustergrid.storage.grid import round_up
 
 __all__ = ["EuclideanPoints"]
 
@@ -78,19 +67,12 @@ _PRODUCT_FEATURES = 96
 _MANY_NEAR = 16
 """A block of which one pair in so many lost digits is computed from differences."""
 
-_BOUNDS = 256
-"""Points at the right that bounds are made of together."""
+_LISTED = 512
+"""Points of the owners whose lists are made together: of more there are more clusters that are near
+to some of them."""
 
-_MOST_LISTED, _LISTED_VALUES = 2048, 2**20
-"""Points of the owners whose lists are made together, and their values: operands are made of all
-other points for these, mostly of rows that lie anywhere."""
-
-_APART = 16
-"""Sums beyond those of a row: at a distance of some power of two, columns would be in one another's
-way in the cache."""
-
-_MORE = 16
-"""So many more clusters than K are compared exactly, or a quarter of K."""
+_LISTED_AT_REST, _LISTED_VALUES = 2048, 2**20
+"""The same where all rows are read for them, and their values."""
 
 _SAMPLES, _SAMPLED_TOGETHER, _SAMPLED_VALUES = 64, 16, 2**20
 """Ranges of rows that say how long most are, rows of each, and values of all of them."""
@@ -140,7 +122,7 @@ class EuclideanPoints:
         *,
         at_rest: tuple[str, str] | None = None,
     ) -> None:
-        self._prepared, self._summaries = MadeOnce(), MadeOnce()
+        self._prepared, self._summaries, self._operands = MadeOnce(), MadeOnce(), MadeOnce()
         product = given.metric.product
         assert product is not None
         self.form = HALF if given.metric.is_unit else ROOT if product.root else PLAIN
@@ -313,9 +295,10 @@ class EuclideanPoints:
 
     @property
     def listed(self) -> int:
-        """So many that to gather the others, operand by operand, is little beside the products."""
-        k = self.reader.shape[1]
-        return min(_MOST_LISTED, max(self.edge, _LISTED_VALUES // max(1, k)))
+        """So many that what they need of all others is little beside their products."""
+        if self._at_rest is None:
+            return _LISTED
+        return min(_LISTED_AT_REST, max(self.edge, _LISTED_VALUES // max(1, self.reader.shape[1])))
 
     def list_clusters(
         self, layout: Layout, method: int, n_neighbors: int, owners: NDArray[np.int64]
@@ -323,84 +306,23 @@ class EuclideanPoints:
         """List the K nearest clusters of some owners; most are seen to be too far by bounds."""
         if method == WARD:
             return None  # of its distances, which are differences, such bounds are poor ones
-        form, n_features = self.form, self.reader.shape[1]
-        share = share_of_roundings(n_features)
-        members, of = layout.members(owners)
-        left = np.empty((len(members), n_features + 2), np.float32)
-        held = self.hold(layout.points[members])
-        where = held.where(self._places[layout.points[members]])
-        bound_operands(held.rows, where, self._centre, self.scale, share, True, left)
-        del held
-        starts = np.searchsorted(of, np.arange(len(owners) + 1))
-        n_kept = n_neighbors + max(_MORE, n_neighbors // 4)
-        bounds = open_lists(len(owners), n_kept)
-        reach = open_reach(len(owners), np.dtype(np.float64))
-        right = np.empty((_BOUNDS, left.shape[1]), np.float32)
-        products = np.empty((_BOUNDS, len(members)), np.float32)
-        of_clusters = np.empty((self.edge, len(members) + _APART), np.float32)
-        of_points = np.empty(self.edge * len(members), np.float32)
-        counts = layout.counts
-        longest = int(counts[owners].max())
-        window = Window(self, layout, last=self.n)
-        for first, last in layout.groups:
-            end_if_stopped()
-            sums = of_clusters[: last - first]
-            sums[:] = 3e38 if method == SINGLE else 0.0
-            begin, end = int(layout.starts[first]), int(layout.starts[last])
-            units = np.repeat(np.arange(last - first), counts[first:last])
-            for some in slabs(end - begin, _BOUNDS):
-                part = slice(begin + some.start, begin + some.stop)
-                n = some.stop - some.start
-                held = window.over(part.start, part.stop)
-                where = held.where(self._places[layout.points[part]])
-                bound_operands(held.rows, where, self._centre, self.scale, share, False, right)
-                del held  # before others are read: two do not fit
-                np.matmul(right[:n], left.T, out=products[:n])
-                add_bounds(products[:n], layout.weights[part], units[some], form, method, sums)
-            # Roundings of both sums, of their terms and of the weights.
-            n_rounded = longest + int(counts[first:last].max()) + 16
-            turned = of_points[: len(members) * len(sums)].reshape(len(members), len(sums))
-            turned[:] = sums[:, : len(members)].T
-            offer_bounds(
-                turned,
-                first,
-                starts,
-                layout.weights[members],
-                owners,
-                self.scale,
-                min(1.0, 1.01 * 2.0**-24 * n_rounded),
-                layout.clusters,
-                form,
-                method,
-                n_kept,
-                bounds,
-                reach,
-            )
-        close_lists(bounds, n_kept, len(layout) - 1, 0, len(owners))
-        del window
-        n_bounds = bounds.counts
-        is_bound = np.arange(bounds.ids.shape[1]) < n_bounds[:, None]
-        totals = np.empty(int(n_bounds.sum()))
-        pairs = (np.repeat(owners, n_bounds), bounds.ids[is_bound].astype(np.int64))
-        for _ in self._pairs(layout).reduce(*pairs, method, totals, one_after_another):
-            end_if_stopped()
-        lists = open_lists(len(owners), n_neighbors)
-        is_sure = np.empty(len(owners), np.bool_)
-        list_within(
-            bounds,
-            n_kept,
-            totals,
-            owners,
-            layout.clusters,
-            layout.slots,
-            form,
-            method,
-            n_neighbors,
-            lists,
-            is_sure,
+        return self._near(layout, method).list(owners, n_neighbors)
+
+    def side_by_side(
+        self, layout: Layout, method: int, owners: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Order owners so that near ones are mostly neighbours."""
+        return self._near(layout, method).side_by_side(owners)
+
+    def _near(self, layout: Layout, method: int) -> NearClusters:
+        return NearClusters(
+            points=self,
+            pairs=self._pairs(layout),
+            method=method,
+            centre=self._centre,
+            scale=self.scale,
+            made=self._operands,
         )
-        close_lists(lists, n_neighbors, len(layout) - 1, 0, len(owners))
-        return lists, ~is_sure
 
     def pair_totals(
         self,

@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustergrid.pipeline.execution import end_if_stopped
-from clustergrid.pipeline.points._squares import PAIR_EDGE, add_pairs, join_parts_of_pairs
+from clustergrid.pipeline.points._pair_squares import add_pairs, join_parts_of_pairs
+from clustergrid.pipeline.points._squares import PAIR_EDGE
 from clustergrid.pipeline.points.layout import Layout
 from clustergrid.pipeline.row_reader import RowReader
 
 __all__ = ["PairParts", "Pairs", "Run", "one_after_another"]
 
-_PAIRS_A_PIECE = 200_000
+_PAIRS_A_PIECE = 100_000
 """Some milliseconds: rows of pairs lie anywhere. Rounds ask for some 100,000 at a time."""
 
 Run: TypeAlias = Callable[[Callable[[slice], None], "list[slice]"], None]

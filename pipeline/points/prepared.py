@@ -57,6 +57,7 @@ class MadeOnce:
         """Return the value; it is made again when it is `of` another object than before."""
         with self._lock:
             if self._value is None or self._of is not of:
+                self._value = None  # before another is made: two do not fit
                 self._value, self._of = make(), of
             return self._value
 

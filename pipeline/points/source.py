@@ -99,8 +99,7 @@ class PointSource:
         layout = self._layout(clusters)
         lists = open_lists(len(owners), n_neighbors)
         places = layout.places(owners)
-        # Those of a strip are to lie near one another.
-        order = np.argsort(places)
+        order = self._points.side_by_side(layout, CODES[method], places)
 
         def take(strip: Strip, found: Found) -> None:
             assert isinstance(found, Neighbors)
@@ -166,12 +165,17 @@ class PointSource:
             return np.empty(0)
         layout = self._layout(clusters)
         one, other = layout.places(first), layout.places(second)
+        # Rows of near pairs lie near one another.
+        order = np.lexsort((other, one))
+        one, other = one[order], other[order]
         code = CODES[method]
         totals = self._points.pair_totals(
             self._shared, layout, code, one, other, self._executor, pause
         )
         finish_pairs(totals, layout.clusters, one, other, self._points.form, code)
-        return totals
+        distances = np.empty_like(totals)
+        distances[order] = totals
+        return distances
 
     def _reduce(
         self,

@@ -105,12 +105,14 @@ def source_of(given, executor=None, duplicates=None):
     return point_source(given, duplicates, executor=executor or SerialExecutor())
 
 
-def some_clusters(n, method, *, n_merges, seed=0, sizes=None):
-    """Clusters of several members, which were merged at random."""
+def some_clusters(n, method, *, n_merges, seed=0, sizes=None, groups=None):
+    """Clusters of several members, which were merged at random, or at random within groups."""
     clusters = open_clusters(np.ones(n, np.int64) if sizes is None else sizes, method)
     rng = np.random.default_rng(seed)
     for _ in range(n_merges):
         slots = np.flatnonzero(clusters.live)
+        if groups is not None:
+            slots = slots[groups[slots] == rng.choice(groups)]
         low, high = np.sort(rng.choice(slots, 2, replace=False))
         join(clusters, CODES[method], low, high, 1.0)
     return clusters

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clustergrid.pipeline.hierarchy._clusters import open_clusters
-from clustergrid.pipeline.points._bounds import bound_operands, share_of_roundings
-from clustergrid.pipeline.points._near_order import near_order
+from clustergrid.pipeline.points._bounds import at_left, bound_operands, share_of_roundings
+from clustergrid.pipeline.points._near_order import near_order, order_in_groups
 from clustergrid.pipeline.points.layout import Layout, cut_strips
 from tests.budget import examples
 from tests.pipeline.points.cases import some_clusters
@@ -33,9 +33,9 @@ def test_products_are_bounds_of_squares(kind, seed, k):
     longest = np.sqrt(np.square(rows - rows.mean(axis=0)).sum(axis=1).max())
     scale = float(np.ldexp(1.0, -int(np.frexp(longest)[1])))
     share, everything = share_of_roundings(k), np.arange(n)
-    left, right = np.empty((n, k + 2), np.float32), np.empty((n, k + 2), np.float32)
-    bound_operands(rows, everything, centre, scale, share, True, left)
-    bound_operands(rows, everything, centre, scale, share, False, right)
+    right = np.empty((n, k + 2), np.float32)
+    bound_operands(rows, everything, centre, scale, share, right)
+    left = at_left(right)
     squares = np.square((rows[:, None] - rows) * scale).sum(axis=2)
     assert (left @ right.T <= squares + 1e-30).all()
     if kind == "normal":
@@ -44,10 +44,21 @@ def test_products_are_bounds_of_squares(kind, seed, k):
         assert (left @ right.T)[far].sum() > 0.9 * squares[far].sum()
 
 
+@pytest.mark.parametrize("order", [near_order, order_in_groups])
 @pytest.mark.parametrize("n", [0, 1, 15, 16, 17, 1000])
-def test_near_order_holds_every_point_once(n):
-    rows = np.random.default_rng(n).normal(size=(n, 3))
-    np.testing.assert_array_equal(np.sort(near_order(rows, 16)), np.arange(n))
+def test_orders_hold_every_point_once(n, order):
+    for rows in (np.random.default_rng(n).normal(size=(n, 3)), np.ones((n, 3))):
+        np.testing.assert_array_equal(np.sort(order(rows, 16)), np.arange(n))
+
+
+def test_directions_tell_groups_apart_that_no_feature_does():
+    rng = np.random.default_rng(0)
+    is_second = rng.random(2000) < 0.5
+    rows = rng.normal(size=(2000, 100)) + 0.6 * np.where(is_second, 1, -1)[:, None]
+    leaves = is_second[order_in_groups(rows, 50)].reshape(-1, 50).mean(axis=1)
+    assert np.median(np.minimum(leaves, 1 - leaves)) == 0
+    leaves = is_second[near_order(rows, 50)].reshape(-1, 50).mean(axis=1)
+    assert np.median(np.minimum(leaves, 1 - leaves)) > 0.05
 
 
 def test_leaves_are_of_near_points():

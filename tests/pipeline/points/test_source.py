@@ -191,12 +191,13 @@ def test_lists_have_the_same_bits_however_many_are_made_together(monkeypatch, me
 
     monkeypatch.setattr(points_source, "reduce_strip", seen)
     monkeypatch.setattr(points_source, "_STRIPS_A_THREAD", 1)
+    monkeypatch.setattr(euclidean, "_LISTED", 2048)
     together = source_of(given_of(normal(n, 5))).nearest_clusters(
         clusters, method, 6, slots, ignore
     )
     assert max(strips) > 3 * EuclideanPoints.edge
     strips.clear()
-    monkeypatch.setattr(euclidean, "_MOST_LISTED", 100)
+    monkeypatch.setattr(euclidean, "_LISTED", 100)
     apart = source_of(given_of(normal(n, 5))).nearest_clusters(clusters, method, 6, slots, ignore)
     assert sorted(strips)[-2] <= EuclideanPoints.edge
     assert_same_lists(together, apart, rtol=0)
