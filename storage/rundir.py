@@ -59,7 +59,7 @@ from clustergrid.storage.runlock import LOCK, Holder, holder_of, lock_directory
 
 __all__ = ["ALGORITHM", "FORMAT", "RunDirectory", "stage_key"]
 
-ALGORITHM = 9
+ALGORITHM = 10
 """Version of the arithmetic: raised with every change that may alter a bit of a result, so that
 what an older version left is computed again."""
 

@@ -49,7 +49,7 @@ _MOST_ROWS_A_BATCH = 64
 _BATCH_SHARE = 4
 _FIRST_BATCH = 16
 # However little what is fetched ahead is read: a product of few rows takes as long as of one.
-_FEWEST_AHEAD = 7
+_FEWEST_AHEAD = 15
 # For one row that waits to be read, besides a batch of them, so many were.
 _READ_A_WAITING = 4
 # Points in one batch; and in a cluster that is fetched before it is needed. Others are a product

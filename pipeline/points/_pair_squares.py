@@ -22,10 +22,12 @@ from clustergrid.pipeline.hierarchy._clusters import (
 from clustergrid.pipeline.points._squares import (
     LANES,
     PAIR_EDGE,
-    ROOT,
+    fill_lanes,
     four_squares,
     join,
     of_square,
+    take_lanes,
+    to_distances,
 )
 
 __all__ = ["add_pairs", "join_parts_of_pairs"]
@@ -33,7 +35,7 @@ __all__ = ["add_pairs", "join_parts_of_pairs"]
 _AT_ONCE = 4
 
 _TOGETHER = 8
-"""Lanes that are filled together, a cache line of one feature; panels are of multiples of these."""
+"""Panels are of multiples of so many lanes, a cache line of one feature."""
 
 _FEW = 12
 """Pairs of points that a panel does not pay for."""
@@ -188,9 +190,8 @@ def _add_panel(
     """Take the members in the lanes of a panel into the sums of those of the first cluster."""
     k = rows.shape[1]
     lanes = n_right + (-n_right) % _TOGETHER
-    panel.places[n_right:lanes] = panel.places[n_right - 1]
     values = panel.values[: k * lanes].reshape(k, lanes)
-    _fill(rows, panel.places, values)
+    fill_lanes(rows, panel.places[:n_right], values)
     for start in range(0, n_left, _AT_ONCE):
         n_rows = min(_AT_ONCE, n_left - start)
         if n_rows == _AT_ONCE:
@@ -207,56 +208,8 @@ def _add_panel(
             if n_rows < _AT_ONCE:
                 _one_square(values, rows[panel.left[start + q]], of_row)
             if method not in (COMPLETE, SINGLE):
-                _to_distances(of_row, form)
-            own = panel.sums[start + q]
-            lane = 0
-            while lane < n_right:
-                unit = panel.units[lane]
-                total = own[unit]
-                while lane < n_right and panel.units[lane] == unit:
-                    total = add_pair(method, total, of_row[lane], panel.weights[lane])
-                    lane += 1
-                own[unit] = total
-
-
-@borrowing
-def _fill(
-    rows: NDArray[np.float64], places: NDArray[np.int64], values: NDArray[np.float64]
-) -> None:
-    """Put some rows into lanes, eight at a time: they come from memory side by side."""
-    k, lanes = values.shape
-    for lane in range(0, lanes, _TOGETHER):
-        a, b, c, d = (
-            rows[places[lane]],
-            rows[places[lane + 1]],
-            rows[places[lane + 2]],
-            rows[places[lane + 3]],
-        )
-        e, f, g, h = (
-            rows[places[lane + 4]],
-            rows[places[lane + 5]],
-            rows[places[lane + 6]],
-            rows[places[lane + 7]],
-        )
-        for feature in range(k):
-            values[feature, lane] = a[feature]
-            values[feature, lane + 1] = b[feature]
-            values[feature, lane + 2] = c[feature]
-            values[feature, lane + 3] = d[feature]
-            values[feature, lane + 4] = e[feature]
-            values[feature, lane + 5] = f[feature]
-            values[feature, lane + 6] = g[feature]
-            values[feature, lane + 7] = h[feature]
-
-
-@borrowing
-def _to_distances(squares: NDArray[np.float64], form: int) -> None:
-    if form == ROOT:
-        for lane in range(len(squares)):
-            squares[lane] = np.sqrt(squares[lane])
-    else:
-        for lane in range(len(squares)):
-            squares[lane] = of_square(squares[lane], form)
+                to_distances(of_row, form)
+            take_lanes(of_row, panel.weights, panel.units, n_right, method, panel.sums[start + q])
 
 
 @borrowing
