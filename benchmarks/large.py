@@ -90,7 +90,13 @@ WIDE = tuple(
     for kind in ("low-rank", "grouped")
 )
 HALF_MILLION = Tree(
-    kind="grouped", n=500_000, k=50, method="average", most_seconds=1800, most_gigabytes=20
+    kind="grouped",
+    n=500_000,
+    k=50,
+    method="average",
+    memory="20GB",
+    most_seconds=1800,
+    most_gigabytes=20,
 )
 MILLION = Tree(
     kind="grouped",

@@ -51,7 +51,7 @@ def run_command(
     names = arguments.names or [*groups, *about]
     for line in _report(names, groups, about, note, quick=arguments.quick):
         print(line, flush=True)
-        lines.append(line)
+        lines += line.splitlines()  # a measurement may be of two rows
     if arguments.readme:
         start, end = f"<!-- {mark}:start -->", f"<!-- {mark}:end -->"
         before, rest = arguments.readme.read_text(encoding="utf-8").split(start, 1)
