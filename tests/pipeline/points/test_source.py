@@ -195,7 +195,7 @@ def test_lists_have_the_same_bits_however_many_are_made_together(monkeypatch, me
     together = source_of(given_of(normal(n, 5))).nearest_clusters(
         clusters, method, 6, slots, ignore
     )
-    assert max(strips) > 3 * EuclideanPoints.edge
+    assert max(strips) > 2 * EuclideanPoints.edge
     strips.clear()
     monkeypatch.setattr(euclidean, "_LISTED", 100)
     apart = source_of(given_of(normal(n, 5))).nearest_clusters(clusters, method, 6, slots, ignore)
