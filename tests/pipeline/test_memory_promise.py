@@ -287,8 +287,15 @@ CASES = [
     Case(shape=(20_000, 200), method="ward", dtype="float32", columns=False),
     Case(shape=(12_000, 300), metric="correlation", columns=False, cluster="local"),
     Case(shape=(12_000, 80), columns=False, options=("--optimal-ordering",)),
+    Case(
+        shape=(20_500, 400),
+        dtype="float32",
+        columns=False,
+        engine="data",
+        options=("--optimal-ordering",),
+    ),
     # ... whose rows and means do not fit, and are at rest: means of clusters, wide ones, points,
-    # those of trees whose leaves are ordered, with or without workers.
+    # with or without workers.
     *(
         Case(
             shape=shape,
@@ -305,7 +312,7 @@ CASES = [
             ((5000, 4000), "ward", "euclidean", "none", ()),
             ((5000, 4000), "average", "correlation", "local", ()),
             ((2500, 20_000), "ward", "euclidean", "none", ()),
-            ((20_500, 400), "average", "euclidean", "none", ("--optimal-ordering",)),
+            ((2500, 2000), "average", "euclidean", "none", ()),
         )
     ),
     # Few, whose square does not fit.
