@@ -312,7 +312,7 @@ CASES = [
             ((5000, 4000), "ward", "euclidean", "none", ()),
             ((5000, 4000), "average", "correlation", "local", ()),
             ((2500, 20_000), "ward", "euclidean", "none", ()),
-            ((2500, 2000), "average", "euclidean", "none", ()),
+            ((2500, 4000), "average", "euclidean", "none", ()),
         )
     ),
     # Few, whose square does not fit.
