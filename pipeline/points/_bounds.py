@@ -49,6 +49,7 @@ __all__ = [
     "offer_bounds",
     "reach_of_means",
     "share_of_roundings",
+    "share_of_sums",
     "weigh_means",
 ]
 
@@ -151,35 +152,46 @@ def weigh_means(
             mean[f] /= total
 
 
+def share_of_sums(n_members: int) -> float:
+    """Return more than roundings change of both sums of a distance, of its terms and weights.
+
+    Parameters
+    ----------
+    n_members
+        Of two clusters, together.
+    """
+    return min(1.0, 1.01 * 2.0**-24 * (n_members + 16))
+
+
 def reach_of_means(
-    reach: NDArray[np.float64], *, scale: float, share: float, n_rounded: int, form: int
+    reach: NDArray[np.float64], *, scale: float, n_members: int, form: int
 ) -> NDArray[np.float32]:
     """Return what products of means are more than, of clusters farther away than lists reach.
 
     Parameters
     ----------
     reach
-        ``(o,)``: distances.
+        ``(o,)``: distances, or lower bounds of them, which may be somewhat less than zero.
     scale
         What rows were multiplied with.
-    share
-        More than the share that roundings change of a distance.
-    n_rounded
-        Members of two clusters, at most.
+    n_members
+        Of two clusters together, at most.
     form
         How distances follow from squares.
 
     Examples
     --------
-    >>> far = reach_of_means(np.array([3.0, np.inf]), scale=0.5, share=0.0, n_rounded=2, form=ROOT)
-    >>> bool(2.25 <= far[0] < 2.2501), float(far[1])
-    (True, inf)
+    >>> from clustergrid.pipeline.points._squares import PLAIN
+    >>> reach = np.array([9.0, np.inf, -1e-30])
+    >>> far = reach_of_means(reach, scale=0.5, n_members=2, form=PLAIN)
+    >>> bool(2.25 <= far[0] < 2.2501), float(far[1]), bool(0.0 <= far[2] < 1e-24)
+    (True, inf, True)
     """
     with np.errstate(over="ignore"):
-        lengths = reach / max(1.0 - share, 1e-300)
+        lengths = np.maximum(reach, 0.0) / max(1.0 - share_of_sums(n_members), 1e-300)
         if form != ROOT:
             lengths = np.sqrt(2.0 * lengths if form == HALF else lengths)
-        lengths = lengths * scale + (n_rounded + 16) * _ROUNDED
+        lengths = lengths * scale + (n_members + 16) * _ROUNDED
         return np.asarray(np.square(lengths) * (1.0 + 1e-6), np.float32)
 
 
@@ -346,5 +358,5 @@ def list_within(
         lists.ids[o, :kept] = ids[:kept]
         lists.bounds[o, :kept] = distances[:kept]
         lists.counts[o] = kept
-        # What has no bound here has none below the certificate, which is infinite if there is none.
+        # What is not listed is no nearer than the certificate, which is infinite if nothing is not.
         is_sure[o] = distances[:kept].max() < bounds.tau[o]

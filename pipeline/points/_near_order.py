@@ -16,7 +16,7 @@ _STEPS = 6
 """Of a power iteration: any direction in which points are about as wide as they can be will do."""
 
 _LEAST_SHARE = 8
-"""One of so many points is on either side of a cut, at least."""
+"""One of so many points of a sample is on either side of a cut, at least."""
 
 Rows = NDArray[np.floating[Any]]
 
@@ -68,7 +68,7 @@ def order_in_groups(rows: Rows, most: int) -> NDArray[np.int64]:
     rows
         ``(n, k)``.
     most
-        Points that are left together.
+        Points that are left together; equal ones always are.
 
     Returns
     -------

@@ -20,6 +20,7 @@ from clustergrid.pipeline.hierarchy._clusters import (
     nothing_yet,
 )
 from clustergrid.pipeline.points._squares import (
+    AT_ONCE,
     LANES,
     PAIR_EDGE,
     fill_lanes,
@@ -31,8 +32,6 @@ from clustergrid.pipeline.points._squares import (
 )
 
 __all__ = ["add_pairs", "join_parts_of_pairs"]
-
-_AT_ONCE = 4
 
 _TOGETHER = 8
 """Panels are of multiples of so many lanes, a cache line of one feature."""
@@ -102,7 +101,7 @@ def add_pairs(
         np.empty(LANES, np.int64),
         np.empty(LANES),
         np.empty(LANES, np.int64),
-        np.empty(_AT_ONCE * LANES),
+        np.empty(AT_ONCE * LANES),
         np.empty(PAIR_EDGE, np.int64),
         np.empty((PAIR_EDGE, LANES)),
     )
@@ -192,9 +191,9 @@ def _add_panel(
     lanes = n_right + (-n_right) % _TOGETHER
     values = panel.values[: k * lanes].reshape(k, lanes)
     fill_lanes(rows, panel.places[:n_right], values)
-    for start in range(0, n_left, _AT_ONCE):
-        n_rows = min(_AT_ONCE, n_left - start)
-        if n_rows == _AT_ONCE:
+    for start in range(0, n_left, AT_ONCE):
+        n_rows = min(AT_ONCE, n_left - start)
+        if n_rows == AT_ONCE:
             four_squares(
                 values,
                 rows[panel.left[start]],
@@ -205,7 +204,7 @@ def _add_panel(
             )
         for q in range(n_rows):
             of_row = panel.squares[q * LANES : q * LANES + lanes]
-            if n_rows < _AT_ONCE:
+            if n_rows < AT_ONCE:
                 _one_square(values, rows[panel.left[start + q]], of_row)
             if method not in (COMPLETE, SINGLE):
                 to_distances(of_row, form)
@@ -257,7 +256,7 @@ def _pair_total(
     that is done, with its bits as long as the first cluster has no more members than that.
     """
     total = nothing_yet(method)
-    squares = np.empty(_AT_ONCE)
+    squares = np.empty(AT_ONCE)
     for top in range(starts[first], starts[first + 1], PAIR_EDGE):
         bottom = min(top + PAIR_EDGE, starts[first + 1])
         for left in range(starts[second], starts[second + 1], PAIR_EDGE):
@@ -266,7 +265,7 @@ def _pair_total(
             for i in range(top, bottom):
                 row = rows[places[i]]
                 more = nothing_yet(method)
-                for start in range(left, right, _AT_ONCE):
+                for start in range(left, right, AT_ONCE):
                     last = right - 1
                     _some_squares(
                         row,
@@ -277,7 +276,7 @@ def _pair_total(
                         places[min(start + 3, last)],
                         squares,
                     )
-                    for j in range(start, min(start + _AT_ONCE, right)):
+                    for j in range(start, min(start + AT_ONCE, right)):
                         value = squares[j - start]
                         if method not in (COMPLETE, SINGLE):
                             value = of_square(value, form)

@@ -29,6 +29,7 @@ from clustergrid.pipeline.hierarchy._clusters import (
 )
 
 __all__ = [
+    "AT_ONCE",
     "HALF",
     "LANES",
     "PAIR_EDGE",
@@ -53,7 +54,8 @@ PAIR_EDGE = 512
 
 PLAIN, ROOT, HALF = 0, 1, 2
 
-_AT_ONCE = 4
+AT_ONCE = 4
+"""Points that are compared with a panel together."""
 
 
 @jit
@@ -140,18 +142,18 @@ def add_squares(
     n_left = len(left_units)
     n_right = len(places)
     k = rows.shape[1]
-    others = np.zeros((n_right + (-n_right) % _AT_ONCE, k))
+    others = np.zeros((n_right + (-n_right) % AT_ONCE, k))
     for j in range(n_right):
         # Value by value: to assign one array to another compiles for two seconds.
         for f in range(k):
             others[j, f] = rows[places[j], f]
-    squares = np.empty(_AT_ONCE * LANES)
+    squares = np.empty(AT_ONCE * LANES)
     sums = np.empty((totals.shape[1], LANES))
     for p in range(len(panels)):
         sums[:] = nothing_yet(method)
-        for first in range(0, n_right, _AT_ONCE):
+        for first in range(0, n_right, AT_ONCE):
             _four_of(panels[p], others, first, squares)
-            for q in range(min(_AT_ONCE, n_right - first)):
+            for q in range(min(AT_ONCE, n_right - first)):
                 j = first + q
                 _take(
                     squares[q * LANES : (q + 1) * LANES],
@@ -187,15 +189,15 @@ def add_few_squares(
     n_right = len(places)
     n_left = len(left_units)
     panel = np.empty((rows.shape[1], LANES))
-    squares = np.empty(_AT_ONCE * LANES)
+    squares = np.empty(AT_ONCE * LANES)
     sums = np.empty((n_left, totals.shape[1]))
     sums[:] = nothing_yet(method)
     for start in range(0, n_right, LANES):
         n_lanes = min(LANES, n_right - start)
         fill_panels(rows, places[start : start + n_lanes], panel.reshape(1, -1, LANES))
-        for first in range(0, n_left, _AT_ONCE):
+        for first in range(0, n_left, AT_ONCE):
             _four_of(panel, left, first, squares)
-            for q in range(min(_AT_ONCE, n_left - first)):
+            for q in range(min(AT_ONCE, n_left - first)):
                 own = sums[first + q]
                 of_one = squares[q * LANES : (q + 1) * LANES]
                 if method not in (COMPLETE, SINGLE):
@@ -283,7 +285,7 @@ def four_squares(
     """
     k, lanes = panel.shape
     # At constant distances: else nobody would know that they are apart, and take them together.
-    for q in range(_AT_ONCE):
+    for q in range(AT_ONCE):
         squares[q * LANES : q * LANES + lanes] = 0.0
     # Four features at a time: else reading and writing the sums would take longer than the rest.
     whole = k - k % 4

@@ -111,9 +111,8 @@ class Points(Protocol):
         """
         ...
 
-    @property
-    def listed(self) -> int:
-        """How many points the owners of `list_clusters` have, at most."""
+    def listed(self, layout: Layout, method: int) -> int:
+        """Return how many points the owners of `list_clusters` have, at most."""
         ...
 
     def side_by_side(

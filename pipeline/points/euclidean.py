@@ -71,8 +71,8 @@ _LISTED = 512
 """Points of the owners whose lists are made together: of more there are more clusters that are near
 to some of them."""
 
-_LISTED_AT_REST, _LISTED_VALUES = 2048, 2**20
-"""The same where all rows are read for them, and their values."""
+_LISTED_WITHOUT_MEANS, _LISTED_VALUES = 2048, 2**20
+"""The same where they are compared with all others, and their values."""
 
 _SAMPLES, _SAMPLED_TOGETHER, _SAMPLED_VALUES = 64, 16, 2**20
 """Ranges of rows that say how long most are, rows of each, and values of all of them."""
@@ -293,12 +293,12 @@ class EuclideanPoints:
         assert panels is not None
         add_squares(panels, left_weights, left_units, *right, self.form, method, totals)
 
-    @property
-    def listed(self) -> int:
-        """So many that what they need of all others is little beside their products."""
-        if self._at_rest is None:
+    def listed(self, layout: Layout, method: int) -> int:
+        """Return so many that what they need of all others is little beside their products."""
+        if self._near(layout, method).has_means:
             return _LISTED
-        return min(_LISTED_AT_REST, max(self.edge, _LISTED_VALUES // max(1, self.reader.shape[1])))
+        k = self.reader.shape[1]
+        return min(_LISTED_WITHOUT_MEANS, max(self.edge, _LISTED_VALUES // max(1, k)))
 
     def list_clusters(
         self, layout: Layout, method: int, n_neighbors: int, owners: NDArray[np.int64]

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ from clustergrid.pipeline.points._bounds import (
     offer_bounds,
     reach_of_means,
     share_of_roundings,
+    share_of_sums,
     weigh_means,
 )
 from clustergrid.pipeline.points._near_order import order_in_groups
@@ -120,7 +121,7 @@ class NearClusters:
         return self.pairs.reader.shape[1]
 
     @property
-    def _has_means(self) -> bool:
+    def has_means(self) -> bool:
         """Whether means tell which clusters are too far: those of rows at rest are not at hand."""
         is_few = _FEWEST_MEMBERS * len(self._layout) <= len(self._layout.points)
         return self.pairs.reader.in_memory and is_few and self.method not in (SINGLE, WARD)
@@ -174,13 +175,14 @@ class NearClusters:
         layout, form, method, scale = self._layout, self.pairs.form, self.method, self.scale
         members, starts = layout.members_in_turn(owners)
         n_left, edge = len(members), self.points.edge
-        left = at_left(self._operands(self.points.hold(layout.points[members]), members))
+        left = at_left(self._operands(members))
         bounds = open_lists(len(owners), n_kept)
         reach = open_reach(len(owners), np.dtype(np.float64))
         products = np.empty((_TOGETHER, n_left), np.float32)
         of_clusters = np.empty((edge, n_left + _APART), np.float32)
         of_points = np.empty(edge * n_left, np.float32)
         counts = layout.counts
+        longest = int(counts[owners].max())
         window = Window(self.points, layout, last=self.points.n)
         for others in self._candidates(owners, reach):
             end_if_stopped()
@@ -189,9 +191,7 @@ class NearClusters:
             right, units = layout.members(others)
             for some in slabs(len(right), _TOGETHER):
                 part = right[some]
-                held = window.over(int(part[0]), int(part[-1]) + 1)
-                operands = self._operands(held, part)
-                del held  # before others are read: two do not fit
+                operands = self._operands(part, window)
                 of_part = products[: len(part)]
                 np.matmul(operands, left.T, out=of_part)
                 add_bounds(of_part, layout.weights[part], units[some], form, method, sums)
@@ -204,7 +204,7 @@ class NearClusters:
                 layout.weights[members],
                 owners,
                 scale,
-                _share_of_sums(counts, owners, others),
+                share_of_sums(longest + int(counts[others].max())),
                 layout.clusters,
                 form,
                 method,
@@ -215,10 +215,16 @@ class NearClusters:
         close_lists(bounds, n_kept, len(layout) - 1, 0, len(owners))
         return bounds
 
-    def _operands(self, held: Any, members: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Make operands of some members, for the right side."""
-        if self._has_means:
+    def _operands(
+        self, members: NDArray[np.int64], window: Window | None = None
+    ) -> NDArray[np.float32]:
+        """Make operands of some members, or of a range of them that a window holds."""
+        if self.has_means:
             return self._kept.points[members]
+        if window is None:
+            held = self.points.hold(self._layout.points[members])
+        else:
+            held = window.over(int(members[0]), int(members[-1]) + 1)
         where = held.where(self.pairs.places[self._layout.points[members]])
         operands = np.empty((len(where), self._n_features + 2), np.float32)
         bound_operands(held.rows, where, self.centre, self.scale, self._share, operands)
@@ -227,7 +233,7 @@ class NearClusters:
     def _candidates(self, owners: NDArray[np.int64], reach: Reach) -> Iterator[NDArray[np.int64]]:
         """Yield the clusters of a group each that may be nearer than lists reach by then."""
         layout = self._layout
-        if not self._has_means:
+        if not self.has_means:
             for first, last in layout.groups:
                 yield np.arange(first, last)
             return
@@ -235,21 +241,22 @@ class NearClusters:
         left = at_left(means[owners])
         least = self._least_products(left, means)
         order = np.argsort(least, kind="stable")
+        counts = layout.counts
+        longest = int(counts[owners].max())
         start, n_looked_at = 0, _FIRST_LOOK
         while start < len(order):
             end_if_stopped()
             others = order[start : start + n_looked_at]
             start, n_looked_at = start + n_looked_at, min(2 * n_looked_at, _MEANS)
+            n_members = longest + int(counts[others].max())
             far = reach_of_means(
-                reach.distance,
-                scale=self.scale,
-                share=_share_of_sums(layout.counts, owners, others),
-                n_rounded=_most_members(layout.counts, owners, others),
-                form=self.pairs.form,
+                reach.distance, scale=self.scale, n_members=n_members, form=self.pairs.form
             )
             others = others[least[others] <= far.max()]
+            if len(others) == 0:
+                continue
             others = others[(left @ means[others].T <= far[:, None]).any(axis=0)]
-            for first, last in whole_clusters(layout.counts[others], self.points.edge):
+            for first, last in whole_clusters(counts[others], self.points.edge):
                 yield others[first:last]
 
     def _least_products(
@@ -267,7 +274,7 @@ class NearClusters:
 
         That is of the driver, which keeps no operands: the widest features of the means will do.
         """
-        if not self._has_means:
+        if not self.has_means:
             return np.argsort(owners)
         sketches = np.empty((len(owners), min(SKETCHED, self._n_features)), np.float32)
         widest = None
@@ -309,16 +316,3 @@ class NearClusters:
             everything = np.arange(len(values))
             bound_operands(values, everything, np.zeros(k), 1.0, share, means[some])
         return _Kept(points, means)
-
-
-def _most_members(
-    counts: NDArray[np.int64], owners: NDArray[np.int64], others: NDArray[np.int64]
-) -> int:
-    return int(counts[owners].max()) + int(counts[others].max())
-
-
-def _share_of_sums(
-    counts: NDArray[np.int64], owners: NDArray[np.int64], others: NDArray[np.int64]
-) -> float:
-    """Return more than roundings change of both sums, of their terms and of the weights."""
-    return min(1.0, 1.01 * 2.0**-24 * (_most_members(counts, owners, others) + 16))

@@ -190,7 +190,11 @@ class PointSource:
             owners,
             n_wanted=_STRIPS_A_THREAD * self._executor.threads,
             across=wanted.n_neighbors is None,
-            most_points=None if wanted.n_neighbors is None else self._points.listed,
+            most_points=(
+                None
+                if wanted.n_neighbors is None
+                else self._points.listed(wanted.layout, wanted.method)
+            ),
             most_distances=_MOST_DISTANCES if wanted.sends_distances else None,
         )
         total = sum(strip.work for strip in strips)

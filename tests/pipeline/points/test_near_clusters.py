@@ -66,8 +66,8 @@ def test_no_cluster_within_reach_is_left_out(kind, method, form, seed, k):
     bound_operands(means, np.arange(len(means)), np.zeros(k), 1.0, share, operands)
     products = at_left(operands) @ operands.T
     distances = distances_between(rows, layout, form, method)
-    n_rounded = 2 * int(layout.counts.max())
-    far = reach_of_means(distances.ravel(), scale=scale, share=1e-6, n_rounded=n_rounded, form=form)
+    n_members = 2 * int(layout.counts.max())
+    far = reach_of_means(distances.ravel(), scale=scale, n_members=n_members, form=form)
     assert (products <= far.reshape(products.shape)).all()
 
 
@@ -93,6 +93,23 @@ def test_most_clusters_of_other_groups_are_left_out(monkeypatch, method, metric)
     source = source_of(given_of(values, metric))
     found = source.nearest_clusters(clusters, method, 16, owners, ignore)
     assert sum(looked_at) < 0.4 * len(owners) * clusters.live.sum()
+    monkeypatch.setattr(EuclideanPoints, "list_clusters", lambda *args: None)
+    assert_same_lists(found, source.nearest_clusters(clusters, method, 16, owners, ignore), rtol=0)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean", "correlation", "cosine"])
+@pytest.mark.parametrize("method", METHODS)
+def test_lists_that_reach_nowhere_leave_out_nothing_near(monkeypatch, method, metric):
+    """Bounds within a tight group are zero, or less: single precision does not see it."""
+    rng = np.random.default_rng(7)
+    n, k = 3000, 10
+    groups = rng.integers(10, size=n)
+    spread = np.where(groups < 2, 1e-5, 1.0)[:, None]
+    values = 4 * rng.normal(size=(10, k))[groups] + spread * rng.normal(size=(n, k))
+    clusters = some_clusters(n, method, n_merges=1200, groups=groups)
+    owners = np.flatnonzero(clusters.live)
+    source = source_of(given_of(values, metric))
+    found = source.nearest_clusters(clusters, method, 16, owners, ignore)
     monkeypatch.setattr(EuclideanPoints, "list_clusters", lambda *args: None)
     assert_same_lists(found, source.nearest_clusters(clusters, method, 16, owners, ignore), rtol=0)
 
