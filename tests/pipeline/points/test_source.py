@@ -197,7 +197,8 @@ def test_lists_have_the_same_bits_however_many_are_made_together(monkeypatch, me
     )
     assert max(strips) > 2 * EuclideanPoints.edge
     strips.clear()
-    monkeypatch.setattr(euclidean, "_LISTED", 100)
+    for name in ("_LISTED", "_LISTED_WITHOUT_MEANS"):
+        monkeypatch.setattr(euclidean, name, 100)
     apart = source_of(given_of(normal(n, 5))).nearest_clusters(clusters, method, 6, slots, ignore)
     assert sorted(strips)[-2] <= EuclideanPoints.edge
     assert_same_lists(together, apart, rtol=0)
