@@ -2,7 +2,7 @@
 
 ::
 
-    means of owners x means of all ──▶ groups, near ones first ──▶ clusters that may be near
+    means of owners x means of all ──▶ near ones first ──────▶ clusters that may be near
                                                                             │
     points of owners x points of these ──▶ bounds of their distances ──▶ a few more than K
                                                                             │
@@ -231,7 +231,7 @@ class NearClusters:
         return operands
 
     def _candidates(self, owners: NDArray[np.int64], reach: Reach) -> Iterator[NDArray[np.int64]]:
-        """Yield the clusters of a group each that may be nearer than lists reach by then."""
+        """Yield clusters that may be nearer than lists reach by then, edge by edge of points."""
         layout = self._layout
         if not self.has_means:
             for first, last in layout.groups:
