@@ -23,6 +23,7 @@ from clustergrid.pipeline.points._squares import (
     AT_ONCE,
     LANES,
     PAIR_EDGE,
+    TOGETHER,
     fill_lanes,
     four_squares,
     join,
@@ -32,9 +33,6 @@ from clustergrid.pipeline.points._squares import (
 )
 
 __all__ = ["add_pairs", "join_parts_of_pairs"]
-
-_TOGETHER = 8
-"""Panels are of multiples of so many lanes, a cache line of one feature."""
 
 _FEW = 12
 """Pairs of points that a panel does not pay for."""
@@ -188,7 +186,7 @@ def _add_panel(
 ) -> None:
     """Take the members in the lanes of a panel into the sums of those of the first cluster."""
     k = rows.shape[1]
-    lanes = n_right + (-n_right) % _TOGETHER
+    lanes = n_right + (-n_right) % TOGETHER
     values = panel.values[: k * lanes].reshape(k, lanes)
     fill_lanes(rows, panel.places[:n_right], values)
     for start in range(0, n_left, AT_ONCE):

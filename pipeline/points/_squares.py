@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from clustergrid.pipeline._jit import borrowing, jit
+from clustergrid.pipeline._jit import borrowing, inline, jit
 from clustergrid.pipeline.hierarchy._clusters import (
     COMPLETE,
     SINGLE,
@@ -35,7 +35,7 @@ __all__ = [
     "PAIR_EDGE",
     "PLAIN",
     "ROOT",
-    "add_few_squares",
+    "TOGETHER",
     "add_squares",
     "fill_lanes",
     "fill_panels",
@@ -47,7 +47,10 @@ __all__ = [
 ]
 
 LANES = 64
-"""Points of a panel."""
+"""Points of a panel, at most."""
+
+TOGETHER = 8
+"""Panels are of multiples of so many lanes, a cache line of one feature."""
 
 PAIR_EDGE = 512
 """Members of each of two clusters whose distances are added up one after another."""
@@ -69,12 +72,25 @@ def of_square(square: float, form: int) -> float:
 
 
 @jit
-def fill_panels(
-    rows: NDArray[np.float64], places: NDArray[np.int64], panels: NDArray[np.float64]
-) -> None:
-    """Put some rows into panels, ``(p, k, 64)``; lanes that are left over hold the last row."""
-    for p in range(len(panels)):
-        fill_lanes(rows, places[p * LANES : (p + 1) * LANES], panels[p])
+def fill_panels(rows: NDArray[np.float64], places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Put some rows into panels of 64, one after another; the last has as many lanes as it needs.
+
+    Panels are ``(k, lanes)``, lanes being a multiple of 8; those that are left over hold the last
+    row.
+    """
+    k = rows.shape[1]
+    panels = np.empty(k * (len(places) + (-len(places)) % TOGETHER))
+    for start in range(0, len(places), LANES):
+        lanes = _lanes(len(places) - start)
+        panel = panels[k * start : k * (start + lanes)].reshape(k, lanes)
+        fill_lanes(rows, places[start : start + LANES], panel)
+    return panels
+
+
+@inline
+def _lanes(n_left: int) -> int:
+    """Return how many lanes the next panel of so many points has."""
+    return min(LANES, n_left + (-n_left) % TOGETHER)
 
 
 @borrowing
@@ -128,7 +144,8 @@ def add_squares(
     Parameters
     ----------
     panels, left_weights, left_units
-        Points at the left, ``(p, k, 64)``; the weight of each, and the row of its total, ``(l,)``.
+        Points at the left, as `fill_panels` puts them; the weight of each, and the row of its
+        total, ``(l,)``.
     rows, places
         All points, ``(n, k)``; which are at the right, ``(r,)``.
     right_weights, right_units
@@ -142,71 +159,21 @@ def add_squares(
     n_left = len(left_units)
     n_right = len(places)
     k = rows.shape[1]
-    others = np.zeros((n_right + (-n_right) % AT_ONCE, k))
-    for j in range(n_right):
-        # Value by value: to assign one array to another compiles for two seconds.
-        for f in range(k):
-            others[j, f] = rows[places[j], f]
     squares = np.empty(AT_ONCE * LANES)
     sums = np.empty((totals.shape[1], LANES))
-    for p in range(len(panels)):
-        sums[:] = nothing_yet(method)
+    for start in range(0, n_left, LANES):
+        lanes = _lanes(n_left - start)
+        panel = panels[k * start : k * (start + lanes)].reshape(k, lanes)
+        sums[:, :lanes] = nothing_yet(method)
         for first in range(0, n_right, AT_ONCE):
-            _four_of(panels[p], others, first, squares)
-            for q in range(min(AT_ONCE, n_right - first)):
-                j = first + q
-                _take(
-                    squares[q * LANES : (q + 1) * LANES],
-                    right_weights[j],
-                    form,
-                    method,
-                    sums[right_units[j]],
-                )
-        for lane in range(min(LANES, n_left - p * LANES)):
-            i = p * LANES + lane
+            _four_of(panel, rows, places, first, squares)
+            for j in range(first, min(first + AT_ONCE, n_right)):
+                of_one = squares[(j - first) * LANES : (j - first) * LANES + lanes]
+                _take(of_one, right_weights[j], form, method, sums[right_units[j]])
+        for i in range(start, min(start + LANES, n_left)):
             own = totals[left_units[i]]
             for unit in range(len(own)):
-                own[unit] = join(method, own[unit], left_weights[i], sums[unit, lane])
-
-
-@jit
-def add_few_squares(
-    left: NDArray[np.float64],
-    left_weights: NDArray[np.float64],
-    left_units: NDArray[np.int64],
-    rows: NDArray[np.float64],
-    places: NDArray[np.int64],
-    right_weights: NDArray[np.float64],
-    right_units: NDArray[np.int64],
-    form: int,
-    method: int,
-    totals: NDArray[np.float64],
-) -> None:
-    """Do what `add_squares` does, with its bits, for points that do not fill a panel.
-
-    Here those at the right lie in panels. `left` is ``(at least l, k)``, a multiple of four rows.
-    """
-    n_right = len(places)
-    n_left = len(left_units)
-    panel = np.empty((rows.shape[1], LANES))
-    squares = np.empty(AT_ONCE * LANES)
-    sums = np.empty((n_left, totals.shape[1]))
-    sums[:] = nothing_yet(method)
-    for start in range(0, n_right, LANES):
-        n_lanes = min(LANES, n_right - start)
-        fill_panels(rows, places[start : start + n_lanes], panel.reshape(1, -1, LANES))
-        for first in range(0, n_left, AT_ONCE):
-            _four_of(panel, left, first, squares)
-            for q in range(min(AT_ONCE, n_left - first)):
-                own = sums[first + q]
-                of_one = squares[q * LANES : (q + 1) * LANES]
-                if method not in (COMPLETE, SINGLE):
-                    to_distances(of_one, form)
-                take_lanes(of_one, right_weights[start:], right_units[start:], n_lanes, method, own)
-    for i in range(n_left):
-        own = totals[left_units[i]]
-        for unit in range(len(own)):
-            own[unit] = join(method, own[unit], left_weights[i], sums[i, unit])
+                own[unit] = join(method, own[unit], left_weights[i], sums[unit, i - start])
 
 
 @borrowing
@@ -253,13 +220,20 @@ def join(method: int, total: float, weight: float, more: float) -> float:
 @borrowing
 def _four_of(
     panel: NDArray[np.float64],
-    others: NDArray[np.float64],
+    rows: NDArray[np.float64],
+    places: NDArray[np.int64],
     first: int,
     squares: NDArray[np.float64],
 ) -> None:
-    """Take four rows that follow one another."""
+    """Take four rows that follow one another; behind the last there is the last again."""
+    last = len(places) - 1
     four_squares(
-        panel, others[first], others[first + 1], others[first + 2], others[first + 3], squares
+        panel,
+        rows[places[first]],
+        rows[places[min(first + 1, last)]],
+        rows[places[min(first + 2, last)]],
+        rows[places[min(first + 3, last)]],
+        squares,
     )
 
 
@@ -335,24 +309,24 @@ def four_squares(
             squares[3 * LANES + lane] += (value - d1) * (value - d1)
 
 
-@jit
+@borrowing
 def _take(
     squares: NDArray[np.float64], weight: float, form: int, method: int, sums: NDArray[np.float64]
 ) -> None:
     """Take the squares of a panel's points to one other into the sums of that one's cluster."""
     if method == COMPLETE:
-        for lane in range(LANES):
+        for lane in range(len(squares)):
             sums[lane] = max(sums[lane], squares[lane])
     elif method == SINGLE:
-        for lane in range(LANES):
+        for lane in range(len(squares)):
             sums[lane] = min(sums[lane], squares[lane])
     elif method == WARD:
-        for lane in range(LANES):
+        for lane in range(len(squares)):
             distance = of_square(squares[lane], form)
             sums[lane] += weight * (distance * distance)
     elif form == ROOT:
-        for lane in range(LANES):
+        for lane in range(len(squares)):
             sums[lane] += weight * np.sqrt(squares[lane])
     else:
-        for lane in range(LANES):
+        for lane in range(len(squares)):
             sums[lane] += weight * of_square(squares[lane], form)

@@ -22,11 +22,9 @@ from clustergrid.pipeline.points._near_order import near_order
 from clustergrid.pipeline.points._products import ProductSide, add_products
 from clustergrid.pipeline.points._squares import (
     HALF,
-    LANES,
     PAIR_EDGE,
     PLAIN,
     ROOT,
-    add_few_squares,
     add_squares,
     fill_panels,
 )
@@ -54,12 +52,11 @@ from clustergrid.pipeline.summaries.compared import Asked, Compared
 from clustergrid.pipeline.summaries.lists import Lists, largest_scale, near_lists
 from clustergrid.pipeline.summaries.plan import OWNERS
 from clustergrid.storage.arrays import remove_array
-from clustergrid.storage.grid import round_up
 
 __all__ = ["EuclideanPoints"]
 
 _FEW = 40
-"""Up to so many points at the left it is those at the right that are put into panels."""
+"""Points at the left for which a product does not pay."""
 
 _PRODUCT_FEATURES = 96
 """From so many features on products and their roots take less time than differences."""
@@ -85,10 +82,9 @@ _LISTS_BYTES = 1500
 
 
 class _Left(NamedTuple):
-    """Points at the left: in panels, or few of them as they are, or as one side of products."""
+    """Points at the left: in panels, or as one side of products."""
 
     panels: NDArray[np.float64] | None = None
-    rows: NDArray[np.float64] | None = None
     product: ProductSide | None = None
 
 
@@ -242,19 +238,15 @@ class EuclideanPoints:
         return summaries._replace(sizes=asked.clusters.sizes[self.order])
 
     def left(self, points: NDArray[np.int64], *, by_products: bool = False) -> _Left:
-        """Put points into panels; or gather them, where they are few or have many features."""
+        """Put points into panels; or about their mean, where products of them are wanted."""
         places = self._places[points]
         held = hold(self.reader, places)
-        k = held.rows.shape[1]
-        if len(points) <= _FEW:
-            few = np.zeros((round_up(len(points), 4), k))
-            few[: len(points)] = held.rows[held.where(places)]
-            return _Left(rows=few)
-        if by_products and k >= _PRODUCT_FEATURES:
+        n_features = held.rows.shape[1]
+        if by_products and n_features >= _PRODUCT_FEATURES and len(points) > _FEW:
             # Rows of an array cost nothing to keep; others would be kept beside copies of them.
             side = ProductSide.of(held.rows, held.where(places), keeps=self.reader.in_memory)
             return _Left(product=side)
-        return _Left(panels=_panels(held.rows, held.where(places)))
+        return _Left(panels=fill_panels(held.rows, held.where(places)))
 
     def add(
         self,
@@ -271,9 +263,6 @@ class EuclideanPoints:
         """Reduce distances into totals; those of complete and single are squares."""
         where = held.where(self._places[points])
         right = (held.rows, where, right_weights, right_units)
-        if left.rows is not None:
-            add_few_squares(left.rows, left_weights, left_units, *right, self.form, method, totals)
-            return
         panels, product = left.panels, left.product
         if product is not None:
             squares, n_near = product.squares_to(held.rows, where)
@@ -289,7 +278,7 @@ class EuclideanPoints:
                     totals,
                 )
                 return
-            panels = _panels(product.rows, product.places)
+            panels = fill_panels(product.rows, product.places)
         assert panels is not None
         add_squares(panels, left_weights, left_units, *right, self.form, method, totals)
 
@@ -368,9 +357,3 @@ def _read(
     return put_at_rest(
         parts, shape=shape, dtype=np.dtype(np.float64), store=store, path=path_of_read(path)
     )
-
-
-def _panels(rows: NDArray[Any], places: NDArray[np.int64]) -> NDArray[np.float64]:
-    panels = np.empty((-(-len(places) // LANES), rows.shape[1], LANES))
-    fill_panels(rows, places, panels)
-    return panels

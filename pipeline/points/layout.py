@@ -80,12 +80,10 @@ class Layout:
         counts = np.bincount(labels, minlength=len(labels))[slots]
         starts = np.concatenate([[0], np.cumsum(counts)])
         points = _by_label(labels, order, slots, starts)
-        ranks = np.empty(len(slots), np.int64)
-        ranks[np.argsort(slots)] = np.arange(len(slots))
         return cls(
             edge=edge,
             slots=slots,
-            ranks=ranks,
+            ranks=(np.cumsum(clusters.live) - 1)[slots],
             points=points,
             weights=clusters.weights[points],
             starts=starts,
@@ -106,10 +104,11 @@ class Layout:
 
     def places(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where the clusters of some slots are among all."""
-        return self._by_slot[np.searchsorted(self.slots[self._by_slot], slots)]
+        return self.by_slot[np.searchsorted(self.slots[self.by_slot], slots)]
 
     @cached_property
-    def _by_slot(self) -> NDArray[np.int64]:
+    def by_slot(self) -> NDArray[np.int64]:
+        """``(m,)``: the place of each cluster when they are counted by slot."""
         by_slot = np.empty(len(self), np.int64)
         by_slot[self.ranks] = np.arange(len(self))
         return by_slot

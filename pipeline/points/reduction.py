@@ -139,11 +139,12 @@ def _totals_by_group(
         left = points.left(layout.points[some], by_products=wanted.by_products)
         sides.append((left, layout.weights[some], units[start : start + edge]))
     nothing = nothing_yet.python(wanted.method)
+    counts = layout.counts
     held = Window(points, layout, last=layout.starts[layout.groups[strip.last_group][1]])
     for first, last in layout.groups[strip.first_group : strip.last_group + 1]:
         totals = np.full((len(strip.owners), last - first), nothing)
         begin, end = layout.starts[first], layout.starts[last]
-        of = np.repeat(np.arange(last - first), layout.counts[first:last])
+        of = np.repeat(np.arange(last - first), counts[first:last])
         for start in range(begin, end, edge):
             stop = min(start + edge, end)
             right = held.over(start, stop)

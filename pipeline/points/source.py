@@ -124,10 +124,12 @@ class PointSource:
 
         def take(strip: Strip, found: Found) -> None:
             columns = slice(layout.groups[strip.first_group][0], layout.groups[strip.last_group][1])
-            rows[strip.begin : strip.begin + len(strip.owners), layout.ranks[columns]] = found
+            rows[strip.begin : strip.begin + len(strip.owners), columns] = found
 
         self._reduce(Wanted(layout=layout, method=CODES[method]), places, take, pause)
-        rows[np.arange(len(owners)), layout.ranks[places]] = np.inf
+        rows[np.arange(len(owners)), places] = np.inf
+        for row in rows:  # one by one: a copy of all of them is in no plan
+            row[:] = row[layout.by_slot]
         return rows
 
     def square(self, clusters: Clusters, method: str, pause: Pause) -> NDArray[np.float64]:

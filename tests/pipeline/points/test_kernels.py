@@ -5,9 +5,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clustergrid.pipeline.hierarchy._clusters import open_clusters
+from clustergrid.pipeline.hierarchy._clusters import (
+    CODES,
+    add_pair,
+    nothing_yet,
+    open_clusters,
+)
 from clustergrid.pipeline.points._bounds import at_left, bound_operands, share_of_roundings
 from clustergrid.pipeline.points._near_order import near_order, order_in_groups
+from clustergrid.pipeline.points._squares import (
+    HALF,
+    PLAIN,
+    ROOT,
+    add_squares,
+    fill_panels,
+    join,
+    of_square,
+)
 from clustergrid.pipeline.points.layout import Layout, cut_strips
 from tests.budget import examples
 from tests.pipeline.points.cases import some_clusters
@@ -42,6 +56,38 @@ def test_products_are_bounds_of_squares(kind, seed, k):
         # Else anything would be a bound, and nobody would see it.
         far = squares > 0.01
         assert (left @ right.T)[far].sum() > 0.9 * squares[far].sum()
+
+
+@pytest.mark.parametrize("form", [PLAIN, ROOT, HALF])
+@pytest.mark.parametrize("method", ["single", "complete", "average", "ward"])
+@settings(max_examples=examples(10), deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_left=st.sampled_from([1, 7, 8, 9, 24, 63, 64, 65, 100, 137]),
+    n_right=st.integers(1, 9),
+    k=st.integers(1, 9),
+)
+def test_panels_have_the_bits_of_one_pair_after_another(form, method, seed, n_left, n_right, k):
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(200, k))
+    left, right = rng.permutation(200)[:n_left], rng.permutation(200)[:n_right]
+    left_weights, right_weights = rng.uniform(0.5, 2, n_left), rng.uniform(0.5, 2, n_right)
+    left_units, right_units = rng.integers(0, 3, n_left), np.sort(rng.integers(0, 2, n_right))
+    code = CODES[method]
+    totals = np.full((3, 2), nothing_yet.python(code))
+    own = totals.copy()
+    to_right = (rows, right, right_weights, right_units, form, code)
+    add_squares(fill_panels(rows, left), left_weights, left_units, *to_right, totals)
+    is_extreme = method in ("single", "complete")
+    for point, weight, unit in zip(left, left_weights, left_units, strict=True):
+        sums = np.full(2, nothing_yet.python(code))
+        for other, by, to in zip(right, right_weights, right_units, strict=True):
+            square = np.add.accumulate((rows[point] - rows[other]) ** 2)[-1]
+            value = square if is_extreme else of_square.python(square, form)
+            sums[to] = add_pair.python(code, sums[to], value, by)
+        for to in range(2):
+            own[unit, to] = join.python(code, own[unit, to], weight, sums[to])
+    np.testing.assert_array_equal(totals, own)
 
 
 @pytest.mark.parametrize("order", [near_order, order_in_groups])
