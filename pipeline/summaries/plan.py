@@ -47,8 +47,9 @@ means at rest longer than both. And the fewest, where there is no memory for mor
 COMPARED_VALUES = 2**21
 """Of the operands of a range; its means take five times as much memory."""
 
-RANGES_A_TASK = 8
-"""That one is compared with, at most, unless tasks were too many then."""
+RANGES_A_TASK, _MOST_RANGES_A_TASK = 8, 64
+"""That one is compared with, at most; and where tasks were too many then. Of more, what a task
+finds would take gigabytes: rather more tasks, of more than five million rows."""
 
 _TASKS_A_THREAD, _MOST_TASKS = 8, 50_000
 """That are wanted, and that a scheduler, which is one process, hands out within two minutes."""
@@ -186,10 +187,13 @@ class ListPass:
         >>> million = ListPass(n_owners=1_000_000, n_features=10_000, threads=1600)
         >>> million.ranges_a_task, million.n_tasks
         (46, 44515)
+        >>> ListPass(n_owners=10**12, n_features=50, threads=2).ranges_a_task
+        64
         """
         # The last task of a range in each wave is smaller.
         most = max(_MOST_TASKS // _WAVES, _MOST_TASKS - _WAVES * self.n_ranges)
-        return max(RANGES_A_TASK, -(-self.n_pairs // most))
+        fair = -(-self.n_pairs // most)
+        return min(_MOST_RANGES_A_TASK, max(RANGES_A_TASK, fair))
 
     @property
     def owners(self) -> list[slice]:
