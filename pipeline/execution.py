@@ -239,6 +239,8 @@ class DaskExecutor:
         self._expected_threads = expected_threads
         self._run = os.urandom(4).hex()
         self._maps = itertools.count()
+        # Where this process surely reaches the workers; else results pass through the scheduler.
+        self._is_direct = _is_started_here(client) or None
 
     @property
     def threads(self) -> int:
@@ -290,7 +292,8 @@ class DaskExecutor:
                 # Of many short tasks each would wait for the network alone.
                 for part in slabs(len(ended), _FETCHED_TOGETHER):
                     some = ended[part]
-                    for future, found in zip(some, self.client.gather(some), strict=True):
+                    results = self.client.gather(some, direct=self._is_direct)
+                    for future, found in zip(some, results, strict=True):
                         yield self.checked(found)
                         window.finish(future.key[1])
                         future.release()
@@ -362,6 +365,13 @@ class DaskExecutor:
             worker_threads=tightest[1],
             driver_cores=available_cores(),
         )
+
+
+def _is_started_here(client: Client) -> bool:
+    """Whether this process runs the scheduler, to which all workers have connected."""
+    from distributed import LocalCluster
+
+    return isinstance(client.cluster, LocalCluster)
 
 
 _UNLIMITED_BYTES = 4 * 10**9

@@ -287,6 +287,27 @@ def test_results_that_wait_are_fetched_a_few_together(client, monkeypatch):
     assert max(fetched) == execution._FETCHED_TOGETHER
 
 
+def test_results_come_straight_from_workers_that_were_started_here(client, monkeypatch):
+    scheduler = client.cluster.scheduler
+    passed_on, real = [], scheduler.handlers["gather"]
+
+    def gather(*args, **options):
+        passed_on.append(options["keys"])
+        return real(*args, **options)
+
+    monkeypatch.setitem(scheduler.handlers, "gather", gather)
+
+    def added(client):
+        executor = DaskExecutor(client)
+        return sorted(executor.map(add, executor.share(10), range(5), name="short"))
+
+    assert added(client) == [10, 11, 12, 13, 14]
+    assert not passed_on
+    with Client(client.scheduler.address, set_as_default=False) as other:
+        assert added(other) == [10, 11, 12, 13, 14]
+    assert passed_on
+
+
 def test_large_shared_values_make_no_warning(client):
     executor = DaskExecutor(client)
     shared = executor.share(np.zeros(4_000_000))
