@@ -68,7 +68,7 @@ def test_a_killed_tree_goes_on_from_its_checkpoint(make_input, undisturbed, star
                 break
         wanted = event.done + int(rng.integers(1, 12))
         if not any(e.stage == "linkage-row" and e.done >= wanted for e in run.events()):
-            break
+            break  # it was quicker than we are: the tree is finished
         run.kill()
         assert verify_run(directory).damages == ()
         with np.load(checkpoint(directory)) as arrays:
@@ -81,8 +81,7 @@ def test_a_killed_tree_goes_on_from_its_checkpoint(make_input, undisturbed, star
     ended = again.end()
     assert ended.status == 0, ended.err
     assert_same(directory, whole)
-    (first,) = [e for e in ended.events if (e.stage, e.state) == ("linkage-row", "started")][:1]
-    print(f"\n{kept} of {first.total} tiles were kept over the kills ({where})")
+    print(f"\n{kept} tiles were kept over the kills ({where})")
 
 
 @pytest.mark.slow
