@@ -156,8 +156,11 @@ def watched(command, folder):
 
     thread = threading.Thread(target=watch)
     thread.start()
-    _, errors = process.communicate()
-    thread.join()
+    try:
+        _, errors = process.communicate()
+    finally:
+        process.kill()  # of a test that is given up, too
+        thread.join()
     assert process.returncode == 0, errors
     return peak
 
@@ -331,6 +334,7 @@ CASES = [
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # noise at rest, in the least memory, is read again and again
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_stage_keeps_its_promise(case, tmp_path):
     check(case, tmp_path)
