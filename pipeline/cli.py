@@ -420,8 +420,10 @@ def _one_line(text: str) -> str:
 
 def _end(message: str | None, status: int) -> NoReturn:
     """Leave with a status; nobody may be reading any more."""
-    # Reads of other chunks that are under way as one fails are told of when the interpreter ends.
+    # Reads of other chunks that are under way as one fails, or were to come, are told of when the
+    # interpreter ends.
     atexit.register(logging.disable, logging.CRITICAL)
+    atexit.register(warnings.simplefilter, "ignore")
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is sys.stderr and message is not None:

@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from clustergrid.pipeline._blas import single_blas_thread
 from clustergrid.pipeline.centroid_tree import centroid_tree
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.hierarchy import Duplicates, linkage_matrix
@@ -91,18 +92,20 @@ def tree_from_rows(
     if way != "spanning":
         assert limits is not None
         merge = summary_tree if way == "summaries" else point_tree
-        return merge(
-            given,
-            method,
-            duplicates,
-            limits=limits,
-            at_rest=at_rest,
-            executor=executor,
-            progress=progress,
-            name=name,
-            why=rows_choice(method, metric_name, is_boolean=is_boolean),
-            recorded=partial(resumable, records=records),
-        )
+        # Once: a chain asks for rows some thousands of times.
+        with single_blas_thread():
+            return merge(
+                given,
+                method,
+                duplicates,
+                limits=limits,
+                at_rest=at_rest,
+                executor=executor,
+                progress=progress,
+                name=name,
+                why=rows_choice(method, metric_name, is_boolean=is_boolean),
+                recorded=partial(resumable, records=records),
+            )
     edges = spanning_tree(
         given,
         grid,

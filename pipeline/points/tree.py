@@ -11,7 +11,6 @@ from contextlib import closing
 
 import numpy as np
 
-from clustergrid.pipeline._blas import single_blas_thread
 from clustergrid.pipeline.execution import Executor
 from clustergrid.pipeline.hierarchy import Duplicates, linkage_matrix
 from clustergrid.pipeline.hierarchy.certified import Limits, cluster_certified
@@ -108,8 +107,6 @@ def point_tree(
     """
     n = given.source.shape[0]
     with (
-        # Once: a chain asks for rows some thousands of times.
-        single_blas_thread(),
         progress.stage(name, total=max(1, n - 1), unit="merges", why=why) as stage,
         closing(point_source(given, duplicates, executor=executor, at_rest=at_rest)) as source,
     ):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import dask_jobqueue
 import pytest
 import yaml
 
@@ -17,7 +17,11 @@ SITE = yaml.safe_load((DEPLOY / "slurm" / "site.yaml").read_text(encoding="utf-8
 
 
 def known() -> dict[str, Any]:
-    path = Path(dask_jobqueue.__file__).with_name("jobqueue.yaml")
+    # Imported, it would take Ctrl-C from all tests that come later.
+    spec = find_spec("dask_jobqueue")
+    assert spec is not None
+    assert spec.origin is not None
+    path = Path(spec.origin).with_name("jobqueue.yaml")
     found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return found
 

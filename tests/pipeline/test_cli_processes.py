@@ -7,6 +7,7 @@ import resource
 import select
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -99,3 +100,18 @@ def test_bytes_that_cannot_be_written_are_one_line_and_the_run_goes_on(folder):
         assert child.returncode == 0, err
     for name in ("linkage_row.npy", "figure.png"):
         assert Path("run", name).read_bytes() == Path("fresh", name).read_bytes()
+
+
+def test_what_an_error_leaves_undone_is_not_told_of_besides(folder):
+    """As coroutines of zarr, by which chunks were to be read after the one that is damaged."""
+    code = """
+from clustergrid.pipeline.cli import main
+async def read(): ...
+left = read()
+main(["run", "nowhere.npy", "-o", "run"])
+"""
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert child.returncode == 1
+    (line,) = child.stderr.splitlines()
+    assert line.startswith("clustergrid: ")
+    assert "nowhere.npy" in line
