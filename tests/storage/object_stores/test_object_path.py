@@ -117,11 +117,13 @@ def test_of_many_who_create_or_exchange_one_succeeds(root):
         for thread in threads:
             thread.join()
         assert len(taken) == 1
-        assert (root / "lock").read_bytes() == b"%d" % taken[0]
 
     all_take((root / "lock").create)
-    _, version = (root / "lock").read_version()
-    all_take(lambda content: (root / "lock").exchange(content, version))
+    content, version = (root / "lock").read_version()
+    assert content == b"%d" % taken[0]
+    # By other contents: the same would leave the version as it is, and let another succeed, too.
+    all_take(lambda content: (root / "lock").exchange(b"later %s" % content, version))
+    assert (root / "lock").read_bytes() == b"later %d" % taken[0]
     (root / "lock").unlink()
     assert not (root / "lock").exchange(b"late", version)
 
