@@ -6,7 +6,12 @@ import sys
 import pytest
 
 PROGRAM = """
-import os, resource
+import ctypes, os, resource
+
+# Each page a fault: of huge pages the system gives as many as it has at the moment.
+PR_SET_THP_DISABLE = 41
+assert ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0
+
 import numpy as np
 from clustergrid.pipeline._malloc import keep_memory, release_memory
 
