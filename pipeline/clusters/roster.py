@@ -141,9 +141,13 @@ class Roster:
                 "that are there"
             )
         lines += self._tell_present(len(present))
+        n_missing = self.n_jobs - (len(jobs) - len(gone))
+        asks = n_missing > 0 and not hopeless and verdict is None
+        if asks and not (gone or forgotten):  # they came and went between two looks
+            lines.append(f"{_count(n_missing, 'job')} lost; asking {self.queue} for as many again")
         return Look(
             gone=tuple(gone),
-            asks=bool(gone or forgotten) and not hopeless and verdict is None,
+            asks=asks,
             lines=tuple(lines),
             verdict=verdict,
             n_present=len(present),

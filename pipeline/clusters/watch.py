@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -57,6 +58,7 @@ class WorkerWatch:
         self._roster, self._tell = roster, tell
         self._ends, self._first = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="clustergrid-workers", daemon=True)
+        self._numbers = itertools.count()
         self._asked_seconds, self._ask_every = -_ASK_SECONDS[1], _ASK_SECONDS[0]
         self._told_seconds = time.monotonic()
         self.verdict: str | None = None
@@ -175,8 +177,11 @@ class WorkerWatch:
         await self._forget(gone)
         if self._ends.is_set():
             return
+        for name in cluster.worker_spec.keys() - cluster.workers.keys():  # forgotten by Dask
+            del cluster.worker_spec[name]
         while len(cluster.worker_spec) < self._roster.n_jobs:
-            cluster.worker_spec.update(cluster.new_worker_spec())
+            # No name twice: Dask cancels the job of a worker's name some time after it is lost.
+            cluster.worker_spec[f"{cluster.name}-{next(self._numbers)}"] = cluster.new_spec
         try:
             await cluster
         finally:
@@ -188,6 +193,7 @@ class WorkerWatch:
         from distributed.core import Status
 
         for name in gone:
+            self._cluster.worker_spec.pop(name, None)
             job = self._cluster.workers.pop(name, None)
             if job is not None:
                 await job.close()  # also of a job that only looks as if it had ended

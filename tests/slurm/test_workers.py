@@ -72,6 +72,10 @@ def _squares(client: Client, n: int, at: int, then: Callable[[], object]) -> lis
     return sorted(found)
 
 
+def worker_names(client: Client) -> set[str]:
+    return {worker["name"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()}
+
+
 def test_lost_workers_are_replaced_and_strangers_are_refused(slurm: Slurm, tmp_path: Path) -> None:
     folder = tmp_path / "a folder"
     # How long Dask hopes for the return of a worker; by default 15 s.
@@ -80,6 +84,7 @@ def test_lost_workers_are_replaced_and_strangers_are_refused(slurm: Slurm, tmp_p
         client = joined.client
         slurm.wait_for(lambda: len(client.nthreads()) == 2, "two workers are there")
         assert len(slurm.jobs(NAME)) == 2
+        names = worker_names(client)
 
         # TLS with certificates of this run, which only its user can read.
         address = client.scheduler.address
@@ -101,6 +106,8 @@ def test_lost_workers_are_replaced_and_strangers_are_refused(slurm: Slurm, tmp_p
         assert squares == [n * n for n in range(30)]
         slurm.wait_for(lambda: joined.told("lost 1 worker (job "), f"it is told {joined.lines}")
         slurm.wait_for(lambda: len(client.nthreads()) == 2, "another one is there")
+        # By a name of its own: Dask cancels the job of the lost one's name some time later.
+        assert len(names & worker_names(client)) == 1
 
         # A node goes down, with all that runs on it.
         node = slurm.jobs(NAME)[0].node

@@ -36,12 +36,20 @@ def test_a_worker_that_was_forgotten_is_asked_for_again():
     assert look.asks
     assert not look.gone
     assert look.lines == ("lost 1 worker (job 2); asking slurm for as many again",)
-    # The new job has the old name.
-    look = ours.look(21.0, {"w-0": "1", "w-1": "3"}, ["w-0"], {"1": RUNS, "3": WAITS})
+    look = ours.look(21.0, {"w-0": "1", "w-2": "3"}, ["w-0"], {"1": RUNS, "3": WAITS})
     assert not (look.asks)
     assert not (look.gone)
-    look = ours.look(22.0, {"w-0": "1", "w-1": "3"}, ["w-0", "w-1"], None)
+    look = ours.look(22.0, {"w-0": "1", "w-2": "3"}, ["w-0", "w-2"], None)
     assert look.lines == ("workers of 2 of 2 jobs are there",)
+
+
+def test_a_job_that_came_and_went_between_two_looks_is_asked_for_again():
+    ours = roster()
+    ours.look(0.0, {"w-0": "1", "w-1": "2"}, ["w-0", "w-1"], None)
+    assert ours.look(20.0, {"w-0": "1"}, ["w-0"], {"1": RUNS}).asks
+    look = ours.look(21.0, {"w-0": "1"}, ["w-0"], {"1": RUNS})
+    assert look.asks
+    assert look.lines == ("1 job lost; asking slurm for as many again",)
 
 
 def test_a_job_that_ended_before_its_worker_came_is_replaced():
