@@ -33,6 +33,8 @@ __all__ = [
 
 _DRAWN_PIXEL_BYTES = 100
 """A pixel of the figure: its value, masked, normalized, as a colour, and in matplotlib's canvas."""
+_CANVAS_BYTES = 4
+"""Of a pixel of the figure, whose canvas is there already when its image is made."""
 _LEAF_BYTES = 1_000
 """Of the picture: the coordinates and path of a leaf's part of a dendrogram."""
 _PICTURE_BYTES = 100_000_000
@@ -51,19 +53,20 @@ def downsample_footprint(
 ) -> Footprint:
     """Of the picture's passes: what is read, images of parts of the rows, and all values if few."""
     if ground.matrix.values <= SMALL_CELLS:
-        return ground.footprint(held_bytes=0, task_bytes=8 * 10 * SMALL_CELLS)
-    reading, exact = _reading_bytes(ground), _EXACT_BYTES * min(ground.matrix.values, EXACT_CELLS)
+        canvas = _CANVAS_BYTES * pixels
+        return ground.footprint(held_bytes=canvas, task_bytes=8 * 10 * SMALL_CELLS)
+    reading, held = _reading_bytes(ground), _image_held_bytes(ground, pixels)
     if aggregate == "median":
         work = _planned_medians(ground, pixels, are_single=are_single)
-        return ground.footprint(held_bytes=exact + 8 * pixels, task_bytes=reading + work.held_bytes)
+        return ground.footprint(held_bytes=held + 8 * pixels, task_bytes=reading + work.held_bytes)
     image = _image_work(ground, pixels, aggregate)
     threads, of_worker = ground.resources.threads, ground.resources.threads_per_worker
     if not of_worker:
-        held = exact + image.images_in_process(threads) * image.image_bytes
+        held += image.images_in_process(threads) * image.image_bytes
         return ground.footprint(held_bytes=held, task_bytes=reading)
     images = -(-image.images_of_worker(threads, of_worker) // of_worker)
     return ground.footprint(
-        held_bytes=exact + image.images_of_driver(threads) * image.image_bytes,
+        held_bytes=held + image.images_of_driver(threads) * image.image_bytes,
         task_bytes=reading + images * image.image_bytes,
     )
 
@@ -93,7 +96,8 @@ def median_work(ground: Ground, pixels: tuple[int, int], *, are_single: bool = F
         Whether single precision holds every cell.
     """
     resources, matrix = ground.resources, ground.matrix
-    held = _EXACT_BYTES * min(matrix.values, EXACT_CELLS) + 8 * pixels[0] * pixels[1]
+    n_pixels = pixels[0] * pixels[1]
+    held = _image_held_bytes(ground, n_pixels) + 8 * n_pixels
     least = ground.footprint(held_bytes=held, task_bytes=_reading_bytes(ground)).peak_bytes
     task_bytes = max(0, resources.memory_bytes - least) // max(1, resources.local_threads)
     if resources.task_bytes is not None:
@@ -156,6 +160,11 @@ def pyramid_footprint(ground: Ground, itemsize: int) -> Footprint:
     others = 2 * 4 * TILE**2 * _LEVEL_BYTES
     made = rows * columns // 4 * _LEVEL_BYTES + _STRIP_BYTES
     return ground.footprint(held_bytes=0, task_bytes=with_slack(max(first, others) + made))
+
+
+def _image_held_bytes(ground: Ground, pixels: int) -> int:
+    """Of a figure's canvas, and of the values whose percentiles are taken with all others."""
+    return _CANVAS_BYTES * pixels + _EXACT_BYTES * min(ground.matrix.values, EXACT_CELLS)
 
 
 def _planned_medians(ground: Ground, pixels: int, *, are_single: bool) -> MedianWork:
