@@ -303,17 +303,15 @@ def test_masked_cells_are_in_no_box(table: pd.DataFrame) -> None:
     )
 
 
-def test_a_million_annotated_rows_draw_in_a_second() -> None:
-    import time
-
+def test_a_million_annotated_rows_are_drawn_by_pixels() -> None:
     n = 1_000_000
     annotation, scale = _annotation(np.arange(n) % 7 == 0, n)
     assert not isinstance(annotation.values, Numbers)
     order = np.random.default_rng(0).permutation(n)
     ax = mpl.figure.Figure().add_subplot()
-    start = time.process_time()
     FittedAnnotation(ax, annotation, Along(axis=0, order=order, slices=Slices.whole(n)), scale, 300)
-    assert time.process_time() - start < 2
+    assert len(ax.get_children()) < 20
+    assert 100 < _cells(ax).get_array().size < 10_000
 
 
 def test_a_constant_has_one_tick(table: pd.DataFrame) -> None:
