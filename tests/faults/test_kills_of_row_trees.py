@@ -11,7 +11,7 @@ import pytest
 from clustergrid.pipeline.verify import verify_run
 from tests.faults.harness import LOOK, contents, state_of, worker_processes
 
-SHAPE = (20_000, 300)
+SHAPE = (20_000, 2_500)  # for some checkpoints, which are ten seconds apart
 OPTIONS = ("--method", "single", "--metric", "cityblock", "--no-col-cluster", "--memory", "1200MB")
 WHERE = {"none": ("--cluster", "none"), "local": ("--dashboard-port", "0")}
 
