@@ -11,11 +11,8 @@ What is not counted: making the input, and Numba's compilation (a call on few ro
 from __future__ import annotations
 
 import tempfile
-import time
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +29,7 @@ from paired import (
     say,
     seconds,
 )
+from phases import WARM_ROWS, Phases
 from scaling import at_rest, on_workers
 from table import Group, run_command
 
@@ -233,13 +231,26 @@ def shipped(quick: bool) -> Iterator[str]:
 
 
 def workers(quick: bool) -> Iterator[str]:
-    """Row 10: two worker processes beside one; starting clusters is not counted.
+    """Row 10: two threads beside one, two worker processes beside one; starts are not counted.
 
     The two phases that are passes over all pairs of rows: what is between them is the driver's.
     """
     n, k = (10_000 if quick else 60_000), 100
+    shape = f"{n:,} x {k:,} float64, average x euclidean"
+    repeats = 1 if quick else 3
 
-    def measure() -> str:
+    def threads() -> str:
+        found: dict[int, list[Phases]] = {1: [], 2: []}
+
+        def run(count: int) -> float:
+            answer = run_job(count, n, k, script="phases.py").answer
+            found[count].append(Phases(seconds=answer["seconds"], of=answer))
+            return found[count][-1].seconds
+
+        whole = in_turn(lambda: run(2), lambda: run(1), repeats=repeats)
+        return _two_beside_one(f"two threads, {shape}", whole, found)
+
+    def processes() -> str:
         found: dict[int, list[Phases]] = {1: [], 2: []}
 
         def run(count: int) -> float:
@@ -251,43 +262,24 @@ def workers(quick: bool) -> Iterator[str]:
 
         with tempfile.TemporaryDirectory(prefix="clustergrid-bench-") as folder:
             matrix = at_rest(Path(folder), grouped(n, k, "float64"))
-            few = at_rest(Path(folder, "few"), grouped(4096, k, "float64"))
-            whole = in_turn(lambda: run(2), lambda: run(1), repeats=1 if quick else 3)
-        say(f"    the whole tree: {whole.ours} s, {whole.theirs} s")
-        rows = []
-        for phase in ("lists", "contraction"):
-            # The first of every two is the call on few rows.
-            ours, theirs = ([each.of[phase] for each in found[count][1::2]] for count in (2, 1))
-            name = f"two worker processes, {n:,} x {k:,} float64, average x euclidean: {phase}"
-            rows.append(row(name, "one", Pairs(ours=ours, theirs=theirs), Wanted(bound=1.8)))
-        return "\n".join(rows)
+            few = at_rest(Path(folder, "few"), grouped(WARM_ROWS, k, "float64"))
+            whole = in_turn(lambda: run(2), lambda: run(1), repeats=repeats)
+        # The first of every two is the call on few rows.
+        of_matrix = {count: each[1::2] for count, each in found.items()}
+        return _two_beside_one(f"two worker processes, {shape}", whole, of_matrix)
 
-    yield attempt("two worker processes", measure)
+    yield attempt("two threads", threads)
+    yield attempt("two worker processes", processes)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Phases:
-    """Seconds of a tree, and of its phases, as it tells of them a few times a second."""
-
-    seconds: float
-    of: dict[str, float]
-
-    @classmethod
-    def of_tree(cls, client: Any, data: str) -> Phases:
-        from clustergrid.pipeline import linkage
-
-        told: list[tuple[float, str]] = []
-
-        def listen(event: Any) -> None:
-            told.append((time.perf_counter(), event.note.split(" ")[0].rstrip(":")))
-
-        whole = seconds(
-            lambda: linkage(data, "average", engine="data", client=client, progress=listen)
-        )
-        found: dict[str, float] = defaultdict(float)
-        for (start, phase), (end, _) in pairwise(told):
-            found[phase] += end - start
-        return cls(seconds=whole, of=found)
+def _two_beside_one(name: str, whole: Pairs, found: dict[int, list[Phases]]) -> str:
+    say(f"    the whole tree: {whole.ours} s, {whole.theirs} s")
+    rows = []
+    for phase in ("lists", "contraction"):
+        ours, theirs = ([each.of[phase] for each in found[count]] for count in (2, 1))
+        pairs = Pairs(ours=ours, theirs=theirs)
+        rows.append(row(f"{name}: {phase}", "one", pairs, Wanted(bound=1.8)))
+    return "\n".join(rows)
 
 
 def wide(quick: bool) -> Iterator[str]:
