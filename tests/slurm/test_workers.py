@@ -76,8 +76,12 @@ def worker_names(client: Client) -> set[str]:
     return {worker["name"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()}
 
 
-def test_lost_workers_are_replaced_and_strangers_are_refused(slurm: Slurm, tmp_path: Path) -> None:
+def test_lost_workers_are_replaced_and_strangers_are_refused(
+    slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "a folder"
+    # No script can name this one, so that logs are where the queue pleases: not in the checkout.
+    monkeypatch.setenv("SBATCH_OUTPUT", str(tmp_path / "%j.out"))
     # How long Dask hopes for the return of a worker; by default 15 s.
     soon = dask.config.set({"distributed.deploy.lost-worker-timeout": "2s"})
     with soon, two_workers(folder) as joined:
@@ -116,6 +120,7 @@ def test_lost_workers_are_replaced_and_strangers_are_refused(slurm: Slurm, tmp_p
         slurm.wait_for(lambda: len(client.nthreads()) == 2, f"two workers are there {joined.lines}")
     slurm.wait_for(lambda: not slurm.jobs(NAME), "no job is left")
     assert not list(folder.glob("tls-*"))
+    assert list(tmp_path.glob("*.out"))
 
 
 def test_what_the_queue_refuses_is_one_line(slurm: Slurm, tmp_path: Path) -> None:
