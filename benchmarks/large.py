@@ -161,7 +161,7 @@ def _ward_from_data(quick: bool) -> str:
     values = grouped(n, 50, "float64")
 
     def measure() -> str:
-        linkage(values[:4096], "ward", engine="data")
+        linkage(values[:WARM_ROWS], "ward", engine="data")
         pairs = in_turn(
             lambda: seconds(lambda: linkage(values, "ward", engine="data")),
             lambda: seconds(lambda: fastcluster.linkage_vector(values, "ward")),
